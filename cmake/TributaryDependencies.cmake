@@ -1,0 +1,43 @@
+# Every library we use, found once. Debian 12's packages are the reference platform (deploy/install-deps.sh).
+find_package(Threads REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
+find_package(absl REQUIRED)
+find_package(nlohmann_json REQUIRED)
+
+if(TRIBUTARY_SERVICE)
+  # Module mode first: gRPC's own configuration expects the protobuf targets to exist already.
+  find_package(Protobuf REQUIRED)
+  find_package(gRPC CONFIG REQUIRED)
+  find_package(prometheus-cpp CONFIG REQUIRED)
+  find_package(SQLite3 REQUIRED)
+  find_package(yaml-cpp REQUIRED)
+  find_package(CLI11 REQUIRED)
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
+endif()
+
+if(TRIBUTARY_TESTS)
+  find_package(GTest REQUIRED)
+  find_package(benchmark)
+endif()
+
+# Torch 1.13 to current as one target, tributary::torch. Its headers are slow to compile and define bare LOG and CHECK macros, so
+# only the few files that declare it see them.
+if(NOT TRIBUTARY_TORCH STREQUAL "OFF")
+  if(TRIBUTARY_TORCH STREQUAL "ON" OR TRIBUTARY_SERVICE)
+    find_package(Torch REQUIRED)
+  else()
+    find_package(Torch QUIET)
+  endif()
+endif()
+if(Torch_FOUND OR TORCH_FOUND)
+  set(TRIBUTARY_HAS_TORCH ON)
+  add_library(tributary_torch INTERFACE)
+  add_library(tributary::torch ALIAS tributary_torch)
+  target_include_directories(tributary_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+  target_link_libraries(tributary_torch INTERFACE ${TORCH_LIBRARIES})
+  separate_arguments(tributary_torch_flags NATIVE_COMMAND "${TORCH_CXX_FLAGS}")
+  target_compile_options(tributary_torch INTERFACE ${tributary_torch_flags})
+else()
+  set(TRIBUTARY_HAS_TORCH OFF)
+endif()

@@ -1,0 +1,30 @@
+// Files that are whole or not there: reads with a bound, writes that replace atomically.
+#ifndef TRIBUTARY_COMMON_FILES_H_
+#define TRIBUTARY_COMMON_FILES_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tributary {
+
+// The whole file. NotFound; PermissionDenied; ResourceExhausted: longer than `max_bytes`; all with the path and what to do, exit code
+// kStorage unless the caller marks another.
+absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes);
+
+// Writes a temporary file beside `path`, fsyncs it, renames it to `path`, fsyncs the folder: after a crash `path` holds the old bytes or the
+// new ones. `mode` are the permission bits. ResourceExhausted: disk full (the temporary file is removed). Exit code kStorage.
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode = 0644);
+
+// Makes the folder and its parents. OK if it exists.
+absl::Status MakeDirectories(const std::string& path);
+
+// Bytes free to this user on the file system of `path`.
+absl::StatusOr<uint64_t> FreeBytes(const std::string& path);
+
+}  // namespace tributary
+
+#endif  // TRIBUTARY_COMMON_FILES_H_

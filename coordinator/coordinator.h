@@ -1,0 +1,96 @@
+// The coordinator without its network: sessions and calls come in as messages and go out as messages.
+//
+// Feeds the pure RoundEngine (round_engine.h), and carries out what it decides: validate, journal, aggregate, commit, apply, answer.
+// coordinator/rpc/ adapts gRPC to this class; tests drive it directly.
+#ifndef TRIBUTARY_COORDINATOR_COORDINATOR_H_
+#define TRIBUTARY_COORDINATOR_COORDINATOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "coordinator/journal.h"
+#include "tributary/v1/admin.pb.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/session.pb.h"
+#include "tributary/v1/transfer.pb.h"
+
+namespace tributary::coordinator {
+
+class CoordinatorMetrics;  // coordinator/metrics.h
+
+// How the coordinator reaches one site. Implemented by the session reactor; used on the executor only. Send and Close return at once.
+class SessionSink {
+ public:
+  virtual ~SessionSink() = default;
+  // `message` is shared by all streams of a broadcast and must not change.
+  virtual void Send(std::shared_ptr<const v1::CoordinatorMessage> message) = 0;
+  // Ends the stream with this status. The sink is not used afterwards.
+  virtual void Close(const absl::Status& status) = 0;
+};
+
+// Kinds of bytes, for bytes_total{kind}.
+enum class ByteKind { kUpdate, kCommit, kSnapshot, kControl };
+enum class ByteDirection { kUp, kDown };  // seen from the worker: up is towards the coordinator
+
+// Bytes that a Download serves: read-only, shared by all who fetch the same thing.
+using SharedBytes = std::shared_ptr<const std::string>;
+
+// Not thread-safe: every method runs on the coordinator's serial executor. No method blocks on the network; journal writes block on the disk.
+class Coordinator {
+ public:
+  struct Dependencies {
+    Clock* clock = nullptr;
+    Journal* journal = nullptr;
+    CoordinatorMetrics* metrics = nullptr;  // may be null (tests)
+    // Runs work on this same executor after a delay.
+    std::function<void(absl::Duration, std::function<void()>)> post_after;
+    // A storage error after which nothing more can be promised: the process must stop with this status.
+    std::function<void(const absl::Status&)> fatal;
+  };
+
+  // Recovers everything the journal holds: replays the open run's commits on its newest snapshot, adds the accepted updates of the round in
+  // flight, and is ready to continue it. DataLoss, exit code kDamaged: journal or snapshot damaged, with what to do.
+  static absl::StatusOr<std::unique_ptr<Coordinator>> Create(const v1::CoordinatorConfig& config, Dependencies dependencies);
+  virtual ~Coordinator() = default;
+
+  // --- Sessions. The caller has authenticated `site` and checked it against the registry. ---
+  // A newer session of the same site closes the older one. `session` outlives the matching SessionClosed.
+  virtual void SessionOpened(const std::string& site, SessionSink* session) = 0;
+  // `encoded_bytes`: wire size of the message with framing, for the counters.
+  virtual void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) = 0;
+  virtual void SessionClosed(const std::string& site, SessionSink* session) = 0;
+  // Bytes the transport moved for this site outside MessageReceived (what it sent on a session, uploads, downloads).
+  virtual void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) = 0;
+
+  // --- Bulk ---
+  // FailedPrecondition: the round is not open for this site. ResourceExhausted: longer than the model can need.
+  virtual absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
+  // The assembled payload, checksums verified. Handled as if it had come inside an Update.
+  virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) = 0;
+  // `is_operator`: state_at_round is theirs alone.
+  virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, bool is_operator) = 0;
+
+  // --- Operators ---
+  virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec) = 0;
+  virtual v1::ListRunsResponse ListRuns() = 0;
+  virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;
+  virtual absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) = 0;
+  virtual absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) = 0;
+  // Called after every change of any run's status, with the run's id; at most one observer.
+  virtual void SetRunObserver(std::function<void(const std::string& run_id)> observer) = 0;
+  virtual v1::ServerInfo GetServerInfo() = 0;
+
+  // SIGTERM: starts no further round, finishes the one in flight (bounded by config.drain_timeout), tells sessions when to reconnect, then
+  // calls `done`. The journal is at a safe point at every moment anyway.
+  virtual void Drain(std::function<void()> done) = 0;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_COORDINATOR_H_

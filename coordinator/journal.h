@@ -1,0 +1,102 @@
+// The durable log of runs. What a method here acknowledged survives a crash at any later instruction.
+//
+// Format: docs/journal_format.md. The embedded implementation is SQLite (WAL, synchronous=FULL).
+#ifndef TRIBUTARY_COORDINATOR_JOURNAL_H_
+#define TRIBUTARY_COORDINATOR_JOURNAL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "optim/layout.h"
+#include "tributary/v1/run.pb.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+struct JournaledRun {
+  std::string run_id;
+  v1::RunSpec spec;
+  v1::RunState state = v1::SUBMITTED;
+  std::string reason;
+  int64_t submitted_unix_ms = 0;
+  int64_t finished_unix_ms = 0;
+};
+
+// A round that was started and not yet committed.
+struct JournaledRound {
+  uint64_t round = 0;
+  std::vector<std::string> members;  // sites
+};
+
+struct JournaledUpdate {
+  std::string site;
+  std::string payload;
+  v1::UpdateReport report;
+};
+
+struct JournaledCommit {
+  std::string record;           // optim::EncodeCommit
+  optim::Digest chain_hash{};   // optim::ChainHash of the log up to here
+  optim::Digest state_hash{};   // of state[round]
+  v1::RoundRecord round_record;
+};
+
+struct JournaledSnapshot {
+  uint64_t round = 0;
+  std::string file;              // name inside the snapshot folder
+  optim::Digest state_hash{};
+  std::string aggregator_state;  // optim::Aggregator::SaveState at this round
+};
+
+// Not thread-safe: used from the coordinator's executor (reads for downloads too). Every write is durable when it returns OK.
+// Errors of all writes: ResourceExhausted (disk full; nothing was written), Internal (storage), exit code kStorage.
+// DataLoss, exit code kDamaged: the journal fails its checks.
+class Journal {
+ public:
+  virtual ~Journal() = default;
+
+  virtual absl::Status AddRun(const JournaledRun& run) = 0;
+  virtual absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) = 0;
+  // Oldest first.
+  virtual absl::StatusOr<std::vector<JournaledRun>> Runs() = 0;
+
+  // Replaces the open round of the run, if any, and drops that round's updates if its number differs.
+  virtual absl::Status StartRound(const std::string& run_id, const JournaledRound& round) = 0;
+  virtual absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) = 0;
+
+  // Idempotent for the same payload. AlreadyExists: another payload of this site for this round.
+  virtual absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) = 0;
+  // In the order accepted. Rounds after the newest snapshot keep theirs (recovery needs them); older ones may be pruned.
+  virtual absl::StatusOr<std::vector<JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) = 0;
+
+  // Closes the open round. FailedPrecondition: not the round after the newest commit.
+  virtual absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) = 0;
+  // 0: none.
+  virtual absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) = 0;
+  // NotFound.
+  virtual absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) = 0;
+  // Calls `visit` for commits first..last in order; stops at its first error and returns it.
+  virtual absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
+                                    const std::function<absl::Status(uint64_t round, const JournaledCommit&)>& visit) = 0;
+
+  // Records a snapshot whose file is already durable, and prunes the updates of rounds up to it.
+  virtual absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) = 0;
+  virtual absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) = 0;
+  // Ascending by round.
+  virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
+};
+
+// Opens or creates `path`. DataLoss with exit code kDamaged: not a journal, a newer format, or SQLite's own check fails; the message
+// names the file and what to do, and the file is left as it is. `fsync_observer`, if given, is told the seconds of every durable write.
+absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer = nullptr);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_JOURNAL_H_

@@ -1,0 +1,51 @@
+// The coordinator's half of a mode: many updates into one commit, in the compressed domain.
+//
+// Sums are integers, so any order of arrival gives the same commit, and memory is O(model), not O(workers x model).
+#ifndef TRIBUTARY_OPTIM_AGGREGATOR_H_
+#define TRIBUTARY_OPTIM_AGGREGATOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "optim/commit.h"
+#include "optim/layout.h"
+#include "optim/options.h"
+
+namespace tributary::optim {
+
+// Holds the accumulator and the server-side residual. Not thread-safe: one caller at a time (Check alone is const and may run
+// beside other Checks).
+class Aggregator {
+ public:
+  virtual ~Aggregator() = default;
+
+  // Decides, without touching the accumulator, whether `payload` is the canonical encoding of an update of this layout and mode:
+  // shape, bounds, order, finiteness, norm. InvalidArgument says which check failed and where.
+  virtual absl::Status Check(absl::string_view payload) const = 0;
+
+  // Opens the sum of a round for at most `members` updates (1..kMaxWorkers). What a previous, uncommitted round had summed is dropped;
+  // the server-side residual stays.
+  virtual absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) = 0;
+
+  // Adds one update with weight 1. Checks first; an error leaves the sum unchanged. FailedPrecondition: no round open, or more
+  // than `members` updates.
+  virtual absl::Status Add(absl::string_view payload) = 0;
+
+  // Closes the round: mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
+  virtual absl::StatusOr<Commit> Finish() = 0;
+
+  // The server-side residual between rounds. A coordinator that restores it and adds the same updates makes the same commits.
+  virtual std::string SaveState() const = 0;
+  // DataLoss: not a state of this layout and mode, or damaged; the aggregator is unchanged.
+  virtual absl::Status RestoreState(absl::string_view state) = 0;
+};
+
+// `layout` must outlive the aggregator. InvalidArgument as Validate(options).
+absl::StatusOr<std::unique_ptr<Aggregator>> MakeAggregator(const OptimizerOptions& options, const Layout& layout);
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_AGGREGATOR_H_

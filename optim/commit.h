@@ -1,0 +1,33 @@
+// A commit: the aggregated update of one round, the unit of the log. state[r] = Apply(state[r-1], commit[r]).
+#ifndef TRIBUTARY_OPTIM_COMMIT_H_
+#define TRIBUTARY_OPTIM_COMMIT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "optim/layout.h"
+
+namespace tributary::optim {
+
+struct Commit {
+  uint64_t round = 0;         // 1-based
+  float learning_rate = 0;    // finite, >= 0; the step size at the replicas, or what the mode's Apply reads
+  uint32_t included = 0;      // updates aggregated; 0: an empty round, the payload is empty and Apply only counts
+  std::string payload;        // canonical (docs/wire_format.md)
+};
+
+// Canonical record bytes: equal commits have equal bytes.
+std::string EncodeCommit(const Commit& commit);
+
+// InvalidArgument: truncated, trailing bytes, an unknown version, a non-finite learning rate.
+absl::StatusOr<Commit> DecodeCommit(absl::string_view record);
+
+// Hash of the log up to and including `record`: SHA-256(previous || record). The chain starts from the run's layout hash and
+// the hash of state[0].
+Digest ChainHash(const Digest& previous, absl::string_view record);
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_COMMIT_H_

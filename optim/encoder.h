@@ -1,0 +1,48 @@
+// The worker's half of a mode: what becomes of a gradient (or pseudo-gradient) before it is sent, and after the receipt.
+#ifndef TRIBUTARY_OPTIM_ENCODER_H_
+#define TRIBUTARY_OPTIM_ENCODER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "optim/layout.h"
+#include "optim/options.h"
+
+namespace tributary::optim {
+
+// Owns the residual (momentum with what was sent removed). Not thread-safe: one caller at a time.
+class UpdateEncoder {
+ public:
+  virtual ~UpdateEncoder() = default;
+
+  // Adds `direction` [layout.size()] to the residual (after clipping and decay as the mode says) and encodes the update of this
+  // round: canonical bytes, the same for the same residual. What is sent is remembered until Settle.
+  // FailedPrecondition: NaN or infinity in `direction`; the residual is untouched, skip the round.
+  // FailedPrecondition: the previous update is not settled.
+  virtual absl::StatusOr<std::string> Encode(const RoundParameters& parameters, absl::Span<const float> direction) = 0;
+
+  // Ends the round of the last Encode. If the update was included, exactly what its payload decodes to leaves the residual; if
+  // not (late, rejected, lost), everything stays and nothing is lost. No effect if nothing is pending.
+  virtual void Settle(bool included) = 0;
+
+  // L2 norm of the residual, for the metrics. 0 for modes without one.
+  virtual double ResidualNorm() const = 0;
+
+  // The residual (nothing pending), to be kept over a restart.
+  virtual std::string SaveState() const = 0;
+  // DataLoss: not a state of this layout and mode, or damaged; the encoder is unchanged.
+  virtual absl::Status RestoreState(absl::string_view state) = 0;
+};
+
+// `layout` must outlive the encoder. InvalidArgument as Validate(options).
+absl::StatusOr<std::unique_ptr<UpdateEncoder>> MakeUpdateEncoder(const OptimizerOptions& options, const Layout& layout);
+
+// Longest payload, in bytes, that the mode can produce for this layout: a bound to check before anything is allocated.
+uint64_t MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout);
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_ENCODER_H_

@@ -1,0 +1,50 @@
+// The models' parameter layouts and seeded initial weights, without a tensor library: the coordinator knows every block of a model
+// that only workers can run. worker/models/ builds the same blocks in LibTorch and checks that names and shapes agree.
+#ifndef TRIBUTARY_OPTIM_MODEL_SPEC_H_
+#define TRIBUTARY_OPTIM_MODEL_SPEC_H_
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "optim/layout.h"
+
+namespace tributary::optim {
+
+// Byte-level decoder-only transformer, pre-norm, learned positions, output tied to the embedding.
+// Blocks, in order (W = width, C = context, V = 256):
+//   wte [V, W], wpe [C, W],
+//   for each layer i: h.i.ln1.weight [W], h.i.ln1.bias [W], h.i.attn.qkv.weight [3W, W], h.i.attn.qkv.bias [3W],
+//     h.i.attn.out.weight [W, W], h.i.attn.out.bias [W], h.i.ln2.weight [W], h.i.ln2.bias [W],
+//     h.i.mlp.up.weight [4W, W], h.i.mlp.up.bias [4W], h.i.mlp.down.weight [W, 4W], h.i.mlp.down.bias [W],
+//   lnf.weight [W], lnf.bias [W]
+struct GptModel {
+  int64_t layers = 5;
+  int64_t heads = 4;
+  int64_t width = 128;
+  int64_t context = 64;
+};
+
+// Linear layers with GELU between. Blocks: for layer i: fc.i.weight [out, in], fc.i.bias [out].
+struct MlpModel {
+  int64_t inputs = 0;
+  std::vector<int64_t> hidden;
+  int64_t outputs = 0;
+};
+
+using ModelSpec = std::variant<GptModel, MlpModel>;
+
+// InvalidArgument: an extent below 1, or a width that heads do not divide.
+absl::StatusOr<Layout> MakeLayout(const ModelSpec& model);
+
+// Writes the seeded initial weights of `model` to theta [layout.size()].
+// Every value is a sum of integers from a counter-based generator times one fp32 constant, so that all machines get the same bits
+// (a libm logarithm or cosine would not promise that). GPT-2's scheme: standard deviation .02, residual projections (attn.out, mlp.down)
+// divided by sqrt(2 * layers), norms 1, biases 0; MLP: standard deviation sqrt(2 / fan_in), biases 0.
+absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layout& layout, absl::Span<float> theta);
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_MODEL_SPEC_H_

@@ -1,0 +1,24 @@
+// RunSpec (the protocol's view of a run) as the plain types of optim/, and what a run as a whole must satisfy.
+#ifndef TRIBUTARY_PROTO_CONFIG_RUN_OPTIONS_H_
+#define TRIBUTARY_PROTO_CONFIG_RUN_OPTIONS_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "optim/model_spec.h"
+#include "optim/options.h"
+#include "tributary/v1/run.pb.h"
+
+namespace tributary {
+
+// The mode's defaults with what the run sets. InvalidArgument names the key.
+absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& spec);
+absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec);
+
+// What single fields cannot say: min_workers <= max_workers, min_deadline <= max_deadline, local_steps > 1 only where the mode has local
+// steps, text data for gpt and csv for mlp, and so on. The coordinator calls it on every submitted run (a client may skip the YAML reader),
+// and first checks field ranges by the annotations.
+absl::Status ValidateRunSpec(const v1::RunSpec& spec);
+
+}  // namespace tributary
+
+#endif  // TRIBUTARY_PROTO_CONFIG_RUN_OPTIONS_H_

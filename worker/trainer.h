@@ -1,0 +1,58 @@
+// What a worker does with its data: gradients, pseudo-gradients and validation losses of the run's model. LibTorch stays behind this header.
+#ifndef TRIBUTARY_WORKER_TRAINER_H_
+#define TRIBUTARY_WORKER_TRAINER_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "optim/layout.h"
+#include "optim/model_spec.h"
+#include "optim/options.h"
+
+namespace tributary::worker {
+
+enum class DataKind { kText, kCsv };
+
+struct TrainerOptions {
+  optim::ModelSpec model;
+  optim::OptimizerOptions optimizer;
+  DataKind data_kind = DataKind::kText;
+  std::string data_folder;
+  std::string label_column;  // kCsv
+  uint32_t batch_size = 8;
+  double validation_fraction = 0.1;
+  uint32_t evaluation_batches = 8;
+  // Batches are a function of (seed, site, round, local step) alone: a worker that comes back draws what it would have drawn.
+  uint64_t seed = 1;
+  std::string site;
+  int threads = 1;
+};
+
+struct StepResult {
+  float train_loss = 0;  // mean over the local steps; nats per token or row
+  float compute_seconds = 0;
+};
+
+// Not thread-safe: one thread uses it.
+class Trainer {
+ public:
+  // Reads and checks the data. Errors carry exit code kData ("/data/a.csv:17: 5 values where the header has 6") except a model whose blocks
+  // differ from `layout` (Internal).
+  static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options, const optim::Layout& layout);
+  virtual ~Trainer() = default;
+
+  // Writes to `direction` [layout.size()] what the mode asks for (optim::DirectionOf) of round `parameters.round`, from `theta` [layout.size()],
+  // which is unchanged. Gradients come unclipped. Inner AdamW moments persist from round to round.
+  virtual absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                                      absl::Span<float> direction) = 0;
+
+  // Mean loss of `theta` on the site's validation split; always the same batches. Nats per token or row.
+  virtual absl::StatusOr<double> Evaluate(absl::Span<const float> theta) = 0;
+};
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_TRAINER_H_
