@@ -1,0 +1,190 @@
+#include "common/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "common/status_macros.h"
+
+namespace tributary {
+namespace {
+
+// Part of every temporary name, so that RemoveTemporaryFiles knows them.
+constexpr char kTemporaryMark[] = ".tmp-";
+
+// "cannot write /x/y: disk full; free some space and try again", with the code that fits `error`.
+absl::Status FileError(absl::string_view doing, absl::string_view path, int error) {
+  absl::StatusCode code = absl::StatusCode::kInternal;
+  absl::string_view advice;
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      code = absl::StatusCode::kNotFound;
+      advice = "; check the path";
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      code = absl::StatusCode::kPermissionDenied;
+      advice = "; check the owner and the permissions";
+      break;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      code = absl::StatusCode::kResourceExhausted;
+      advice = "; free some space (or raise the limit) and try again";
+      break;
+    default:
+      break;
+  }
+  return WithExitCode(absl::Status(code, absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error), advice)),
+                      ExitCode::kStorage);
+}
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  int get() const { return fd_; }
+  // Errors of network file systems may show only here.
+  int Close() {
+    const int result = close(fd_);
+    fd_ = -1;
+    return result;
+  }
+
+ private:
+  int fd_;
+};
+
+int OpenRetrying(const char* path, int flags, unsigned mode = 0) {
+  int fd;
+  do {
+    fd = open(path, flags | O_CLOEXEC, mode);
+  } while (fd < 0 && errno == EINTR);
+  return fd;
+}
+
+std::string ParentOf(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+// Makes a rename in `directory` durable.
+absl::Status SyncDirectory(const std::string& directory) {
+  const FileDescriptor fd(OpenRetrying(directory.c_str(), O_RDONLY | O_DIRECTORY));
+  if (fd.get() < 0 || fsync(fd.get()) != 0) return FileError("make durable the folder", directory, errno);
+  return absl::OkStatus();
+}
+
+absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(file.get(), bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return FileError("write", path, errno);
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  if (fsync(file.get()) != 0) return FileError("write", path, errno);
+  if (file.Close() != 0) return FileError("write", path, errno);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
+  const FileDescriptor file(OpenRetrying(path.c_str(), O_RDONLY));
+  if (file.get() < 0) return FileError("read", path, errno);
+  struct stat info;
+  if (fstat(file.get(), &info) != 0) return FileError("read", path, errno);
+  if (S_ISDIR(info.st_mode)) return FileError("read", path, EISDIR);
+  const auto too_long = [&] {
+    return WithExitCode(absl::ResourceExhaustedError(absl::StrCat(path, " is longer than ", max_bytes,
+                                                                  " bytes, the most that is read here; check that it is the file meant")),
+                        ExitCode::kStorage);
+  };
+  if (S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) > max_bytes) return too_long();
+
+  std::string bytes;
+  bytes.reserve(static_cast<size_t>(S_ISREG(info.st_mode) ? info.st_size : 0));
+  constexpr size_t kPiece = 256 * 1024;
+  while (true) {
+    // One byte beyond the bound is asked for, so that a file that grows meanwhile is noticed.
+    const size_t old_size = bytes.size();
+    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(kPiece, max_bytes - old_size) + 1);
+    bytes.resize(old_size + wanted);
+    const ssize_t got = read(file.get(), bytes.data() + old_size, wanted);
+    const int error = errno;
+    bytes.resize(old_size + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+    if (got < 0) {
+      if (error == EINTR) continue;
+      return FileError("read", path, error);
+    }
+    if (got == 0) return bytes;
+    if (bytes.size() > max_bytes) return too_long();
+  }
+}
+
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode) {
+  static std::atomic<uint64_t> counter{0};
+  std::string temporary;
+  int fd = -1;
+  do {
+    temporary = absl::StrCat(path, kTemporaryMark, getpid(), "-", counter.fetch_add(1));
+    fd = OpenRetrying(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode);
+  } while (fd < 0 && errno == EEXIST);
+  if (fd < 0) return FileError("write", path, errno);
+
+  FileDescriptor file(fd);
+  absl::Status status = WriteAndSync(file, path, bytes);
+  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = FileError("write", path, errno);
+  if (!status.ok()) {
+    unlink(temporary.c_str());
+    return status;
+  }
+  return SyncDirectory(ParentOf(path));
+}
+
+absl::Status RemoveTemporaryFiles(const std::string& directory) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    if (!absl::StrContains(it->path().filename().string(), kTemporaryMark)) continue;
+    std::error_code remove_error;
+    if (it->is_regular_file(remove_error)) std::filesystem::remove(it->path(), remove_error);
+    if (remove_error) return FileError("remove", it->path().string(), remove_error.value());
+  }
+  if (error && error.value() != ENOENT) return FileError("list", directory, error.value());
+  return absl::OkStatus();
+}
+
+absl::Status MakeDirectories(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return FileError("make the folder", path, error.value());
+  if (!std::filesystem::is_directory(path, error)) return FileError("make the folder", path, EEXIST);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> FreeBytes(const std::string& path) {
+  struct statvfs info;
+  if (statvfs(path.c_str(), &info) != 0) return FileError("ask for the free space of", path, errno);
+  return uint64_t{info.f_bavail} * info.f_frsize;
+}
+
+}  // namespace tributary

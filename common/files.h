@@ -15,9 +15,13 @@ namespace tributary {
 // kStorage unless the caller marks another.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes);
 
-// Writes a temporary file beside `path`, fsyncs it, renames it to `path`, fsyncs the folder: after a crash `path` holds the old bytes or the
-// new ones. `mode` are the permission bits. ResourceExhausted: disk full (the temporary file is removed). Exit code kStorage.
+// Writes a temporary file beside `path`, fsyncs it, renames it to `path`, fsyncs the folder: after a crash `path` holds the old bytes or
+// the new ones. `mode` are the permission bits. ResourceExhausted: disk full (the temporary file is removed). Exit code kStorage.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode = 0644);
+
+// Removes what interrupted WriteFileAtomically calls left in `directory` (a crash between write and rename). For a folder's only owner, at
+// its start: it would also remove the temporary file of a write in progress. OK if there is no such folder.
+absl::Status RemoveTemporaryFiles(const std::string& directory);
 
 // Makes the folder and its parents. OK if it exists.
 absl::Status MakeDirectories(const std::string& path);

@@ -1,5 +1,5 @@
-// Log lines on standard error: "2026-01-31T12:00:00.123Z INFO coordinator: round 12 committed site=berlin". One line each; control characters
-// in values are escaped, so that nothing from the network can forge a line.
+// Log lines on standard error: "2026-01-31T12:00:00.123Z INFO coordinator: round 12 committed site=berlin". One line each; control
+// characters in values are escaped, so that nothing from the network can forge a line.
 #ifndef TRIBUTARY_COMMON_LOG_H_
 #define TRIBUTARY_COMMON_LOG_H_
 

@@ -1,0 +1,239 @@
+#include "common/pki.h"
+
+#include <openssl/ec.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/clock.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/names.h"
+#include "common/status_macros.h"
+#include "common/x509.h"
+
+namespace tributary {
+namespace {
+
+using NamesPtr = std::unique_ptr<GENERAL_NAMES, OpenSslDelete<GENERAL_NAMES_free>>;
+using NamePtr = std::unique_ptr<GENERAL_NAME, OpenSslDelete<GENERAL_NAME_free>>;
+
+// OpenSSL's own reason, where one of its calls failed for no fault of the caller (out of memory, no random numbers).
+absl::Status OpenSslError(absl::string_view doing) {
+  char reason[256] = "unknown reason";
+  if (const unsigned long error = ERR_get_error(); error != 0) ERR_error_string_n(error, reason, sizeof(reason));
+  ERR_clear_error();
+  return absl::InternalError(absl::StrCat("cannot ", doing, ": ", reason));
+}
+
+absl::Status CheckName(absl::string_view what, absl::string_view name) {
+  if (IsName(name)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(what, " '", name, "': use 1 to 63 characters of a-z, 0-9 and inner hyphens"));
+}
+
+template <typename Write>
+absl::StatusOr<std::string> ToPem(Write write) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  if (bio == nullptr || write(bio.get()) != 1) return OpenSslError("write PEM");
+  const char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<size_t>(size));
+}
+
+absl::Status SetRandomSerial(X509* certificate) {
+  unsigned char bytes[16];
+  if (RAND_bytes(bytes, sizeof(bytes)) != 1) return OpenSslError("draw a serial number");
+  bytes[0] = static_cast<unsigned char>((bytes[0] & 0x7f) | 0x40);  // positive and of full length
+  const std::unique_ptr<BIGNUM, OpenSslDelete<BN_free>> number(BN_bin2bn(bytes, sizeof(bytes), nullptr));
+  if (number == nullptr || BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) == nullptr) {
+    return OpenSslError("set a serial number");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddUri(absl::string_view uri, GENERAL_NAMES* names) {
+  ASN1_IA5STRING* text = ASN1_IA5STRING_new();
+  NamePtr name(GENERAL_NAME_new());
+  if (text == nullptr || name == nullptr || ASN1_STRING_set(text, uri.data(), static_cast<int>(uri.size())) != 1)
+    return OpenSslError("add a name");
+  GENERAL_NAME_set0_value(name.get(), GEN_URI, text);
+  sk_GENERAL_NAME_push(names, name.release());
+  return absl::OkStatus();
+}
+
+absl::Status AddHost(absl::string_view host, GENERAL_NAMES* names) {
+  absl::string_view bare = host;
+  if (absl::ConsumePrefix(&bare, "[")) absl::ConsumeSuffix(&bare, "]");
+  NamePtr name(GENERAL_NAME_new());
+  if (name == nullptr) return OpenSslError("add a name");
+  if (ASN1_OCTET_STRING* address = a2i_IPADDRESS(std::string(bare).c_str())) {
+    GENERAL_NAME_set0_value(name.get(), GEN_IPADD, address);
+  } else {
+    ERR_clear_error();
+    const bool is_dns = !host.empty() && host.size() <= 253 && host.front() != '.' && host.front() != '-' &&
+                        std::all_of(host.begin(), host.end(), [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '-'; });
+    if (!is_dns)
+      return absl::InvalidArgumentError(absl::StrCat("host '", host, "' is neither a DNS name nor an IP address (give no port)"));
+    ASN1_IA5STRING* text = ASN1_IA5STRING_new();
+    if (text == nullptr || ASN1_STRING_set(text, host.data(), static_cast<int>(host.size())) != 1) return OpenSslError("add a name");
+    GENERAL_NAME_set0_value(name.get(), GEN_DNS, text);
+  }
+  sk_GENERAL_NAME_push(names, name.release());
+  return absl::OkStatus();
+}
+
+// `value` in the notation of OpenSSL's configuration files; constants only.
+absl::Status AddExtension(int nid, const char* value, X509* issuer, X509* certificate) {
+  X509V3_CTX context;
+  X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
+  const std::unique_ptr<X509_EXTENSION, OpenSslDelete<X509_EXTENSION_free>> extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value));
+  if (extension == nullptr || X509_add_ext(certificate, extension.get(), -1) != 1) return OpenSslError("add an extension");
+  return absl::OkStatus();
+}
+
+struct Extension {
+  int nid;
+  const char* value;
+};
+
+struct Subject {
+  std::string organization;
+  std::string common_name;
+  NamesPtr names{GENERAL_NAMES_new()};
+};
+
+// A certificate over `key`, signed by `issuer_key`; `issuer` null: self-signed.
+absl::StatusOr<X509Ptr> MakeCertificate(const Subject& subject, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key, absl::Time not_before,
+                                        absl::Time not_after, absl::Span<const Extension> extensions) {
+  X509Ptr certificate(X509_new());
+  if (certificate == nullptr || X509_set_version(certificate.get(), X509_VERSION_3) != 1) return OpenSslError("make a certificate");
+  TRIBUTARY_RETURN_IF_ERROR(SetRandomSerial(certificate.get()));
+  X509_NAME* name = X509_get_subject_name(certificate.get());
+  const auto add_entry = [&](const char* field, const std::string& value) {
+    return X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.data()),
+                                      static_cast<int>(value.size()), -1, 0) == 1;
+  };
+  if (!add_entry("O", subject.organization) || !add_entry("CN", subject.common_name)) return OpenSslError("name a certificate");
+  X509* signer = issuer == nullptr ? certificate.get() : issuer;
+  if (X509_set_issuer_name(certificate.get(), X509_get_subject_name(signer)) != 1 || X509_set_pubkey(certificate.get(), key) != 1 ||
+      ASN1_TIME_set(X509_getm_notBefore(certificate.get()), absl::ToTimeT(not_before)) == nullptr ||
+      ASN1_TIME_set(X509_getm_notAfter(certificate.get()), absl::ToTimeT(not_after)) == nullptr) {
+    return OpenSslError("fill a certificate");
+  }
+  for (const Extension& extension : extensions) {
+    TRIBUTARY_RETURN_IF_ERROR(AddExtension(extension.nid, extension.value, signer, certificate.get()));
+  }
+  if (X509_add1_ext_i2d(certificate.get(), NID_subject_alt_name, subject.names.get(), 0, X509V3_ADD_DEFAULT) != 1 ||
+      X509_sign(certificate.get(), issuer_key, EVP_sha256()) == 0) {
+    return OpenSslError("sign a certificate");
+  }
+  return certificate;
+}
+
+// The key first: a certificate that is there has its key.
+absl::Status WritePair(const std::string& stem, X509* certificate, EVP_PKEY* key) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string key_pem,
+                             ToPem([&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); }));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string certificate_pem, ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate); }));
+  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(stem + ".key", key_pem, 0600));
+  return WriteFileAtomically(stem + ".crt", certificate_pem, 0644);
+}
+
+absl::StatusOr<KeyPtr> MakeKey() {
+  KeyPtr key(EVP_EC_gen("P-256"));
+  if (key == nullptr) return OpenSslError("make a key");
+  return key;
+}
+
+}  // namespace
+
+absl::Status InitCa(const std::string& directory, const std::string& federation, absl::Duration validity) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckName("federation", federation));
+  TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(directory));
+  const std::string stem = directory + "/ca";
+  for (const char* suffix : {".crt", ".key"}) {
+    if (std::filesystem::exists(stem + suffix)) {
+      return WithExitCode(
+          absl::AlreadyExistsError(absl::StrCat(stem, suffix, " exists, and a CA is never overwritten; choose another folder")),
+          ExitCode::kUsage);
+    }
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, MakeKey());
+  Subject subject{federation, absl::StrCat(federation, " CA")};
+  // The trust domain: IssueCertificate and people read from it which federation this CA is of.
+  TRIBUTARY_RETURN_IF_ERROR(AddUri(absl::StrCat("spiffe://", federation), subject.names.get()));
+  constexpr Extension kExtensions[] = {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
+                                       {NID_key_usage, "critical,keyCertSign,cRLSign"},
+                                       {NID_subject_key_identifier, "hash"}};
+  const absl::Time now = Clock::Real().WallNow();
+  TRIBUTARY_ASSIGN_OR_RETURN(const X509Ptr certificate,
+                             MakeCertificate(subject, key.get(), nullptr, key.get(), now - absl::Minutes(5), now + validity, kExtensions));
+  return WritePair(stem, certificate.get(), key.get());
+}
+
+absl::Status IssueCertificate(const std::string& directory, const CertificateRequest& request) {
+  const Identity& identity = request.identity;
+  std::string stem = "coordinator";
+  if (identity.role != Role::kCoordinator) {
+    const absl::string_view role = identity.role == Role::kSite ? "site" : "operator";
+    TRIBUTARY_RETURN_IF_ERROR(CheckName(role, identity.name));
+    stem = absl::StrCat(role, "-", identity.name);
+  } else if (request.hosts.empty()) {
+    return absl::InvalidArgumentError("a coordinator's certificate needs the host names or addresses it is reached at: --host HOST");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> ca, LoadCertificates(directory + "/ca.crt"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr ca_key, LoadPrivateKey(directory + "/ca.key"));
+  if (X509_check_private_key(ca[0].get(), ca_key.get()) != 1) {
+    return CredentialsError(absl::StrCat(directory, "/ca.key is not the key of ca.crt beside it; restore the pair from a backup"));
+  }
+  const std::string trust_domain = absl::StrCat("spiffe://", identity.federation);
+  const std::vector<std::string> ca_domains = UriNames(*ca[0]);
+  if (ca_domains.size() != 1 || ca_domains[0] != trust_domain) {
+    return absl::InvalidArgumentError(absl::StrCat("the CA in ", directory, " is not of the federation '", identity.federation, "'",
+                                                   ca_domains.size() == 1 ? absl::StrCat(" but of ", ca_domains[0]) : ""));
+  }
+  const absl::Time now = Clock::Real().WallNow();
+  const absl::Time ca_end = TimeOf(X509_get0_notAfter(ca[0].get()));
+  if (now > ca_end) return CredentialsError(absl::StrCat("the CA in ", directory, " expired on ", FormatDate(ca_end), "; make a new one"));
+
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, MakeKey());
+  Subject subject{identity.federation, identity.role == Role::kCoordinator ? "coordinator" : identity.name};
+  TRIBUTARY_RETURN_IF_ERROR(AddUri(SpiffeId(identity), subject.names.get()));
+  for (const std::string& host : request.hosts) TRIBUTARY_RETURN_IF_ERROR(AddHost(host, subject.names.get()));
+  const Extension extensions[] = {{NID_basic_constraints, "critical,CA:FALSE"},
+                                  {NID_key_usage, "critical,digitalSignature"},
+                                  {NID_ext_key_usage, identity.role == Role::kCoordinator ? "serverAuth,clientAuth" : "clientAuth"},
+                                  {NID_subject_key_identifier, "hash"},
+                                  {NID_authority_key_identifier, "keyid"}};
+  // Never longer than the CA itself.
+  const absl::Time not_after = std::min(now + request.validity, ca_end);
+  const absl::Time not_before = std::min(now, not_after) - request.backdate;
+  TRIBUTARY_ASSIGN_OR_RETURN(const X509Ptr certificate,
+                             MakeCertificate(subject, key.get(), ca[0].get(), ca_key.get(), not_before, not_after, extensions));
+  return WritePair(absl::StrCat(directory, "/", stem), certificate.get(), key.get());
+}
+
+absl::StatusOr<CertificateInfo> ReadCertificate(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> chain, LoadCertificates(path));
+  const X509* certificate = chain[0].get();
+  CertificateInfo info;
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  if (bio != nullptr && X509_NAME_print_ex(bio.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
+    const char* data = nullptr;
+    const long size = BIO_get_mem_data(bio.get(), &data);
+    info.subject.assign(data, static_cast<size_t>(size));
+  }
+  const std::vector<std::string> uris = UriNames(*certificate);
+  if (uris.size() == 1) info.spiffe_id = uris[0];
+  info.not_before = TimeOf(X509_get0_notBefore(certificate));
+  info.not_after = TimeOf(X509_get0_notAfter(certificate));
+  return info;
+}
+
+}  // namespace tributary

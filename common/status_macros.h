@@ -9,12 +9,11 @@
 #include "absl/strings/string_view.h"
 
 // Returns the status of `expression` from the enclosing function if it is an error.
-#define TRIBUTARY_RETURN_IF_ERROR(expression)                    \
-  do {                                                           \
-    if (absl::Status tributary_status_ = (expression);           \
-        !tributary_status_.ok()) {                               \
-      return tributary_status_;                                  \
-    }                                                            \
+#define TRIBUTARY_RETURN_IF_ERROR(expression)                                     \
+  do {                                                                            \
+    if (absl::Status tributary_status_ = (expression); !tributary_status_.ok()) { \
+      return tributary_status_;                                                   \
+    }                                                                             \
   } while (false)
 
 #define TRIBUTARY_CONCAT_INNER_(a, b) a##b

@@ -1,0 +1,95 @@
+#include "common/x509.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include <ctime>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+
+namespace tributary {
+namespace {
+
+constexpr uint64_t kMaxPemBytes = 1 << 20;
+
+BioPtr ReadOnlyBio(absl::string_view bytes) {
+  return BioPtr(BIO_new_mem_buf(bytes.data(), static_cast<int>(bytes.size())));
+}
+
+// Without this OpenSSL would ask on the terminal.
+int NoPassphrase(char*, int, int, void*) {
+  return -1;
+}
+
+absl::StatusOr<std::string> ReadPem(const std::string& path) {
+  absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
+  if (!pem.ok()) return CredentialsError(pem.status().message());
+  return pem;
+}
+
+}  // namespace
+
+absl::Status CredentialsError(absl::string_view message) {
+  ERR_clear_error();
+  return WithExitCode(absl::UnauthenticatedError(message), ExitCode::kCredentials);
+}
+
+absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path) {
+  const absl::StatusOr<std::string> pem = ReadPem(path);
+  if (!pem.ok()) return pem.status();
+  const BioPtr bio = ReadOnlyBio(*pem);
+  std::vector<X509Ptr> certificates;
+  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr)) certificates.emplace_back(certificate);
+  const bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  if (certificates.empty() || !ended) {
+    return CredentialsError(
+        absl::StrCat(path, " is not a PEM certificate (or a damaged one); it must hold '-----BEGIN CERTIFICATE-----' blocks only"));
+  }
+  ERR_clear_error();
+  return certificates;
+}
+
+absl::StatusOr<KeyPtr> LoadPrivateKey(const std::string& path) {
+  const absl::StatusOr<std::string> pem = ReadPem(path);
+  if (!pem.ok()) return pem.status();
+  const BioPtr bio = ReadOnlyBio(*pem);
+  KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassphrase, nullptr));
+  if (key == nullptr) {
+    const bool encrypted = absl::StrContains(*pem, "ENCRYPTED");
+    return CredentialsError(
+        encrypted
+            ? absl::StrCat(path,
+                           " is protected by a passphrase, which a service cannot type; store it without one, readable by this user only")
+            : absl::StrCat(path, " is not a PEM private key; it must hold one '-----BEGIN PRIVATE KEY-----' block"));
+  }
+  ERR_clear_error();
+  return key;
+}
+
+std::vector<std::string> UriNames(const X509& certificate) {
+  std::vector<std::string> uris;
+  const std::unique_ptr<GENERAL_NAMES, OpenSslDelete<GENERAL_NAMES_free>> names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type != GEN_URI) continue;
+    const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
+    uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), static_cast<size_t>(ASN1_STRING_length(uri)));
+  }
+  return uris;
+}
+
+absl::Time TimeOf(const ASN1_TIME* time) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return absl::InfinitePast();
+  return absl::FromTM(parts, absl::UTCTimeZone());
+}
+
+std::string FormatDate(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%d %H:%M UTC", time, absl::UTCTimeZone());
+}
+
+}  // namespace tributary

@@ -1,0 +1,52 @@
+// OpenSSL's certificate objects with owners, and the few things tls.cc and pki.cc both read from them. Not for other folders.
+#ifndef TRIBUTARY_COMMON_X509_H_
+#define TRIBUTARY_COMMON_X509_H_
+
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace tributary {
+
+// Owns an OpenSSL object of type T.
+template <auto Free>
+struct OpenSslDelete {
+  template <typename T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using BioPtr = std::unique_ptr<BIO, OpenSslDelete<BIO_free_all>>;
+using KeyPtr = std::unique_ptr<EVP_PKEY, OpenSslDelete<EVP_PKEY_free>>;
+using X509Ptr = std::unique_ptr<X509, OpenSslDelete<X509_free>>;
+
+// Every certificate of a PEM file, in order; at least one. Errors name the path, say what to do, and carry exit code kCredentials.
+absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path);
+
+// The private key of a PEM file. Never asks for a passphrase. Errors as above.
+absl::StatusOr<KeyPtr> LoadPrivateKey(const std::string& path);
+
+// The URI subject alternative names.
+std::vector<std::string> UriNames(const X509& certificate);
+
+absl::Time TimeOf(const ASN1_TIME* time);
+
+// "2026-01-31 12:00 UTC".
+std::string FormatDate(absl::Time time);
+
+// An error of credentials: Unauthenticated with exit code kCredentials. Empties OpenSSL's error queue of this thread, which gRPC's TLS
+// would otherwise take for its own.
+absl::Status CredentialsError(absl::string_view message);
+
+}  // namespace tributary
+
+#endif  // TRIBUTARY_COMMON_X509_H_

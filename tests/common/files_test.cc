@@ -1,0 +1,127 @@
+#include "common/files.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "common/exit_codes.h"
+#include "tests/common/temporary_directory.h"
+
+namespace tributary {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Contents(const std::string& path) {
+  return ReadFile(path, 1 << 20).value();
+}
+
+size_t FilesIn(const std::string& directory) {
+  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
+}
+
+// Lets this process write files of at most `bytes`, as a full disk would.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_;
+};
+
+TEST(FilesTest, ReadsBackWhatWasWritten) {
+  const TemporaryDirectory directory;
+  const std::string bytes("a\0b\n", 4);
+  ASSERT_TRUE(WriteFileAtomically(directory.File("f"), bytes).ok());
+  EXPECT_EQ(ReadFile(directory.File("f"), 4).value(), bytes);
+}
+
+TEST(FilesTest, WritingReplacesAndLeavesNothingBeside) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "old").ok());
+  ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "").ok());
+  EXPECT_EQ(Contents(directory.File("f")), "");
+  EXPECT_EQ(FilesIn(directory.path()), 1u);
+}
+
+TEST(FilesTest, WritesWithThePermissionsAsked) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(WriteFileAtomically(directory.File("key"), "secret", 0600).ok());
+  struct stat info;
+  ASSERT_EQ(stat(directory.File("key").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST(FilesTest, AFullDiskLeavesTheOldFileAndNoOther) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "old").ok());
+  absl::Status status;
+  {
+    const FileSizeLimit limit(1000);
+    status = WriteFileAtomically(directory.File("f"), std::string(5000, 'x'));
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("free some space"));
+  EXPECT_EQ(Contents(directory.File("f")), "old");
+  EXPECT_EQ(FilesIn(directory.path()), 1u);
+}
+
+TEST(FilesTest, AMissingFileIsNotFoundWithItsPath) {
+  const absl::Status status = ReadFile("/nowhere/at/all", 10).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
+  EXPECT_EQ(status.message(), "cannot read /nowhere/at/all: No such file or directory; check the path");
+}
+
+TEST(FilesTest, AFileLongerThanTheBoundIsRefused) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "12345").ok());
+  EXPECT_EQ(ReadFile(directory.File("f"), 4).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReadFile("/dev/zero", 100000).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(FilesTest, AFolderIsNotAFile) {
+  const TemporaryDirectory directory;
+  EXPECT_THAT(std::string(ReadFile(directory.path(), 10).status().message()), HasSubstr("Is a directory"));
+}
+
+TEST(FilesTest, WhatACrashLeftIsRemovedAndNothingElse) {
+  const TemporaryDirectory directory;
+  ASSERT_TRUE(WriteFileAtomically(directory.File("snapshot-1"), "kept").ok());
+  std::ofstream(directory.File("snapshot-2.tmp-77-0")) << "half";
+  ASSERT_TRUE(RemoveTemporaryFiles(directory.path()).ok());
+  EXPECT_EQ(FilesIn(directory.path()), 1u);
+  EXPECT_EQ(Contents(directory.File("snapshot-1")), "kept");
+  EXPECT_TRUE(RemoveTemporaryFiles(directory.File("absent")).ok());
+}
+
+TEST(FilesTest, MakesFoldersWithTheirParents) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(MakeDirectories(directory.File("a/b/c")).ok());
+  EXPECT_TRUE(MakeDirectories(directory.File("a/b/c")).ok());
+  ASSERT_TRUE(WriteFileAtomically(directory.File("a/file"), "").ok());
+  EXPECT_FALSE(MakeDirectories(directory.File("a/file")).ok());
+  EXPECT_FALSE(MakeDirectories(directory.File("a/file/x")).ok());
+}
+
+TEST(FilesTest, KnowsTheFreeSpace) {
+  const TemporaryDirectory directory;
+  EXPECT_TRUE(FreeBytes(directory.path()).ok());
+  EXPECT_EQ(FreeBytes("/nowhere").status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace tributary

@@ -1,0 +1,242 @@
+// A real server and real clients over loopback: who gets in, who does not, and with which version of TLS.
+#include "common/tls.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/clock.h"
+#include "common/files.h"
+#include "common/pki.h"
+#include "common/x509.h"
+#include "tests/common/temporary_directory.h"
+
+namespace tributary {
+namespace {
+
+using ::testing::HasSubstr;
+
+const Identity kCoordinator{"demo", Role::kCoordinator, ""};
+const Identity kBerlin{"demo", Role::kSite, "berlin"};
+
+// gRPC reads the variable once a process, so this comes before every test.
+[[maybe_unused]] const bool tls13_only = (RequireTls13(), true);
+
+// Answers every call with the caller's identity, as a status message.
+class IdentityService final : public grpc::CallbackGenericService {
+ public:
+  IdentityService(std::string federation, bool insecure) : federation_(std::move(federation)), insecure_(insecure) {}
+
+ private:
+  class Reactor final : public grpc::ServerGenericBidiReactor {
+   public:
+    explicit Reactor(const absl::StatusOr<Identity>& identity) {
+      Finish(identity.ok() ? grpc::Status(grpc::StatusCode::ALREADY_EXISTS, SpiffeId(*identity))
+                           : grpc::Status(grpc::StatusCode::UNAUTHENTICATED, std::string(identity.status().message())));
+    }
+    void OnDone() override { delete this; }
+  };
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    return new Reactor(PeerIdentity(*context, federation_, insecure_));
+  }
+
+  const std::string federation_;
+  const bool insecure_;
+};
+
+class TestServer {
+ public:
+  TestServer(std::shared_ptr<grpc::ServerCredentials> credentials, const std::string& federation, bool insecure = false)
+      : service_(federation, insecure) {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", std::move(credentials), &port_);
+    builder.RegisterCallbackGenericService(&service_);
+    server_ = builder.BuildAndStart();
+  }
+  ~TestServer() { server_->Shutdown(); }
+  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+ private:
+  IdentityService service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// The identity the server saw, or the error of the call.
+absl::StatusOr<std::string> Call(const std::string& address, std::shared_ptr<grpc::ChannelCredentials> credentials,
+                                 const std::vector<std::string>& claimed = {}) {
+  const auto channel = grpc::CreateChannel(address, std::move(credentials));
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Clock::Real().WallNow() + absl::Seconds(20)));
+  for (const std::string& id : claimed) context.AddMetadata(kInsecureIdentityKey, id);
+  const grpc::Slice empty;
+  const grpc::ByteBuffer request(&empty, 1);
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  absl::Notification done;
+  stub.UnaryCall(&context, "/test/WhoAmI", {}, &request, &response, [&](grpc::Status result) {
+    status = std::move(result);
+    done.Notify();
+  });
+  done.WaitForNotification();
+  if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) return status.error_message();
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+// Serial number, in hexadecimal, of the certificate a server shows to a TLS client of at most `version`; an error if the handshake fails.
+absl::StatusOr<std::string> Handshake(const std::string& address, const TlsFiles& files, int version) {
+  using ContextPtr = std::unique_ptr<SSL_CTX, OpenSslDelete<SSL_CTX_free>>;
+  const ContextPtr context(SSL_CTX_new(TLS_client_method()));
+  SSL_CTX_set_max_proto_version(context.get(), version);
+  SSL_CTX_use_certificate_file(context.get(), files.certificate.c_str(), SSL_FILETYPE_PEM);
+  SSL_CTX_use_PrivateKey_file(context.get(), files.key.c_str(), SSL_FILETYPE_PEM);
+  SSL_CTX_set_alpn_protos(context.get(), reinterpret_cast<const unsigned char*>("\x02h2"), 3);
+  const BioPtr bio(BIO_new_ssl_connect(context.get()));
+  BIO_set_conn_hostname(bio.get(), address.c_str());
+  if (BIO_do_connect(bio.get()) != 1 || BIO_do_handshake(bio.get()) != 1) return CredentialsError("handshake refused");
+  SSL* ssl = nullptr;
+  BIO_get_ssl(bio.get(), &ssl);
+  const X509Ptr certificate(SSL_get1_peer_certificate(ssl));
+  const std::unique_ptr<BIGNUM, OpenSslDelete<BN_free>> serial(ASN1_INTEGER_to_BN(X509_get0_serialNumber(certificate.get()), nullptr));
+  char* text = BN_bn2hex(serial.get());
+  std::string hex(text);
+  OPENSSL_free(text);
+  return hex;
+}
+
+class TlsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(InitCa(directory_.path(), "demo", absl::Hours(24)).ok());
+    Issue({.identity = kCoordinator, .hosts = {"127.0.0.1"}});
+    Issue({.identity = kBerlin, .hosts = {}});
+  }
+
+  void Issue(const CertificateRequest& request) { ASSERT_TRUE(IssueCertificate(directory_.path(), request).ok()); }
+
+  TlsFiles Files(const std::string& stem, const std::string& folder = "") const {
+    const std::string base = folder.empty() ? directory_.path() : directory_.File(folder);
+    return {base + "/ca.crt", base + "/" + stem + ".crt", base + "/" + stem + ".key"};
+  }
+
+  const TemporaryDirectory directory_;
+};
+
+TEST_F(TlsTest, AClientOfTheFederationIsKnownByItsCertificate) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).value(), "spiffe://demo/site/berlin");
+}
+
+TEST_F(TlsTest, MetadataDoesNotOverrideTheCertificate) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin")), {"spiffe://demo/operator/ada"}).value(),
+            "spiffe://demo/site/berlin");
+}
+
+TEST_F(TlsTest, AClientWithoutACertificateIsRefused) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = ReadFile(directory_.File("ca.crt"), 10000).value();
+  EXPECT_EQ(Call(server.address(), grpc::SslCredentials(options)).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(TlsTest, AClientOfAnotherCaIsRefused) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
+  ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kBerlin, .hosts = {}}).ok());
+  TlsFiles files = Files("site-berlin", "other");
+  files.ca = directory_.File("ca.crt");  // it trusts the server; the server must not trust it
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(files)).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(TlsTest, AnExpiredClientIsRefused) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  Issue({.identity = kBerlin, .hosts = {}, .validity = -absl::Hours(1)});
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(TlsTest, AClientOfAnotherFederationIsRefused) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "elsewhere");
+  const absl::Status status = Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(status.message(), "spiffe://demo/site/berlin is not of the federation elsewhere");
+}
+
+TEST_F(TlsTest, AServerOfAnotherCaIsRefused) {
+  ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
+  ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kCoordinator, .hosts = {"127.0.0.1"}}).ok());
+  const TestServer server(MakeServerCredentials(Files("coordinator", "other")), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(TlsTest, AServerOfAnotherNameIsRefused) {
+  Issue({.identity = kCoordinator, .hosts = {"coordinator.example.org", "127.0.0.2"}});
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(TlsTest, ASiteCannotPoseAsTheCoordinator) {
+  Issue({.identity = {"demo", Role::kSite, "mallory"}, .hosts = {"127.0.0.1"}});
+  const TestServer server(MakeServerCredentials(Files("site-mallory")), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(TlsTest, TheCoordinatorOfAnotherFederationIsRefused) {
+  // Its CA is trusted and its host name is right; only its SPIFFE id is of another federation than the client's own.
+  ASSERT_TRUE(InitCa(directory_.File("other"), "other", absl::Hours(24)).ok());
+  ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = {"other", Role::kSite, "berlin"}, .hosts = {}}).ok());
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  TlsFiles files = Files("site-berlin", "other");
+  files.ca = directory_.File("ca.crt");
+  const absl::Status status = Call(server.address(), MakeChannelCredentials(files)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the server is not spiffe://other/coordinator"));
+}
+
+TEST_F(TlsTest, OnlyTls13IsSpoken) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  EXPECT_TRUE(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).ok());
+  EXPECT_FALSE(Handshake(server.address(), Files("site-berlin"), TLS1_2_VERSION).ok());
+}
+
+TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestart) {
+  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const std::string before = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value();
+  Issue({.identity = kCoordinator, .hosts = {"127.0.0.1"}});
+  const absl::Time deadline = Clock::Real().Now() + absl::Seconds(20);
+  std::string after = before;
+  while (after == before && Clock::Real().Now() < deadline) {
+    const auto serial = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION);
+    if (serial.ok()) after = *serial;
+  }
+  EXPECT_NE(after, before);
+}
+
+TEST(PlaintextTest, BelievesTheClaimWhenTheServerItselfIsInsecure) {
+  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
+  EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/berlin"}).value(), "spiffe://demo/site/berlin");
+}
+
+TEST(PlaintextTest, NeedsExactlyOneClaim) {
+  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
+  EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials()).status().code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/a", "spiffe://demo/site/b"}).status().code(),
+            absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"admin"}).status().code(), absl::StatusCode::kUnauthenticated);
+}
+
+TEST(PlaintextTest, AClaimIsWorthNothingWhereTlsIsExpected) {
+  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/false);
+  EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/berlin"}).status().code(),
+            absl::StatusCode::kUnauthenticated);
+}
+
+}  // namespace
+}  // namespace tributary

@@ -1,0 +1,141 @@
+#include "proto/config/run_options.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "proto/config/yaml.h"
+
+namespace tributary {
+namespace {
+
+v1::RunSpec MakeRun(absl::string_view optimizer, absl::string_view more = "") {
+  v1::RunSpec run;
+  const std::string text = absl::StrCat(
+      "name: r\nrounds: 10\nmodel: {gpt: {}}\ndata: {kind: text}\noptimizer: {learning_rate: {peak: 1e-3}, ", optimizer, "}\n", more);
+  const absl::Status status = ParseYaml(text, "run.yaml", &run);
+  EXPECT_TRUE(status.ok()) << status;
+  return run;
+}
+
+std::string Problem(const v1::RunSpec& run) {
+  const absl::Status status = ValidateRunSpec(run);
+  EXPECT_NE(status.code(), absl::StatusCode::kOk);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  return std::string(status.message());
+}
+
+TEST(RunOptionsTest, EveryModeIsValidWithItsDefaults) {
+  for (const char* mode : {"allreduce", "demo", "distro", "local", "fedavg", "diloco", "signsgd"}) {
+    const v1::RunSpec run = MakeRun(absl::StrCat("mode: ", mode));
+    EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus()) << mode;
+    EXPECT_EQ(optim::ModeName(OptimizerOptionsOf(run)->mode), mode);
+  }
+}
+
+TEST(RunOptionsTest, WhatTheRunLeavesOutIsTheModesDefault) {
+  const auto options = OptimizerOptionsOf(MakeRun("mode: local")).value();
+  const auto defaults = optim::Defaults(optim::Mode::kLocal);
+  EXPECT_EQ(options.beta, defaults.beta);
+  EXPECT_EQ(options.k, defaults.k);
+  EXPECT_EQ(options.value_bits, defaults.value_bits);
+  EXPECT_EQ(options.domain, defaults.domain);
+  EXPECT_EQ(options.commit_k, defaults.commit_k);
+  EXPECT_EQ(options.outer_learning_rate, defaults.outer_learning_rate);
+}
+
+TEST(RunOptionsTest, WhatTheRunSaysIsTaken) {
+  const auto options =
+      OptimizerOptionsOf(
+          MakeRun("mode: local, local_steps: 7, beta: 0.5, k: 9, value_bits: 4, domain: dct, commit_k: 0, outer_learning_rate: 0.25, "
+                  "clip_norm: 0, weight_decay: 0.1, adam_beta1: 0.8"))
+          .value();
+  EXPECT_EQ(options.rounds, 10u);
+  EXPECT_EQ(options.learning_rate.peak, 1e-3);
+  EXPECT_EQ(options.local_steps, 7u);
+  EXPECT_EQ(options.beta, 0.5f);
+  EXPECT_EQ(options.k, 9u);
+  EXPECT_EQ(options.value_bits, 4u);
+  EXPECT_EQ(options.domain, optim::Domain::kDct);
+  EXPECT_EQ(options.commit_k, 0u);
+  EXPECT_EQ(options.outer_learning_rate, 0.25f);
+  EXPECT_EQ(options.clip_norm, 0.0f);
+  EXPECT_EQ(options.weight_decay, 0.1f);
+  EXPECT_EQ(options.adam.beta1, 0.8f);
+}
+
+TEST(RunOptionsTest, TheCommitKeepsAsManyComponentsAsAnUpdate) {
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro, k: 5"))->commit_k, 5u);
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro, k: 5, commit_k: 6"))->commit_k, 6u);
+}
+
+TEST(RunOptionsTest, AKeyThatTheModeDoesNotHaveIsRefused) {
+  EXPECT_EQ(Problem(MakeRun("mode: distro, local_steps: 2")),
+            "optimizer.local_steps: mode distro has no local_steps (only local, fedavg, diloco); remove the key or change the mode");
+  EXPECT_EQ(Problem(MakeRun("mode: demo, value_bits: 2")),
+            "optimizer.value_bits: mode demo has no value_bits (only distro, local); remove the key or change the mode");
+  EXPECT_EQ(Problem(MakeRun("mode: allreduce, k: 2")),
+            "optimizer.k: mode allreduce has no k (only demo, distro, local); remove the key or change the mode");
+}
+
+TEST(RunOptionsTest, ValueBitsAreAPowerOfTwo) {
+  EXPECT_EQ(Problem(MakeRun("mode: distro, value_bits: 3")), "optimizer.value_bits: 3 is not 1, 2, 4 or 8");
+}
+
+TEST(RunOptionsTest, WarmUpEndsWithinTheRun) {
+  v1::RunSpec run = MakeRun("mode: distro");
+  run.mutable_optimizer()->mutable_learning_rate()->set_warmup_rounds(11);
+  EXPECT_EQ(Problem(run), "optimizer.learning_rate.warmup_rounds: 11 is more than rounds, 10");
+}
+
+TEST(RunOptionsTest, BoundsOfParticipationAreInOrder) {
+  EXPECT_EQ(Problem(MakeRun("mode: distro", "participation: {min_workers: 5, max_workers: 4}\n")),
+            "participation.min_workers: 5 is more than max_workers, 4");
+  EXPECT_EQ(Problem(MakeRun("mode: distro", "participation: {min_deadline: 3m}\n")),
+            "participation.min_deadline: 3m is more than max_deadline, 2m");
+}
+
+TEST(RunOptionsTest, ModelAndDataFit) {
+  v1::RunSpec run = MakeRun("mode: distro");
+  run.mutable_data()->set_kind(v1::DataSpec::CSV);
+  EXPECT_EQ(Problem(run), "data.kind: model gpt learns from text");
+  run = MakeRun("mode: distro");
+  run.mutable_data()->set_label_column("y");
+  EXPECT_EQ(Problem(run), "data.label_column: text has no columns; remove the key");
+  run = MakeRun("mode: distro");
+  run.mutable_model()->mutable_mlp()->set_inputs(4);
+  run.mutable_model()->mutable_mlp()->set_outputs(2);
+  EXPECT_EQ(Problem(run), "data.kind: model mlp learns from csv");
+  run.mutable_data()->set_kind(v1::DataSpec::CSV);
+  EXPECT_EQ(Problem(run), "data.label_column: is missing; csv data needs the name of its label column");
+  run.mutable_data()->set_label_column("y");
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+}
+
+TEST(RunOptionsTest, AModelThatCannotBeLaidOutIsRefused) {
+  v1::RunSpec run = MakeRun("mode: distro");
+  run.mutable_model()->mutable_gpt()->set_heads(3);
+  EXPECT_EQ(Problem(run).substr(0, 7), "model: ");
+  run.mutable_model()->mutable_mlp()->set_inputs(4);
+  run.mutable_model()->mutable_mlp()->set_outputs(2);
+  run.mutable_model()->mutable_mlp()->add_hidden(0);
+  EXPECT_EQ(Problem(run), "model.mlp.hidden[0]: 0 is not between 1 and 1000000");
+}
+
+TEST(RunOptionsTest, FieldRangesAreCheckedFirst) {
+  EXPECT_EQ(Problem(v1::RunSpec()), "name: is empty");
+  v1::RunSpec run = MakeRun("mode: distro");
+  run.set_rounds(0);
+  EXPECT_EQ(Problem(run), "rounds: 0 is less than 1");
+}
+
+TEST(RunOptionsTest, ModelsBecomeTheirPlainTypes) {
+  v1::RunSpec run = MakeRun("mode: distro");
+  EXPECT_EQ(std::get<optim::GptModel>(ModelSpecOf(run).value()).width, 128);
+  run.mutable_model()->mutable_mlp()->set_inputs(4);
+  run.mutable_model()->mutable_mlp()->add_hidden(8);
+  run.mutable_model()->mutable_mlp()->set_outputs(2);
+  EXPECT_EQ(std::get<optim::MlpModel>(ModelSpecOf(run).value()).hidden, (std::vector<int64_t>{8}));
+}
+
+}  // namespace
+}  // namespace tributary
