@@ -16,8 +16,13 @@ namespace tributary::optim {
 // multiplication, not by pow).
 //   m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g*g
 //   theta = theta*(1 - lr*wd) - lr * (m/(1-b1^step)) / (sqrt(v/(1-b2^step)) + eps)
+// Operations associate as written, from the left (lr times the first quotient is divided by the bracket; (1-b2)*g is multiplied by g). All
+// are fp32; 1-b1^step and 1-b2^step are rounded to fp32 once.
 void AdamWStep(const AdamOptions& options, float learning_rate, float weight_decay, uint64_t step, absl::Span<const float> gradient,
                absl::Span<float> m, absl::Span<float> v, absl::Span<float> theta);
+
+// Sum of squares in double, in an order that depends on the size alone. NaN or infinity exactly if a value is not finite.
+double SquaredNorm(absl::Span<const float> values);
 
 // Scales `gradient` so that its L2 norm is at most `clip_norm` (0: leaves it). Returns the norm before; NaN or infinity if the gradient
 // is not finite, and then the gradient is left as it was.

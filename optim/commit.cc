@@ -1,0 +1,66 @@
+#include "optim/commit.h"
+
+#include <cmath>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "optim/bytes.h"
+#include "optim/options.h"
+
+namespace tributary::optim {
+namespace {
+
+constexpr uint8_t kVersion = 1;
+
+absl::Status Invalid(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("commit record: ", what));
+}
+
+}  // namespace
+
+std::string EncodeCommit(const Commit& commit) {
+  std::string record;
+  record.reserve(25 + commit.payload.size());
+  AppendLittleEndian<uint8_t>(kVersion, record);
+  AppendLittleEndian<uint64_t>(commit.round, record);
+  AppendLittleEndian<float>(commit.learning_rate, record);
+  AppendLittleEndian<uint32_t>(commit.included, record);
+  AppendLittleEndian<uint64_t>(commit.payload.size(), record);
+  record.append(commit.payload);
+  return record;
+}
+
+absl::StatusOr<Commit> DecodeCommit(absl::string_view record) {
+  ByteReader reader(record);
+  uint8_t version = 0;
+  uint64_t payload_size = 0;
+  Commit commit;
+  if (!reader.Read(version)) return Invalid("empty");
+  if (version != kVersion) return Invalid(absl::StrCat("version ", version, " is unknown; this program reads version ", kVersion));
+  if (!reader.Read(commit.round) || !reader.Read(commit.learning_rate) || !reader.Read(commit.included) || !reader.Read(payload_size)) {
+    return Invalid(absl::StrCat("truncated after ", record.size(), " bytes"));
+  }
+  if (commit.round < 1) return Invalid("round 0; the first is 1");
+  if (!std::isfinite(commit.learning_rate) || std::signbit(commit.learning_rate)) {
+    return Invalid(absl::StrCat("learning rate ", commit.learning_rate, " is not a finite number >= 0"));
+  }
+  if (commit.included > kMaxWorkers) return Invalid(absl::StrCat(commit.included, " updates included; at most ", kMaxWorkers));
+  if (payload_size != reader.rest().size()) {
+    return Invalid(absl::StrCat("the payload is said to have ", payload_size, " bytes, but ", reader.rest().size(), " follow"));
+  }
+  if ((commit.included == 0) != (payload_size == 0)) {
+    return Invalid(absl::StrCat(commit.included, " updates included, but a payload of ", payload_size, " bytes"));
+  }
+  commit.payload = std::string(reader.rest());
+  return commit;
+}
+
+Digest ChainHash(const Digest& previous, absl::string_view record) {
+  Sha256Hasher hasher;
+  hasher.Update(AsBytes(previous));
+  hasher.Update(record);
+  return hasher.Finish();
+}
+
+}  // namespace tributary::optim

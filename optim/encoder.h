@@ -37,8 +37,9 @@ class UpdateEncoder {
   virtual absl::Status RestoreState(absl::string_view state) = 0;
 };
 
-// `layout` must outlive the encoder. InvalidArgument as Validate(options).
-absl::StatusOr<std::unique_ptr<UpdateEncoder>> MakeUpdateEncoder(const OptimizerOptions& options, const Layout& layout);
+// `layout` must outlive the encoder. `threads` >= 1 share its work; what it makes does not depend on them. InvalidArgument as
+// Validate(options).
+absl::StatusOr<std::unique_ptr<UpdateEncoder>> MakeUpdateEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
 
 // Longest payload, in bytes, that the mode can produce for this layout: a bound to check before anything is allocated.
 uint64_t MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout);

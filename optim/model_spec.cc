@@ -1,0 +1,171 @@
+#include "optim/model_spec.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace tributary::optim {
+namespace {
+
+constexpr int64_t kVocabulary = 256;
+// Far above any model, and small enough that lists of layers stay short and products of two extents fit into 64 bits.
+constexpr int64_t kMaxLayers = 4096;
+constexpr int64_t kMaxExtent = int64_t{1} << 28;
+
+absl::Status CheckExtent(absl::string_view name, int64_t value, int64_t max) {
+  if (value < 1 || value > max) return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; allowed: 1 to ", max));
+  return absl::OkStatus();
+}
+
+absl::Status Check(const GptModel& gpt) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("gpt.layers", gpt.layers, kMaxLayers));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("gpt.width", gpt.width, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("gpt.heads", gpt.heads, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("gpt.context", gpt.context, kMaxExtent));
+  if (gpt.width % gpt.heads != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("gpt.width is ", gpt.width, ", not a multiple of gpt.heads, which is ", gpt.heads));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const MlpModel& mlp) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.inputs", mlp.inputs, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.outputs", mlp.outputs, kMaxExtent));
+  if (mlp.hidden.size() > static_cast<size_t>(kMaxLayers)) {
+    return absl::InvalidArgumentError(absl::StrCat("mlp.hidden has ", mlp.hidden.size(), " layers; allowed: up to ", kMaxLayers));
+  }
+  for (int64_t width : mlp.hidden) TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.hidden", width, kMaxExtent));
+  return absl::OkStatus();
+}
+
+std::vector<Block> BlocksOf(const GptModel& gpt) {
+  const int64_t w = gpt.width;
+  std::vector<Block> blocks;
+  auto add = [&](std::string name, std::vector<int64_t> shape) {
+    Block block;
+    block.name = std::move(name);
+    block.shape = std::move(shape);
+    blocks.push_back(std::move(block));
+  };
+  add("wte", {kVocabulary, w});
+  add("wpe", {gpt.context, w});
+  for (int64_t i = 0; i < gpt.layers; ++i) {
+    const std::string h = absl::StrCat("h.", i, ".");
+    add(h + "ln1.weight", {w});
+    add(h + "ln1.bias", {w});
+    add(h + "attn.qkv.weight", {3 * w, w});
+    add(h + "attn.qkv.bias", {3 * w});
+    add(h + "attn.out.weight", {w, w});
+    add(h + "attn.out.bias", {w});
+    add(h + "ln2.weight", {w});
+    add(h + "ln2.bias", {w});
+    add(h + "mlp.up.weight", {4 * w, w});
+    add(h + "mlp.up.bias", {4 * w});
+    add(h + "mlp.down.weight", {w, 4 * w});
+    add(h + "mlp.down.bias", {w});
+  }
+  add("lnf.weight", {w});
+  add("lnf.bias", {w});
+  return blocks;
+}
+
+std::vector<Block> BlocksOf(const MlpModel& mlp) {
+  std::vector<Block> blocks;
+  int64_t in = mlp.inputs;
+  for (size_t i = 0; i <= mlp.hidden.size(); ++i) {
+    const int64_t out = i < mlp.hidden.size() ? mlp.hidden[i] : mlp.outputs;
+    Block weight;
+    weight.name = absl::StrCat("fc.", i, ".weight");
+    weight.shape = {out, in};
+    Block bias;
+    bias.name = absl::StrCat("fc.", i, ".bias");
+    bias.shape = {out};
+    blocks.push_back(std::move(weight));
+    blocks.push_back(std::move(bias));
+    in = out;
+  }
+  return blocks;
+}
+
+// What a block starts as: zeros, ones, or normal-like values of this standard deviation.
+enum class Fill { kZero, kOne, kRandom };
+struct Start {
+  Fill fill = Fill::kZero;
+  double deviation = 0;
+};
+
+Start StartOf(const GptModel& gpt, const Block& block) {
+  if (absl::EndsWith(block.name, ".bias")) return {Fill::kZero};
+  if (block.shape.size() == 1) return {Fill::kOne};  // a norm's weight
+  const bool into_residual = absl::EndsWith(block.name, "attn.out.weight") || absl::EndsWith(block.name, "mlp.down.weight");
+  return {Fill::kRandom, into_residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(gpt.layers)) : 0.02};
+}
+
+Start StartOf(const MlpModel&, const Block& block) {
+  if (block.shape.size() == 1) return {Fill::kZero};
+  return {Fill::kRandom, std::sqrt(2.0 / static_cast<double>(block.shape[1]))};
+}
+
+// The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
+uint64_t Mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+constexpr uint64_t kGolden = 0x9e3779b97f4a7c15u;
+
+// Element i of a block is a function of (seed, block index, i) alone: the sum of the four 16-bit fields of one mixed word, centred at zero
+// and doubled to stay an integer. |sum| <= 4 * 65535 is exact in fp32, so each value is one rounded product.
+void FillRandom(uint64_t seed, uint64_t block_index, double deviation, absl::Span<float> values) {
+  const uint64_t key = Mix(Mix(seed + kGolden) + (block_index + 1) * kGolden);
+  // Deviation of the doubled sum of four uniform integers in [0, 65535]: 2 * sqrt(4 * (65536^2 - 1) / 12).
+  const double unit = 2.0 * std::sqrt((65536.0 * 65536.0 - 1.0) / 3.0);
+  const float scale = static_cast<float>(deviation / unit);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint64_t word = Mix(key + (i + 1) * kGolden);
+    const int32_t sum = static_cast<int32_t>((word & 0xffff) + ((word >> 16) & 0xffff) + ((word >> 32) & 0xffff) + (word >> 48));
+    values[i] = static_cast<float>(2 * sum - 4 * 65535) * scale;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Layout> MakeLayout(const ModelSpec& model) {
+  return std::visit(
+      [](const auto& m) -> absl::StatusOr<Layout> {
+        TRIBUTARY_RETURN_IF_ERROR(Check(m));
+        return Layout::Create(BlocksOf(m));
+      },
+      model);
+}
+
+absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layout& layout, absl::Span<float> theta) {
+  if (theta.size() != static_cast<size_t>(layout.size())) {
+    return absl::InvalidArgumentError(absl::StrCat("theta has ", theta.size(), " elements, the layout ", layout.size()));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const Layout expected, MakeLayout(model));
+  if (layout.hash() != expected.hash()) return absl::InvalidArgumentError("the layout is not that of the model");
+  for (size_t b = 0; b < layout.blocks().size(); ++b) {
+    const Block& block = layout.blocks()[b];
+    const absl::Span<float> values = theta.subspan(block.offset, block.size);
+    const Start start = std::visit([&](const auto& m) { return StartOf(m, block); }, model);
+    switch (start.fill) {
+      case Fill::kZero:
+      case Fill::kOne:
+        std::fill(values.begin(), values.end(), start.fill == Fill::kOne ? 1.0f : 0.0f);
+        break;
+      case Fill::kRandom:
+        FillRandom(seed, b, start.deviation, values);
+        break;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::optim

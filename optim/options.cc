@@ -1,0 +1,183 @@
+#include "optim/options.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace tributary::optim {
+namespace {
+
+absl::Status Refuse(absl::string_view field, double value, absl::string_view allowed) {
+  return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; allowed: ", allowed));
+}
+
+absl::Status CheckRange(absl::string_view field, double value, double min, double max) {
+  if (std::isfinite(value) && value >= min && value <= max) return absl::OkStatus();
+  return Refuse(field, value, absl::StrCat(min, " to ", max));
+}
+
+absl::Status CheckPositive(absl::string_view field, double value, double max) {
+  if (std::isfinite(value) && value > 0 && value <= max) return absl::OkStatus();
+  return Refuse(field, value, absl::StrCat("above 0, up to ", max));
+}
+
+// For averages: at 1 the past would never fade.
+absl::Status CheckDecay(absl::string_view field, double value) {
+  if (value >= 0 && value < 1) return absl::OkStatus();
+  return Refuse(field, value, "0 to below 1");
+}
+
+absl::Status CheckValueBits(absl::string_view field, uint32_t bits) {
+  if (bits == 1 || bits == 2 || bits == 4 || bits == 8) return absl::OkStatus();
+  return Refuse(field, bits, "1, 2, 4 or 8");
+}
+
+absl::Status CheckSchedule(const ScheduleOptions& schedule) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("learning_rate.kind", static_cast<int>(schedule.kind), 0, 3));
+  TRIBUTARY_RETURN_IF_ERROR(CheckPositive("learning_rate.peak", schedule.peak, 100));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("learning_rate.final_ratio", schedule.final_ratio, 0, 1));
+  return CheckRange("learning_rate.decay_fraction", schedule.decay_fraction, 0, 1);
+}
+
+absl::Status CheckAdam(const AdamOptions& adam) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckDecay("adam_beta1", adam.beta1));
+  TRIBUTARY_RETURN_IF_ERROR(CheckDecay("adam_beta2", adam.beta2));
+  return CheckPositive("adam_epsilon", adam.epsilon, 1);
+}
+
+absl::Status CheckResidual(const OptimizerOptions& options) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("beta", options.beta, 0, 1));
+  return CheckRange("k", options.k, 1, kChunkSize);
+}
+
+absl::Status CheckQuantised(const OptimizerOptions& options) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckResidual(options));
+  TRIBUTARY_RETURN_IF_ERROR(CheckValueBits("value_bits", options.value_bits));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("commit_k", options.commit_k, 0, kChunkSize));
+  TRIBUTARY_RETURN_IF_ERROR(CheckValueBits("commit_value_bits", options.commit_value_bits));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("domain", static_cast<int>(options.domain), 0, 1));
+  return CheckRange("rule", static_cast<int>(options.rule), 0, 1);
+}
+
+// What the worker's H AdamW steps and the step at the replicas read.
+absl::Status CheckLocalSteps(const OptimizerOptions& options) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckAdam(options.adam));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_steps", options.local_steps, 1, 100000));
+  return CheckPositive("outer_learning_rate", options.outer_learning_rate, 100);
+}
+
+}  // namespace
+
+float LearningRate(const ScheduleOptions& schedule, uint64_t round, uint64_t rounds) {
+  const double r = static_cast<double>(std::clamp<uint64_t>(round, 1, std::max<uint64_t>(rounds, 1)));
+  const double last = static_cast<double>(std::max<uint64_t>(rounds, 1));
+  const double warmup = static_cast<double>(schedule.warmup_rounds);
+  if (r < warmup) return static_cast<float>(schedule.peak * r / warmup);
+
+  // Share of the decay that lies behind round r: 0 at `begin`, 1 at the last round.
+  const double begin = schedule.kind == ScheduleKind::kWarmupStableDecay ? std::max(warmup, last * (1 - schedule.decay_fraction)) : warmup;
+  const double share = last > begin ? std::clamp((r - begin) / (last - begin), 0.0, 1.0) : 0.0;
+  double ratio = 1;
+  switch (schedule.kind) {
+    case ScheduleKind::kConstant:
+      break;
+    case ScheduleKind::kLinear:
+    case ScheduleKind::kWarmupStableDecay:
+      ratio = 1 - (1 - schedule.final_ratio) * share;
+      break;
+    case ScheduleKind::kCosine:
+      ratio = schedule.final_ratio + (1 - schedule.final_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * share));
+      break;
+  }
+  return static_cast<float>(schedule.peak * ratio);
+}
+
+OptimizerOptions Defaults(Mode mode) {
+  OptimizerOptions options;
+  options.mode = mode;
+  switch (mode) {
+    case Mode::kAllReduce:  // the usual recipe of language models: betas .9/.95, decay .1, clipping at 1
+      options.weight_decay = 0.1f;
+      break;
+    case Mode::kDemo:  // Peng, Quesnelle, Kingma, arXiv 2411.19870 and its reference program
+      options.learning_rate.peak = 4e-4;
+      options.beta = 0.999f;
+      options.k = 32;
+      options.value_bits = 8;
+      options.normalize = false;
+      options.commit_k = 0;
+      break;
+    case Mode::kDistro:
+      options.beta = 0.999f;
+      options.k = 32;
+      options.value_bits = 1;
+      options.commit_k = 32;
+      options.commit_value_bits = 4;
+      break;
+    case Mode::kLocal:  // SparseLoCo, arXiv 2508.15706
+      options.local_steps = 5;
+      options.beta = 0.95f;
+      options.k = 64;
+      options.value_bits = 2;
+      options.domain = Domain::kIdentity;
+      options.rule = Rule::kScaled;
+      options.normalize = false;
+      options.commit_k = 64;
+      options.commit_value_bits = 4;
+      options.outer_learning_rate = 1.0f;
+      break;
+    case Mode::kFedAvg:  // McMahan et al., arXiv 1602.05629: the replicas take the mean itself
+      options.local_steps = 10;
+      options.outer_learning_rate = 1.0f;
+      break;
+    case Mode::kDiLoCo:  // Douillard et al., arXiv 2311.08105
+      options.local_steps = 50;
+      options.outer_learning_rate = 0.7f;
+      options.outer_momentum = 0.9f;
+      break;
+    case Mode::kSignSgd:  // Bernstein et al., arXiv 1810.05291: a step moves every weight, so it is small
+      options.learning_rate.peak = 1e-4;
+      break;
+  }
+  return options;
+}
+
+absl::Status Validate(const OptimizerOptions& options) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("mode", static_cast<int>(options.mode), 0, static_cast<int>(Mode::kSignSgd)));
+  TRIBUTARY_RETURN_IF_ERROR(CheckSchedule(options.learning_rate));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("rounds", static_cast<double>(options.rounds), 1, 1e8));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("clip_norm", options.clip_norm, 0, 1e6));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
+  switch (options.mode) {
+    case Mode::kAllReduce:
+      return CheckAdam(options.adam);
+    case Mode::kDemo:
+      return CheckResidual(options);
+    case Mode::kDistro:
+      return CheckQuantised(options);
+    case Mode::kLocal:
+      TRIBUTARY_RETURN_IF_ERROR(CheckQuantised(options));
+      return CheckLocalSteps(options);
+    case Mode::kFedAvg:
+      return CheckLocalSteps(options);
+    case Mode::kDiLoCo:
+      TRIBUTARY_RETURN_IF_ERROR(CheckLocalSteps(options));
+      return CheckDecay("outer_momentum", options.outer_momentum);
+    case Mode::kSignSgd:
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+RoundParameters ParametersForRound(const OptimizerOptions& options, uint64_t round) {
+  RoundParameters parameters;
+  parameters.round = round;
+  parameters.learning_rate = LearningRate(options.learning_rate, round, options.rounds);
+  parameters.local_steps = DirectionOf(options.mode) == Direction::kPseudoGradient ? options.local_steps : 1;
+  return parameters;
+}
+
+}  // namespace tributary::optim

@@ -2,7 +2,7 @@
 // Format: docs/wire_format.md, "Payload".
 //
 // A payload covers segments (groups of equally long chunks that share a scale). For each segment: an fp32 scale; for each chunk: ascending
-// indices, Golomb-coded against the number of places left, and non-zero signed values of `value_bits`.
+// indices, their gaps Rice-coded against the number of places and entries left, and non-zero signed values of `value_bits`.
 #ifndef TRIBUTARY_OPTIM_PAYLOAD_H_
 #define TRIBUTARY_OPTIM_PAYLOAD_H_
 
@@ -25,8 +25,8 @@ struct SegmentShape {
 // What both sides know without being told, from layout and options (ChunkPlan gives it).
 struct PayloadShape {
   std::vector<SegmentShape> segments;
-  // 1, 2, 4, 8: values in +-1..+-2^(bits-1); 24: +-1..+-(2^23-1) for `demo`'s commits and unions of supports; 32: IEEE fp32 bit patterns, for
-  // `demo`'s updates as published (finite, non-zero).
+  // 1, 2, 4, 8: values in +-1..+-2^(bits-1); 24: +-1..+-(2^23-1) for `demo`'s commits and unions of supports; 32: IEEE fp32 bit patterns,
+  // for `demo`'s updates as published (finite, non-zero).
   uint32_t value_bits = 1;
 };
 
@@ -41,9 +41,10 @@ struct SparseValues {
 // `values` must fit `shape` (a defect of the caller otherwise: checked with assertions in debug builds).
 std::string EncodePayload(const PayloadShape& shape, const SparseValues& values);
 
-// Fills `values` (reusing its memory). InvalidArgument with segment and chunk: truncated, trailing bytes, unknown version, an index or value out
-// of range, more than max_kept kept, a scale that is negative, not finite or zero with values, padding bits that are not zero: everything but
-// the one canonical encoding. Nothing is allocated before its size is bounded by `shape` and by the bytes at hand.
+// Fills `values` (reusing its memory; after an error its contents mean nothing). InvalidArgument with segment and chunk: truncated,
+// trailing bytes, unknown version, an index or value out of range, more than max_kept kept, a scale that is negative, not finite or zero
+// with values, padding bits that are not zero: everything but the one canonical encoding. Nothing is allocated before its size is bounded
+// by `shape` and by the bytes at hand.
 absl::Status DecodePayload(const PayloadShape& shape, absl::string_view bytes, SparseValues& values);
 
 // Longest encoding for `shape`.

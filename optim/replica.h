@@ -37,7 +37,8 @@ absl::StatusOr<ReplicaState> InitialState(const OptimizerOptions& options, const
 absl::Status Apply(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads = 1);
 
 // SHA-256 over layout hash, round, and the hashes of theta and slots by block. Equal states, and only they, have equal hashes.
-Digest StateHash(const Layout& layout, const ReplicaState& state);
+// Theta and slots must have the layout's size. `threads` >= 1 share the work.
+Digest StateHash(const Layout& layout, const ReplicaState& state, int threads = 1);
 
 }  // namespace tributary::optim
 

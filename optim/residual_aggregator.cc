@@ -1,0 +1,355 @@
+// Aggregation of `distro` and `local`: an integer sum that is also the server-side residual, in place. sparse_modes.h has the equations and
+// the ranges.
+//
+// The sum does not distinguish the residual from what the open round added, so that memory stays at one integer a parameter. Dropping an
+// unfinished round subtracts its updates again: their payloads are kept while they are small, and then as one sum of them.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "optim/quantise.h"
+#include "optim/sealed_state.h"
+#include "optim/select.h"
+#include "optim/simd.h"
+#include "optim/sparse_aggregator.h"
+
+namespace tributary::optim {
+namespace {
+
+// What one mode's sums are made of.
+// Units per root mean square of a segment's update, Rule::kSign with normalize.
+struct NormalisedUnits {
+  using Integer = int32_t;
+  static constexpr int kFractionBits = 24;
+  static constexpr int kPeakBits = 6;  // one place counts at most 2^6 times the root mean square
+  static constexpr Integer kLimit = Integer{1} << (kFractionBits + kPeakBits);
+};
+// Units per 1, otherwise.
+struct AbsoluteUnits {
+  using Integer = int64_t;
+  static constexpr int kFractionBits = 52;
+  static constexpr int kPeakBits = 9;  // magnitudes below 2^9 are accepted
+  static constexpr Integer kLimit = Integer{1} << (kFractionBits + kPeakBits);
+};
+
+TRIBUTARY_SIMD_CLONES void Clamp(int64_t n, int32_t limit, int32_t* z) {
+  for (int64_t i = 0; i < n; ++i) z[i] = z[i] > limit ? limit : z[i] < -limit ? -limit : z[i];
+}
+
+TRIBUTARY_SIMD_CLONES void Clamp(int64_t n, int64_t limit, int64_t* z) {
+  for (int64_t i = 0; i < n; ++i) z[i] = z[i] > limit ? limit : z[i] < -limit ? -limit : z[i];
+}
+
+// Sums of squared levels of each segment.
+std::vector<uint64_t> SquaredLevels(const ChunkPlan& plan, const SparseValues& values) {
+  std::vector<uint64_t> squares;
+  for (const Segment& segment : plan.segments()) {
+    uint64_t sum = 0;
+    const uint32_t end = values.chunk_begin[segment.first_chunk + segment.chunk_count];
+    for (uint32_t i = values.chunk_begin[segment.first_chunk]; i < end; ++i) {
+      sum += static_cast<uint64_t>(int64_t{values.value[i]} * values.value[i]);
+    }
+    squares.push_back(sum);
+  }
+  return squares;
+}
+
+// Residuals are mostly runs of zeros and small numbers: zigzag varints, a zero followed by how many zeros there are.
+void AppendVarint(uint64_t value, std::string& out) {
+  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
+  out.push_back(static_cast<char>(value));
+}
+
+bool ReadVarint(absl::string_view& bytes, uint64_t& value) {
+  value = 0;
+  for (int shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
+    const auto byte = static_cast<uint8_t>(bytes.front());
+    bytes.remove_prefix(1);
+    value |= uint64_t{byte & 0x7fu} << shift;
+    if (byte < 0x80) return true;
+  }
+  return false;
+}
+
+template <typename Units>
+class ResidualAggregator final : public SparseAggregator {
+  using Integer = typename Units::Integer;
+
+ public:
+  ResidualAggregator(const OptimizerOptions& options, const Layout& layout) : SparseAggregator(options, layout), z_(plan().places(), 0) {
+    if (options.commit_k == 0) touched_.assign(z_.size() / 64 + 1, 0);
+  }
+
+  std::string SaveState() const override;
+  absl::Status RestoreState(absl::string_view state) override;
+
+ private:
+  std::string Kind() const {
+    return absl::StrCat("aggregator ", ModeName(options().mode), " of ", sizeof(Integer), "-byte sums of ", z_.size(),
+                        options().domain == Domain::kDct ? " DCT components" : " parameters");
+  }
+  absl::Status CheckRange(const SparseValues& values) const override;
+  void Drop() override;
+  void Sum(const SparseValues& values, absl::string_view payload) override;
+  void Collect(SparseValues& commit) override;
+
+  // What a level 1 of each segment adds to the sum.
+  std::vector<Integer> Weights(const SparseValues& values) const;
+  // sum[place] += weight * level for all entries.
+  void AddTo(const SparseValues& values, std::vector<Integer>& sum) const;
+  // z - (the open round's updates), for SaveState and Drop.
+  void SubtractRound(std::vector<Integer>& z) const;
+  // Places of a chunk that the commit may hold, ascending.
+  void SelectPlaces(const Segment& segment, size_t number, int64_t first);
+  // Moves the segment's share of the commit from z_ to `commit`.
+  void CollectSegment(size_t number, SparseValues& commit);
+
+  std::vector<Integer> z_;         // [places], by segment, chunk and component
+  std::vector<uint64_t> touched_;  // if commit_k is 0: a bit for each place that the open round added to
+
+  // The open round's updates, for Drop: while they are few in `payloads_`, later summed in `summed_`.
+  std::vector<std::string> payloads_;
+  size_t payload_bytes_ = 0;
+  std::vector<Integer> summed_;
+
+  SelectWorkspace<std::make_unsigned_t<Integer>> select_;
+  std::vector<uint16_t> selected_;
+};
+
+template <typename Units>
+absl::Status ResidualAggregator<Units>::CheckRange(const SparseValues& values) const {
+  if (std::is_same_v<Units, NormalisedUnits> || options().normalize) return absl::OkStatus();
+  const double max_level = MaxLevel(plan().update_shape().value_bits);
+  for (size_t number = 0; number < values.scales.size(); ++number) {
+    if (values.scales[number] * max_level < std::ldexp(1.0, Units::kPeakBits)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("segment ", number, ": values of up to ", values.scales[number] * max_level,
+                                                   "; allowed: below ", std::ldexp(1.0, Units::kPeakBits)));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Units>
+std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const SparseValues& values) const {
+  // fp64, single operations in one order: the same on every machine.
+  const double unit = std::ldexp(1.0, Units::kFractionBits) / members();
+  const double limit = std::floor(static_cast<double>(Units::kLimit / members()) / MaxLevel(plan().update_shape().value_bits));
+  const std::vector<uint64_t> squares = options().normalize ? SquaredLevels(plan(), values) : std::vector<uint64_t>();
+  double norm = 1;
+  if (std::is_same_v<Units, AbsoluteUnits> && options().normalize) {
+    double sum = 0;
+    for (size_t number = 0; number < squares.size(); ++number) {
+      const double scale = values.scales[number];
+      sum += scale * scale * static_cast<double>(squares[number]);
+    }
+    norm = std::sqrt(sum);
+  }
+  std::vector<Integer> weights;
+  for (size_t number = 0; number < values.scales.size(); ++number) {
+    double weight = 0;
+    if (values.scales[number] > 0) {
+      if constexpr (std::is_same_v<Units, NormalisedUnits>) {
+        const SegmentShape& shape = plan().update_shape().segments[number];
+        const double kept = static_cast<double>(shape.chunk_count) * shape.max_kept;
+        weight = std::sqrt(kept / static_cast<double>(squares[number]));
+      } else {
+        weight = values.scales[number] / norm;
+      }
+    }
+    weights.push_back(static_cast<Integer>(std::min(std::floor(weight * unit + 0.5), limit)));
+  }
+  return weights;
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::AddTo(const SparseValues& values, std::vector<Integer>& sum) const {
+  const std::vector<Integer> weights = Weights(values);
+  for (size_t number = 0; number < weights.size(); ++number) {
+    const Segment& segment = plan().segments()[number];
+    Integer* z = sum.data() + segment.first_place;
+    for (int64_t chunk = segment.first_chunk; chunk < segment.first_chunk + segment.chunk_count; ++chunk, z += segment.chunk_length()) {
+      for (uint32_t i = values.chunk_begin[chunk]; i < values.chunk_begin[chunk + 1]; ++i) {
+        z[values.index[i]] += weights[number] * values.value[i];
+      }
+    }
+  }
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::Sum(const SparseValues& values, absl::string_view payload) {
+  if (added() == 0) {  // the first of its round
+    payloads_.clear();
+    payload_bytes_ = 0;
+    summed_ = {};
+    std::fill(touched_.begin(), touched_.end(), 0);
+  }
+  AddTo(values, z_);
+  if (!touched_.empty()) {
+    for (const Segment& segment : plan().segments()) {
+      for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+        const int64_t first = segment.first_place + chunk * segment.chunk_length();
+        const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
+        for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
+          const int64_t place = first + values.index[i];
+          touched_[place / 64] |= uint64_t{1} << place % 64;
+        }
+      }
+    }
+  }
+  if (!summed_.empty()) {
+    AddTo(values, summed_);
+    return;
+  }
+  payloads_.emplace_back(payload);
+  payload_bytes_ += payload.size();
+  if (payload_bytes_ <= z_.size() + 4096) return;
+  // A quarter of the model: from here on one sum is smaller.
+  std::vector<Integer> residual = z_;
+  SubtractRound(residual);
+  summed_ = std::move(residual);
+  for (size_t i = 0; i < summed_.size(); ++i) summed_[i] = z_[i] - summed_[i];
+  payloads_ = {};
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::SubtractRound(std::vector<Integer>& z) const {
+  SparseValues values;
+  for (const std::string& payload : payloads_) {
+    if (!DecodePayload(plan().update_shape(), payload, values).ok()) continue;  // it was decoded when it came
+    for (int32_t& level : values.value) level = -level;
+    AddTo(values, z);
+  }
+  for (size_t i = 0; i < summed_.size(); ++i) z[i] -= summed_[i];
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::Drop() {
+  SubtractRound(z_);
+  payloads_.clear();
+  payload_bytes_ = 0;
+  summed_ = {};
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::SelectPlaces(const Segment& segment, size_t number, int64_t first) {
+  const auto chunk = absl::MakeConstSpan(z_).subspan(first, segment.chunk_length());
+  if (touched_.empty()) {
+    SelectLargest(chunk, static_cast<int>(plan().commit_shape().segments[number].max_kept), select_, selected_);
+    return;
+  }
+  selected_.clear();
+  for (int64_t i = 0; i < segment.chunk_length(); ++i) {
+    const int64_t place = first + i;
+    if ((touched_[place / 64] >> place % 64 & 1) != 0 && z_[place] != 0) selected_.push_back(static_cast<uint16_t>(i));
+  }
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::CollectSegment(size_t number, SparseValues& commit) {
+  const Segment& segment = plan().segments()[number];
+  const uint32_t bits = plan().commit_shape().value_bits;
+  std::vector<uint16_t> index;
+  std::vector<int64_t> sums;
+  std::vector<uint32_t> begin = {0};
+  const auto first_of = [&](int64_t chunk) { return segment.first_place + chunk * segment.chunk_length(); };
+  for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+    SelectPlaces(segment, number, first_of(chunk));
+    for (const uint16_t i : selected_) {
+      index.push_back(i);
+      sums.push_back(z_[first_of(chunk) + i]);
+    }
+    begin.push_back(static_cast<uint32_t>(index.size()));
+  }
+
+  const auto step = static_cast<int64_t>(std::max(1.0, std::floor(ChooseStep(bits, absl::MakeConstSpan(sums)) + 0.5)));
+  const size_t before = commit.index.size();
+  for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+    Integer* z = z_.data() + first_of(chunk);
+    for (uint32_t i = begin[chunk]; i < begin[chunk + 1]; ++i) {
+      const int32_t level = LevelOf(sums[i], step, MaxLevel(bits));
+      if (level == 0) continue;
+      commit.index.push_back(index[i]);
+      commit.value.push_back(level);
+      z[index[i]] = static_cast<Integer>(sums[i] - level * step);
+    }
+    Clamp(segment.chunk_length(), Units::kLimit - 1, z);
+    commit.chunk_begin.push_back(static_cast<uint32_t>(commit.index.size()));
+  }
+  const double scale = std::ldexp(static_cast<double>(step), -Units::kFractionBits) * members() / added();
+  commit.scales.push_back(commit.index.size() > before ? static_cast<float>(scale) : 0.0f);
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::Collect(SparseValues& commit) {
+  commit = SparseValues{};
+  commit.chunk_begin.push_back(0);
+  for (size_t number = 0; number < plan().segments().size(); ++number) CollectSegment(number, commit);
+  payloads_.clear();
+  payload_bytes_ = 0;
+  summed_ = {};
+}
+
+template <typename Units>
+std::string ResidualAggregator<Units>::SaveState() const {
+  std::string body;
+  const auto append = [&](const std::vector<Integer>& z) {
+    for (size_t i = 0; i < z.size();) {
+      size_t end = i;
+      while (end < z.size() && z[end] == 0) ++end;
+      if (end > i) {
+        AppendVarint(0, body);
+        AppendVarint(end - i, body);
+        i = end;
+        continue;
+      }
+      const int64_t value = z[i++];
+      AppendVarint(static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63), body);
+    }
+  };
+  if (payloads_.empty() && summed_.empty()) {
+    append(z_);
+  } else {
+    std::vector<Integer> residual = z_;
+    SubtractRound(residual);
+    append(residual);
+  }
+  return SealState(Kind(), layout(), body);
+}
+
+template <typename Units>
+absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
+  TRIBUTARY_ASSIGN_OR_RETURN(absl::string_view body, OpenState(Kind(), layout(), state));
+  std::vector<Integer> z(z_.size(), 0);
+  for (size_t i = 0; i < z.size();) {
+    uint64_t code = 0;
+    uint64_t run = 1;
+    if (!ReadVarint(body, code) || (code == 0 && (!ReadVarint(body, run) || run > z.size() - i))) {
+      return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: place ", i, " is missing"));
+    }
+    const auto value = static_cast<int64_t>(code >> 1 ^ (0 - (code & 1)));
+    if (value >= Units::kLimit || value <= -Units::kLimit) {
+      return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: place ", i, " is out of range"));
+    }
+    z[i] = static_cast<Integer>(value);
+    i += run;
+  }
+  if (!body.empty()) return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: longer than its places"));
+  z_ = std::move(z);
+  payloads_.clear();
+  payload_bytes_ = 0;
+  summed_ = {};
+  CloseRound();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::unique_ptr<Aggregator> MakeResidualAggregator(const OptimizerOptions& options, const Layout& layout) {
+  if (options.rule == Rule::kSign && options.normalize) return std::make_unique<ResidualAggregator<NormalisedUnits>>(options, layout);
+  return std::make_unique<ResidualAggregator<AbsoluteUnits>>(options, layout);
+}
+
+}  // namespace tributary::optim

@@ -1,0 +1,118 @@
+// `demo`'s aggregation as published: each component is the mean over the workers that sent it.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "optim/sealed_state.h"
+#include "optim/sparse_aggregator.h"
+
+namespace tributary::optim {
+namespace {
+
+// Units of the sums: fp32 values become integers, rounded once to nearest even, so that any order of arrival sums to the same.
+constexpr int kFractionBits = 44;
+constexpr double kUnits = static_cast<double>(int64_t{1} << kFractionBits);
+// Magnitude below which 2^12 values sum to less than 2^63 units.
+constexpr float kValueBound = 128.0f;
+// Commits hold 24-bit integers: their largest.
+constexpr int32_t kMaxCommitValue = (1 << 23) - 1;
+
+class SenderMeanAggregator final : public SparseAggregator {
+ public:
+  SenderMeanAggregator(const OptimizerOptions& options, const Layout& layout)
+      : SparseAggregator(options, layout), sums_(plan().places(), 0), senders_(plan().places(), 0) {}
+
+  std::string SaveState() const override { return SealState(kKind, layout(), ""); }
+  absl::Status RestoreState(absl::string_view state) override {
+    TRIBUTARY_RETURN_IF_ERROR(OpenState(kKind, layout(), state).status());
+    Drop();
+    CloseRound();
+    return absl::OkStatus();
+  }
+
+ private:
+  static constexpr absl::string_view kKind = "aggregator demo";
+
+  absl::Status CheckRange(const SparseValues& values) const override;
+  void Drop() override;
+  void Sum(const SparseValues& values, absl::string_view payload) override;
+  void Collect(SparseValues& commit) override;
+
+  // [places], by segment, chunk and component.
+  std::vector<int64_t> sums_;
+  std::vector<uint16_t> senders_;
+};
+
+absl::Status SenderMeanAggregator::CheckRange(const SparseValues& values) const {
+  for (size_t i = 0; i < values.value.size(); ++i) {
+    const auto value = std::bit_cast<float>(values.value[i]);
+    if (!(std::fabs(value) < kValueBound)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("entry ", i, ": component ", value, ", allowed: magnitudes below ", kValueBound, "; lower the learning rate"));
+    }
+  }
+  for (size_t number = 0; number < values.scales.size(); ++number) {
+    if (values.scales[number] != 0 && values.scales[number] != 1) {
+      return absl::InvalidArgumentError(absl::StrCat("segment ", number, ": scale ", values.scales[number], " of fp32 values; allowed: 1"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void SenderMeanAggregator::Drop() {
+  std::fill(sums_.begin(), sums_.end(), 0);
+  std::fill(senders_.begin(), senders_.end(), 0);
+}
+
+void SenderMeanAggregator::Sum(const SparseValues& values, absl::string_view) {
+  for (const Segment& segment : plan().segments()) {
+    for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+      const int64_t first = segment.first_place + chunk * segment.chunk_length();
+      const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
+      for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
+        const int64_t place = first + values.index[i];
+        sums_[place] += std::llrint(static_cast<double>(std::bit_cast<float>(values.value[i])) * kUnits);
+        ++senders_[place];
+      }
+    }
+  }
+}
+
+void SenderMeanAggregator::Collect(SparseValues& commit) {
+  commit = SparseValues{};
+  commit.chunk_begin.push_back(0);
+  for (const Segment& segment : plan().segments()) {
+    const int64_t end = segment.first_place + segment.chunk_count * segment.chunk_length();
+    const auto mean = [&](int64_t place) { return static_cast<double>(sums_[place]) / senders_[place]; };
+    double max = 0;
+    for (int64_t place = segment.first_place; place < end; ++place) {
+      if (senders_[place] > 0) max = std::max(max, std::fabs(mean(place)));
+    }
+    // The scale as replicas will read it, and the step in units of the sums that it stands for.
+    const auto scale = static_cast<float>(std::ldexp(max / kMaxCommitValue, -kFractionBits));
+    const double step = std::ldexp(static_cast<double>(scale), kFractionBits);
+    const size_t before = commit.index.size();
+    for (int64_t first = segment.first_place; first < end; first += segment.chunk_length()) {
+      for (int64_t i = 0; i < segment.chunk_length() && step > 0; ++i) {
+        if (senders_[first + i] == 0) continue;
+        const int64_t q = std::clamp<int64_t>(std::llrint(mean(first + i) / step), -kMaxCommitValue, kMaxCommitValue);
+        if (q == 0) continue;
+        commit.index.push_back(static_cast<uint16_t>(i));
+        commit.value.push_back(static_cast<int32_t>(q));
+      }
+      commit.chunk_begin.push_back(static_cast<uint32_t>(commit.index.size()));
+    }
+    commit.scales.push_back(commit.index.size() > before ? scale : 0.0f);
+  }
+  Drop();
+}
+
+}  // namespace
+
+std::unique_ptr<Aggregator> MakeSenderMeanAggregator(const OptimizerOptions& options, const Layout& layout) {
+  return std::make_unique<SenderMeanAggregator>(options, layout);
+}
+
+}  // namespace tributary::optim

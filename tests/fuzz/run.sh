@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Fuzzes every decoder of optim/ with libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer.
+#   tests/fuzz/run.sh [--seconds N]     N seconds in all (default 60), shared by the targets
+# Needs Clang with libFuzzer (Debian: clang-14). Exits 0 without a finding; else leaves the input under build/fuzz/findings and says so.
+set -euo pipefail
+
+seconds=60
+while [[ $# -gt 0 ]]; do
+  case "$1" in
+    --seconds) seconds="${2:?--seconds needs a number}"; shift 2 ;;
+    -h|--help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "tests/fuzz/run.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
+  esac
+done
+[[ "$seconds" =~ ^[1-9][0-9]*$ ]] || { echo "tests/fuzz/run.sh: --seconds takes a whole number above 0, not $seconds" >&2; exit 2; }
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+build="$root/build/fuzz"
+compiler=""
+for candidate in clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14; do
+  if command -v "$candidate" >/dev/null; then compiler="$candidate"; break; fi
+done
+[[ -n "$compiler" ]] || { echo "tests/fuzz/run.sh: no clang++ here; install it (Debian: apt-get install clang-14)" >&2; exit 2; }
+
+targets=(payload commit snapshot update apply state)
+cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link \
+  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE=OFF -DTRIBUTARY_TORCH=OFF -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null
+cmake --build "$build" --target "${targets[@]/#/fuzz_}" >&2
+
+share=$(( (seconds + ${#targets[@]} - 1) / ${#targets[@]} ))
+findings="$build/findings"
+mkdir -p "$findings"
+for target in "${targets[@]}"; do
+  corpus="$build/corpus/$target"
+  mkdir -p "$corpus"
+  TRIBUTARY_FUZZ_SEEDS="$corpus" "$build/bin/fuzz_$target" >/dev/null
+  log="$build/fuzz_$target.log"
+  if ! "$build/bin/fuzz_$target" -max_total_time="$share" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$findings/$target-" \
+      -print_final_stats=1 "$corpus" >"$log" 2>&1; then
+    tail -40 "$log" >&2
+    echo "tests/fuzz/run.sh: $target: FINDING; input in $findings, log in $log" >&2
+    exit 1
+  fi
+  runs="$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
+  echo "$target: $share s, $runs inputs, no finding"
+done

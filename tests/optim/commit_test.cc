@@ -1,0 +1,80 @@
+#include "optim/commit.h"
+
+#include <limits>
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "common/checksum.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tributary::optim {
+namespace {
+
+using ::testing::HasSubstr;
+
+Commit Example() {
+  return {7, 0.5f, 3, "abc"};
+}
+
+TEST(CommitTest, ComesBackFromItsRecord) {
+  const absl::StatusOr<Commit> decoded = DecodeCommit(EncodeCommit(Example()));
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->round, 7u);
+  EXPECT_EQ(decoded->learning_rate, 0.5f);
+  EXPECT_EQ(decoded->included, 3u);
+  EXPECT_EQ(decoded->payload, "abc");
+}
+
+TEST(CommitTest, TheExampleOfTheDocumentHasItsBytes) {
+  EXPECT_EQ(absl::BytesToHexString(EncodeCommit(Example())), "0107000000000000000000003f030000000300000000000000616263");
+}
+
+TEST(CommitTest, AnEmptyRoundComesBack) {
+  const std::string record = EncodeCommit({1, 0, 0, ""});
+  ASSERT_TRUE(DecodeCommit(record).ok());
+  EXPECT_EQ(EncodeCommit(*DecodeCommit(record)), record);
+}
+
+TEST(CommitTest, EveryTruncationAndEveryTrailingByteIsRejected) {
+  const std::string record = EncodeCommit(Example());
+  for (size_t size = 0; size < record.size(); ++size) {
+    EXPECT_EQ(DecodeCommit(record.substr(0, size)).status().code(), absl::StatusCode::kInvalidArgument) << size;
+  }
+  EXPECT_EQ(DecodeCommit(record + "x").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CommitTest, EveryBitFlipIsRejectedOrIsAnotherCanonicalRecord) {
+  const std::string record = EncodeCommit(Example());
+  for (size_t bit = 0; bit < record.size() * 8; ++bit) {
+    std::string flipped = record;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+    const absl::StatusOr<Commit> decoded = DecodeCommit(flipped);
+    if (decoded.ok()) {
+      EXPECT_EQ(EncodeCommit(*decoded), flipped);
+    }
+  }
+}
+
+TEST(CommitTest, WhatNoCoordinatorWritesIsRejectedWithItsReason) {
+  auto message = [](const Commit& commit) { return std::string(DecodeCommit(EncodeCommit(commit)).status().message()); };
+  EXPECT_THAT(message({0, 0.5f, 1, "x"}), HasSubstr("round 0"));
+  EXPECT_THAT(message({1, -0.5f, 1, "x"}), HasSubstr("learning rate"));
+  EXPECT_THAT(message({1, -0.0f, 1, "x"}), HasSubstr("learning rate"));
+  EXPECT_THAT(message({1, std::numeric_limits<float>::infinity(), 1, "x"}), HasSubstr("learning rate"));
+  EXPECT_THAT(message({1, std::numeric_limits<float>::quiet_NaN(), 1, "x"}), HasSubstr("learning rate"));
+  EXPECT_THAT(message({1, 0.5f, 4097, "x"}), HasSubstr("4097 updates"));
+  EXPECT_THAT(message({1, 0.5f, 0, "x"}), HasSubstr("0 updates included"));
+  EXPECT_THAT(message({1, 0.5f, 1, ""}), HasSubstr("payload of 0 bytes"));
+}
+
+TEST(CommitTest, TheChainHashIsThatOfThePreviousHashAndTheRecord) {
+  Digest previous{};
+  previous[0] = 1;
+  std::string joined(reinterpret_cast<const char*>(previous.data()), previous.size());
+  joined += "record";
+  EXPECT_EQ(ChainHash(previous, "record"), Sha256(joined));
+}
+
+}  // namespace
+}  // namespace tributary::optim

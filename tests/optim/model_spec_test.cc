@@ -1,0 +1,114 @@
+#include "optim/model_spec.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "common/checksum.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tributary::optim {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<float> Weights(const ModelSpec& model, uint64_t seed) {
+  const Layout layout = *MakeLayout(model);
+  std::vector<float> theta(layout.size());
+  EXPECT_TRUE(InitializeWeights(model, seed, layout, absl::MakeSpan(theta)).ok());
+  return theta;
+}
+
+const Block& Find(const Layout& layout, absl::string_view name) {
+  for (const Block& block : layout.blocks()) {
+    if (block.name == name) return block;
+  }
+  ADD_FAILURE() << "no block " << name;
+  return layout.blocks()[0];
+}
+
+double Deviation(absl::Span<const float> values) {
+  double sum = 0;
+  double squares = 0;
+  for (float value : values) {
+    sum += value;
+    squares += static_cast<double>(value) * value;
+  }
+  const double mean = sum / static_cast<double>(values.size());
+  return std::sqrt(squares / static_cast<double>(values.size()) - mean * mean);
+}
+
+TEST(ModelSpecTest, TheDefaultGptHasAboutAMillionParameters) {
+  const Layout layout = *MakeLayout(GptModel());
+  EXPECT_EQ(layout.size(), 256 * 128 + 64 * 128 + 5 * (12 * 128 * 128 + 13 * 128) + 2 * 128);
+  EXPECT_EQ(layout.blocks().size(), 2u + 5 * 12 + 2);
+  EXPECT_EQ(layout.blocks()[0].name, "wte");
+  EXPECT_EQ(Find(layout, "h.4.mlp.down.weight").shape, (std::vector<int64_t>{128, 512}));
+  EXPECT_EQ(layout.blocks().back().name, "lnf.bias");
+}
+
+TEST(ModelSpecTest, AnMlpHasAWeightAndABiasForEachLayer) {
+  const Layout layout = *MakeLayout(MlpModel{30, {16, 8}, 2});
+  ASSERT_EQ(layout.blocks().size(), 6u);
+  EXPECT_EQ(Find(layout, "fc.0.weight").shape, (std::vector<int64_t>{16, 30}));
+  EXPECT_EQ(Find(layout, "fc.1.weight").shape, (std::vector<int64_t>{8, 16}));
+  EXPECT_EQ(Find(layout, "fc.2.weight").shape, (std::vector<int64_t>{2, 8}));
+  EXPECT_EQ(Find(layout, "fc.2.bias").shape, (std::vector<int64_t>{2}));
+}
+
+TEST(ModelSpecTest, ImpossibleModelsAreNamed) {
+  EXPECT_THAT(MakeLayout(GptModel{0, 4, 128, 64}).status().message(), HasSubstr("gpt.layers is 0"));
+  EXPECT_THAT(MakeLayout(GptModel{2, 3, 128, 64}).status().message(), HasSubstr("not a multiple of gpt.heads"));
+  EXPECT_THAT(MakeLayout(GptModel{2, 4, 128, -1}).status().message(), HasSubstr("gpt.context is -1"));
+  EXPECT_THAT(MakeLayout(GptModel{1, 1, int64_t{1} << 62, 64}).status().message(), HasSubstr("gpt.width"));
+  EXPECT_THAT(MakeLayout(MlpModel{0, {}, 2}).status().message(), HasSubstr("mlp.inputs"));
+  EXPECT_THAT(MakeLayout(MlpModel{3, {4, 0}, 2}).status().message(), HasSubstr("mlp.hidden"));
+}
+
+TEST(ModelSpecTest, WeightsHaveTheDeviationsOfTheirScheme) {
+  const GptModel gpt;
+  const Layout layout = *MakeLayout(gpt);
+  const std::vector<float> theta = Weights(gpt, 1);
+  auto values = [&](absl::string_view name) {
+    const Block& block = Find(layout, name);
+    return absl::MakeConstSpan(theta).subspan(block.offset, block.size);
+  };
+  EXPECT_NEAR(Deviation(values("wte")), 0.02, 0.0003);
+  EXPECT_NEAR(Deviation(values("h.3.attn.qkv.weight")), 0.02, 0.0003);
+  EXPECT_NEAR(Deviation(values("h.3.attn.out.weight")), 0.02 / std::sqrt(10.0), 0.0001);
+  EXPECT_NEAR(Deviation(values("h.0.mlp.down.weight")), 0.02 / std::sqrt(10.0), 0.0001);
+  for (float value : values("h.2.ln1.weight")) EXPECT_EQ(value, 1.0f);
+  for (float value : values("lnf.weight")) EXPECT_EQ(value, 1.0f);
+  for (float value : values("h.2.mlp.up.bias")) EXPECT_EQ(value, 0.0f);
+
+  const MlpModel mlp{50, {400}, 3};
+  const std::vector<float> mlp_theta = Weights(mlp, 1);
+  EXPECT_NEAR(Deviation(absl::MakeConstSpan(mlp_theta).subspan(0, 400 * 50)), std::sqrt(2.0 / 50), 0.003);
+}
+
+TEST(ModelSpecTest, SeedsAndBlocksGiveDifferentValues) {
+  const MlpModel mlp{8, {8}, 8};
+  const std::vector<float> one = Weights(mlp, 1);
+  EXPECT_EQ(one, Weights(mlp, 1));
+  EXPECT_NE(one, Weights(mlp, 2));
+  EXPECT_NE(std::vector<float>(one.begin(), one.begin() + 64), std::vector<float>(one.begin() + 72, one.begin() + 136));
+}
+
+// Initial weights are part of every run's identity: these bits must never change, on any machine.
+TEST(ModelSpecTest, InitialWeightsHaveTheirPinnedBits) {
+  const std::vector<float> theta = Weights(GptModel(), 1);
+  EXPECT_EQ(DigestHex(Sha256({reinterpret_cast<const char*>(theta.data()), theta.size() * sizeof(float)})),
+            "687b360a8a3c32d54ae869f2e502a9a862e792354df20afc5ebda059f8fd0d20");
+}
+
+TEST(ModelSpecTest, ALayoutOfAnotherModelIsRefused) {
+  const Layout layout = *MakeLayout(MlpModel{8, {}, 2});
+  std::vector<float> theta(layout.size());
+  EXPECT_EQ(InitializeWeights(MlpModel{2, {}, 6}, 1, layout, absl::MakeSpan(theta)).code(), absl::StatusCode::kInvalidArgument);
+  theta.pop_back();
+  EXPECT_EQ(InitializeWeights(MlpModel{8, {}, 2}, 1, layout, absl::MakeSpan(theta)).code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace tributary::optim

@@ -1,0 +1,63 @@
+#include "optim/snapshot.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tributary::optim {
+namespace {
+
+using ::testing::HasSubstr;
+
+Layout TestLayout() {
+  return *Layout::Create({{"a", {2, 3}}, {"b", {}}, {"c", {0, 4}}});
+}
+
+ReplicaState TestState() {
+  ReplicaState state;
+  state.round = 12;
+  state.theta = {1, 2, 3, -4, 5e-30f, 0, -0.0f};
+  state.slots = {{7, 6, 5, 4, 3, 2, 1}, {0, 0, 0, 0, 0, 0, 9}};
+  return state;
+}
+
+TEST(SnapshotTest, ComesBackFromItsBytes) {
+  const absl::StatusOr<ReplicaState> state = DecodeSnapshot(EncodeSnapshot(TestLayout(), TestState()), TestLayout(), 2);
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->round, 12u);
+  EXPECT_EQ(StateHash(TestLayout(), *state), StateHash(TestLayout(), TestState()));
+  EXPECT_EQ(EncodeSnapshot(TestLayout(), *state), EncodeSnapshot(TestLayout(), TestState()));
+}
+
+TEST(SnapshotTest, AnEmptyModelComesBack) {
+  const Layout layout = *Layout::Create({});
+  ASSERT_TRUE(DecodeSnapshot(EncodeSnapshot(layout, {}), layout, 0).ok());
+}
+
+TEST(SnapshotTest, EveryTruncationIsDataLoss) {
+  const std::string bytes = EncodeSnapshot(TestLayout(), TestState());
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_EQ(DecodeSnapshot(bytes.substr(0, size), TestLayout(), 2).status().code(), absl::StatusCode::kDataLoss) << size;
+  }
+  EXPECT_EQ(DecodeSnapshot(bytes + '\0', TestLayout(), 2).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(SnapshotTest, EveryBitFlipIsDataLoss) {
+  const std::string bytes = EncodeSnapshot(TestLayout(), TestState());
+  for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    std::string flipped = bytes;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+    EXPECT_EQ(DecodeSnapshot(flipped, TestLayout(), 2).status().code(), absl::StatusCode::kDataLoss) << bit;
+  }
+}
+
+TEST(SnapshotTest, AnotherLayoutAndAnotherNumberOfSlotsAreNamed) {
+  const std::string bytes = EncodeSnapshot(TestLayout(), TestState());
+  const Layout other = *Layout::Create({{"a", {3, 2}}, {"b", {}}});
+  EXPECT_THAT(DecodeSnapshot(bytes, other, 2).status().message(), HasSubstr("another model layout"));
+  EXPECT_THAT(DecodeSnapshot(bytes, TestLayout(), 0).status().message(), HasSubstr("2 optimiser slots"));
+}
+
+}  // namespace
+}  // namespace tributary::optim
