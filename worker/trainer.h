@@ -1,4 +1,5 @@
-// What a worker does with its data: gradients, pseudo-gradients and validation losses of the run's model. LibTorch stays behind this header.
+// What a worker does with its data: gradients, pseudo-gradients and validation losses of the run's model. LibTorch stays behind this
+// header.
 #ifndef TRIBUTARY_WORKER_TRAINER_H_
 #define TRIBUTARY_WORKER_TRAINER_H_
 
@@ -8,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/clock.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
@@ -28,7 +30,9 @@ struct TrainerOptions {
   // Batches are a function of (seed, site, round, local step) alone: a worker that comes back draws what it would have drawn.
   uint64_t seed = 1;
   std::string site;
-  int threads = 1;
+  int threads = 1;  // 0: all cores
+  // Times the steps.
+  Clock* clock = &Clock::Real();
 };
 
 struct StepResult {
@@ -44,8 +48,9 @@ class Trainer {
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options, const optim::Layout& layout);
   virtual ~Trainer() = default;
 
-  // Writes to `direction` [layout.size()] what the mode asks for (optim::DirectionOf) of round `parameters.round`, from `theta` [layout.size()],
-  // which is unchanged. Gradients come unclipped. Inner AdamW moments persist from round to round.
+  // Writes to `direction` [layout.size()] what the mode asks for (optim::DirectionOf) of round `parameters.round`, from `theta`
+  // [layout.size()], which is unchanged. Gradients come unclipped. Inner AdamW moments persist from round to round. FailedPrecondition: a
+  // gradient of a local step is not finite; skip the round (the moments stay finite).
   virtual absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                                       absl::Span<float> direction) = 0;
 

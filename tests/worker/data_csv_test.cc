@@ -1,0 +1,139 @@
+// Tables as training and validation batches, and what bad rows get.
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/worker/temporary_folder.h"
+#include "worker/data/data_source.h"
+
+namespace tributary::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+DataOptions OptionsFor(const TemporaryFolder& folder) {
+  DataOptions options;
+  options.folder = folder.path();
+  options.validation_fraction = 0.25;
+  options.evaluation_batches = 4;
+  options.batch_size = 3;
+  return options;
+}
+
+TableOptions TwoColumns() {
+  return {"y", 2, 3};
+}
+
+std::string ErrorOf(absl::string_view text) {
+  TemporaryFolder folder;
+  folder.Write("t.csv", text);
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  EXPECT_FALSE(source.ok());
+  EXPECT_EQ(ExitCodeOf(source.status()), ExitCode::kData);
+  return std::string(source.status().message());
+}
+
+TEST(CsvSource, EveryFourthRowIsHeldOutForAQuarter) {
+  TemporaryFolder folder;
+  std::string text = "a,y,b\n";
+  for (int i = 0; i < 16; ++i) text += absl::StrCat(i, ",", i % 4 == 3 ? 1 : 0, ",", 100 - i, "\n");
+  folder.Write("t.csv", text);
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  ASSERT_TRUE(source.ok()) << source.status();
+  std::vector<int64_t> held_out;
+  for (uint32_t i = 0; i < (*source)->validation_batches(); ++i) {
+    const Batch batch = (*source)->Validation(i);
+    EXPECT_EQ(batch.features.size(), 2 * batch.targets.size());
+    held_out.insert(held_out.end(), batch.targets.begin(), batch.targets.end());
+  }
+  EXPECT_THAT(held_out, ElementsAre(1, 1, 1, 1));
+  EXPECT_THAT((*source)->TrainingTargetCounts(), ElementsAre(12, 0, 0));
+}
+
+TEST(CsvSource, FeaturesAreStandardisedWithTheTrainingRowsOnly) {
+  TemporaryFolder folder;
+  // The held-out row is far away; a column that never changes becomes 0.
+  folder.Write("t.csv", "a,b,y\n1,5,0\n3,5,1\n1,5,0\n1000,5,2\n3,5,1\n");
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  ASSERT_TRUE(source.ok()) << source.status();
+  CounterRng rng("test");
+  const Batch batch = (*source)->DrawTraining(rng, 64);
+  for (size_t row = 0; row < 64; ++row) {
+    EXPECT_FLOAT_EQ(batch.features[2 * row], batch.targets[row] == 0 ? -1.0f : 1.0f);
+    EXPECT_EQ(batch.features[2 * row + 1], 0.0f);
+  }
+  EXPECT_FLOAT_EQ((*source)->Validation(0).features[0], 998.0f);
+}
+
+TEST(CsvSource, TheLabelMayStandInAnyColumnAndFilesAreJoined) {
+  TemporaryFolder folder;
+  folder.Write("1.csv", "y,a,b\n0,1,2\n1,2,3\n");
+  folder.Write("2.csv", "y,a,b\n2,1,2\n2,2,3\n");
+  folder.Write("notes.txt", "not a table");
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_THAT((*source)->TrainingTargetCounts(), ElementsAre(1, 1, 1));
+}
+
+TEST(CsvSource, QuotesByteOrderMarksBlankLinesAndWindowsLineEndsAreUnderstood) {
+  TemporaryFolder folder;
+  folder.Write("t.csv", "\xef\xbb\xbf\"a, left\",\"say \"\"b\"\"\",\"y\"\r\n\r\n\"1.5\", +2 ,0\r\n-1e-3,.5,1\r\n1,2,2\r\n1,2,2");
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_THAT((*source)->TrainingTargetCounts(), ElementsAre(1, 1, 1));
+}
+
+TEST(CsvSource, ARowOfAnotherLengthNamesFileAndLine) {
+  const std::string error = ErrorOf("a,b,y\n1,2,0\n\n1,2\n");
+  EXPECT_THAT(error, HasSubstr("/t.csv:4: 2 values where the header has 3"));
+}
+
+TEST(CsvSource, AFieldThatIsNotANumberNamesItsColumn) {
+  EXPECT_THAT(ErrorOf("a,b,y\n1,two,0\n"), HasSubstr("/t.csv:2: column 'b': 'two' is not a finite number"));
+  EXPECT_THAT(ErrorOf("a,b,y\n1,,0\n"), HasSubstr(":2: column 'b': an empty field"));
+  EXPECT_THAT(ErrorOf("a,b,y\n1,nan,0\n"), HasSubstr("'nan' is not a finite number"));
+  EXPECT_THAT(ErrorOf("a,b,y\n1,1e300,0\n"), HasSubstr("'1e300' is not a finite number"));
+  EXPECT_THAT(ErrorOf("a,b,y\n1,0x10,0\n"), HasSubstr("'0x10' is not a finite number"));
+}
+
+TEST(CsvSource, ALabelOutsideTheClassesIsRefused) {
+  EXPECT_THAT(ErrorOf("a,b,y\n1,2,3\n"), HasSubstr("/t.csv:2: label '3' is not an integer from 0 to 2"));
+  EXPECT_THAT(ErrorOf("a,b,y\n1,2,0.5\n"), HasSubstr("label '0.5'"));
+  EXPECT_THAT(ErrorOf("a,b,y\n1,2,-1\n"), HasSubstr("label '-1'"));
+}
+
+TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
+  EXPECT_THAT(ErrorOf("a,b,z\n"), HasSubstr("/t.csv:1: no column 'y' (the run's data.label_column); the columns are: a, b, z"));
+  EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label where the run's model takes 2"));
+  EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' is there twice"));
+  EXPECT_THAT(ErrorOf("a;b;y\n"), HasSubstr("fields must be separated by commas"));
+  EXPECT_THAT(ErrorOf(""), HasSubstr("/t.csv: the file is empty"));
+  EXPECT_THAT(ErrorOf("a,b,\"y\n"), HasSubstr("/t.csv:1: a quoted field is not closed"));
+}
+
+TEST(CsvSource, FilesWithDifferentHeadersAreRefused) {
+  TemporaryFolder folder;
+  folder.Write("1.csv", "a,b,y\n1,2,0\n");
+  folder.Write("2.csv", "b,a,y\n1,2,0\n");
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  EXPECT_THAT(source.status().message(), HasSubstr("2.csv:1: the header differs from that of "));
+}
+
+TEST(CsvSource, TooFewRowsForASplitAreRefused) {
+  EXPECT_THAT(ErrorOf("a,b,y\n1,2,0\n1,2,1\n"),
+              HasSubstr("too few rows: 2 with validation_fraction 0.25 leave 2 for training and 0 for validation"));
+}
+
+TEST(CsvSource, AFolderWithoutTablesSaysSo) {
+  TemporaryFolder folder;
+  folder.Write("data.tsv", "a\tb\n");
+  EXPECT_THAT(MakeCsvSource(OptionsFor(folder), TwoColumns()).status().message(), HasSubstr("holds no .csv files"));
+}
+
+}  // namespace
+}  // namespace tributary::worker

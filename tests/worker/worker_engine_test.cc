@@ -1,0 +1,317 @@
+// Sessions and runs: connecting, being refused, consent, the end. Rounds: worker_engine_rounds_test.cc.
+#include "worker/worker_engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/exit_codes.h"
+#include "tests/worker/engine_driver.h"
+
+namespace tributary::worker {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+ExitCode CodeOf(const EngineDriver& driver) {
+  const auto* exit = driver.Find<action::Exit>();
+  EXPECT_NE(exit, nullptr) << "the engine does not exit";
+  return exit == nullptr ? ExitCode::kInternal : ExitCodeOf(exit->status);
+}
+
+WorkerEngineOptions Once() {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.once = true;
+  return options;
+}
+
+TEST(SessionTest, TheFirstEventOpensASessionThatBeginsWithHello) {
+  EngineDriver driver;
+  driver.Tick();
+  EXPECT_EQ(driver.Reason<action::OpenSession>(), "no session is open");
+  const auto* hello = driver.Sent(v1::WorkerMessage::kHello);
+  ASSERT_NE(hello, nullptr);
+  EXPECT_EQ(hello->hello().protocol_version(), 1u);
+  EXPECT_EQ(hello->hello().software_version(), "1.2.3");
+  EXPECT_FALSE(hello->hello().has_held());
+}
+
+TEST(SessionTest, WaitsBetweenAttemptsDoubleUpToTheLongest) {
+  EngineDriver driver;
+  driver.Tick();
+  for (const absl::Duration wait : {absl::Milliseconds(500), absl::Seconds(1), absl::Seconds(2), absl::Seconds(4), absl::Seconds(8),
+                                    absl::Seconds(16), absl::Seconds(30), absl::Seconds(30)}) {
+    driver.Lose();
+    EXPECT_EQ(driver.Find<action::OpenSession>(), nullptr);
+    EXPECT_EQ(driver.engine().NextWakeup() - driver.now(), wait);
+    driver.AdvanceToWakeup();
+    EXPECT_NE(driver.Find<action::OpenSession>(), nullptr);
+  }
+}
+
+TEST(SessionTest, TheRandomPartShortensAWaitByUpToHalf) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.random = [] { return 0.5; };
+  EngineDriver driver(options);
+  driver.Tick().Lose();
+  EXPECT_EQ(driver.engine().NextWakeup() - driver.now(), absl::Milliseconds(375));
+}
+
+TEST(SessionTest, AWelcomeStartsTheWaitsOver) {
+  EngineDriver driver;
+  driver.Tick().Lose().AdvanceToWakeup().Lose().AdvanceToWakeup().Welcome().Lose();
+  EXPECT_EQ(driver.engine().NextWakeup() - driver.now(), absl::Milliseconds(500));
+}
+
+TEST(SessionTest, ACauseIsToldOnceUntilItChanges) {
+  EngineDriver driver;
+  driver.Tick().Lose(absl::UnavailableError("refused"));
+  EXPECT_THAT(driver.Notes(), AllOf(HasSubstr("cannot reach the coordinator at hub:1"), HasSubstr("refused")));
+  driver.AdvanceToWakeup().Lose(absl::UnavailableError("refused"));
+  EXPECT_THAT(driver.Notes(), IsEmpty());
+  driver.AdvanceToWakeup().Lose(absl::UnavailableError("no route"));
+  EXPECT_THAT(driver.Notes(), HasSubstr("no route"));
+}
+
+TEST(SessionTest, ItGivesUpWhenTheCoordinatorWasNeverReachedInTime) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.connect_timeout = absl::Seconds(3);
+  EngineDriver driver(options);
+  driver.Tick().Lose(absl::UnavailableError("refused")).Advance(absl::Milliseconds(2999));
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  driver.Advance(absl::Milliseconds(1));
+  EXPECT_EQ(CodeOf(driver), ExitCode::kUnreachable);
+  EXPECT_THAT(std::string(driver.Find<action::Exit>()->status.message()), AllOf(HasSubstr("hub:1"), HasSubstr("refused"), HasSubstr("3s")));
+}
+
+TEST(SessionTest, OnceReachedTheCoordinatorMayBeAwayForAnyTime) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.connect_timeout = absl::Seconds(3);
+  EngineDriver driver(options);
+  driver.Tick().Welcome().Lose().Advance(absl::Hours(5));
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  EXPECT_NE(driver.Find<action::OpenSession>(), nullptr);
+}
+
+TEST(SessionTest, ARefusalEndsTheWorkerWithACodeForItsCause) {
+  const std::pair<absl::Status, ExitCode> cases[] = {
+      {absl::PermissionDeniedError("not in the registry"), ExitCode::kCredentials},
+      {absl::UnauthenticatedError("another CA"), ExitCode::kCredentials},
+      {absl::AbortedError("replaced"), ExitCode::kUsage},
+      {absl::FailedPreconditionError("protocol version 2"), ExitCode::kUsage},
+  };
+  for (const auto& [status, code] : cases) {
+    SCOPED_TRACE(status.ToString());
+    EngineDriver driver;
+    driver.Tick().Lose(status);
+    EXPECT_EQ(CodeOf(driver), code);
+    EXPECT_THAT(std::string(driver.Find<action::Exit>()->status.message()), HasSubstr(std::string(status.message())));
+  }
+}
+
+TEST(SessionTest, ASessionWithoutAnAnswerIsGivenUp) {
+  EngineDriver driver;
+  driver.Tick().Advance(absl::Seconds(20));
+  EXPECT_EQ(driver.Reason<action::CloseSession>(), "it does not answer");
+  EXPECT_NE(driver.engine().NextWakeup(), absl::InfiniteFuture());
+}
+
+TEST(SessionTest, AHeartbeatGoesOutEveryThirdOfTheLease) {
+  EngineDriver driver;
+  driver.Tick().Welcome();
+  EXPECT_EQ(driver.engine().NextWakeup() - driver.now(), absl::Seconds(10));
+  driver.Advance(absl::Seconds(9));
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kHeartbeat), nullptr);
+  driver.Advance(absl::Seconds(1));
+  EXPECT_NE(driver.Sent(v1::WorkerMessage::kHeartbeat), nullptr);
+}
+
+TEST(SessionTest, ASilentCoordinatorIsLeftAfterTwiceTheLease) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Advance(absl::Seconds(59));
+  EXPECT_EQ(driver.Find<action::CloseSession>(), nullptr);
+  driver.Advance(absl::Seconds(1));
+  EXPECT_THAT(driver.Reason<action::CloseSession>(), HasSubstr("twice the lease"));
+  EXPECT_FALSE(driver.engine().connected());
+}
+
+TEST(SessionTest, WhatIsSaidOfAnOlderSessionIsIgnored) {
+  EngineDriver driver;
+  driver.Tick();
+  const uint64_t first = driver.session();
+  driver.Lose().AdvanceToWakeup().Feed(event::SessionClosed{first, absl::PermissionDeniedError("late news")});
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+}
+
+TEST(SessionTest, AfterADrainItReturnsWhenItWasTold) {
+  EngineDriver driver;
+  v1::CoordinatorMessage drain;
+  drain.mutable_drain()->set_reconnect_after_ms(7000);
+  driver.Tick().Welcome().Receive(drain).Lose();
+  EXPECT_EQ(driver.engine().NextWakeup() - driver.now(), absl::Seconds(7));
+  driver.AdvanceToWakeup().Lose();
+  EXPECT_EQ(driver.engine().NextWakeup() - driver.now(), absl::Milliseconds(500));
+}
+
+TEST(SessionTest, StoppingTellsTheCoordinatorAndEndsWell) {
+  EngineDriver driver;
+  driver.Join().Feed(event::StopRequested{"maintenance"});
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kLeave), nullptr);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kLeave)->leave().reason(), "maintenance");
+  EXPECT_EQ(CodeOf(driver), ExitCode::kOk);
+  driver.Advance(absl::Hours(1));
+  EXPECT_THAT(driver.actions(), IsEmpty());
+  EXPECT_EQ(driver.engine().NextWakeup(), absl::InfiniteFuture());
+}
+
+TEST(RunTest, AnAcceptedRunIsPreparedBeforeItIsAnswered) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer();
+  EXPECT_NE(driver.Find<action::PrepareRun>(), nullptr);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  driver.Prepare();
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_TRUE(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().accepted());
+}
+
+TEST(RunTest, ARunOutsideTheConsentIsRefusedAndTheWorkerStays) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer(MakeSpec("koran-1"));
+  const auto* answer = driver.Sent(v1::WorkerMessage::kRunAnswer);
+  ASSERT_NE(answer, nullptr);
+  EXPECT_FALSE(answer->run_answer().accepted());
+  EXPECT_THAT(answer->run_answer().refusal(), HasSubstr("consent.runs"));
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  driver.Offer(MakeSpec("bible-2"), "run-2");
+  EXPECT_NE(driver.Find<action::PrepareRun>(), nullptr);
+}
+
+TEST(RunTest, WithOnceARefusalEndsTheWorkerAfterTheAnswer) {
+  EngineDriver driver(Once());
+  driver.Tick().Welcome().Offer(MakeSpec("koran-1"));
+  EXPECT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_EQ(CodeOf(driver), ExitCode::kConsent);
+}
+
+TEST(RunTest, TheModelsSizeIsComparedWithTheConsent) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.consent.set_max_parameters(16);  // the model has (2+1)*3 + (3+1)*2 = 17
+  EngineDriver driver(options);
+  driver.Tick().Welcome().Offer();
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), HasSubstr("17 parameters"));
+}
+
+TEST(RunTest, AnInvalidRunFromTheNetworkIsRefusedWithItsMistake) {
+  EngineDriver driver;
+  v1::RunSpec spec = MakeSpec();
+  spec.mutable_data()->set_batch_size(0);
+  driver.Tick().Welcome().Offer(spec);
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), HasSubstr("batch_size"));
+}
+
+TEST(RunTest, WhatIsWrongWithTheDataStaysAtTheSiteAndEndsTheWorker) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare(WithExitCode(absl::InvalidArgumentError("/data/patients.csv:17: bad row"), ExitCode::kData));
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), Not(HasSubstr("patients")));
+  EXPECT_THAT(driver.Notes(), HasSubstr("patients.csv:17"));
+  EXPECT_EQ(CodeOf(driver), ExitCode::kData);
+}
+
+TEST(RunTest, ARunThatCannotBePreparedForAnotherReasonLeavesTheWorkerForOthers) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare(absl::FailedPreconditionError("other blocks"));
+  EXPECT_FALSE(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().accepted());
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  EXPECT_NE(driver.Find<action::ReleaseRun>(), nullptr);
+}
+
+TEST(RunTest, TheSameRunOfferedAgainIsAnsweredWithoutPreparingItAgain) {
+  EngineDriver driver;
+  driver.Join().Lose().AdvanceToWakeup().Welcome().Offer();
+  EXPECT_EQ(driver.Find<action::PrepareRun>(), nullptr);
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_TRUE(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().accepted());
+}
+
+TEST(RunTest, HelloSaysWhatIsHeldAfterABrokenSession) {
+  EngineDriver driver;
+  driver.Join().Lose().AdvanceToWakeup();
+  const auto* hello = driver.Sent(v1::WorkerMessage::kHello);
+  ASSERT_NE(hello, nullptr);
+  EXPECT_EQ(hello->hello().held().run_id(), "run-1");
+  EXPECT_EQ(hello->hello().held().round(), 0u);
+  EXPECT_EQ(hello->hello().held().state_hash(), HashOf(0));
+}
+
+TEST(RunTest, RunsFollowOneAnotherWithoutARestart) {
+  EngineDriver driver;
+  driver.Join().End(v1::FINISHED, 0);
+  EXPECT_NE(driver.Find<action::ReleaseRun>(), nullptr);
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  EXPECT_FALSE(driver.engine().held().has_value());
+  driver.Offer(MakeSpec("bible-2"), "run-2");
+  EXPECT_NE(driver.Find<action::PrepareRun>(), nullptr);
+}
+
+TEST(RunTest, ANewRunReplacesOneThatWasNotSeenToEnd) {
+  EngineDriver driver;
+  driver.Join().Start(1);
+  ASSERT_TRUE(driver.Training());
+  driver.Offer(MakeSpec("bible-2"), "run-2");
+  EXPECT_NE(driver.Find<action::ReleaseRun>(), nullptr);
+  EXPECT_NE(driver.Find<action::PrepareRun>(), nullptr);
+  // The old run's result comes in between and means nothing any more.
+  const uint64_t prepare = driver.TakeWork<action::PrepareRun>();
+  driver.Train("update of the old run");
+  EXPECT_FALSE(driver.engine().has_pending_update());
+  driver.Feed(event::RunPrepared{prepare, absl::OkStatus()});
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().run_id(), "run-2");
+}
+
+TEST(RunTest, WithOnceTheWorkerEndsWithItsRun) {
+  const std::pair<v1::RunState, ExitCode> cases[] = {
+      {v1::FINISHED, ExitCode::kOk}, {v1::FAILED, ExitCode::kRunFailed}, {v1::STOPPED, ExitCode::kRunFailed}};
+  for (const auto& [state, code] : cases) {
+    SCOPED_TRACE(v1::RunState_Name(state));
+    EngineDriver driver(Once());
+    driver.Join().End(state, 0);
+    EXPECT_EQ(CodeOf(driver), code);
+    EXPECT_THAT(driver.Notes(), HasSubstr("because"));
+  }
+}
+
+TEST(RunTest, AnEndThatWasMissedIsLearnedAfterReconnecting) {
+  EngineDriver driver(Once());
+  driver.Join().Lose().AdvanceToWakeup().Welcome().End(v1::FINISHED, 0);
+  EXPECT_EQ(CodeOf(driver), ExitCode::kOk);
+}
+
+TEST(RunTest, TheEndOfAFinishedRunWaitsForItsLastCommit) {
+  EngineDriver driver(Once());
+  driver.Join().Commit(1, /*report=*/true);
+  const uint64_t apply = driver.TakeWork<action::ApplyCommits>();
+  driver.End(v1::FINISHED, 1);
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  driver.Feed(event::CommitsApplied{apply, absl::OkStatus(), {1, HashOf(1)}});
+  driver.Feed(event::Evaluated{driver.TakeWork<action::Evaluate>(), 1.5});
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kStateReport), nullptr);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().state_hash(), HashOf(1));
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().val_loss(), 1.5f);
+  EXPECT_EQ(CodeOf(driver), ExitCode::kOk);
+}
+
+TEST(RunTest, AStoppedRunDoesNotWaitForTheTrainingUnderWay) {
+  EngineDriver driver(Once());
+  driver.Join().Start(1);
+  ASSERT_TRUE(driver.Training());
+  driver.End(v1::STOPPED, 0);
+  EXPECT_EQ(CodeOf(driver), ExitCode::kRunFailed);
+}
+
+}  // namespace
+}  // namespace tributary::worker

@@ -1,0 +1,91 @@
+#include "worker/consent.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/exit_codes.h"
+
+namespace tributary::worker {
+namespace {
+
+constexpr absl::string_view kGpt = "gpt";
+constexpr absl::string_view kMlp = "mlp";
+
+absl::string_view ModelKind(const v1::ModelSpec& model) {
+  switch (model.kind_case()) {
+    case v1::ModelSpec::kGpt:
+      return kGpt;
+    case v1::ModelSpec::kMlp:
+      return kMlp;
+    case v1::ModelSpec::KIND_NOT_SET:
+      break;
+  }
+  return "unknown";
+}
+
+absl::Status Refusal(absl::string_view rule, absl::string_view allowed, absl::string_view asked) {
+  return WithExitCode(absl::PermissionDeniedError(absl::StrCat("consent.", rule, " of this site allows ", allowed, "; the run ", asked)),
+                      ExitCode::kConsent);
+}
+
+}  // namespace
+
+bool MatchesPattern(absl::string_view pattern, absl::string_view name) {
+  // Greedy with one point to return to: a later * makes earlier choices irrelevant, so this is linear in practice and never exponential.
+  size_t p = 0, n = 0;
+  size_t star = absl::string_view::npos, resume = 0;
+  while (n < name.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      resume = n;
+    } else if (p < pattern.size() && pattern[p] == name[n]) {
+      ++p;
+      ++n;
+    } else if (star != absl::string_view::npos) {
+      p = star + 1;
+      n = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+absl::Status ValidateConsent(const v1::ConsentConfig& consent) {
+  for (const std::string& model : consent.models()) {
+    if (model != kGpt && model != kMlp) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("consent.models: '", model, "' is not a kind of model; allowed are ", kGpt, " and ", kMlp));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters) {
+  if (std::none_of(consent.runs().begin(), consent.runs().end(),
+                   [&](const std::string& pattern) { return MatchesPattern(pattern, spec.name()); })) {
+    return Refusal("runs", absl::StrCat("'", absl::StrJoin(consent.runs(), "', '"), "'"), absl::StrCat("is named '", spec.name(), "'"));
+  }
+  const absl::string_view kind = ModelKind(spec.model());
+  if (std::find(consent.models().begin(), consent.models().end(), kind) == consent.models().end()) {
+    return Refusal("models", absl::StrJoin(consent.models(), ", "), absl::StrCat("trains a model of kind ", kind));
+  }
+  if (spec.optimizer().local_steps() > consent.max_local_steps()) {
+    return Refusal("max_local_steps", absl::StrCat("at most ", consent.max_local_steps()),
+                   absl::StrCat("asks for ", spec.optimizer().local_steps(), " local steps a round"));
+  }
+  if (spec.rounds() > consent.max_rounds()) {
+    return Refusal("max_rounds", absl::StrCat("at most ", consent.max_rounds()), absl::StrCat("asks for ", spec.rounds(), " rounds"));
+  }
+  if (parameters > consent.max_parameters()) {
+    return Refusal("max_parameters", absl::StrCat("at most ", consent.max_parameters()),
+                   absl::StrCat("trains a model of ", parameters, " parameters"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::worker

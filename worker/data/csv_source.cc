@@ -1,0 +1,284 @@
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "common/status_macros.h"
+#include "worker/data/data_source.h"
+#include "worker/data/folder.h"
+#include "worker/data/spacing.h"
+#include "worker/data/utf8.h"
+
+namespace tributary::worker {
+namespace {
+
+// Rows of one split, row-major.
+struct Table {
+  std::vector<float> features;
+  std::vector<int64_t> labels;
+  uint64_t rows() const { return labels.size(); }
+};
+
+class CsvSource final : public DataSource {
+ public:
+  CsvSource(Table training, Table validation, const TableOptions& table, const DataOptions& options)
+      : training_(std::move(training)),
+        validation_(std::move(validation)),
+        columns_(static_cast<size_t>(table.inputs)),
+        classes_(static_cast<size_t>(table.outputs)),
+        spacing_(validation_.rows(), options.evaluation_batches, options.batch_size) {}
+
+  Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
+    Batch batch = Reserve(rows);
+    for (uint32_t i = 0; i < rows; ++i) Append(training_, rng.Below(training_.rows()), batch);
+    return batch;
+  }
+
+  uint32_t validation_batches() const override { return spacing_.batches(); }
+
+  Batch Validation(uint32_t index) const override {
+    const uint32_t rows = spacing_.RowsOf(index);
+    Batch batch = Reserve(rows);
+    for (uint32_t i = 0; i < rows; ++i) Append(validation_, spacing_.Place(index, i), batch);
+    return batch;
+  }
+
+  std::vector<uint64_t> TrainingTargetCounts() const override {
+    std::vector<uint64_t> counts(classes_, 0);
+    for (const int64_t label : training_.labels) ++counts[static_cast<size_t>(label)];
+    return counts;
+  }
+
+ private:
+  Batch Reserve(uint32_t rows) const {
+    Batch batch;
+    batch.rows = rows;
+    batch.features.reserve(rows * columns_);
+    batch.targets.reserve(rows);
+    return batch;
+  }
+
+  void Append(const Table& table, uint64_t row, Batch& batch) const {
+    const auto first = table.features.begin() + static_cast<ptrdiff_t>(row * columns_);
+    batch.features.insert(batch.features.end(), first, first + static_cast<ptrdiff_t>(columns_));
+    batch.targets.push_back(table.labels[row]);
+  }
+
+  const Table training_;
+  const Table validation_;
+  const size_t columns_;
+  const size_t classes_;
+  const EvenSpacing spacing_;
+};
+
+// Walks through a file line by line, with the place for messages.
+class LineReader {
+ public:
+  LineReader(absl::string_view file, absl::string_view text) : file_(file), rest_(text) {}
+
+  // The next line that is not blank, without its line end.
+  bool Next(absl::string_view& line) {
+    while (!rest_.empty()) {
+      const size_t end = rest_.find('\n');
+      line = rest_.substr(0, end);
+      rest_.remove_prefix(end == absl::string_view::npos ? rest_.size() : end + 1);
+      ++number_;
+      if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
+      if (!absl::StripAsciiWhitespace(line).empty()) return true;
+    }
+    return false;
+  }
+
+  absl::Status Error(absl::string_view message) const { return DataError(absl::StrCat(file_, ":", number_, ": ", message)); }
+
+ private:
+  absl::string_view file_;
+  absl::string_view rest_;
+  uint64_t number_ = 0;
+};
+
+// The fields of one line (RFC 4180, without line breaks inside quotes), without the blanks around them.
+absl::StatusOr<std::vector<std::string>> SplitLine(const LineReader& reader, absl::string_view line) {
+  std::vector<std::string> fields;
+  while (true) {
+    line = absl::StripLeadingAsciiWhitespace(line);
+    std::string field;
+    if (absl::StartsWith(line, "\"")) {
+      line.remove_prefix(1);
+      while (true) {
+        const size_t quote = line.find('"');
+        if (quote == absl::string_view::npos) return reader.Error("a quoted field is not closed on its line");
+        field.append(line.data(), quote);
+        line.remove_prefix(quote + 1);
+        if (!absl::StartsWith(line, "\"")) break;
+        field.push_back('"');
+        line.remove_prefix(1);
+      }
+      line = absl::StripLeadingAsciiWhitespace(line);
+      if (!line.empty() && line[0] != ',') return reader.Error("text after the closing quote of a field");
+    } else {
+      const absl::string_view plain = line.substr(0, line.find(','));
+      field = std::string(absl::StripTrailingAsciiWhitespace(plain));
+      line.remove_prefix(plain.size());
+    }
+    fields.push_back(std::move(field));
+    if (line.empty()) return fields;
+    line.remove_prefix(1);
+  }
+}
+
+// Finite as fp32, too.
+bool ParseFinite(absl::string_view text, double& value) {
+  if (absl::StartsWith(text, "+")) text.remove_prefix(1);
+  const char* const end = text.data() + text.size();
+  const std::from_chars_result result = std::from_chars(text.data(), end, value);
+  return result.ec == std::errc() && result.ptr == end && std::isfinite(static_cast<float>(value));
+}
+
+// What a file says, for a message: short and safe to print.
+std::string Quoted(absl::string_view text) {
+  return absl::StrCat("'", PrintableUtf8(text.substr(0, 40)), text.size() > 40 ? "...'" : "'");
+}
+
+class CsvReader {
+ public:
+  CsvReader(const DataOptions& options, const TableOptions& table) : options_(options), table_(table) {}
+
+  absl::Status ReadFile(absl::string_view file, absl::string_view text) {
+    absl::ConsumePrefix(&text, "\xef\xbb\xbf");  // the byte order mark that spreadsheets write
+    LineReader reader(file, text);
+    absl::string_view line;
+    if (!reader.Next(line)) return DataError(absl::StrCat(file, ": the file is empty; it needs a header row and rows of numbers"));
+    TRIBUTARY_ASSIGN_OR_RETURN(std::vector<std::string> header, SplitLine(reader, line));
+    TRIBUTARY_RETURN_IF_ERROR(SetHeader(reader, file, std::move(header), line));
+    while (reader.Next(line)) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> fields, SplitLine(reader, line));
+      TRIBUTARY_RETURN_IF_ERROR(AddRow(reader, fields));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<DataSource>> Finish() {
+    if (training_.rows() == 0 || validation_.rows() == 0) {
+      return DataError(absl::StrCat("data folder ", options_.folder, ": too few rows: ", row_, " with validation_fraction ",
+                                    options_.validation_fraction, " leave ", training_.rows(), " for training and ", validation_.rows(),
+                                    " for validation: add rows"));
+    }
+    Standardise();
+    return std::make_unique<CsvSource>(std::move(training_), std::move(validation_), table_, options_);
+  }
+
+ private:
+  absl::Status SetHeader(const LineReader& reader, absl::string_view file, std::vector<std::string> header, absl::string_view line) {
+    if (!header_.empty()) {
+      if (header == header_) return absl::OkStatus();
+      return reader.Error(
+          absl::StrCat("the header differs from that of ", first_file_, ": all files need the same columns in the same order"));
+    }
+    if (header.size() == 1 && line.find_first_of(";\t") != absl::string_view::npos) {
+      return reader.Error("fields must be separated by commas");
+    }
+    std::vector<std::string> sorted = header;
+    std::sort(sorted.begin(), sorted.end());
+    const auto repeated = std::adjacent_find(sorted.begin(), sorted.end());
+    if (repeated != sorted.end()) return reader.Error(absl::StrCat("column ", Quoted(*repeated), " is there twice"));
+    const auto label = std::find(header.begin(), header.end(), table_.label_column);
+    if (label == header.end()) {
+      return reader.Error(absl::StrCat("no column ", Quoted(table_.label_column), " (the run's data.label_column); the columns are: ",
+                                       PrintableUtf8(absl::StrJoin(header, ", ").substr(0, 400))));
+    }
+    if (static_cast<int64_t>(header.size()) - 1 != table_.inputs) {
+      return reader.Error(
+          absl::StrCat(header.size() - 1, " columns besides the label where the run's model takes ", table_.inputs, " (model.mlp.inputs)"));
+    }
+    label_index_ = static_cast<size_t>(label - header.begin());
+    header_ = std::move(header);
+    first_file_ = std::string(file);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddRow(const LineReader& reader, const std::vector<std::string>& fields) {
+    if (fields.size() != header_.size()) {
+      return reader.Error(absl::StrCat(fields.size(), fields.size() == 1 ? " value" : " values", " where the header has ", header_.size()));
+    }
+    // Row i is held out when floor(i * fraction) steps: every tenth row for .1, whatever the seed.
+    const double fraction = options_.validation_fraction;
+    const bool held_out = std::floor(static_cast<double>(row_ + 1) * fraction) > std::floor(static_cast<double>(row_) * fraction);
+    Table& table = held_out ? validation_ : training_;
+    for (size_t i = 0; i < fields.size(); ++i) {
+      double value = 0;
+      if (!ParseFinite(fields[i], value)) {
+        return reader.Error(
+            absl::StrCat("column ", Quoted(header_[i]), ": ",
+                         fields[i].empty() ? "an empty field" : absl::StrCat(Quoted(fields[i]), " is not a finite number")));
+      }
+      if (i != label_index_) {
+        table.features.push_back(static_cast<float>(value));
+      } else if (value != std::floor(value) || value < 0 || value >= static_cast<double>(table_.outputs)) {
+        return reader.Error(absl::StrCat("label ", Quoted(fields[i]), " is not an integer from 0 to ", table_.outputs - 1,
+                                         " (the run's model.mlp.outputs is ", table_.outputs, ")"));
+      } else {
+        table.labels.push_back(static_cast<int64_t>(value));
+      }
+    }
+    ++row_;
+    return absl::OkStatus();
+  }
+
+  // Mean 0 and standard deviation 1 over the training rows; a column that is constant there is only shifted.
+  void Standardise() {
+    const auto columns = static_cast<size_t>(table_.inputs);
+    for (size_t c = 0; c < columns; ++c) {
+      const auto rows = static_cast<double>(training_.rows());
+      double sum = 0;
+      for (size_t i = c; i < training_.features.size(); i += columns) sum += training_.features[i];
+      const double mean = sum / rows;
+      double squares = 0;
+      for (size_t i = c; i < training_.features.size(); i += columns) {
+        const double centred = training_.features[i] - mean;
+        squares += centred * centred;
+      }
+      const double deviation = std::sqrt(squares / rows);
+      const double scale = deviation > 0 ? 1.0 / deviation : 1.0;
+      for (Table* table : {&training_, &validation_}) {
+        for (size_t i = c; i < table->features.size(); i += columns) {
+          table->features[i] = static_cast<float>((table->features[i] - mean) * scale);
+        }
+      }
+    }
+  }
+
+  const DataOptions& options_;
+  const TableOptions& table_;
+  std::vector<std::string> header_;
+  std::string first_file_;
+  size_t label_index_ = 0;
+  uint64_t row_ = 0;
+  Table training_;
+  Table validation_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DataSource>> MakeCsvSource(const DataOptions& options, const TableOptions& table) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListDataFiles(options.folder, ".csv"));
+  CsvReader reader(options, table);
+  uint64_t budget = kMaxDataBytes;
+  for (const std::string& file : files) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, ReadDataFile(file, budget));
+    TRIBUTARY_RETURN_IF_ERROR(reader.ReadFile(file, text));
+  }
+  return reader.Finish();
+}
+
+}  // namespace tributary::worker

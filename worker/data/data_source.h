@@ -1,0 +1,62 @@
+// A site's data as batches: training batches drawn at random, validation batches always the same.
+//
+// The two never share a byte of text or a row. Everything stays in this process's memory.
+#ifndef TRIBUTARY_WORKER_DATA_DATA_SOURCE_H_
+#define TRIBUTARY_WORKER_DATA_DATA_SOURCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/data/counter_rng.h"
+#include "worker/models/batch.h"
+
+namespace tributary::worker {
+
+// Immutable after it is made; safe to share between threads.
+class DataSource {
+ public:
+  virtual ~DataSource() = default;
+
+  // `rows` >= 1 samples of the training split, drawn with replacement.
+  virtual Batch DrawTraining(CounterRng& rng, uint32_t rows) const = 0;
+
+  // Validation batches, evenly spaced through the split; at least one.
+  virtual uint32_t validation_batches() const = 0;
+  // `index` < validation_batches().
+  virtual Batch Validation(uint32_t index) const = 0;
+
+  // How often each class is a target in the training split: what a model that ignores its input can know.
+  virtual std::vector<uint64_t> TrainingTargetCounts() const = 0;
+};
+
+struct DataOptions {
+  std::string folder;
+  double validation_fraction = 0.1;  // in (0, 1)
+  // At most this many validation batches of at most this many rows; fewer where the split has fewer samples.
+  uint32_t evaluation_batches = 8;
+  uint32_t batch_size = 8;
+};
+
+// UTF-8 text, one token a byte, in windows of `context` tokens. All visible files of the folder, one after another by name; the last
+// `validation_fraction` of every file is for validation.
+// DataError (folder.h): an empty or unreadable folder, a file that is not UTF-8 ("/data/a.txt: byte 17 is not UTF-8"), too little text.
+absl::StatusOr<std::unique_ptr<DataSource>> MakeTextSource(const DataOptions& options, int64_t context);
+
+struct TableOptions {
+  std::string label_column;
+  int64_t inputs = 1;   // columns besides the label
+  int64_t outputs = 2;  // labels are the integers 0..outputs-1
+};
+
+// Tables of numbers: all visible .csv files of the folder, with the same header row. Fields are separated by commas and may be quoted;
+// blank lines are skipped. Features are standardised with mean and standard deviation of this site's training rows. Every
+// 1/validation_fraction-th row is for validation, so that files sorted by label are split fairly. DataError with file and line: a missing
+// or repeated column, a row of another length, a field that is not a finite number, a label out of range; or too few rows.
+absl::StatusOr<std::unique_ptr<DataSource>> MakeCsvSource(const DataOptions& options, const TableOptions& table);
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_DATA_DATA_SOURCE_H_

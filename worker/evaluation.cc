@@ -1,0 +1,52 @@
+#include "worker/evaluation.h"
+
+#include <algorithm>
+#include <thread>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "common/status_macros.h"
+
+namespace tributary::worker {
+
+absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& options, const std::string& folder) {
+  DataOptions data;
+  data.folder = folder;
+  data.validation_fraction = options.validation_fraction;
+  data.evaluation_batches = options.evaluation_batches;
+  data.batch_size = options.batch_size;
+  if (options.batch_size < 1 || options.evaluation_batches < 1 || !(options.validation_fraction > 0 && options.validation_fraction < 1)) {
+    return absl::InvalidArgumentError("batch_size and evaluation batches must be at least 1, and validation_fraction between 0 and 1");
+  }
+  const auto* gpt = std::get_if<optim::GptModel>(&options.model);
+  const auto* mlp = std::get_if<optim::MlpModel>(&options.model);
+  if (options.data_kind == DataKind::kText && gpt != nullptr) return MakeTextSource(data, gpt->context);
+  if (options.data_kind == DataKind::kCsv && mlp != nullptr) {
+    return MakeCsvSource(data, {options.label_column, mlp->inputs, mlp->outputs});
+  }
+  return absl::InvalidArgumentError("model gpt needs text data and model mlp csv data: change model or data.kind in the run file");
+}
+
+absl::StatusOr<std::unique_ptr<Model>> OpenModel(const TrainerOptions& options, const optim::Layout& layout) {
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return Model::Create(options.model, layout, options.threads > 0 ? options.threads : cores);
+}
+
+CounterRng BatchRng(const TrainerOptions& options, uint64_t round, uint32_t step) {
+  return CounterRng(absl::StrCat("tributary batch/", options.seed, "/", options.site, "/", round, "/", step));
+}
+
+absl::StatusOr<double> ValidationLoss(Model& model, const DataSource& data, absl::Span<const float> theta) {
+  double sum = 0;
+  uint64_t targets = 0;
+  for (uint32_t i = 0; i < data.validation_batches(); ++i) {
+    const Batch batch = data.Validation(i);
+    TRIBUTARY_ASSIGN_OR_RETURN(const double loss, model.Loss(theta, batch));
+    sum += loss * static_cast<double>(batch.targets.size());
+    targets += batch.targets.size();
+  }
+  return sum / static_cast<double>(targets);
+}
+
+}  // namespace tributary::worker

@@ -1,0 +1,296 @@
+// tributary-worker: trains a federation's model on one site's data, which never leaves this process.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "common/tls.h"
+#include "optim/model_spec.h"
+#include "proto/config/run_options.h"
+#include "proto/config/yaml.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/run.pb.h"
+#include "worker/data/folder.h"
+#include "worker/data/utf8.h"
+#include "worker/sample.h"
+#include "worker/session_client.h"
+#include "worker/solo.h"
+#include "worker/trainer.h"
+#include "worker/worker.h"
+
+namespace tributary::worker {
+namespace {
+
+constexpr char kComponent[] = "worker";
+// Between two lines of progress of a lone training.
+constexpr uint64_t kProgressEvery = 10;
+
+struct RunCommand {
+  std::string config;
+  bool once = false;
+  bool insecure = false;
+  bool insecure_anywhere = false;
+  std::string connect_timeout;
+};
+
+struct SoloCommand {
+  std::string config;
+  std::string run;
+  std::vector<std::string> eval_data;
+  double learning_rate = kSoloLearningRate;
+  bool json = false;
+};
+
+struct SampleCommand {
+  std::string run;
+  std::string model;
+  SampleOptions options;
+};
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// Asks `worker` to stop at the first signal; at a further Ctrl-C, the process ends at once. The signals are blocked in every thread.
+class StopOnSignal {
+ public:
+  explicit StopOnSignal(Worker* worker)
+      : thread_([this, worker] {
+          const sigset_t signals = StopSignals();
+          int signal = 0;
+          while (sigwait(&signals, &signal) != 0) {
+          }
+          if (over_) return;
+          LogInfo(kComponent, "stopping (Ctrl-C stops at once)");
+          worker->RequestStop("the worker is shutting down");
+          // Supervisors like to send SIGTERM more than once.
+          while (!over_ && (sigwait(&signals, &signal) != 0 || signal == SIGTERM)) {
+          }
+          if (!over_) std::_Exit(static_cast<int>(ExitCode::kInterrupted));
+        }) {}
+
+  ~StopOnSignal() {
+    over_ = true;
+    pthread_kill(thread_.native_handle(), SIGTERM);
+    thread_.join();
+  }
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
+
+// Everything that can be wrong on this side, before any connection is tried.
+absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& command) {
+  if (command.insecure) {
+    if (!command.insecure_anywhere) TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
+  } else if (!config.has_tls()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        command.config, ": `tls` is missing: name ca, certificate and key, or start with --insecure for a trial on this machine"));
+  } else {
+    TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles({config.tls().ca(), config.tls().certificate(), config.tls().key()},
+                                            {config.federation(), Role::kSite, config.site()}));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(ListDataFiles(config.data(), "").status());
+  return MakeDirectories(config.state_dir());
+}
+
+absl::Status Run(const RunCommand& command) {
+  WorkerOptions options;
+  if (command.config.empty()) return absl::InvalidArgumentError("--config is missing: tributary-worker --config worker.yaml");
+  if (command.insecure_anywhere && !command.insecure) {
+    return absl::InvalidArgumentError("--insecure-anywhere has a meaning only with --insecure");
+  }
+  if (!command.connect_timeout.empty() &&
+      (!absl::ParseDuration(command.connect_timeout, &options.connect_timeout) || options.connect_timeout <= absl::ZeroDuration())) {
+    return absl::InvalidArgumentError(absl::StrCat("--connect-timeout ", command.connect_timeout, " is not a duration such as 30s or 5m"));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
+  TRIBUTARY_RETURN_IF_ERROR(CheckConfig(options.config, command));
+  options.software_version = TRIBUTARY_VERSION;
+  options.once = command.once;
+  options.insecure = command.insecure;
+  options.make_trainer = Trainer::Create;
+  options.random = [engine = std::mt19937_64(std::random_device()())]() mutable {
+    return std::uniform_real_distribution<double>()(engine);
+  };
+
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
+  absl::Status status;
+  {
+    const StopOnSignal stop(worker.get());
+    status = worker->Run();
+  }
+  if (worker->training()) {
+    // A long step cannot be interrupted, and nothing that it computes would be kept.
+    if (!status.ok()) LogError(kComponent, status.message());
+    std::fflush(nullptr);
+    std::_Exit(static_cast<int>(ExitCodeOf(status)));
+  }
+  return status;
+}
+
+// A run file with the layout of its model.
+struct LoadedRun {
+  v1::RunSpec spec;
+  optim::ModelSpec model;
+  optim::Layout layout;
+};
+
+absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
+  LoadedRun run;
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(path, &run.spec));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateRunSpec(run.spec), path));
+  TRIBUTARY_ASSIGN_OR_RETURN(run.model, ModelSpecOf(run.spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(run.layout, optim::MakeLayout(run.model));
+  return run;
+}
+
+absl::Status Solo(const SoloCommand& command) {
+  v1::WorkerConfig config;
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
+  TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
+  SoloOptions options;
+  TRIBUTARY_ASSIGN_OR_RETURN(options.trainer, TrainerOptionsOf(run.spec, config));
+  options.learning_rate = command.learning_rate;
+  if (run.spec.model().initial_weights().empty()) {
+    options.initial_theta.resize(run.layout.size());
+    TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(run.model, run.spec.seed(), run.layout, absl::MakeSpan(options.initial_theta)));
+  } else {
+    TRIBUTARY_ASSIGN_OR_RETURN(options.initial_theta, LoadWeights(run.spec.model().initial_weights(), run.layout));
+  }
+  options.evaluation_folders = command.eval_data;
+  if (options.evaluation_folders.empty()) options.evaluation_folders.push_back(config.data());
+  const bool show_progress = isatty(STDERR_FILENO) != 0;
+  if (show_progress) {
+    options.progress = [rounds = run.spec.rounds()](uint64_t round, double loss) {
+      if (round % kProgressEvery == 0 || round == rounds)
+        std::cerr << "\rround " << round << "/" << rounds << "  loss " << loss << "   " << std::flush;
+    };
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const SoloResult result, RunSolo(options, run.layout));
+  if (show_progress) std::cerr << "\n";
+  if (command.json) {
+    std::cout << nlohmann::json{{"site", config.site()},
+                                {"steps", result.steps},
+                                {"train_loss", result.train_loss_last},
+                                {"val_loss", result.val_loss_last},
+                                {"val_loss_first", result.val_loss_first},
+                                {"val_loss_by_folder", result.val_loss_last_by_folder},
+                                {"unigram_loss", result.unigram_loss}}
+                     .dump()
+              << "\n";
+    return absl::OkStatus();
+  }
+  std::cout << "site " << config.site() << " alone, " << result.steps << " steps\n"
+            << "validation loss   " << result.val_loss_first << " -> " << result.val_loss_last << " nats\n"
+            << "training loss     " << result.train_loss_last << " nats\n"
+            << "unigram loss      " << result.unigram_loss << " nats\n";
+  return absl::OkStatus();
+}
+
+absl::Status Sample(const SampleCommand& command) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
+  const auto* const gpt = std::get_if<optim::GptModel>(&run.model);
+  if (gpt == nullptr) return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt produces text"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, LoadWeights(command.model, run.layout));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(*gpt, theta, command.options));
+  std::cout << PrintableUtf8(text) << "\n";
+  return absl::OkStatus();
+}
+
+void AddRunOptions(CLI::App& app, RunCommand& command) {
+  app.add_option("--config", command.config, "worker.yaml");
+  app.add_flag("--once", command.once, "end after the first run that this site took part in, or when its consent refuses a run");
+  app.add_option("--connect-timeout", command.connect_timeout,
+                 "give up if the coordinator was never reached in this time (30s, 5m); default: never");
+  app.add_flag("--insecure", command.insecure, "no TLS: for a trial on this machine; loopback addresses only");
+  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: any address");
+}
+
+int Main(int argc, char** argv) {
+  LogLevel log_level = LogLevel::kInfo;
+  RunCommand run;
+  SoloCommand solo;
+  SampleCommand sample;
+
+  CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
+  app.set_version_flag("--version", std::string("tributary-worker ") + TRIBUTARY_VERSION);
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+  app.add_option("--log-level", log_level, "debug, info, warning or error")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, LogLevel>{
+              {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}},
+          CLI::ignore_case));
+  AddRunOptions(app, run);
+  CLI::App& run_app = *app.add_subcommand("run", "take part in the federation's runs (the default)");
+  AddRunOptions(run_app, run);
+
+  CLI::App& solo_app = *app.add_subcommand("solo", "train alone on this site's data: what the site gets without a federation");
+  solo_app.add_option("--config", solo.config, "worker.yaml")->required();
+  solo_app.add_option("--run", solo.run, "run.yaml")->required();
+  solo_app.add_option("--eval-data", solo.eval_data, "a folder whose validation split is evaluated; may be repeated; default: this site's");
+  solo_app.add_option("--learning-rate", solo.learning_rate, "peak of the schedule, AdamW")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  std::string format = "text";
+  solo_app.add_option("--format", format, "text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+
+  CLI::App& sample_app = *app.add_subcommand("sample", "text from an exported model");
+  sample_app.add_option("--run", sample.run, "run.yaml")->required();
+  sample_app.add_option("--model", sample.model, "model.safetensors")->required();
+  sample_app.add_option("--prompt", sample.options.prompt, "what the model continues");
+  sample_app.add_option("--bytes", sample.options.bytes, "how much it writes")->capture_default_str();
+  sample_app.add_option("--temperature", sample.options.temperature, "0: always the likeliest byte")->capture_default_str();
+  sample_app.add_option("--seed", sample.options.seed, "of the choices")->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  solo.json = format == "json";
+  SetLogLevel(log_level);
+  signal(SIGPIPE, SIG_IGN);
+  RequireTls13();
+  RouteGrpcLog();
+
+  const absl::Status status = solo_app.parsed() ? Solo(solo) : sample_app.parsed() ? Sample(sample) : Run(run);
+  if (!status.ok()) LogError(kComponent, status.message());
+  return static_cast<int>(ExitCodeOf(status));
+}
+
+}  // namespace
+}  // namespace tributary::worker
+
+int main(int argc, char** argv) {
+  return tributary::worker::Main(argc, argv);
+}

@@ -1,0 +1,189 @@
+#include "worker/metrics.h"
+
+#include <httplib.h>
+#include <prometheus/counter.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <atomic>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "common/wire_size.h"
+
+namespace tributary::worker {
+namespace {
+
+constexpr std::array<const char*, 4> kPhases = {"compute", "encode", "apply", "evaluate"};
+constexpr std::array<const char*, 2> kDirections = {"up", "down"};
+constexpr std::array<const char*, 4> kKinds = {"update", "commit", "snapshot", "control"};
+
+// A page is asked for by one Prometheus; two threads leave room for a person beside it.
+constexpr size_t kServerThreads = 2;
+
+}  // namespace
+
+struct WorkerMetrics::State {
+  prometheus::Registry registry;
+  std::array<prometheus::Histogram*, 4> step_seconds;
+  std::array<std::array<prometheus::Counter*, 4>, 2> bytes;
+  prometheus::Counter* samples;
+  prometheus::Counter* included;
+  prometheus::Counter* late;
+  prometheus::Counter* rejected;
+  prometheus::Counter* skipped;
+  prometheus::Counter* mismatches;
+  prometheus::Gauge* residual_norm;
+  prometheus::Gauge* train_loss;
+  prometheus::Gauge* validation_loss;
+  prometheus::Gauge* round;
+  prometheus::Gauge* connected;
+
+  prometheus::Gauge& Gauge(const char* name, const char* help, const prometheus::Labels& labels = {}) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+  }
+  prometheus::Counter& Counter(const char* name, const char* help, const prometheus::Labels& labels = {}) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
+  }
+};
+
+WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::make_unique<State>()) {
+  State& state = *state_;
+  const prometheus::Histogram::BucketBoundaries seconds = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
+  auto& steps = prometheus::BuildHistogram()
+                    .Name("tributary_worker_step_seconds")
+                    .Help("Seconds that this worker spent in one phase of one round.")
+                    .Register(state.registry);
+  for (size_t i = 0; i < kPhases.size(); ++i) state.step_seconds[i] = &steps.Add({{"phase", kPhases[i]}}, seconds);
+
+  auto& bytes = prometheus::BuildCounter()
+                    .Name("tributary_worker_bytes_total")
+                    .Help("Bytes of messages at the socket, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator.")
+                    .Register(state.registry);
+  for (size_t d = 0; d < kDirections.size(); ++d) {
+    for (size_t k = 0; k < kKinds.size(); ++k) state.bytes[d][k] = &bytes.Add({{"direction", kDirections[d]}, {"kind", kKinds[k]}});
+  }
+
+  auto& updates = prometheus::BuildCounter()
+                      .Name("tributary_worker_updates_total")
+                      .Help("What became of this site's updates.")
+                      .Register(state.registry);
+  state.included = &updates.Add({{"result", "included"}});
+  state.late = &updates.Add({{"result", "late"}});
+  state.rejected = &updates.Add({{"result", "rejected"}});
+  state.skipped = &updates.Add({{"result", "skipped"}});
+
+  state.samples = &state.Counter("tributary_worker_samples_total", "Samples drawn for training.");
+  state.mismatches = &state.Counter("tributary_worker_replica_hash_mismatches_total",
+                                    "Commits after which this replica's state differed from the coordinator's.");
+  state.residual_norm = &state.Gauge("tributary_worker_residual_norm", "L2 norm of the residual: what has been learned and not yet sent.");
+  auto& loss = prometheus::BuildGauge().Name("tributary_worker_loss").Help("Newest loss at this site, in nats.").Register(state.registry);
+  state.train_loss = &loss.Add({{"split", "train"}});
+  state.validation_loss = &loss.Add({{"split", "validation"}});
+  state.round = &state.Gauge("tributary_worker_round", "Round of the state that this replica holds.");
+  state.connected = &state.Gauge("tributary_worker_connected", "1 while a session to the coordinator is open.");
+  state.Gauge("tributary_worker_build_info", "Version of this worker, as a label.", {{"version", std::string(software_version)}}).Set(1);
+}
+
+WorkerMetrics::~WorkerMetrics() = default;
+
+void WorkerMetrics::ObserveStep(StepPhase phase, double seconds) {
+  state_->step_seconds[static_cast<size_t>(phase)]->Observe(seconds);
+}
+void WorkerMetrics::CountSamples(uint64_t samples) {
+  state_->samples->Increment(static_cast<double>(samples));
+}
+void WorkerMetrics::SetResidualNorm(double norm) {
+  state_->residual_norm->Set(norm);
+}
+void WorkerMetrics::SetTrainLoss(double loss) {
+  state_->train_loss->Set(loss);
+}
+void WorkerMetrics::SetValidationLoss(double loss) {
+  state_->validation_loss->Set(loss);
+}
+void WorkerMetrics::SetRound(uint64_t round) {
+  state_->round->Set(static_cast<double>(round));
+}
+void WorkerMetrics::SetConnected(bool connected) {
+  state_->connected->Set(connected ? 1 : 0);
+}
+void WorkerMetrics::CountMessage(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes) {
+  state_->bytes[static_cast<size_t>(direction)][static_cast<size_t>(kind)]->Increment(static_cast<double>(WireSize(encoded_bytes)));
+}
+void WorkerMetrics::CountReceipt(v1::Receipt::Result result) {
+  if (result == v1::Receipt::INCLUDED) state_->included->Increment();
+  if (result == v1::Receipt::LATE) state_->late->Increment();
+  if (result == v1::Receipt::REJECTED) state_->rejected->Increment();
+}
+void WorkerMetrics::CountSkippedRound() {
+  state_->skipped->Increment();
+}
+void WorkerMetrics::CountHashMismatch() {
+  state_->mismatches->Increment();
+}
+
+std::string WorkerMetrics::Text() const {
+  return prometheus::TextSerializer().Serialize(state_->registry.Collect());
+}
+
+struct MetricsServer::State {
+  httplib::Server server;
+  std::thread thread;
+  std::atomic<bool> ended = false;
+};
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen, const WorkerMetrics* metrics) {
+  const size_t colon = listen.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(listen.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat("metrics_listen: '", listen, "' is not host:port, for example 127.0.0.1:9465"));
+  }
+  std::string host = listen.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+
+  auto state = std::make_unique<State>();
+  httplib::Server& server = state->server;
+  // The library's own choice lets two processes share one port, and each would answer half of the scrapes.
+  server.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  });
+  server.new_task_queue = [] { return new httplib::ThreadPool(kServerThreads); };
+  server.Get("/metrics", [metrics](const httplib::Request&, httplib::Response& response) {
+    response.set_content(metrics->Text(), "text/plain; version=0.0.4; charset=utf-8");
+  });
+  if (port == 0) {
+    port = server.bind_to_any_port(host.c_str());
+  } else if (!server.bind_to_port(host.c_str(), port)) {
+    port = -1;
+  }
+  if (port <= 0) {
+    return WithExitCode(
+        absl::UnavailableError(absl::StrCat("cannot listen on ", listen, " for metrics; choose another metrics_listen, or leave it out")),
+        ExitCode::kUsage);
+  }
+  state->thread = std::thread([state = state.get()] {
+    state->server.listen_after_bind();
+    state->ended = true;
+  });
+  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(state), absl::StrCat(listen.substr(0, colon), ":", port)));
+}
+
+MetricsServer::MetricsServer(std::unique_ptr<State> state, std::string address) : state_(std::move(state)), address_(std::move(address)) {}
+
+MetricsServer::~MetricsServer() {
+  // stop() before the loop runs would be lost.
+  while (!state_->server.is_running() && !state_->ended) std::this_thread::yield();
+  state_->server.stop();
+  state_->thread.join();
+}
+
+}  // namespace tributary::worker

@@ -1,0 +1,68 @@
+// What a worker shows to Prometheus: names start with tributary_worker_ (docs/operations.md lists them).
+//
+// prometheus::Exposer cannot start in a process that links Debian's LibTorch (its threads' stacks are too small for the static TLS), so the
+// page is served by cpp-httplib.
+#ifndef TRIBUTARY_WORKER_METRICS_H_
+#define TRIBUTARY_WORKER_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "tributary/v1/session.pb.h"
+#include "worker/session_client.h"
+
+namespace tributary::worker {
+
+enum class StepPhase { kCompute, kEncode, kApply, kEvaluate };
+
+// Thread-safe. All children exist from the start, so that a rate over them is right from the first event.
+class WorkerMetrics {
+ public:
+  explicit WorkerMetrics(absl::string_view software_version);
+  ~WorkerMetrics();
+
+  void ObserveStep(StepPhase phase, double seconds);
+  void CountSamples(uint64_t samples);
+  void SetResidualNorm(double norm);
+  void SetTrainLoss(double loss);
+  void SetValidationLoss(double loss);
+  void SetRound(uint64_t round);
+  void SetConnected(bool connected);
+  // Bytes at the socket (common/wire_size.h) of one message of `encoded_bytes`.
+  void CountMessage(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes);
+  void CountReceipt(v1::Receipt::Result result);
+  void CountSkippedRound();
+  void CountHashMismatch();
+
+  // In Prometheus' text format.
+  std::string Text() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Serves GET /metrics over plain HTTP until it is destroyed.
+class MetricsServer {
+ public:
+  // `listen`: host:port; port 0 picks a free one. `metrics` outlives the server.
+  // InvalidArgument: not host:port. Unavailable, exit code kUsage: the address cannot be listened on.
+  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(const std::string& listen, const WorkerMetrics* metrics);
+  ~MetricsServer();
+
+  // host:port that it listens on.
+  const std::string& address() const { return address_; }
+
+ private:
+  struct State;
+  MetricsServer(std::unique_ptr<State> state, std::string address);
+  std::unique_ptr<State> state_;
+  std::string address_;
+};
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_METRICS_H_

@@ -1,0 +1,140 @@
+#include "worker/replica.h"
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/status_macros.h"
+#include "optim/commit.h"
+#include "optim/snapshot.h"
+#include "proto/config/run_options.h"
+
+namespace tributary::worker {
+namespace {
+
+// Seconds since `start`, which then becomes now.
+double Lap(Clock& clock, absl::Time& start) {
+  const absl::Time now = clock.Now();
+  return absl::ToDoubleSeconds(now - std::exchange(start, now));
+}
+
+}  // namespace
+
+absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v1::WorkerConfig& config) {
+  TrainerOptions options;
+  TRIBUTARY_ASSIGN_OR_RETURN(options.optimizer, OptimizerOptionsOf(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(options.model, ModelSpecOf(spec));
+  options.data_kind = spec.data().kind() == v1::DataSpec::CSV ? DataKind::kCsv : DataKind::kText;
+  options.data_folder = config.data();
+  options.label_column = spec.data().label_column();
+  options.batch_size = spec.data().batch_size();
+  options.validation_fraction = spec.data().validation_fraction();
+  options.evaluation_batches = spec.evaluation().batches();
+  options.seed = spec.seed();
+  options.site = config.site();
+  options.threads =
+      config.threads() != 0 ? static_cast<int>(config.threads()) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
+                                                         Dependencies dependencies) {
+  std::unique_ptr<Replica> replica(new Replica(std::move(dependencies)));
+  replica->spec_ = offer.spec();
+  TRIBUTARY_ASSIGN_OR_RETURN(TrainerOptions options, TrainerOptionsOf(offer.spec(), config));
+  options.clock = replica->dependencies_.clock;
+  replica->threads_ = options.threads;
+  replica->optimizer_ = options.optimizer;
+  replica->model_ = options.model;
+  TRIBUTARY_ASSIGN_OR_RETURN(replica->layout_, optim::MakeLayout(replica->model_));
+  if (DigestBytes(replica->layout_.hash()) != offer.layout_hash()) {
+    return absl::FailedPreconditionError(
+        "the coordinator's model has other blocks than this worker's; install the version that the coordinator runs");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(replica->encoder_, optim::MakeUpdateEncoder(replica->optimizer_, replica->layout_));
+  TRIBUTARY_ASSIGN_OR_RETURN(replica->trainer_, replica->dependencies_.make_trainer(options, replica->layout_));
+  replica->direction_.resize(replica->layout_.size());
+  return replica;
+}
+
+HeldState Replica::Held() const {
+  return {state_->round, DigestBytes(optim::StateHash(layout_, *state_))};
+}
+
+absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
+  if (!spec_.model().initial_weights().empty()) return absl::FailedPreconditionError("the run starts from a file of weights");
+  std::vector<float> theta(layout_.size());
+  TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(model_, spec_.seed(), layout_, absl::MakeSpan(theta)));
+  TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::InitialState(optimizer_, layout_, std::move(theta)));
+  dependencies_.metrics->SetRound(0);
+  return Held();
+}
+
+absl::StatusOr<HeldState> Replica::LoadSnapshot(absl::string_view bytes) {
+  TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::DecodeSnapshot(bytes, layout_, optim::SlotCount(optimizer_.mode)));
+  dependencies_.metrics->SetRound(state_->round);
+  return Held();
+}
+
+absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, HeldState& held) {
+  absl::Status status;
+  for (const std::string& record : records) {
+    absl::Time start = dependencies_.clock->Now();
+    absl::StatusOr<optim::Commit> commit = optim::DecodeCommit(record);
+    status = commit.status();
+    if (status.ok() && commit->round <= state_->round) continue;
+    if (status.ok()) status = optim::Apply(optimizer_, layout_, *commit, *state_, threads_);
+    if (!status.ok()) break;
+    dependencies_.metrics->ObserveStep(StepPhase::kApply, Lap(*dependencies_.clock, start));
+  }
+  dependencies_.metrics->SetRound(state_->round);
+  held = Held();
+  return status;
+}
+
+absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {
+  TrainedUpdate update;
+  if (start.evaluate_base()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const double loss, Evaluate());
+    update.report.set_val_loss(static_cast<float>(loss));
+  }
+  const optim::RoundParameters parameters{
+      .round = start.round(), .learning_rate = start.learning_rate(), .local_steps = start.local_steps()};
+  TRIBUTARY_ASSIGN_OR_RETURN(const StepResult step, trainer_->ComputeDirection(parameters, state_->theta, absl::MakeSpan(direction_)));
+  if (!std::isfinite(step.train_loss))
+    return absl::FailedPreconditionError("the training loss is not finite; the learning rate may be too high");
+  update.report.set_train_loss(step.train_loss);
+  update.report.set_compute_seconds(step.compute_seconds);
+
+  absl::Time encoding = dependencies_.clock->Now();
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string payload, encoder_->Encode(parameters, direction_));
+  const double encode_seconds = Lap(*dependencies_.clock, encoding);
+  update.report.set_encode_seconds(static_cast<float>(encode_seconds));
+  update.sha256 = DigestBytes(Sha256(payload));
+  update.payload = std::make_shared<const std::string>(std::move(payload));
+
+  WorkerMetrics& metrics = *dependencies_.metrics;
+  metrics.ObserveStep(StepPhase::kCompute, step.compute_seconds);
+  metrics.ObserveStep(StepPhase::kEncode, encode_seconds);
+  metrics.CountSamples(static_cast<uint64_t>(spec_.data().batch_size()) * start.local_steps());
+  metrics.SetTrainLoss(step.train_loss);
+  return update;
+}
+
+void Replica::Settle(bool included) {
+  encoder_->Settle(included);
+  dependencies_.metrics->SetResidualNorm(encoder_->ResidualNorm());
+}
+
+absl::StatusOr<double> Replica::Evaluate() {
+  absl::Time start = dependencies_.clock->Now();
+  TRIBUTARY_ASSIGN_OR_RETURN(const double loss, trainer_->Evaluate(state_->theta));
+  dependencies_.metrics->ObserveStep(StepPhase::kEvaluate, Lap(*dependencies_.clock, start));
+  dependencies_.metrics->SetValidationLoss(loss);
+  return loss;
+}
+
+}  // namespace tributary::worker

@@ -1,0 +1,81 @@
+// What the training thread owns of a run: the model's state, the residual, the trainer. Everything heavy that a worker does is a method
+// here.
+#ifndef TRIBUTARY_WORKER_REPLICA_H_
+#define TRIBUTARY_WORKER_REPLICA_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/clock.h"
+#include "optim/encoder.h"
+#include "optim/layout.h"
+#include "optim/options.h"
+#include "optim/replica.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/run.pb.h"
+#include "tributary/v1/session.pb.h"
+#include "worker/metrics.h"
+#include "worker/trainer.h"
+#include "worker/worker_engine.h"
+
+namespace tributary::worker {
+
+// Trainer::Create, or a test's own.
+using TrainerFactory = std::function<absl::StatusOr<std::unique_ptr<Trainer>>(const TrainerOptions&, const optim::Layout&)>;
+
+// What the trainer of `spec` needs at this site. InvalidArgument: the run is not valid.
+absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v1::WorkerConfig& config);
+
+// Not thread-safe: one thread uses it.
+class Replica {
+ public:
+  struct Dependencies {
+    TrainerFactory make_trainer;
+    Clock* clock = nullptr;
+    WorkerMetrics* metrics = nullptr;
+  };
+
+  // Model, encoder and trainer of the run that is offered. InvalidArgument: the run is not valid. FailedPrecondition: this program's model
+  // has another layout than the coordinator's (versions differ). Errors of Trainer::Create (exit code kData).
+  static absl::StatusOr<std::unique_ptr<Replica>> Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
+                                                         Dependencies dependencies);
+
+  // state[0] from the run's seed: the same bits as the coordinator's. FailedPrecondition: the run starts from a file of weights.
+  absl::StatusOr<HeldState> InitializeFromSeed();
+  // DataLoss: damaged, or of another model; the state held before stays.
+  absl::StatusOr<HeldState> LoadSnapshot(absl::string_view bytes);
+  // Applies the records in order; records of rounds already held are skipped. Stops at the first that fails; `held` says where the replica
+  // stands.
+  absl::Status ApplyCommits(const std::vector<std::string>& records, HeldState& held);
+
+  // Evaluates the state held if the round asks for it, trains, encodes. The update stays pending until Settle.
+  // FailedPrecondition: the gradient or the loss is not finite.
+  absl::StatusOr<TrainedUpdate> Train(const v1::RoundStart& start);
+  void Settle(bool included);
+  absl::StatusOr<double> Evaluate();
+
+ private:
+  explicit Replica(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
+  HeldState Held() const;
+
+  Dependencies dependencies_;
+  v1::RunSpec spec_;
+  int threads_ = 1;
+  optim::OptimizerOptions optimizer_;
+  optim::ModelSpec model_;
+  optim::Layout layout_;
+  std::optional<optim::ReplicaState> state_;
+  std::unique_ptr<optim::UpdateEncoder> encoder_;
+  std::unique_ptr<Trainer> trainer_;
+  std::vector<float> direction_;  // [layout.size()]
+};
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_REPLICA_H_

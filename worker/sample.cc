@@ -1,0 +1,88 @@
+#include "worker/sample.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/safetensors.h"
+#include "common/status_macros.h"
+#include "worker/data/counter_rng.h"
+#include "worker/models/model.h"
+
+namespace tributary::worker {
+namespace {
+
+// Room for the header of a file beside its values.
+constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
+
+size_t Choose(const std::vector<float>& logits, double temperature, CounterRng& rng) {
+  const auto likeliest = std::max_element(logits.begin(), logits.end());
+  if (temperature == 0) return static_cast<size_t>(likeliest - logits.begin());
+  std::vector<double> weights;
+  double total = 0;
+  for (const float logit : logits) {
+    weights.push_back(std::exp((static_cast<double>(logit) - *likeliest) / temperature));
+    total += weights.back();
+  }
+  double left = rng.Uniform() * total;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    left -= weights[i];
+    if (left < 0) return i;
+  }
+  return static_cast<size_t>(likeliest - logits.begin());
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<float>> LoadWeights(const std::string& path, const optim::Layout& layout) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
+                             ReadFile(path, static_cast<uint64_t>(layout.size()) * sizeof(float) + kMaxHeaderBytes));
+  absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(bytes);
+  if (!file.ok()) return WithExitCode(Annotate(std::move(file).status(), path), ExitCode::kDamaged);
+  std::vector<float> theta(static_cast<size_t>(layout.size()));
+  for (const optim::Block& block : layout.blocks()) {
+    const auto tensor =
+        std::find_if(file->tensors.begin(), file->tensors.end(), [&](const auto& entry) { return entry.name == block.name; });
+    if (tensor == file->tensors.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": has no tensor ", block.name, ": is it of another model than the run file's?"));
+    }
+    if (tensor->shape != block.shape) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ": tensor ", block.name, " has shape [", absl::StrJoin(tensor->shape, ", "),
+                                                     "] where the run file's model has [", absl::StrJoin(block.shape, ", "), "]"));
+    }
+    std::copy(tensor->values.begin(), tensor->values.end(), theta.begin() + block.offset);
+  }
+  if (file->tensors.size() != layout.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": has ", file->tensors.size(), " tensors where the run file's model has ", layout.blocks().size()));
+  }
+  return theta;
+}
+
+absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<const float> theta, const SampleOptions& options) {
+  if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
+    return absl::InvalidArgumentError(absl::StrCat("temperature ", options.temperature, " is not a number from 0"));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> network, Model::Create(model, layout, options.threads));
+  CounterRng rng(absl::StrCat("tributary sample/", options.seed));
+  std::string text = options.prompt.empty() ? "\n" : options.prompt;
+  Batch batch;
+  batch.rows = 1;
+  for (uint32_t i = 0; i < options.bytes; ++i) {
+    const size_t length = std::min(text.size(), static_cast<size_t>(model.context));
+    batch.tokens.clear();
+    for (size_t at = text.size() - length; at < text.size(); ++at) batch.tokens.push_back(static_cast<uint8_t>(text[at]));
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> logits, network->LastLogits(theta, batch));
+    text.push_back(static_cast<char>(Choose(logits, options.temperature, rng)));
+  }
+  return text;
+}
+
+}  // namespace tributary::worker

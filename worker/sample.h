@@ -1,0 +1,36 @@
+// Text from a trained model: what an exported file has learned, for people to read.
+#ifndef TRIBUTARY_WORKER_SAMPLE_H_
+#define TRIBUTARY_WORKER_SAMPLE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "optim/layout.h"
+#include "optim/model_spec.h"
+
+namespace tributary::worker {
+
+// theta from a safetensors file that `tributary export` or PyTorch wrote: one fp32 tensor for each block of `layout`, by name, and no
+// others. NotFound or another error of ReadFile; DataLoss, exit code kDamaged: not a safetensors file; InvalidArgument: of another model,
+// with the tensor that differs.
+absl::StatusOr<std::vector<float>> LoadWeights(const std::string& path, const optim::Layout& layout);
+
+struct SampleOptions {
+  std::string prompt;        // empty: as after a line end
+  uint32_t bytes = 300;      // generated
+  double temperature = 0.8;  // 0: always the likeliest byte
+  uint64_t seed = 1;
+  int threads = 1;
+};
+
+// The prompt and what the model continues it with: raw bytes, for PrintableUtf8 (data/utf8.h) to make presentable. The same options and
+// weights give the same text on one machine. InvalidArgument: theta of another size, or a negative temperature.
+absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<const float> theta, const SampleOptions& options);
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_SAMPLE_H_

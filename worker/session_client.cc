@@ -1,0 +1,445 @@
+#include "worker/session_client.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/grpcpp.h>
+
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/exit_codes.h"
+#include "common/log.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "tributary/v1/session.grpc.pb.h"
+#include "tributary/v1/transfer.grpc.pb.h"
+#include "worker/session_client_transfer.h"
+
+namespace tributary::worker {
+namespace {
+
+// docs/architecture.md, "Limits": no message is longer.
+constexpr int kMaxMessageBytes = 4 << 20;
+
+// A handshake that failed because of a certificate will fail again: that is for a person, not for the backoff. gRPC reports it as
+// Unavailable with OpenSSL's words inside.
+absl::Status ExplainConnectionError(absl::Status status) {
+  if (status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kUnknown) return status;
+  static constexpr struct {
+    absl::string_view words;
+    absl::string_view meaning;
+  } kMeanings[] = {
+      {"CERTIFICATE_VERIFY_FAILED",
+       "its certificate is not trusted here: it was issued by another CA than the one in tls.ca, or has expired. Get the CA file from the "
+       "operator of the "
+       "federation, or have the coordinator's certificate renewed"},
+      {"certificate verify failed",
+       "its certificate is not trusted here: it was issued by another CA than the one in tls.ca, or has expired. Get the CA file from the "
+       "operator of the "
+       "federation, or have the coordinator's certificate renewed"},
+      {"Hostname Verification Check failed",
+       "its certificate is not for this host name. Use the name in the certificate as `coordinator` in worker.yaml"},
+      {"CERTIFICATE_UNKNOWN", "it does not trust this site's certificate. Ask the operator of the federation for one issued by its CA"},
+      {"UNKNOWN_CA", "it does not trust this site's certificate. Ask the operator of the federation for one issued by its CA"},
+      {"CERTIFICATE_EXPIRED", "it says that this site's certificate has expired. Renew the certificate and check this machine's clock"},
+      {"BAD_CERTIFICATE", "it does not accept this site's certificate. Ask the operator of the federation for one issued by its CA"},
+      {"CERTIFICATE_REQUIRED", "it wants a certificate of this site and got none. Check tls.certificate in worker.yaml"},
+      {"WRONG_VERSION_NUMBER", "it does not speak TLS at this address. Check the port, or whether the coordinator runs with --insecure"},
+  };
+  for (const auto& [words, meaning] : kMeanings) {
+    if (absl::StrContains(status.message(), words)) {
+      return WithExitCode(absl::UnauthenticatedError(absl::StrCat("the TLS handshake failed: ", meaning, " (", status.message(), ")")),
+                          ExitCode::kCredentials);
+    }
+  }
+  return status;
+}
+
+ByteKind KindOf(const v1::WorkerMessage& message) {
+  return message.has_update() ? ByteKind::kUpdate : ByteKind::kControl;
+}
+ByteKind KindOf(const v1::CoordinatorMessage& message) {
+  return message.has_commit() ? ByteKind::kCommit : ByteKind::kControl;
+}
+
+}  // namespace
+
+void RouteGrpcLog() {
+  gpr_set_log_function([](gpr_log_func_args* args) {
+    if (args->severity == GPR_LOG_SEVERITY_ERROR) Log(LogLevel::kDebug, "grpc", absl::StripAsciiWhitespace(args->message));
+  });
+}
+
+class SessionClient::Impl {
+ public:
+  Impl(SessionClientOptions options, SerialExecutor* executor, SessionClientCallbacks callbacks)
+      : options_(std::move(options)), executor_(executor), callbacks_(std::move(callbacks)) {
+    credentials_ = options_.tls.has_value() ? MakeChannelCredentials(*options_.tls) : MakeInsecureChannelCredentials();
+  }
+
+  void OpenSession(uint64_t number);
+  void Send(uint64_t number, v1::WorkerMessage message);
+  void CloseSession(uint64_t number);
+  void FinishSession(std::function<void()> done);
+  void Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload);
+  void Download(uint64_t transfer, v1::DownloadRequest request, uint64_t max_bytes);
+  void CancelTransfer(uint64_t transfer);
+  void Shutdown();
+
+ private:
+  class Session;
+  struct Transfer {
+    bool reported = true;  // false: cancelled by the owner
+    bool stalled = false;
+    std::unique_ptr<TransferCall> call;
+  };
+
+  void Prepare(grpc::ClientContext& context) const;
+  void Count(ByteDirection direction, ByteKind kind, uint64_t bytes);
+  TransferContext ContextFor(ByteDirection direction, ByteKind kind);
+  std::shared_ptr<grpc::Channel> MakeChannel() const;
+  void SessionDone(Session* session, absl::Status status);
+  // Runs `then` on the executor after the call's last moment on gRPC's threads, with the call taken out of transfers_.
+  template <typename Result>
+  std::function<void(Result)> Finished(uint64_t transfer, std::function<void(Transfer, Result)> then);
+  template <typename Call>
+  void StartCall(uint64_t transfer, std::unique_ptr<Call> call);
+  void WatchProgress(uint64_t transfer, const TransferCall* call, uint64_t seen);
+  void Hold();
+  void Release();
+
+  const SessionClientOptions options_;
+  SerialExecutor* const executor_;
+  const SessionClientCallbacks callbacks_;
+  std::shared_ptr<grpc::ChannelCredentials> credentials_;
+
+  // On the executor from here on. Sessions and transfers stay in their maps until gRPC has let go of them.
+  std::map<uint64_t, std::unique_ptr<Session>> sessions_;
+  std::map<uint64_t, Transfer> transfers_;
+  uint64_t current_session_ = 0;
+  // Of the current session; older sessions hold their own until they are gone.
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::TransferService::StubInterface> transfer_stub_;
+  // Stubs whose calls may still be under way.
+  std::deque<std::unique_ptr<v1::TransferService::StubInterface>> old_stubs_;
+  std::unique_ptr<PartialDownload> partial_;
+  bool shutting_down_ = false;
+
+  absl::Mutex mutex_;
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// The bidi stream. Reactions post to the executor and return; operations are started there, under the hold taken by Open.
+class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
+ public:
+  Session(Impl* impl, uint64_t number, std::shared_ptr<grpc::Channel> channel)
+      : number(number), impl_(impl), channel_(std::move(channel)), stub_(v1::SessionService::NewStub(channel_)) {}
+
+  void Open() {
+    impl_->Prepare(context_);
+    stub_->async()->Open(&context_, this);
+    AddHold();
+    StartRead(&incoming_);
+    StartCall();
+  }
+
+  void Send(v1::WorkerMessage message) {
+    if (over_ || finishing_) return;
+    queue_.push_back(std::move(message));
+    WriteNext();
+  }
+
+  // Half-closes once the queue is empty.
+  void Finish() {
+    finishing_ = true;
+    WriteNext();
+  }
+
+  void Cancel() { context_.TryCancel(); }
+
+  const uint64_t number;
+  bool reported = true;
+
+ private:
+  void WriteNext() {
+    if (over_ || writing_ || half_closed_) return;
+    if (!queue_.empty()) {
+      writing_ = true;
+      impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), queue_.front().ByteSizeLong());
+      StartWrite(&queue_.front());
+    } else if (finishing_) {
+      half_closed_ = true;
+      StartWritesDone();
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    impl_->executor_->Post([this, ok] {
+      writing_ = false;
+      queue_.pop_front();
+      if (ok) WriteNext();
+    });
+  }
+
+  void OnReadDone(bool ok) override {
+    impl_->executor_->Post([this, ok] {
+      if (!ok) {
+        over_ = true;
+        RemoveHold();
+        return;
+      }
+      impl_->Count(ByteDirection::kDown, KindOf(incoming_), incoming_.ByteSizeLong());
+      v1::CoordinatorMessage message;
+      message.Swap(&incoming_);
+      StartRead(&incoming_);
+      if (reported) impl_->callbacks_.message(number, std::move(message));
+    });
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    impl_->executor_->Post([impl = impl_, self = this, status = FromGrpc(status)] { impl->SessionDone(self, status); });
+  }
+
+  Impl* const impl_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::SessionService::Stub> stub_;
+  grpc::ClientContext context_;
+  v1::CoordinatorMessage incoming_;
+  std::deque<v1::WorkerMessage> queue_;  // front: being written while writing_
+  bool writing_ = false;
+  bool finishing_ = false;
+  bool half_closed_ = false;
+  bool over_ = false;
+
+ public:
+  std::function<void()> when_done;
+};
+
+void SessionClient::Impl::Prepare(grpc::ClientContext& context) const {
+  if (!options_.tls.has_value()) context.AddMetadata(kInsecureIdentityKey, SpiffeId(options_.identity));
+}
+
+void SessionClient::Impl::Count(ByteDirection direction, ByteKind kind, uint64_t bytes) {
+  callbacks_.moved(direction, kind, bytes);
+}
+
+TransferContext SessionClient::Impl::ContextFor(ByteDirection direction, ByteKind kind) {
+  return {.stub = transfer_stub_.get(),
+          .prepare = [this](grpc::ClientContext& context) { Prepare(context); },
+          .moved = [this, direction,
+                    kind](uint64_t bytes) { executor_->Post([this, direction, kind, bytes] { Count(direction, kind, bytes); }); }};
+}
+
+std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // The engine decides when to try again; every attempt is a fresh connection.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  // Bit 0 is "identity": a compressed message could be a bomb.
+  arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1);
+  if (CheckInsecureAddress(options_.coordinator).ok()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(options_.coordinator, credentials_, arguments);
+}
+
+void SessionClient::Impl::Hold() {
+  absl::MutexLock lock(&mutex_);
+  ++calls_;
+}
+
+void SessionClient::Impl::Release() {
+  absl::MutexLock lock(&mutex_);
+  --calls_;
+}
+
+void SessionClient::Impl::OpenSession(uint64_t number) {
+  if (shutting_down_) return;
+  CloseSession(current_session_);
+  channel_ = MakeChannel();
+  if (transfer_stub_ != nullptr) old_stubs_.push_back(std::move(transfer_stub_));
+  if (transfers_.empty()) old_stubs_.clear();
+  transfer_stub_ = v1::TransferService::NewStub(channel_);
+  current_session_ = number;
+  Hold();
+  Session& session = *sessions_.emplace(number, std::make_unique<Session>(this, number, channel_)).first->second;
+  session.Open();
+}
+
+void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
+  if (number != current_session_) return;
+  if (auto found = sessions_.find(number); found != sessions_.end()) found->second->Send(std::move(message));
+}
+
+void SessionClient::Impl::CloseSession(uint64_t number) {
+  auto found = sessions_.find(number);
+  if (found == sessions_.end()) return;
+  found->second->reported = false;
+  found->second->Cancel();
+  if (number == current_session_) current_session_ = 0;
+}
+
+void SessionClient::Impl::FinishSession(std::function<void()> done) {
+  auto found = sessions_.find(current_session_);
+  if (found == sessions_.end()) return done();
+  Session& session = *found->second;
+  session.reported = false;
+  session.when_done = std::move(done);
+  session.Finish();
+  executor_->PostAfter(options_.finish_timeout, [this, number = session.number] { CloseSession(number); });
+}
+
+void SessionClient::Impl::SessionDone(Session* session, absl::Status status) {
+  auto found = sessions_.find(session->number);
+  const std::unique_ptr<Session> owned = std::move(found->second);
+  sessions_.erase(found);
+  if (owned->number == current_session_) current_session_ = 0;
+  if (owned->reported && !shutting_down_) callbacks_.closed(owned->number, ExplainConnectionError(std::move(status)));
+  if (owned->when_done) owned->when_done();
+  Release();
+}
+
+template <typename Result>
+std::function<void(Result)> SessionClient::Impl::Finished(uint64_t transfer, std::function<void(Transfer, Result)> then) {
+  return [this, transfer, then = std::move(then)](Result result) {
+    executor_->Post([this, transfer, then, result = std::move(result)]() mutable {
+      auto found = transfers_.find(transfer);
+      Transfer ended = std::move(found->second);
+      transfers_.erase(found);
+      if (ended.stalled) {
+        result = absl::DeadlineExceededError(absl::StrCat("nothing moved for ", absl::FormatDuration(options_.progress_timeout)));
+      }
+      then(std::move(ended), std::move(result));
+      Release();
+    });
+  };
+}
+
+template <typename Call>
+void SessionClient::Impl::StartCall(uint64_t transfer, std::unique_ptr<Call> call) {
+  Call* const started = call.get();
+  transfers_[transfer].call = std::move(call);
+  Hold();
+  started->Start();
+  WatchProgress(transfer, started, started->progress());
+}
+
+void SessionClient::Impl::WatchProgress(uint64_t transfer, const TransferCall* call, uint64_t seen) {
+  executor_->PostAfter(options_.progress_timeout, [this, transfer, call, seen] {
+    auto found = transfers_.find(transfer);
+    if (found == transfers_.end() || found->second.call.get() != call) return;
+    if (call->progress() != seen) return WatchProgress(transfer, call, call->progress());
+    found->second.stalled = true;
+    found->second.call->Cancel();
+  });
+}
+
+void SessionClient::Impl::Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload) {
+  if (shutting_down_) return;
+  if (channel_ == nullptr) return callbacks_.uploaded(transfer, absl::FailedPreconditionError("no session is open"));
+  const v1::UploadId id = header.id();
+  auto sent = Finished<absl::Status>(transfer, [this, transfer](Transfer ended, absl::Status status) {
+    if (ended.reported) callbacks_.uploaded(transfer, std::move(status));
+  });
+  auto asked = Finished<absl::StatusOr<v1::UploadProgress>>(transfer, [this, transfer, sent = std::move(sent), header = std::move(header),
+                                                                       payload](Transfer ended,
+                                                                                absl::StatusOr<v1::UploadProgress> progress) {
+    if (!ended.reported || shutting_down_) return;
+    if (!progress.ok()) return callbacks_.uploaded(transfer, progress.status());
+    if (progress->complete()) return callbacks_.uploaded(transfer, absl::OkStatus());
+    if (progress->received_bytes() > payload->size()) {
+      return callbacks_.uploaded(transfer, absl::InternalError(absl::StrCat("the coordinator claims to hold ", progress->received_bytes(),
+                                                                            " of ", payload->size(), " bytes")));
+    }
+    StartCall(transfer, std::make_unique<UploadCall>(ContextFor(ByteDirection::kUp, ByteKind::kUpdate), header, payload,
+                                                     progress->received_bytes(), options_.frame_bytes, sent));
+  });
+  StartCall(transfer, std::make_unique<ProgressCall>(ContextFor(ByteDirection::kUp, ByteKind::kControl), id, std::move(asked)));
+}
+
+void SessionClient::Impl::Download(uint64_t transfer, v1::DownloadRequest request, uint64_t max_bytes) {
+  if (shutting_down_) return;
+  if (channel_ == nullptr) return callbacks_.downloaded(transfer, absl::FailedPreconditionError("no session is open"));
+  request.clear_offset();
+  std::unique_ptr<PartialDownload> partial = std::move(partial_);
+  if (partial == nullptr || !google::protobuf::util::MessageDifferencer::Equals(partial->request, request)) {
+    partial = std::make_unique<PartialDownload>();
+    partial->request = std::move(request);
+  }
+  const ByteKind kind = partial->request.has_commits() ? ByteKind::kCommit : ByteKind::kSnapshot;
+  auto fetched = Finished<absl::Status>(transfer, [this, transfer](Transfer ended, absl::Status status) {
+    std::unique_ptr<PartialDownload> partial = static_cast<DownloadCall&>(*ended.call).TakePartial();
+    if (status.ok()) {
+      if (ended.reported) callbacks_.downloaded(transfer, std::move(partial->bytes));
+      return;
+    }
+    const bool resumable = status.code() != absl::StatusCode::kDataLoss && status.code() != absl::StatusCode::kResourceExhausted &&
+                           status.code() != absl::StatusCode::kOutOfRange && status.code() != absl::StatusCode::kNotFound;
+    if (resumable) partial_ = std::move(partial);
+    if (ended.reported) callbacks_.downloaded(transfer, std::move(status));
+  });
+  StartCall(transfer,
+            std::make_unique<DownloadCall>(ContextFor(ByteDirection::kDown, kind), std::move(partial), max_bytes, std::move(fetched)));
+}
+
+void SessionClient::Impl::CancelTransfer(uint64_t transfer) {
+  auto found = transfers_.find(transfer);
+  if (found == transfers_.end()) return;
+  found->second.reported = false;
+  found->second.call->Cancel();
+}
+
+void SessionClient::Impl::Shutdown() {
+  Hold();  // for the work posted here
+  executor_->Post([this] {
+    shutting_down_ = true;
+    for (auto& [number, session] : sessions_) session->Cancel();
+    for (auto& [number, transfer] : transfers_) {
+      transfer.reported = false;
+      transfer.call->Cancel();
+    }
+    Release();
+  });
+  mutex_.LockWhen(absl::Condition(
+      +[](int* calls) ABSL_NO_THREAD_SAFETY_ANALYSIS { return *calls == 0; }, &calls_));
+  mutex_.Unlock();
+}
+
+SessionClient::SessionClient(SessionClientOptions options, SerialExecutor* executor, SessionClientCallbacks callbacks)
+    : impl_(std::make_unique<Impl>(std::move(options), executor, std::move(callbacks))) {}
+SessionClient::~SessionClient() = default;
+
+void SessionClient::OpenSession(uint64_t session) {
+  impl_->OpenSession(session);
+}
+void SessionClient::Send(uint64_t session, v1::WorkerMessage message) {
+  impl_->Send(session, std::move(message));
+}
+void SessionClient::CloseSession(uint64_t session) {
+  impl_->CloseSession(session);
+}
+void SessionClient::FinishSession(std::function<void()> done) {
+  impl_->FinishSession(std::move(done));
+}
+void SessionClient::Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload) {
+  impl_->Upload(transfer, std::move(header), std::move(payload));
+}
+void SessionClient::Download(uint64_t transfer, v1::DownloadRequest request, uint64_t max_bytes) {
+  impl_->Download(transfer, std::move(request), max_bytes);
+}
+void SessionClient::CancelTransfer(uint64_t transfer) {
+  impl_->CancelTransfer(transfer);
+}
+void SessionClient::Shutdown() {
+  impl_->Shutdown();
+}
+
+}  // namespace tributary::worker

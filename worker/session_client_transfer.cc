@@ -1,0 +1,144 @@
+#include "worker/session_client_transfer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tributary::worker {
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  // The codes are the same numbers by definition (absl/status/status.h).
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+ProgressCall::ProgressCall(TransferContext context, const v1::UploadId& id, Done done)
+    : context_(std::move(context)), id_(id), done_(std::move(done)) {}
+
+void ProgressCall::Start() {
+  context_.prepare(client_context_);
+  context_.moved(id_.ByteSizeLong());
+  context_.stub->async()->GetUploadProgress(&client_context_, &id_, &progress_reply_, [this](const grpc::Status& status) {
+    // `done` may destroy this object.
+    const Done done = std::move(done_);
+    if (status.ok()) return done(std::move(progress_reply_));
+    done(FromGrpc(status));
+  });
+}
+
+UploadCall::UploadCall(TransferContext context, v1::UploadHeader header, std::shared_ptr<const std::string> payload, uint64_t offset,
+                       uint64_t frame_bytes, Done done)
+    : context_(std::move(context)),
+      payload_(std::move(payload)),
+      offset_(offset),
+      frame_bytes_(std::clamp<uint64_t>(frame_bytes, 1, 1 << 20)),
+      done_(std::move(done)) {
+  *frame_.mutable_header() = std::move(header);
+}
+
+void UploadCall::Start() {
+  context_.prepare(client_context_);
+  context_.stub->async()->Upload(&client_context_, &reply_, this);
+  WriteNext();
+  StartCall();
+}
+
+void UploadCall::WriteNext() {
+  const uint64_t size = std::min<uint64_t>(frame_bytes_, payload_->size() - offset_);
+  frame_.set_offset(offset_);
+  frame_.set_data(payload_->data() + offset_, size);
+  frame_.set_crc32c(Crc32c(frame_.data()));
+  offset_ += size;
+  context_.moved(frame_.ByteSizeLong());
+  // A reaction may follow on another thread at once, so nothing of this object is touched after the start.
+  if (offset_ == payload_->size()) {
+    StartWriteLast(&frame_, grpc::WriteOptions());
+  } else {
+    StartWrite(&frame_);
+  }
+}
+
+void UploadCall::OnWriteDone(bool ok) {
+  progress_.fetch_add(1, std::memory_order_relaxed);
+  // Not ok: the call is over, OnDone says why.
+  if (!ok || offset_ == payload_->size()) return;
+  frame_.clear_header();
+  WriteNext();
+}
+
+void UploadCall::OnDone(const grpc::Status& status) {
+  const Done done = std::move(done_);
+  absl::Status result = FromGrpc(status);
+  if (result.ok() && !reply_.complete()) {
+    result = absl::InternalError(
+        absl::StrCat("the coordinator holds ", reply_.received_bytes(), " of ", payload_->size(), " bytes after all were sent"));
+  }
+  done(std::move(result));
+}
+
+DownloadCall::DownloadCall(TransferContext context, std::unique_ptr<PartialDownload> partial, uint64_t max_bytes, Done done)
+    : context_(std::move(context)),
+      partial_(std::move(partial)),
+      max_bytes_(max_bytes),
+      request_(partial_->request),
+      done_(std::move(done)) {
+  request_.set_offset(partial_->bytes.size());
+}
+
+void DownloadCall::Start() {
+  context_.prepare(client_context_);
+  context_.stub->async()->Download(&client_context_, &request_, this);
+  StartRead(&frame_);
+  StartCall();
+}
+
+absl::Status DownloadCall::Accept() {
+  PartialDownload& partial = *partial_;
+  if (frame_.total_bytes() > max_bytes_) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the download has ", frame_.total_bytes(), " bytes where this model can need at most ", max_bytes_));
+  }
+  if (partial.total_bytes != 0 && partial.total_bytes != frame_.total_bytes()) {
+    return absl::DataLossError(absl::StrCat("the download had ", partial.total_bytes, " bytes and now has ", frame_.total_bytes()));
+  }
+  if (frame_.offset() != partial.bytes.size() || frame_.data().size() > frame_.total_bytes() - frame_.offset()) {
+    return absl::DataLossError(absl::StrCat("a frame of ", frame_.data().size(), " bytes at ", frame_.offset(),
+                                            " does not continue a download of ", frame_.total_bytes(), " bytes at ", partial.bytes.size()));
+  }
+  if (Crc32c(frame_.data()) != frame_.crc32c()) {
+    return absl::DataLossError(absl::StrCat("the frame at ", frame_.offset(), " fails its checksum"));
+  }
+  partial.total_bytes = frame_.total_bytes();
+  partial.bytes.append(frame_.data());
+  partial.hasher.Update(frame_.data());
+  if (!frame_.sha256().empty()) sha256_ = frame_.sha256();
+  return absl::OkStatus();
+}
+
+void DownloadCall::OnReadDone(bool ok) {
+  if (!ok) return;
+  progress_.fetch_add(1, std::memory_order_relaxed);
+  context_.moved(frame_.ByteSizeLong());
+  if (error_.ok()) {
+    error_ = Accept();
+    if (!error_.ok()) client_context_.TryCancel();
+  }
+  // Also after an error: reading to the end is what ends the call.
+  StartRead(&frame_);
+}
+
+void DownloadCall::OnDone(const grpc::Status& status) {
+  const Done done = std::move(done_);
+  absl::Status result = error_.ok() ? FromGrpc(status) : error_;
+  if (result.ok() && partial_->bytes.size() != partial_->total_bytes) {
+    result =
+        absl::UnavailableError(absl::StrCat("the download ended at ", partial_->bytes.size(), " of ", partial_->total_bytes, " bytes"));
+  }
+  if (result.ok() && DigestBytes(partial_->hasher.Finish()) != sha256_) {
+    result = absl::DataLossError("the download fails its SHA-256");
+  }
+  done(std::move(result));
+}
+
+}  // namespace tributary::worker

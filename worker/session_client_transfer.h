@@ -1,0 +1,120 @@
+// One upload and one download as gRPC calls. Part of the session client; its own header because of its own tests' and readers' sake.
+#ifndef TRIBUTARY_WORKER_SESSION_CLIENT_TRANSFER_H_
+#define TRIBUTARY_WORKER_SESSION_CLIENT_TRANSFER_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/checksum.h"
+#include "tributary/v1/transfer.grpc.pb.h"
+
+namespace tributary::worker {
+
+// What a call needs of its owner. The functions are thread-safe and return at once.
+struct TransferContext {
+  v1::TransferService::StubInterface* stub = nullptr;
+  // Adds deadline-independent metadata (the claimed identity in plaintext).
+  std::function<void(grpc::ClientContext&)> prepare;
+  // Size of a message that was sent or received.
+  std::function<void(uint64_t encoded_bytes)> moved;
+};
+
+absl::Status FromGrpc(const grpc::Status& status);
+
+// A call under way. Its owner keeps it until `done`, which is the last thing that happens to it (on a gRPC thread).
+class TransferCall {
+ public:
+  virtual ~TransferCall() = default;
+  // Thread-safe.
+  virtual void Cancel() = 0;
+  // Grows while something moves.
+  uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
+
+ protected:
+  std::atomic<uint64_t> progress_{0};
+};
+
+// Asks for the progress of an upload.
+class ProgressCall final : public TransferCall {
+ public:
+  using Done = std::function<void(absl::StatusOr<v1::UploadProgress>)>;
+  ProgressCall(TransferContext context, const v1::UploadId& id, Done done);
+  void Start();
+  void Cancel() override { client_context_.TryCancel(); }
+
+ private:
+  const TransferContext context_;
+  grpc::ClientContext client_context_;
+  v1::UploadId id_;
+  v1::UploadProgress progress_reply_;
+  Done done_;
+};
+
+// Sends `payload` from `offset` in frames.
+class UploadCall final : public TransferCall, private grpc::ClientWriteReactor<v1::UploadFrame> {
+ public:
+  using Done = std::function<void(absl::Status)>;
+  UploadCall(TransferContext context, v1::UploadHeader header, std::shared_ptr<const std::string> payload, uint64_t offset,
+             uint64_t frame_bytes, Done done);
+  void Start();
+  void Cancel() override { client_context_.TryCancel(); }
+
+ private:
+  void WriteNext();
+  void OnWriteDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+
+  const TransferContext context_;
+  grpc::ClientContext client_context_;
+  const std::shared_ptr<const std::string> payload_;
+  uint64_t offset_;
+  const uint64_t frame_bytes_;
+  v1::UploadFrame frame_;
+  v1::UploadProgress reply_;
+  Done done_;
+};
+
+// What a download has fetched; survives the call, so that the next one resumes it.
+struct PartialDownload {
+  v1::DownloadRequest request;  // without offset
+  uint64_t total_bytes = 0;     // 0: not known yet
+  std::string bytes;
+  Sha256Hasher hasher;
+};
+
+// Fetches into `partial`. On success its bytes are whole and checked. After DataLoss and ResourceExhausted it must not be resumed.
+class DownloadCall final : public TransferCall, private grpc::ClientReadReactor<v1::DownloadFrame> {
+ public:
+  using Done = std::function<void(absl::Status)>;
+  DownloadCall(TransferContext context, std::unique_ptr<PartialDownload> partial, uint64_t max_bytes, Done done);
+  void Start();
+  void Cancel() override { client_context_.TryCancel(); }
+  // After `done`.
+  std::unique_ptr<PartialDownload> TakePartial() { return std::move(partial_); }
+
+ private:
+  absl::Status Accept();
+  void OnReadDone(bool ok) override;
+  void OnDone(const grpc::Status& status) override;
+
+  const TransferContext context_;
+  grpc::ClientContext client_context_;
+  std::unique_ptr<PartialDownload> partial_;
+  const uint64_t max_bytes_;
+  v1::DownloadRequest request_;
+  v1::DownloadFrame frame_;
+  std::string sha256_;
+  absl::Status error_;
+  Done done_;
+};
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_SESSION_CLIENT_TRANSFER_H_

@@ -1,0 +1,86 @@
+#include "worker/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/status_macros.h"
+#include "optim/adamw.h"
+#include "worker/data/data_source.h"
+#include "worker/evaluation.h"
+#include "worker/models/model.h"
+
+namespace tributary::worker {
+namespace {
+
+class LocalTrainer final : public Trainer {
+ public:
+  LocalTrainer(const TrainerOptions& options, std::unique_ptr<DataSource> data, std::unique_ptr<Model> model)
+      : options_(options), data_(std::move(data)), model_(std::move(model)) {}
+
+  absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                              absl::Span<float> direction) override {
+    const absl::Time start = options_.clock->Now();
+    absl::StatusOr<double> loss = optim::DirectionOf(options_.optimizer.mode) == optim::Direction::kGradient
+                                      ? Gradient(parameters.round, theta, direction)
+                                      : PseudoGradient(parameters, theta, direction);
+    if (!loss.ok()) return Annotate(std::move(loss).status(), absl::StrCat("round ", parameters.round));
+    StepResult result;
+    result.train_loss = static_cast<float>(*loss);
+    result.compute_seconds = static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start));
+    return result;
+  }
+
+  absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override { return ValidationLoss(*model_, *data_, theta); }
+
+ private:
+  absl::StatusOr<double> Gradient(uint64_t round, absl::Span<const float> theta, absl::Span<float> direction) {
+    CounterRng rng = BatchRng(options_, round, 0);
+    return model_->LossAndGradient(theta, data_->DrawTraining(rng, options_.batch_size), direction);
+  }
+
+  // H steps of AdamW from theta; the direction is theta - theta_local. Returns the mean loss.
+  absl::StatusOr<double> PseudoGradient(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                        absl::Span<float> direction) {
+    local_.assign(theta.begin(), theta.end());
+    gradient_.resize(theta.size());
+    m_.resize(theta.size());
+    v_.resize(theta.size());
+    const optim::OptimizerOptions& optimizer = options_.optimizer;
+    double loss_sum = 0;
+    for (uint32_t step = 0; step < parameters.local_steps; ++step) {
+      CounterRng rng = BatchRng(options_, parameters.round, step);
+      TRIBUTARY_ASSIGN_OR_RETURN(const double loss,
+                                 model_->LossAndGradient(local_, data_->DrawTraining(rng, options_.batch_size), absl::MakeSpan(gradient_)));
+      if (!std::isfinite(optim::ClipNorm(optimizer.clip_norm, absl::MakeSpan(gradient_)))) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("the gradient of local step ", step + 1, " is not finite (loss ", loss, "): a lower learning rate may help"));
+      }
+      optim::AdamWStep(optimizer.adam, parameters.learning_rate, optimizer.weight_decay, ++inner_steps_, gradient_, absl::MakeSpan(m_),
+                       absl::MakeSpan(v_), absl::MakeSpan(local_));
+      loss_sum += loss;
+    }
+    std::transform(theta.begin(), theta.end(), local_.begin(), direction.begin(), [](float before, float after) { return before - after; });
+    return loss_sum / std::max<uint32_t>(1, parameters.local_steps);
+  }
+
+  const TrainerOptions options_;
+  const std::unique_ptr<DataSource> data_;
+  const std::unique_ptr<Model> model_;
+  // Of the local steps; empty until the first.
+  std::vector<float> local_, gradient_, m_, v_;
+  uint64_t inner_steps_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& options, const optim::Layout& layout) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(options, layout));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> data, OpenData(options, options.data_folder));
+  return std::make_unique<LocalTrainer>(options, std::move(data), std::move(model));
+}
+
+}  // namespace tributary::worker

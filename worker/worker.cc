@@ -1,0 +1,301 @@
+#include "worker/worker.h"
+
+#include <atomic>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/executor.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "common/tls.h"
+#include "worker/consent.h"
+#include "worker/session_client.h"
+#include "worker/worker_engine.h"
+
+namespace tributary::worker {
+namespace {
+
+constexpr absl::string_view kComponent = "worker";
+constexpr absl::Duration kInsecureReminder = absl::Minutes(1);
+// Timers are set on the executor's clock; one that is early by rounding must not spin.
+constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
+
+absl::Duration DurationOf(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options) {
+  WorkerEngineOptions engine;
+  engine.consent = options.config.consent();
+  engine.coordinator = options.config.coordinator();
+  engine.software_version = options.software_version;
+  engine.once = options.once;
+  engine.connect_timeout = options.connect_timeout;
+  engine.max_backoff = DurationOf(options.config.max_backoff());
+  engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
+  engine.random = options.random;
+  return engine;
+}
+
+SessionClientOptions ClientOptionsOf(const WorkerOptions& options) {
+  const v1::WorkerConfig& config = options.config;
+  SessionClientOptions client;
+  client.coordinator = config.coordinator();
+  if (!options.insecure) client.tls = TlsFiles{config.tls().ca(), config.tls().certificate(), config.tls().key()};
+  client.identity = {config.federation(), Role::kSite, config.site()};
+  client.progress_timeout = options.progress_timeout;
+  client.frame_bytes = options.frame_bytes;
+  return client;
+}
+
+}  // namespace
+
+class Worker::Impl {
+ public:
+  explicit Impl(WorkerOptions options)
+      : options_(std::move(options)),
+        metrics_(options_.software_version),
+        engine_(EngineOptionsOf(options_)),
+        executor_("worker"),
+        training_("training"),
+        client_(
+            ClientOptionsOf(options_), &executor_,
+            {.message =
+                 [this](uint64_t session, v1::CoordinatorMessage message) {
+                   Handle(event::MessageArrived{session, std::move(message)});
+                 },
+             .closed =
+                 [this](uint64_t session, absl::Status status) {
+                   Handle(event::SessionClosed{session, std::move(status)});
+                 },
+             .downloaded =
+                 [this](uint64_t transfer, absl::StatusOr<std::string> bytes) {
+                   Handle(event::Downloaded{transfer, std::move(bytes)});
+                 },
+             .uploaded =
+                 [this](uint64_t transfer, absl::Status status) {
+                   Handle(event::Uploaded{transfer, std::move(status)});
+                 },
+             .moved = [this](ByteDirection direction, ByteKind kind, uint64_t bytes) { metrics_.CountMessage(direction, kind, bytes); }}) {}
+
+  ~Impl() {
+    Shutdown();
+    // What waits behind the piece of work under way is not worth doing any more.
+    stopping_ = true;
+    training_.Stop();
+  }
+
+  absl::Status StartMetrics() {
+    if (options_.config.metrics_listen().empty()) return absl::OkStatus();
+    TRIBUTARY_ASSIGN_OR_RETURN(server_, MetricsServer::Start(options_.config.metrics_listen(), &metrics_));
+    LogInfo(kComponent, "metrics at http://", server_->address(), "/metrics");
+    return absl::OkStatus();
+  }
+
+  absl::Status Run() {
+    executor_.Post([this] {
+      if (options_.insecure) RemindOfInsecurity();
+      Handle(event::Tick{});
+    });
+    ended_.WaitForNotification();
+    Shutdown();
+    return exit_status_;
+  }
+
+  void RequestStop(const std::string& reason) {
+    executor_.Post([this, reason] { Handle(event::StopRequested{reason}); });
+  }
+
+  bool training() const { return pieces_of_work_ > 0; }
+  std::string metrics_address() const { return server_ == nullptr ? "" : server_->address(); }
+  const WorkerMetrics& metrics() const { return metrics_; }
+
+ private:
+  void Shutdown() {
+    if (std::exchange(shut_down_, true)) return;
+    client_.Shutdown();
+    executor_.Stop();
+  }
+
+  void RemindOfInsecurity() {
+    LogWarning(kComponent, "--insecure: the connection to ", options_.config.coordinator(),
+               " is neither encrypted nor authenticated; anyone on the way can read and forge it");
+    executor_.PostAfter(kInsecureReminder, [this] { RemindOfInsecurity(); });
+  }
+
+  // On the executor.
+  void Handle(Event event) {
+    for (Action& action : engine_.Handle(std::move(event), options_.clock->Now())) {
+      reason_ = std::move(action.reason);
+      std::visit([this](auto& what) { Do(what); }, action.what);
+    }
+    metrics_.SetConnected(engine_.connected());
+    SetTimer();
+  }
+
+  void SetTimer() {
+    const absl::Time wakeup = engine_.NextWakeup();
+    if (wakeup >= timer_) return;  // also when there is nothing to wait for
+    timer_ = wakeup;
+    executor_.PostAfter(std::max(wakeup - options_.clock->Now(), kShortestTimer), [this, wakeup] {
+      if (timer_ != wakeup) return;  // an earlier one was set since
+      timer_ = absl::InfiniteFuture();
+      Handle(event::Tick{});
+    });
+  }
+
+  // Runs `work` on the training thread, and `then` with its result on the executor.
+  template <typename Result>
+  void Train(std::function<Result(Replica*)> work, std::function<void(Result)> then) {
+    ++pieces_of_work_;
+    training_.Post([this, work = std::move(work), then = std::move(then)] {
+      if (!stopping_) {
+        auto result = std::make_shared<Result>(work(replica_.get()));
+        executor_.Post([then, result] { then(std::move(*result)); });
+      }
+      --pieces_of_work_;
+    });
+  }
+
+  void Debug() { Log(LogLevel::kDebug, kComponent, reason_); }
+
+  void Do(const action::OpenSession& action) {
+    Debug();
+    client_.OpenSession(action.session);
+  }
+  void Do(const action::CloseSession& action) { client_.CloseSession(action.session); }
+  void Do(action::Send& action) {
+    if (action.message.has_update_skipped()) metrics_.CountSkippedRound();
+    Debug();
+    client_.Send(action.session, std::move(action.message));
+  }
+
+  void Do(action::PrepareRun& action) {
+    auto offer = std::make_shared<const v1::RunOffer>(std::move(action.offer));
+    Train<absl::Status>(
+        [this, offer](Replica*) -> absl::Status {
+          replica_.reset();  // before the next one takes memory
+          TRIBUTARY_ASSIGN_OR_RETURN(
+              replica_, Replica::Create(options_.config, *offer,
+                                        {.make_trainer = options_.make_trainer, .clock = options_.clock, .metrics = &metrics_}));
+          return absl::OkStatus();
+        },
+        [this, work = action.work](absl::Status status) {
+          Handle(event::RunPrepared{work, std::move(status)});
+        });
+  }
+  void Do(const action::ReleaseRun&) {
+    Train<bool>([this](Replica*) { return replica_ = nullptr, true; }, [](bool) {});
+  }
+  void Do(const action::InitializeState& action) {
+    Train<absl::StatusOr<HeldState>>([](Replica* replica) { return replica->InitializeFromSeed(); }, LoadedInto(action.work));
+  }
+  void Do(action::LoadSnapshot& action) {
+    auto bytes = std::make_shared<const std::string>(std::move(action.bytes));
+    Train<absl::StatusOr<HeldState>>([bytes](Replica* replica) { return replica->LoadSnapshot(*bytes); }, LoadedInto(action.work));
+  }
+  std::function<void(absl::StatusOr<HeldState>)> LoadedInto(uint64_t work) {
+    return [this, work](absl::StatusOr<HeldState> held) { Handle(event::SnapshotLoaded{work, std::move(held)}); };
+  }
+  void Do(action::ApplyCommits& action) {
+    auto records = std::make_shared<const std::vector<std::string>>(std::move(action.records));
+    Debug();
+    Train<event::CommitsApplied>(
+        [records, work = action.work](Replica* replica) {
+          event::CommitsApplied applied;
+          applied.work = work;
+          applied.status = replica->ApplyCommits(*records, applied.held);
+          return applied;
+        },
+        [this](event::CommitsApplied applied) { Handle(std::move(applied)); });
+  }
+  void Do(const action::Settle& action) {
+    Log(LogLevel::kDebug, kComponent, absl::StrCat("round ", action.round, action.included ? " included: " : " not included: ", reason_));
+    Train<bool>([included = action.included](Replica* replica) { return replica->Settle(included), true; }, [](bool) {});
+  }
+  void Do(const action::Train& action) {
+    Debug();
+    Train<absl::StatusOr<TrainedUpdate>>([start = action.start](Replica* replica) { return replica->Train(start); },
+                                         [this, work = action.work](absl::StatusOr<TrainedUpdate> update) {
+                                           Handle(event::Trained{work, std::move(update)});
+                                         });
+  }
+  void Do(const action::Evaluate& action) {
+    Train<absl::StatusOr<double>>([](Replica* replica) { return replica->Evaluate(); },
+                                  [this, work = action.work](absl::StatusOr<double> loss) {
+                                    Handle(event::Evaluated{work, std::move(loss)});
+                                  });
+  }
+
+  void Do(action::Download& action) {
+    Debug();
+    client_.Download(action.transfer, std::move(action.request), action.max_bytes);
+  }
+  void Do(action::Upload& action) {
+    Debug();
+    client_.Upload(action.transfer, std::move(action.header), std::move(action.payload));
+  }
+  void Do(const action::CancelTransfer& action) { client_.CancelTransfer(action.transfer); }
+  void Do(const action::Count& action) { metrics_.CountReceipt(action.result); }
+  void Do(const action::CountMismatch&) { metrics_.CountHashMismatch(); }
+  void Do(const action::Note& action) { Log(action.level, kComponent, reason_); }
+  void Do(const action::Exit& action) {
+    exit_status_ = action.status;
+    LogInfo(kComponent, "ending: ", reason_);
+    client_.FinishSession([this] { ended_.Notify(); });
+  }
+
+  const WorkerOptions options_;
+  WorkerMetrics metrics_;
+  std::unique_ptr<MetricsServer> server_;
+
+  // On the executor.
+  WorkerEngine engine_;
+  std::string reason_;
+  absl::Time timer_ = absl::InfiniteFuture();
+  absl::Status exit_status_;
+  absl::Notification ended_;
+
+  // On the training thread.
+  std::unique_ptr<Replica> replica_;
+
+  std::atomic<int> pieces_of_work_ = 0;
+  std::atomic<bool> stopping_ = false;
+  bool shut_down_ = false;
+  SerialExecutor executor_;
+  SerialExecutor training_;
+  SessionClient client_;
+};
+
+absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
+  TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(options.config.consent()));
+  if (!options.insecure && !options.config.has_tls()) {
+    return absl::InvalidArgumentError("tls: the section is missing; without certificates the worker runs only with --insecure");
+  }
+  auto impl = std::make_unique<Impl>(std::move(options));
+  TRIBUTARY_RETURN_IF_ERROR(impl->StartMetrics());
+  return std::unique_ptr<Worker>(new Worker(std::move(impl)));
+}
+
+Worker::Worker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Worker::~Worker() = default;
+absl::Status Worker::Run() {
+  return impl_->Run();
+}
+void Worker::RequestStop(const std::string& reason) {
+  impl_->RequestStop(reason);
+}
+bool Worker::training() const {
+  return impl_->training();
+}
+std::string Worker::metrics_address() const {
+  return impl_->metrics_address();
+}
+const WorkerMetrics& Worker::metrics() const {
+  return impl_->metrics();
+}
+
+}  // namespace tributary::worker

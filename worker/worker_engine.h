@@ -1,0 +1,377 @@
+// What the worker does next: the worker's half of the conversation in proto/tributary/v1/session.proto, as a pure state machine.
+//
+// (event, now) -> actions, each with a reason. No network, threads, clock, files or tensors: the glue (worker.h) carries the actions out
+// and reports what became of them as further events. So every sequence of drops, restarts and late answers can be written down in a test.
+#ifndef TRIBUTARY_WORKER_WORKER_ENGINE_H_
+#define TRIBUTARY_WORKER_WORKER_ENGINE_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/log.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/session.pb.h"
+#include "tributary/v1/transfer.pb.h"
+
+namespace tributary::worker {
+
+// A state of the model that this replica holds: state[round] and its hash (raw bytes, as in the protocol).
+struct HeldState {
+  uint64_t round = 0;
+  std::string hash;
+};
+
+// What training and encoding one round gave.
+struct TrainedUpdate {
+  std::shared_ptr<const std::string> payload;
+  std::string sha256;  // of payload, raw bytes
+  v1::UpdateReport report;
+};
+
+// --- Events ---
+// Sessions, pieces of work and transfers bear the number of the action that began them; an answer to one that was given up is ignored.
+namespace event {
+
+// Time has passed; also the first event of all.
+struct Tick {};
+// The person or the system asks the worker to end.
+struct StopRequested {
+  std::string reason;
+};
+struct MessageArrived {
+  uint64_t session = 0;
+  v1::CoordinatorMessage message;
+};
+// The session could not be opened, or has ended.
+struct SessionClosed {
+  uint64_t session = 0;
+  absl::Status status;
+};
+struct RunPrepared {
+  uint64_t work = 0;
+  absl::Status status;
+};
+struct SnapshotLoaded {
+  uint64_t work = 0;
+  absl::StatusOr<HeldState> held;
+};
+// `held`: where the replica stands, also when a later commit failed. `status`: FailedPrecondition or InvalidArgument from optim::Apply.
+struct CommitsApplied {
+  uint64_t work = 0;
+  absl::Status status;
+  HeldState held;
+};
+struct Trained {
+  uint64_t work = 0;
+  absl::StatusOr<TrainedUpdate> update;
+};
+struct Evaluated {
+  uint64_t work = 0;
+  absl::StatusOr<double> loss;
+};
+struct Downloaded {
+  uint64_t transfer = 0;
+  absl::StatusOr<std::string> bytes;
+};
+struct Uploaded {
+  uint64_t transfer = 0;
+  absl::Status status;
+};
+
+}  // namespace event
+
+using Event =
+    std::variant<event::Tick, event::StopRequested, event::MessageArrived, event::SessionClosed, event::RunPrepared, event::SnapshotLoaded,
+                 event::CommitsApplied, event::Trained, event::Evaluated, event::Downloaded, event::Uploaded>;
+
+// --- Actions ---
+namespace action {
+
+// Open a stream to the coordinator.
+struct OpenSession {
+  uint64_t session = 0;
+};
+// Drop it at once; its end need not be reported.
+struct CloseSession {
+  uint64_t session = 0;
+};
+struct Send {
+  uint64_t session = 0;
+  v1::WorkerMessage message;
+};
+
+// Work, done one piece at a time in the order given. PrepareRun makes the model, the encoder and the trainer of an accepted run, and
+// replaces what was prepared before.
+struct PrepareRun {
+  uint64_t work = 0;
+  v1::RunOffer offer;
+};
+// Let go of everything that PrepareRun made.
+struct ReleaseRun {};
+// Make state[0] from the run's seed. Answered like LoadSnapshot.
+struct InitializeState {
+  uint64_t work = 0;
+};
+// Replace the replica's state by the snapshot.
+struct LoadSnapshot {
+  uint64_t work = 0;
+  std::string bytes;
+};
+// Apply the records in order. `expected_hash`: of the state after the last, for the log (empty: not known).
+struct ApplyCommits {
+  uint64_t work = 0;
+  std::vector<std::string> records;
+  std::string expected_hash;
+};
+// End the round of the last Train: the update was included, or was not.
+struct Settle {
+  uint64_t round = 0;
+  bool included = false;
+};
+// Evaluate state[round-1] if asked, train, encode. The update stays pending in the encoder until Settle.
+struct Train {
+  uint64_t work = 0;
+  v1::RoundStart start;
+};
+// The validation loss of the state held.
+struct Evaluate {
+  uint64_t work = 0;
+};
+
+// Fetch in the background; at most `max_bytes` are accepted.
+struct Download {
+  uint64_t transfer = 0;
+  v1::DownloadRequest request;
+  uint64_t max_bytes = 0;
+};
+// Send in the background, from where an earlier attempt at the same payload got to.
+struct Upload {
+  uint64_t transfer = 0;
+  v1::UploadHeader header;
+  std::shared_ptr<const std::string> payload;
+};
+struct CancelTransfer {
+  uint64_t transfer = 0;
+};
+
+// A receipt came, to be counted.
+struct Count {
+  v1::Receipt::Result result = v1::Receipt::RESULT_UNSPECIFIED;
+};
+// A replica hash mismatch, to be counted.
+struct CountMismatch {};
+// Tell people; the text is the action's reason.
+struct Note {
+  LogLevel level = LogLevel::kInfo;
+};
+// End the process with ExitCodeOf(status), after what was sent has left.
+struct Exit {
+  absl::Status status;
+};
+
+}  // namespace action
+
+struct Action {
+  std::variant<action::OpenSession, action::CloseSession, action::Send, action::PrepareRun, action::ReleaseRun, action::InitializeState,
+               action::LoadSnapshot, action::ApplyCommits, action::Settle, action::Train, action::Evaluate, action::Download,
+               action::Upload, action::CancelTransfer, action::Count, action::CountMismatch, action::Note, action::Exit>
+      what;
+  // Why, for people.
+  std::string reason;
+};
+
+struct WorkerEngineOptions {
+  v1::ConsentConfig consent;
+  // host:port, for messages.
+  std::string coordinator;
+  std::string software_version;
+  // End after the first run that the worker took part in, or when consent refuses a run.
+  bool once = false;
+  // End with kUnreachable if no session was ever open by then.
+  absl::Duration connect_timeout = absl::InfiniteDuration();
+  // Waits between attempts double from min to max; each is shortened by a random part, up to half.
+  absl::Duration min_backoff = absl::Milliseconds(500);
+  absl::Duration max_backoff = absl::Seconds(30);
+  // A session that has not been welcomed by then is given up.
+  absl::Duration welcome_timeout = absl::Seconds(20);
+  // Uniform in [0, 1).
+  std::function<double()> random;
+};
+
+// Not thread-safe. Holds the pending update (the only thing a broken connection must not lose) until its receipt.
+class WorkerEngine {
+ public:
+  explicit WorkerEngine(WorkerEngineOptions options);
+
+  // What `event` calls for, in order. `now` never decreases.
+  std::vector<Action> Handle(Event event, absl::Time now);
+
+  // When a Tick is due at the latest; InfiniteFuture: only an event changes anything.
+  absl::Time NextWakeup() const;
+
+  // For metrics and tests.
+  bool connected() const { return welcomed_; }
+  const std::optional<HeldState>& held() const { return held_; }
+  bool has_pending_update() const { return pending_.has_value(); }
+
+ private:
+  struct Run {
+    v1::RunOffer offer;
+    uint64_t parameters = 0;
+    uint64_t slots = 0;
+    bool prepared = false;
+  };
+  struct PendingUpdate {
+    uint64_t round = 0;
+    std::string base_hash;
+    TrainedUpdate update;
+    // Handed to this session, or to a transfer that is under way or has arrived.
+    bool sent = false;
+  };
+  struct Sync {
+    v1::SyncPlan plan;
+    bool snapshot_loaded = false;
+    std::optional<std::string> snapshot;
+    std::optional<std::vector<std::string>> records;
+  };
+  // One transfer each way; `id` 0: none under way.
+  struct Transfer {
+    uint64_t id = 0;
+    int failures = 0;
+    absl::Time retry_at = absl::InfinitePast();
+  };
+  enum class Work { kNone, kPrepare, kLoad, kApply, kTrain, kEvaluate };
+
+  void On(event::Tick);
+  void On(event::StopRequested stop);
+  void On(event::MessageArrived arrived);
+  void On(event::SessionClosed closed);
+  void On(event::RunPrepared prepared);
+  void On(event::SnapshotLoaded loaded);
+  void On(event::CommitsApplied applied);
+  void On(event::Trained trained);
+  void On(event::Evaluated evaluated);
+  void On(event::Downloaded downloaded);
+  void On(event::Uploaded uploaded);
+
+  void OnMessage(const v1::Welcome& welcome);
+  void OnMessage(v1::RunOffer offer);
+  void OnMessage(v1::SyncPlan plan);
+  void OnMessage(v1::RoundStart start);
+  void OnMessage(const v1::Receipt& receipt);
+  void OnMessage(v1::Commit commit);
+  void OnMessage(v1::RunEnd end);
+  void OnMessage(const v1::Drain& drain);
+
+  // Session.
+  void Connect(absl::string_view reason);
+  void LoseSession(const absl::Status& status);
+  void CheckTimers();
+
+  // Run. Advance starts what can be started now; everything that changes state ends in it.
+  void Advance();
+  void AdvanceSync();
+  void AdvanceCommits();
+  void AdvanceRound();
+  void AdvanceUpload();
+  void FinishRun();
+  void DropRun();
+  void RefuseRun(const std::string& run_id, const std::string& refusal);
+  void AnswerAccepted();
+  void AskForPlan(absl::string_view reason);
+  void SendReady(absl::string_view reason);
+  void SettlePending(bool included, absl::string_view reason);
+  void SkipRound(uint64_t round, absl::string_view told_to_coordinator, absl::string_view reason);
+  void StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason);
+  void RetryLater(Transfer& transfer, const absl::Status& status, absl::string_view what);
+  void CancelTransfers();
+  uint64_t MaxCommitBytes() const;
+
+  uint64_t StartWork(Work kind);
+  // Whether the result of `work` is awaited; then it no longer is.
+  bool TakeWork(uint64_t work);
+  bool Mine(const std::string& run_id) const { return run_.has_value() && run_->offer.run_id() == run_id; }
+  // The round of the next commit that fits what is held, being applied, or queued.
+  uint64_t NextCommitRound() const;
+
+  template <typename What>
+  void Do(What what, absl::string_view reason) {
+    actions_.push_back(Action{std::move(what), std::string(reason)});
+  }
+  void Note(LogLevel level, absl::string_view text);
+  void Exit(absl::Status status, absl::string_view reason);
+  void SendMessage(v1::WorkerMessage message, absl::string_view reason);
+  absl::Duration Backoff(int failures);
+
+  const WorkerEngineOptions options_;
+  std::vector<Action> actions_;
+  absl::Time now_ = absl::InfinitePast();
+  std::optional<absl::Time> started_;
+  bool exiting_ = false;
+  uint64_t last_number_ = 0;
+
+  // Session. session_ 0: none; then connect_at_ says when to try.
+  uint64_t session_ = 0;
+  bool welcomed_ = false;
+  bool ever_welcomed_ = false;
+  int failed_attempts_ = 0;
+  absl::Time connect_at_ = absl::InfinitePast();
+  absl::Time opened_at_;
+  absl::Time last_heard_;
+  absl::Time next_heartbeat_;
+  absl::Duration lease_;
+  uint64_t max_inline_bytes_ = 0;
+  std::optional<absl::Duration> drain_;
+  std::string last_cause_;
+
+  // Run and replica.
+  std::optional<Run> run_;
+  std::optional<HeldState> held_;
+  // The state held is known to be wrong; only a snapshot helps.
+  bool damaged_ = false;
+  // Highest round of the run known to be committed.
+  uint64_t closed_round_ = 0;
+  std::optional<PendingUpdate> pending_;
+  // Resynchronisations since the last commit that was applied well.
+  int fruitless_resyncs_ = 0;
+
+  Work work_ = Work::kNone;
+  uint64_t work_number_ = 0;
+  v1::RoundStart training_;  // kTrain
+  // kApply: the round it leads to, the hash to be reached there (empty: not known), and whether to report then.
+  uint64_t applying_through_ = 0;
+  std::string expected_hash_;
+  bool report_after_apply_ = false;
+
+  // What this session has asked for and not yet got done.
+  bool awaiting_plan_ = false;
+  std::optional<Sync> sync_;
+  std::deque<v1::Commit> commits_;
+  std::optional<std::string> fetched_record_;  // of commits_.front(), when it was too long for the session
+  bool report_due_ = false;
+  std::optional<v1::RoundStart> round_start_;
+  // The round for which this session asked for an update; 0: none.
+  uint64_t open_round_ = 0;
+  std::optional<v1::RunEnd> run_end_;
+  Transfer download_;
+  Transfer upload_;
+};
+
+// Splits what Download{commits} returned: records, each preceded by its length (4 bytes, little-endian).
+// DataLoss: not exactly `count` whole records.
+absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view bytes, uint64_t count);
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_WORKER_ENGINE_H_
