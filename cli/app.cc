@@ -1,0 +1,94 @@
+#include "cli/app.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "absl/strings/str_cat.h"
+#include "cli/commands.h"
+#include "common/status_macros.h"
+#include "proto/protocol_version.h"
+
+namespace tributary::cli {
+namespace {
+
+void AddSharedOptions(CLI::App* app, Session* session) {
+  app->add_option("--format", session->format, "text, or json for programs (`run history` also writes csv)")
+      ->check(CLI::IsMember({"text", "json", "csv"}))
+      ->capture_default_str();
+  ConnectionFlags& connection = session->connection;
+  const std::string group = "Connection";
+  app->add_option("--config", connection.config,
+                  "operator.yaml: coordinator, federation, tls (default: TRIBUTARY_CONFIG in the environment)")
+      ->group(group);
+  app->add_option("--coordinator", connection.coordinator, "HOST:PORT of the coordinator")->group(group);
+  app->add_option("--ca", connection.tls.ca, "CA certificate of the federation (PEM)")->group(group);
+  app->add_option("--cert", connection.tls.certificate, "this operator's certificate (PEM)")->group(group);
+  app->add_option("--key", connection.tls.key, "its key (PEM)")->group(group);
+  app->add_flag("--insecure", connection.insecure, "no TLS: loopback addresses only, for trials")->group(group);
+  app->add_flag("--insecure-anywhere", connection.insecure_anywhere, "with --insecure: other addresses too")->group(group);
+  app->add_option("--federation", connection.federation, "with --insecure: name of the federation")->group(group);
+  app->add_option("--name", connection.name, "with --insecure: name of this operator")->group(group);
+}
+
+void AddVersionCommand(CLI::App* app, Session* session) {
+  app->add_subcommand("version", "Versions of this program and its protocol")->callback([session] {
+    session->action = [session] {
+      if (session->json()) {
+        const nlohmann::ordered_json json = {{"version", TRIBUTARY_VERSION}, {"protocol_version", kProtocolVersion}};
+        *session->environment.out << json.dump() << "\n";
+      } else {
+        *session->environment.out << "tributary " << TRIBUTARY_VERSION << ", protocol version " << kProtocolVersion << "\n";
+      }
+      return absl::OkStatus();
+    };
+  });
+}
+
+ExitCode Report(const absl::Status& status, const Session& session) {
+  const ExitCode code = ExitCodeOf(status);
+  if (session.environment.interrupt->raised()) return ExitCode::kInterrupted;
+  // A run that failed and a doctor who found something have told so already.
+  if (status.ok() || status.message().empty()) return code;
+  if (session.json()) {
+    const nlohmann::ordered_json json = {{"error", std::string(status.message())}, {"exit_code", static_cast<int>(code)}};
+    *session.environment.err << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else {
+    *session.environment.err << "tributary: " << status.message() << "\n";
+  }
+  return code;
+}
+
+}  // namespace
+
+absl::StatusOr<Client> Connect(const Session& session) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const Connection connection, ResolveConnection(session.connection));
+  if (connection.insecure) *session.environment.err << "warning: --insecure: nothing is encrypted and nobody is authenticated\n";
+  return Client(connection, session.environment.interrupt, session.environment.clock);
+}
+
+ExitCode RunTributary(const std::vector<std::string>& arguments, const Environment& environment) {
+  Session session{.environment = environment, .connection = {}, .action = {}};
+  session.connection.config = environment.config;
+  CLI::App app("Operates a federation that trains one model across institutions: runs, exports, certificates, checks.", "tributary");
+  app.set_version_flag("--version", TRIBUTARY_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();  // shared options may follow the command
+  AddSharedOptions(&app, &session);
+  AddRunCommands(&app, &session);
+  AddExportCommand(&app, &session);
+  AddPkiCommands(&app, &session);
+  AddDoctorCommand(&app, &session);
+  AddVersionCommand(&app, &session);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, *environment.out, *environment.err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
+  }
+  if (session.format == "csv" && !app.got_subcommand("run")) {
+    return Report(absl::InvalidArgumentError("--format csv is for `run history` alone; use text or json"), session);
+  }
+  return Report(session.action(), session);
+}
+
+}  // namespace tributary::cli

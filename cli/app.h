@@ -1,0 +1,32 @@
+// The command line of `tributary`, apart from the process around it.
+#ifndef TRIBUTARY_CLI_APP_H_
+#define TRIBUTARY_CLI_APP_H_
+
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "cli/interrupt.h"
+#include "common/clock.h"
+#include "common/exit_codes.h"
+
+namespace tributary::cli {
+
+// What a command gets from the process. Pointers must outlive the call.
+struct Environment {
+  std::ostream* out = nullptr;
+  std::ostream* err = nullptr;
+  // A person watches `out` and `err`: progress is shown in place.
+  bool terminal = false;
+  // Value of TRIBUTARY_CONFIG: the default of --config.
+  std::string config;
+  Interrupt* interrupt = nullptr;
+  const Clock* clock = nullptr;
+};
+
+// Runs one command; `arguments` are without the program's name. Errors are told on `err`.
+ExitCode RunTributary(const std::vector<std::string>& arguments, const Environment& environment);
+
+}  // namespace tributary::cli
+
+#endif  // TRIBUTARY_CLI_APP_H_

@@ -1,0 +1,319 @@
+#include "cli/client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/checksum.h"
+#include "common/exit_codes.h"
+#include "common/pki.h"
+#include "common/status_macros.h"
+#include "proto/config/yaml.h"
+#include "tributary/v1/config.pb.h"
+
+namespace tributary::cli {
+namespace {
+
+bool IsOver(v1::RunState state) {
+  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
+}
+
+bool IsTransient(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+// Who the operator's certificate says it is.
+absl::StatusOr<Identity> OperatorOf(const std::string& certificate) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const CertificateInfo info, ReadCertificate(certificate));
+  const absl::StatusOr<Identity> identity = ParseSpiffeId(info.spiffe_id);
+  if (identity.ok() && identity->role == Role::kOperator) return identity;
+  return WithExitCode(absl::UnauthenticatedError(absl::StrCat(certificate, " is not an operator's certificate (it names ",
+                                                              info.spiffe_id.empty() ? "no SPIFFE id" : info.spiffe_id,
+                                                              "); issue one: tributary pki issue DIR --operator NAME")),
+                      ExitCode::kCredentials);
+}
+
+void TakeIfEmpty(const std::string& from, std::string* to) {
+  if (to->empty()) *to = from;
+}
+
+// The part of gRPC's message that says what happened: "ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused".
+absl::string_view CauseOf(absl::string_view message) {
+  constexpr absl::string_view kMark = "last error: ";
+  if (const size_t mark = message.find(kMark); mark != absl::string_view::npos) message.remove_prefix(mark + kMark.size());
+  if (!absl::ConsumePrefix(&message, "UNKNOWN: ")) absl::ConsumePrefix(&message, "UNAVAILABLE: ");
+  return message;
+}
+
+grpc::ChannelArguments ArgumentsOfChannel() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // No decompression: a small message could become a large one.
+  arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE);
+  // The history of a long run is one message.
+  arguments.SetMaxReceiveMessageSize(256 << 20);
+  return arguments;
+}
+
+}  // namespace
+
+absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
+  ConnectionFlags all = flags;
+  if (!flags.config.empty()) {
+    v1::OperatorConfig config;
+    TRIBUTARY_RETURN_IF_ERROR(LoadYaml(flags.config, &config));
+    TakeIfEmpty(config.coordinator(), &all.coordinator);
+    TakeIfEmpty(config.federation(), &all.federation);
+    TakeIfEmpty(config.name(), &all.name);
+    TakeIfEmpty(config.tls().ca(), &all.tls.ca);
+    TakeIfEmpty(config.tls().certificate(), &all.tls.certificate);
+    TakeIfEmpty(config.tls().key(), &all.tls.key);
+  }
+  if (all.coordinator.empty()) {
+    return absl::InvalidArgumentError(
+        "where is the coordinator? Give --coordinator HOST:PORT, or --config FILE (or TRIBUTARY_CONFIG in the environment) with the key "
+        "`coordinator`");
+  }
+  if (all.coordinator.rfind(':') == std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat("'", all.coordinator, "' has no port; give --coordinator HOST:PORT"));
+  }
+
+  Connection connection{.address = all.coordinator, .insecure = all.insecure, .tls = all.tls, .identity = {}};
+  if (all.insecure) {
+    if (!all.insecure_anywhere) TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(all.coordinator));
+    connection.identity = {all.federation, Role::kOperator, all.name};
+    if (!ParseSpiffeId(SpiffeId(connection.identity)).ok()) {
+      return absl::InvalidArgumentError(
+          "with --insecure no certificate says who calls: give --federation NAME and --name OPERATOR (or both in --config)");
+    }
+    return connection;
+  }
+  if (all.tls.ca.empty() || all.tls.certificate.empty() || all.tls.key.empty()) {
+    return absl::InvalidArgumentError("the certificates are missing: give --ca, --cert and --key, or --config FILE with the key `tls`");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(connection.identity, OperatorOf(all.tls.certificate));
+  // What the configuration says of the caller must be what the certificate says; the flags are for --insecure alone.
+  if (!all.federation.empty()) connection.identity.federation = all.federation;
+  if (!all.name.empty()) connection.identity.name = all.name;
+  TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles(all.tls, connection.identity));
+  return connection;
+}
+
+Client::Client(const Connection& connection, Interrupt* interrupt, const Clock* clock)
+    : connection_(connection),
+      interrupt_(interrupt),
+      clock_(clock),
+      channel_(grpc::CreateCustomChannel(connection.address,
+                                         connection.insecure ? MakeInsecureChannelCredentials() : MakeChannelCredentials(connection.tls),
+                                         ArgumentsOfChannel())),
+      admin_(v1::AdminService::NewStub(channel_)),
+      transfer_(v1::TransferService::NewStub(channel_)) {}
+
+void Client::Prepare(grpc::ClientContext* context, absl::Duration timeout) const {
+  context->set_deadline(absl::ToChronoTime(clock_->WallNow() + timeout));
+  if (connection_.insecure) context->AddMetadata(kInsecureIdentityKey, SpiffeId(connection_.identity));
+}
+
+absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout) const {
+  if (status.ok()) return absl::OkStatus();
+  if (interrupt_->raised()) return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+  const std::string cause(CauseOf(status.error_message()));
+  const std::string& address = connection_.address;
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE: {
+      const std::string lower = absl::AsciiStrToLower(cause);
+      const bool is_handshake = absl::StrContains(lower, "handshake") || absl::StrContains(lower, "ssl") ||
+                                absl::StrContains(lower, "certificate") || absl::StrContains(lower, "tsi_");
+      if (is_handshake) {
+        return WithExitCode(absl::UnavailableError(absl::StrCat("no TLS connection with ", address, ": ", cause,
+                                                                "; check that both sides use the CA of this federation, that the "
+                                                                "coordinator's certificate names this host, and both clocks")),
+                            ExitCode::kCredentials);
+      }
+      return absl::UnavailableError(
+          absl::StrCat("cannot reach the coordinator at ", address, ": ", cause,
+                       "; check that it runs, the address and port, and that firewalls let the connection through"));
+    }
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::DeadlineExceededError(absl::StrCat("no answer from the coordinator at ", address, " within ",
+                                                      absl::FormatDuration(timeout), "; check the network and whether it is overloaded"));
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return absl::UnimplementedError(
+          absl::StrCat("the coordinator at ", address, " does not know this call; install the same release on both sides"));
+    case grpc::StatusCode::ALREADY_EXISTS:
+    case grpc::StatusCode::FAILED_PRECONDITION:
+      // What was asked does not fit how things stand.
+      return WithExitCode(absl::Status(static_cast<absl::StatusCode>(status.error_code()), cause), ExitCode::kUsage);
+    default:
+      return absl::Status(static_cast<absl::StatusCode>(status.error_code()), cause);
+  }
+}
+
+template <typename Request, typename Response>
+absl::StatusOr<Response> Client::Call(grpc::Status (v1::AdminService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                      const Request& request) {
+  grpc::ClientContext context;
+  Prepare(&context, kCallTimeout);
+  const Interrupt::Registration cancel(interrupt_, [&context] { context.TryCancel(); });
+  Response response;
+  TRIBUTARY_RETURN_IF_ERROR(Explain((admin_.get()->*method)(&context, request, &response), kCallTimeout));
+  return response;
+}
+
+absl::StatusOr<v1::RunStatus> Client::SubmitRun(const v1::RunSpec& spec) {
+  v1::SubmitRunRequest request;
+  *request.mutable_spec() = spec;
+  return Call(&v1::AdminService::Stub::SubmitRun, request);
+}
+
+absl::StatusOr<v1::ListRunsResponse> Client::ListRuns() {
+  return Call(&v1::AdminService::Stub::ListRuns, v1::ListRunsRequest());
+}
+
+absl::StatusOr<v1::RunStatus> Client::GetRun(const std::string& run) {
+  if (run.empty()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const v1::ListRunsResponse runs, ListRuns());
+    if (runs.runs().empty()) return absl::NotFoundError("there is no run yet; submit one: tributary run submit FILE");
+    return runs.runs(0);
+  }
+  v1::GetRunRequest request;
+  request.set_run(run);
+  return Call(&v1::AdminService::Stub::GetRun, request);
+}
+
+absl::StatusOr<v1::RunHistory> Client::GetRunHistory(const std::string& run) {
+  v1::GetRunRequest request;
+  request.set_run(run);
+  return Call(&v1::AdminService::Stub::GetRunHistory, request);
+}
+
+absl::StatusOr<v1::RunStatus> Client::StopRun(const std::string& run, const std::string& reason) {
+  v1::StopRunRequest request;
+  request.set_run(run);
+  request.set_reason(reason);
+  return Call(&v1::AdminService::Stub::StopRun, request);
+}
+
+absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
+  return Call(&v1::AdminService::Stub::GetServerInfo, v1::GetServerInfoRequest());
+}
+
+absl::Status Client::WatchOnce(const std::string& run, const std::function<void(const v1::RunStatus&)>& on_status, v1::RunStatus* status) {
+  grpc::ClientContext context;
+  Prepare(&context, kStreamTimeout);
+  const Interrupt::Registration cancel(interrupt_, [&context] { context.TryCancel(); });
+  v1::GetRunRequest request;
+  request.set_run(run);
+  const auto reader = admin_->WatchRun(&context, request);
+  v1::RunStatus next;
+  while (reader->Read(&next)) {
+    *status = next;
+    on_status(*status);
+  }
+  TRIBUTARY_RETURN_IF_ERROR(Explain(reader->Finish(), kStreamTimeout));
+  if (IsOver(status->state())) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("the coordinator at ", connection_.address, " ended the stream (it may be restarting)"));
+}
+
+absl::StatusOr<v1::RunStatus> Client::WatchRun(const std::string& run, const std::function<void(const v1::RunStatus&)>& on_status,
+                                               const std::function<void(const absl::Status&)>& on_gap) {
+  constexpr absl::Duration kFirstPause = absl::Milliseconds(500);
+  v1::RunStatus status;
+  absl::Time last_heard = absl::InfinitePast();
+  absl::Duration pause = kFirstPause;
+  const auto heard = [&](const v1::RunStatus& heard_status) {
+    last_heard = clock_->Now();
+    pause = kFirstPause;
+    on_status(heard_status);
+  };
+  while (true) {
+    // After the first status its id is used: a newer run may take the name.
+    const absl::Status result = WatchOnce(status.run_id().empty() ? run : status.run_id(), heard, &status);
+    if (result.ok()) return status;
+    const bool was_connected = last_heard != absl::InfinitePast();
+    if (!was_connected || !IsTransient(result) || clock_->Now() - last_heard > kPatience) return result;
+    on_gap(result);
+    if (interrupt_->WaitFor(pause)) return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+    pause = std::min(pause * 2, absl::Seconds(5));
+  }
+}
+
+absl::Status Client::DownloadOnce(const v1::DownloadRequest& request, uint64_t max_bytes,
+                                  const std::function<void(uint64_t, uint64_t)>& on_progress, std::string* bytes, std::string* sha256) {
+  grpc::ClientContext context;
+  Prepare(&context, kStreamTimeout);
+  const Interrupt::Registration cancel(interrupt_, [&context] { context.TryCancel(); });
+  const auto reader = transfer_->Download(&context, request);
+  absl::Status damage;
+  uint64_t total = 0;
+  v1::DownloadFrame frame;
+  while (damage.ok() && reader->Read(&frame)) {
+    total = frame.total_bytes();
+    if (total > max_bytes) {
+      damage = WithExitCode(absl::ResourceExhaustedError(
+                                absl::StrCat("the coordinator announces ", total, " bytes where at most ", max_bytes, " can be meant")),
+                            ExitCode::kDamaged);
+    } else if (frame.offset() != bytes->size() || frame.data().size() > total - bytes->size()) {
+      damage = absl::DataLossError(
+          absl::StrCat("a frame of the download is out of place (offset ", frame.offset(), ", ", bytes->size(), " expected)"));
+    } else if (Crc32c(frame.data()) != frame.crc32c()) {
+      damage = absl::DataLossError(absl::StrCat("the frame at ", frame.offset(), " arrived damaged (CRC-32C); try again"));
+    } else {
+      bytes->reserve(total);
+      bytes->append(frame.data());
+      *sha256 = frame.sha256();
+      on_progress(bytes->size(), total);
+    }
+  }
+  if (!damage.ok()) context.TryCancel();
+  const grpc::Status end = reader->Finish();
+  if (!damage.ok()) return damage;
+  TRIBUTARY_RETURN_IF_ERROR(Explain(end, kStreamTimeout));
+  if (bytes->size() != total || sha256->empty()) return absl::UnavailableError("the download ended before its last frame");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Client::Download(v1::DownloadRequest request, uint64_t max_bytes,
+                                             const std::function<void(uint64_t, uint64_t)>& on_progress) {
+  constexpr int kAttempts = 6;  // in a row without a byte
+  std::string bytes;
+  std::string sha256;
+  for (int attempt = 1;; ++attempt) {
+    const uint64_t before = bytes.size();
+    request.set_offset(before);
+    const absl::Status status = DownloadOnce(request, max_bytes, on_progress, &bytes, &sha256);
+    if (status.ok()) break;
+    if (bytes.size() > before) attempt = 0;
+    // Before the first byte an unreachable coordinator is the answer; later it is a link that broke.
+    if (!IsTransient(status) || bytes.empty() || attempt >= kAttempts) return status;
+    if (interrupt_->WaitFor(absl::Seconds(1 << std::max(attempt - 1, 0)))) {
+      return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+    }
+  }
+  if (DigestBytes(Sha256(bytes)) != sha256)
+    return absl::DataLossError("the download is not what the coordinator sent (SHA-256); try again");
+  return bytes;
+}
+
+absl::Status Client::Probe() {
+  grpc::ClientContext context;
+  Prepare(&context, kCallTimeout);
+  const Interrupt::Registration cancel(interrupt_, [&context] { context.TryCancel(); });
+  v1::DownloadRequest request;  // of no run: a coordinator that lets the caller in has nothing to send
+  const auto reader = transfer_->Download(&context, request);
+  v1::DownloadFrame frame;
+  while (reader->Read(&frame)) continue;
+  const absl::Status status = Explain(reader->Finish(), kCallTimeout);
+  const bool is_answer =
+      absl::IsNotFound(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) || absl::IsOutOfRange(status);
+  return is_answer ? absl::OkStatus() : status;
+}
+
+}  // namespace tributary::cli

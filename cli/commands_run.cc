@@ -1,0 +1,181 @@
+// `tributary run`: submit, look, watch, stop.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <ostream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/commands.h"
+#include "cli/output.h"
+#include "common/exit_codes.h"
+#include "common/status_macros.h"
+#include "proto/config/run_options.h"
+#include "proto/config/yaml.h"
+
+namespace tributary::cli {
+namespace {
+
+absl::Status Show(const Session& session, const v1::RunStatus& status) {
+  if (session.json()) {
+    *session.environment.out << ToJson(status) << "\n";
+  } else {
+    *session.environment.out << FormatStatus(status);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Submit(const Session& session, const std::string& file) {
+  v1::RunSpec spec;
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(file, &spec));
+  TRIBUTARY_RETURN_IF_ERROR(WithExitCode(Annotate(ValidateRunSpec(spec), file), ExitCode::kUsage));
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.SubmitRun(spec));
+  return Show(session, status);
+}
+
+absl::Status List(const Session& session) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::ListRunsResponse runs, client.ListRuns());
+  if (session.json()) {
+    *session.environment.out << ToJson(runs) << "\n";
+    return absl::OkStatus();
+  }
+  std::vector<std::vector<std::string>> rows = {{"NAME", "ID", "STATE", "ROUND", "VAL LOSS", "REASON"}};
+  for (const v1::RunStatus& run : runs.runs()) {
+    rows.push_back({run.spec().name(), run.run_id(), FormatState(run.state()), absl::StrCat(run.round(), "/", run.spec().rounds()),
+                    run.has_val_loss() ? absl::StrFormat("%.4f", run.val_loss()) : "-", run.reason()});
+  }
+  *session.environment.out << FormatTable(rows);
+  return absl::OkStatus();
+}
+
+absl::Status Status(const Session& session, const std::string& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.GetRun(run));
+  return Show(session, status);
+}
+
+absl::Status Stop(const Session& session, const std::string& run, const std::string& reason) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.StopRun(run, reason));
+  return Show(session, status);
+}
+
+absl::Status History(const Session& session, const std::string& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.GetRun(run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunHistory history, client.GetRunHistory(status.run_id()));
+  std::ostream& out = *session.environment.out;
+  if (session.json()) {
+    out << ToJson(history) << "\n";
+  } else if (session.format == "csv") {
+    out << FormatHistoryCsv(history);
+  } else {
+    std::vector<std::vector<std::string>> rows = {{"ROUND", "TRAIN", "VAL", "INCLUDED", "LATE", "UP/STEP", "DOWN/STEP", "LESS", "SECONDS"}};
+    for (const v1::RoundRecord& round : history.rounds()) {
+      const StepBytes bytes = StepBytesOf(round);
+      rows.push_back({absl::StrCat(round.round()), round.has_train_loss() ? absl::StrFormat("%.4f", round.train_loss()) : "-",
+                      round.has_val_loss() ? absl::StrFormat("%.4f", round.val_loss()) : "-",
+                      absl::StrCat(round.included(), "/", round.members()), absl::StrCat(round.stragglers()), FormatBytes(bytes.up),
+                      FormatBytes(bytes.down), absl::StrFormat("%.0fx", bytes.reduction), absl::StrFormat("%.2f", round.duration())});
+    }
+    out << FormatTable(rows);
+  }
+  return absl::OkStatus();
+}
+
+// One line in place on a terminal; otherwise a line for each change.
+class WatchDisplay {
+ public:
+  explicit WatchDisplay(const Session& session) : session_(session) {}
+
+  void Show(const v1::RunStatus& status) {
+    std::ostream& out = *session_.environment.out;
+    if (session_.json()) {
+      out << ToJson(status) << "\n" << std::flush;
+      return;
+    }
+    const std::string line = FormatStatusLine(status);
+    if (line == line_) return;
+    line_ = line;
+    if (session_.environment.terminal) {
+      out << "\r" << line << "\x1b[K" << std::flush;
+    } else {
+      out << line << "\n" << std::flush;
+    }
+  }
+
+  void ShowGap(const absl::Status& status) {
+    EndLine();
+    *session_.environment.err << "tributary: " << status.message() << "; trying again\n";
+  }
+
+  // What follows starts on a line of its own.
+  void EndLine() {
+    if (session_.environment.terminal && !session_.json() && !line_.empty()) *session_.environment.out << "\n" << std::flush;
+    line_.clear();
+  }
+
+ private:
+  const Session& session_;
+  std::string line_;
+};
+
+absl::Status Watch(const Session& session, const std::string& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus first, client.GetRun(run));
+  WatchDisplay display(session);
+  const absl::StatusOr<v1::RunStatus> last = client.WatchRun(
+      first.run_id(), [&](const v1::RunStatus& status) { display.Show(status); }, [&](const absl::Status& gap) { display.ShowGap(gap); });
+  display.EndLine();
+  if (!last.ok()) return last.status();
+  if (last->state() == v1::FINISHED) return absl::OkStatus();
+  return WithExitCode(absl::AbortedError(absl::StrCat("run ", last->run_id(), " ", FormatState(last->state()), ": ", last->reason())),
+                      ExitCode::kRunFailed);
+}
+
+}  // namespace
+
+void AddRunCommands(CLI::App* app, Session* session) {
+  CLI::App* run = app->add_subcommand("run", "Runs: submit, look, watch, stop");
+  run->require_subcommand(1);
+
+  struct Options {
+    std::string run;
+    std::string file;
+    std::string reason;
+  };
+  const auto options = std::make_shared<Options>();
+  const auto add = [&](const char* name, const char* help, std::function<absl::Status()> action) {
+    const bool writes_csv = absl::string_view(name) == "history";
+    CLI::App* command = run->add_subcommand(name, help);
+    command->callback([session, writes_csv, action = std::move(action)] {
+      session->action = action;
+      if (session->format == "csv" && !writes_csv) {
+        session->action = [] { return absl::InvalidArgumentError("--format csv is for `run history` alone; use text or json"); };
+      }
+    });
+    return command;
+  };
+  const char* const kRunHelp = "run id, or name of the newest run that bears it (default: the newest run)";
+
+  add("submit", "Queue the run that FILE (run.yaml) describes", [session, options] { return Submit(*session, options->file); })
+      ->add_option("FILE", options->file, "run.yaml")
+      ->required();
+  add("list", "All runs, newest first", [session] { return List(*session); });
+  add("status", "Where a run stands", [session, options] {
+    return Status(*session, options->run);
+  })->add_option("RUN", options->run, kRunHelp);
+  add("watch", "Follow a run to its end; exits 0 if it finished, 9 if it failed or was stopped", [session, options] {
+    return Watch(*session, options->run);
+  })->add_option("RUN", options->run, kRunHelp);
+  CLI::App* stop =
+      add("stop", "End a run after the round in flight", [session, options] { return Stop(*session, options->run, options->reason); });
+  stop->add_option("RUN", options->run, "run id, or name of the newest run that bears it")->required();
+  stop->add_option("--reason", options->reason, "why, for the record");
+  add("history", "Losses, bytes and times of every round", [session, options] {
+    return History(*session, options->run);
+  })->add_option("RUN", options->run, kRunHelp);
+}
+
+}  // namespace tributary::cli

@@ -1,0 +1,170 @@
+#include "cli/doctor.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "cli/output.h"
+#include "common/files.h"
+#include "common/pki.h"
+#include "proto/protocol_version.h"
+
+namespace tributary::cli {
+namespace {
+
+constexpr absl::Duration kRenewBefore = absl::Hours(24 * 7);
+// More than this is no delay of the network; certificates and records would suffer.
+constexpr absl::Duration kClockWarning = absl::Seconds(5);
+constexpr absl::Duration kClockFailure = absl::Minutes(5);
+
+void Ok(absl::string_view check, std::string detail, Findings* findings) {
+  findings->push_back({std::string(check), Finding::Result::kOk, std::move(detail), ExitCode::kOk});
+}
+
+void Warn(absl::string_view check, std::string detail, Findings* findings) {
+  findings->push_back({std::string(check), Finding::Result::kWarn, std::move(detail), ExitCode::kOk});
+}
+
+void Fail(absl::string_view check, std::string detail, ExitCode code, Findings* findings) {
+  findings->push_back({std::string(check), Finding::Result::kFail, std::move(detail), code});
+}
+
+void Fail(absl::string_view check, const absl::Status& status, Findings* findings) {
+  Fail(check, std::string(status.message()), ExitCodeOf(status), findings);
+}
+
+void CheckExpiry(absl::string_view check, const std::string& path, absl::Time now, Findings* findings) {
+  const absl::StatusOr<CertificateInfo> info = ReadCertificate(path);
+  if (!info.ok()) return Fail(check, info.status(), findings);
+  const std::string when = absl::StrFormat("%s, valid until %s (%d days)", info->spiffe_id.empty() ? info->subject : info->spiffe_id,
+                                           absl::FormatTime("%Y-%m-%d %H:%M UTC", info->not_after, absl::UTCTimeZone()),
+                                           absl::ToInt64Hours(info->not_after - now) / 24);
+  if (info->not_after - now < kRenewBefore) return Warn(check, absl::StrCat(when, "; renew it now: ", path), findings);
+  Ok(check, when, findings);
+}
+
+}  // namespace
+
+ExitCode Outcome(const Findings& findings) {
+  for (const Finding& finding : findings) {
+    if (finding.result == Finding::Result::kFail) return finding.code;
+  }
+  return ExitCode::kOk;
+}
+
+void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Time now, Findings* findings) {
+  const absl::Status status = CheckTlsFiles(files, expected);
+  if (!status.ok()) return Fail("certificate", status, findings);
+  CheckExpiry("certificate", files.certificate, now, findings);
+  CheckExpiry("ca", files.ca, now, findings);
+  struct stat info;
+  if (stat(files.key.c_str(), &info) == 0 && (info.st_mode & 077) != 0) {
+    Warn("key", absl::StrFormat("%s can be read by others (mode %o); run: chmod 600 %s", files.key, info.st_mode & 0777, files.key),
+         findings);
+  } else {
+    Ok("key", "belongs to the certificate and is for its owner alone", findings);
+  }
+}
+
+void CheckFolder(const std::string& name, const std::string& path, uint64_t needed, Findings* findings) {
+  std::error_code error;
+  // A folder that is not there yet will be made: its nearest parent tells whether it can be.
+  std::filesystem::path existing = std::filesystem::absolute(path, error);
+  while (!error && !std::filesystem::exists(existing, error) && existing.has_relative_path()) existing = existing.parent_path();
+  if (!std::filesystem::is_directory(existing, error)) {
+    return Fail(name, absl::StrCat(existing.string(), " is not a folder; choose another path for ", path), ExitCode::kStorage, findings);
+  }
+  if (access(existing.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return Fail(name, absl::StrCat("cannot write in ", existing.string(), "; give it to the user this program runs as"), ExitCode::kStorage,
+                findings);
+  }
+  const absl::StatusOr<uint64_t> free = FreeBytes(existing.string());
+  if (!free.ok()) return Fail(name, free.status(), findings);
+  const std::string space = absl::StrCat(path, ", ", FormatBytes(static_cast<double>(*free)), " free");
+  if (*free < needed) return Fail(name, absl::StrCat(space, "; free some space"), ExitCode::kStorage, findings);
+  if (*free / 10 < needed) return Warn(name, absl::StrCat(space, "; it may not last"), findings);
+  Ok(name, space, findings);
+}
+
+void CheckData(const std::string& path, Findings* findings) {
+  std::error_code error;
+  size_t files = 0;
+  for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    std::error_code ignored;
+    if (!it->is_regular_file(ignored)) continue;
+    ++files;
+    if (access(it->path().c_str(), R_OK) != 0) {
+      return Fail("data", absl::StrCat("cannot read ", it->path().string(), "; give this user leave to read it"), ExitCode::kData,
+                  findings);
+    }
+  }
+  if (error) return Fail("data", absl::StrCat("cannot read the folder ", path, ": ", error.message()), ExitCode::kData, findings);
+  if (files == 0) return Fail("data", absl::StrCat(path, " holds no files; put this site's data there"), ExitCode::kData, findings);
+  Ok("data", absl::StrCat(path, ", ", files, files == 1 ? " file" : " files"), findings);
+}
+
+void CheckInsecure(const std::string& address, bool insecure_anywhere, Findings* findings) {
+  const absl::Status status = CheckInsecureAddress(address);
+  if (!status.ok() && !insecure_anywhere) return Fail("certificate", status, findings);
+  Warn("certificate", "--insecure: nothing is encrypted and nobody is authenticated", findings);
+}
+
+void CheckReachable(Client* client, const std::string& address, Findings* findings) {
+  const absl::Status status = client->Probe();
+  if (!status.ok()) return Fail("coordinator", status, findings);
+  Ok("coordinator", absl::StrCat(address, " answers and knows this caller"), findings);
+}
+
+std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& address, const Clock& clock, Findings* findings) {
+  const absl::Time before = clock.WallNow();
+  const absl::StatusOr<v1::ServerInfo> info = client->GetServerInfo();
+  const absl::Time after = clock.WallNow();
+  if (!info.ok()) {
+    Fail("coordinator", info.status(), findings);
+    return std::nullopt;
+  }
+  Ok("coordinator",
+     absl::StrFormat("%s answers in %d ms; sites connected: %s", address, absl::ToInt64Milliseconds(after - before),
+                     info->sites_connected().empty() ? "none" : absl::StrJoin(info->sites_connected(), ", ")),
+     findings);
+
+  // The coordinator read its clock somewhere between the two readings of ours.
+  const absl::Duration offset = absl::FromUnixMillis(info->unix_ms()) - (before + (after - before) / 2);
+  const absl::Duration difference = std::max(absl::AbsDuration(offset) - (after - before) / 2, absl::ZeroDuration());
+  const std::string clocks = absl::StrCat("differ by ", absl::FormatDuration(absl::Trunc(difference, absl::Milliseconds(1))));
+  if (difference > kClockFailure) {
+    Fail("clocks", absl::StrCat(clocks, "; set them by NTP on both machines: certificates depend on them"), ExitCode::kCredentials,
+         findings);
+  } else if (difference > kClockWarning) {
+    Warn("clocks", absl::StrCat(clocks, "; set them by NTP on both machines"), findings);
+  } else {
+    Ok("clocks", clocks, findings);
+  }
+
+  const std::string versions = absl::StrCat("coordinator ", info->software_version(), " (protocol ", info->protocol_version(),
+                                            "), this program ", TRIBUTARY_VERSION, " (protocol ", kProtocolVersion, ")");
+  if (info->protocol_version() != kProtocolVersion) {
+    Fail("versions", absl::StrCat(versions, "; install the same release on both sides"), ExitCode::kUsage, findings);
+  } else if (info->software_version() != TRIBUTARY_VERSION) {
+    Warn("versions", absl::StrCat(versions, "; they understand each other, but the same release is better tested"), findings);
+  } else {
+    Ok("versions", versions, findings);
+  }
+
+  const std::string space =
+      absl::StrCat(FormatBytes(static_cast<double>(info->data_dir_free_bytes())), " free in the coordinator's data folder");
+  if (info->data_dir_free_bytes() < (uint64_t{1} << 30)) {
+    Warn("coordinator disk", absl::StrCat(space, "; free some before it runs full"), findings);
+  } else {
+    Ok("coordinator disk", space, findings);
+  }
+  return *info;
+}
+
+}  // namespace tributary::cli

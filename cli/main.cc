@@ -1,0 +1,49 @@
+// The process around the operator's command: environment, terminal, signals.
+#include <grpc/support/log.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cli/app.h"
+#include "common/tls.h"
+
+int main(int argc, char** argv) {
+  tributary::RequireTls13();
+  // What gRPC says of a failed connection also comes back as an error, in our words.
+  gpr_set_log_function([](gpr_log_func_args*) {});
+
+  // Signals are taken by one thread; every thread made later inherits the mask.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  static tributary::cli::Interrupt interrupt;
+  std::thread([signals] {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    interrupt.Raise();
+    // The second one does not wait for anything.
+    sigwait(&signals, &signal);
+    _exit(static_cast<int>(tributary::ExitCode::kInterrupted));
+  }).detach();
+
+  tributary::cli::Environment environment;
+  environment.out = &std::cout;
+  environment.err = &std::cerr;
+  environment.terminal = isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1;
+  environment.interrupt = &interrupt;
+  environment.clock = &tributary::Clock::Real();
+  if (const char* config = std::getenv("TRIBUTARY_CONFIG")) environment.config = config;
+  const tributary::ExitCode code = tributary::cli::RunTributary(std::vector<std::string>(argv + 1, argv + argc), environment);
+  std::cout.flush();
+  return static_cast<int>(code);
+}

@@ -1,0 +1,202 @@
+#include "cli/output.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/duration.pb.h"
+
+namespace tributary::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+Json MessageToJson(const Message& message);
+
+// Field `field` of `message`, element `index` if it is repeated (-1 otherwise); null for a number that JSON cannot hold.
+Json ValueToJson(const Message& message, const FieldDescriptor& field, int index) {
+  const Reflection& reflection = *message.GetReflection();
+  const bool single = index < 0;
+  const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(); };
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return single ? reflection.GetUInt32(message, &field) : reflection.GetRepeatedUInt32(message, &field, index);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return single ? reflection.GetUInt64(message, &field) : reflection.GetRepeatedUInt64(message, &field, index);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return single ? reflection.GetInt32(message, &field) : reflection.GetRepeatedInt32(message, &field, index);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return single ? reflection.GetInt64(message, &field) : reflection.GetRepeatedInt64(message, &field, index);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return number(single ? reflection.GetDouble(message, &field) : reflection.GetRepeatedDouble(message, &field, index));
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return number(single ? reflection.GetFloat(message, &field) : reflection.GetRepeatedFloat(message, &field, index));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return single ? reflection.GetBool(message, &field) : reflection.GetRepeatedBool(message, &field, index);
+    case FieldDescriptor::CPPTYPE_ENUM: {
+      const int value = single ? reflection.GetEnumValue(message, &field) : reflection.GetRepeatedEnumValue(message, &field, index);
+      const auto* known = field.enum_type()->FindValueByNumber(value);
+      return known != nullptr ? Json(absl::AsciiStrToLower(known->name())) : Json(value);
+    }
+    case FieldDescriptor::CPPTYPE_STRING: {
+      const std::string value = single ? reflection.GetString(message, &field) : reflection.GetRepeatedString(message, &field, index);
+      return field.type() == FieldDescriptor::TYPE_BYTES ? absl::BytesToHexString(value) : value;
+    }
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return MessageToJson(single ? reflection.GetMessage(message, &field) : reflection.GetRepeatedMessage(message, &field, index));
+  }
+  return Json();
+}
+
+Json MessageToJson(const Message& message) {
+  const Descriptor& type = *message.GetDescriptor();
+  if (&type == google::protobuf::Duration::descriptor()) {
+    google::protobuf::Duration duration;
+    duration.CopyFrom(message);
+    return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
+  }
+  const Reflection& reflection = *message.GetReflection();
+  Json json = Json::object();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    if (field.is_repeated()) {
+      Json list = Json::array();
+      for (int j = 0; j < reflection.FieldSize(message, &field); ++j) list.push_back(ValueToJson(message, field, j));
+      json[field.name()] = std::move(list);
+      continue;
+    }
+    if (field.has_presence() && !reflection.HasField(message, &field)) continue;
+    Json value = ValueToJson(message, field, -1);
+    if (!value.is_null()) json[field.name()] = std::move(value);
+  }
+  return json;
+}
+
+std::string FormatTime(int64_t unix_ms) {
+  return unix_ms == 0 ? "-" : absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", absl::FromUnixMillis(unix_ms), absl::UTCTimeZone());
+}
+
+std::string ShortHash(const std::string& hash) {
+  return hash.empty() ? "-" : absl::BytesToHexString(hash.substr(0, 6));
+}
+
+std::string FormatLosses(const v1::RunStatus& status) {
+  std::string text;
+  if (status.has_train_loss()) absl::StrAppendFormat(&text, "  loss %.3f", status.train_loss());
+  if (status.has_val_loss()) absl::StrAppendFormat(&text, "  val %.3f", status.val_loss());
+  return text;
+}
+
+}  // namespace
+
+std::string ToJson(const Message& message) {
+  return MessageToJson(message).dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+}
+
+std::string FormatBytes(double bytes) {
+  static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  int unit = 0;
+  while (unit < 4 && bytes >= 1024) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? absl::StrFormat("%.0f B", bytes) : absl::StrFormat("%.2f %s", bytes, kUnits[unit]);
+}
+
+std::string FormatState(v1::RunState state) {
+  return absl::AsciiStrToLower(v1::RunState_Name(state));
+}
+
+std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) absl::StrAppend(&line, row[i], std::string(widths[i] - row[i].size() + 2, ' '));
+    absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
+  }
+  return text;
+}
+
+StepBytes StepBytesOf(const v1::RoundRecord& round) {
+  StepBytes bytes;
+  const double steps = static_cast<double>(round.members()) * std::max<uint32_t>(round.local_steps(), 1);
+  if (steps == 0) return bytes;
+  bytes.up = static_cast<double>(round.bytes_up()) / steps;
+  bytes.down = static_cast<double>(round.bytes_down()) / steps;
+  bytes.dense_per_direction = static_cast<double>(round.dense_bytes_per_direction()) / steps;
+  if (bytes.up + bytes.down > 0) bytes.reduction = 2 * bytes.dense_per_direction / (bytes.up + bytes.down);
+  return bytes;
+}
+
+std::string FormatStatusLine(const v1::RunStatus& status) {
+  std::string line = absl::StrCat(status.spec().name(), "  ", FormatState(status.state()), "  round ", status.round(), "/",
+                                  status.spec().rounds(), FormatLosses(status));
+  const auto connected = std::count_if(status.sites().begin(), status.sites().end(), [](const auto& site) { return site.connected(); });
+  absl::StrAppend(&line, "  sites ", connected);
+  if (status.has_last_round()) {
+    const StepBytes bytes = StepBytesOf(status.last_round());
+    absl::StrAppend(&line, "  up ", FormatBytes(bytes.up), "  down ", FormatBytes(bytes.down), " per step");
+    if (bytes.reduction > 0) absl::StrAppendFormat(&line, "  %.0fx less", bytes.reduction);
+  }
+  if (!status.reason().empty() && status.state() != v1::RUNNING) absl::StrAppend(&line, "  (", status.reason(), ")");
+  return line;
+}
+
+std::string FormatStatus(const v1::RunStatus& status) {
+  std::vector<std::vector<std::string>> rows = {
+      {"run", absl::StrCat(status.spec().name(), " (", status.run_id(), ")")},
+      {"state", absl::StrCat(FormatState(status.state()), status.reason().empty() ? "" : ": ", status.reason())},
+      {"round", absl::StrCat(status.round(), " of ", status.spec().rounds())},
+      {"state hash", status.state_hash().empty() ? "-" : absl::BytesToHexString(status.state_hash())},
+      {"parameters", absl::StrCat(status.parameters())},
+      {"losses", FormatLosses(status).empty() ? "-" : std::string(absl::StripLeadingAsciiWhitespace(FormatLosses(status)))},
+      {"bytes", absl::StrCat("up ", FormatBytes(static_cast<double>(status.bytes_up_total())), ", down ",
+                             FormatBytes(static_cast<double>(status.bytes_down_total())), " in all")},
+      {"submitted", FormatTime(status.submitted_unix_ms())},
+      {"finished", FormatTime(status.finished_unix_ms())},
+  };
+  std::string text = FormatTable(rows);
+  if (status.sites().empty()) return text;
+  rows = {{"SITE", "CONNECTED", "DOING", "ROUND", "HASH", "INCLUDED", "LATE", "REJECTED", "MISSED", "UP", "DOWN"}};
+  for (const v1::SiteStatus& site : status.sites()) {
+    rows.push_back({site.site(), site.connected() ? "yes" : "no", site.activity().empty() ? "-" : site.activity(),
+                    absl::StrCat(site.round()), ShortHash(site.state_hash()), absl::StrCat(site.updates_included()),
+                    absl::StrCat(site.updates_late()), absl::StrCat(site.updates_rejected()), absl::StrCat(site.rounds_missed()),
+                    FormatBytes(static_cast<double>(site.bytes_up())), FormatBytes(static_cast<double>(site.bytes_down()))});
+  }
+  return absl::StrCat(text, "\n", FormatTable(rows));
+}
+
+std::string FormatHistoryCsv(const v1::RunHistory& history) {
+  const Descriptor& type = *v1::RoundRecord::descriptor();
+  std::string csv;
+  for (int i = 0; i < type.field_count(); ++i) absl::StrAppend(&csv, i == 0 ? "" : ",", type.field(i)->name());
+  absl::StrAppend(&csv, "\n");
+  for (const v1::RoundRecord& round : history.rounds()) {
+    for (int i = 0; i < type.field_count(); ++i) {
+      const FieldDescriptor& field = *type.field(i);
+      const bool absent = field.has_presence() && !round.GetReflection()->HasField(round, &field);
+      const Json value = absent ? Json() : ValueToJson(round, field, -1);
+      absl::StrAppend(&csv, i == 0 ? "" : ",", value.is_null() ? "" : value.dump());
+    }
+    absl::StrAppend(&csv, "\n");
+  }
+  return csv;
+}
+
+}  // namespace tributary::cli

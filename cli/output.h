@@ -1,0 +1,47 @@
+// How results are shown: JSON for programs, lines and tables for people. Pure.
+#ifndef TRIBUTARY_CLI_OUTPUT_H_
+#define TRIBUTARY_CLI_OUTPUT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/message.h"
+#include "tributary/v1/admin.pb.h"
+
+namespace tributary::cli {
+
+// One line of JSON: keys are field names, numbers are numbers, enum values lower case as in YAML, bytes hexadecimal, durations in
+// seconds; absent fields are left out, and so are numbers that JSON cannot hold (NaN, infinity).
+std::string ToJson(const google::protobuf::Message& message);
+
+// "1.50 MiB".
+std::string FormatBytes(double bytes);
+
+// "running".
+std::string FormatState(v1::RunState state);
+
+// Columns aligned by spaces; the first row is the heading. Ends in a newline.
+std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
+
+// A round's bytes for one worker and one local step, and what dense fp32 would have moved; 0 where nothing was measured.
+struct StepBytes {
+  double up = 0;
+  double down = 0;
+  double dense_per_direction = 0;
+  double reduction = 0;  // dense both ways / actual both ways
+};
+StepBytes StepBytesOf(const v1::RoundRecord& round);
+
+// "bible  running  round 12/200  loss 2.314  val 2.402  sites 4  up 1.20 KiB  down 2.30 KiB per step  857x less".
+std::string FormatStatusLine(const v1::RunStatus& status);
+
+// All there is to say about a run, in lines.
+std::string FormatStatus(const v1::RunStatus& status);
+
+// A heading with the field names of RoundRecord, then one line a round; absent values are empty.
+std::string FormatHistoryCsv(const v1::RunHistory& history);
+
+}  // namespace tributary::cli
+
+#endif  // TRIBUTARY_CLI_OUTPUT_H_

@@ -1,0 +1,205 @@
+// Commands that need no coordinator, and what a wrong command line gets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "common/files.h"
+#include "common/pki.h"
+#include "tests/cli/run_command.h"
+#include "tests/common/temporary_directory.h"
+
+namespace tributary::cli {
+namespace {
+
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using Json = nlohmann::json;
+
+constexpr char kRun[] =
+    "name: r\nrounds: 3\nmodel: {gpt: {}}\ndata: {kind: text}\noptimizer: {mode: distro, learning_rate: {peak: 1e-3}}\n";
+
+void Write(const std::string& path, absl::string_view text) {
+  ASSERT_TRUE(WriteFileAtomically(path, text).ok());
+}
+
+class OfflineTest : public ::testing::Test {
+ protected:
+  // A CA with one certificate of each role.
+  void MakePki() {
+    const std::string dir = directory_.File("pki");
+    ASSERT_EQ(RunCommand({"pki", "init", dir, "--federation", "demo"}).code, ExitCode::kOk);
+    ASSERT_EQ(RunCommand({"pki", "issue", dir, "--coordinator", "--host", "127.0.0.1", "--host", "localhost"}).code, ExitCode::kOk);
+    ASSERT_EQ(RunCommand({"pki", "issue", dir, "--site", "berlin"}).code, ExitCode::kOk);
+    ASSERT_EQ(RunCommand({"pki", "issue", dir, "--operator", "ada"}).code, ExitCode::kOk);
+  }
+
+  std::string Tls(const std::string& stem) const {
+    return "tls: {ca: pki/ca.crt, certificate: pki/" + stem + ".crt, key: pki/" + stem + ".key}\n";
+  }
+
+  const TemporaryDirectory directory_;
+};
+
+TEST_F(OfflineTest, HelpIsNoError) {
+  const Result result = RunCommand({"--help"});
+  EXPECT_EQ(result.code, ExitCode::kOk);
+  EXPECT_THAT(result.out, HasSubstr("doctor"));
+}
+
+TEST_F(OfflineTest, AWrongCommandLineIsAnErrorOfUsage) {
+  EXPECT_EQ(RunCommand({}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"fly"}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"run", "submit"}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"run", "list", "--format", "xml"}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"run", "list", "--format", "csv"}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"version", "--format", "csv"}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"pki", "issue", directory_.path(), "--site", "a", "--operator", "b"}).code, ExitCode::kUsage);
+  EXPECT_EQ(RunCommand({"doctor", "--worker", "w.yaml", "--coordinator", "c.yaml"}).code, ExitCode::kUsage);
+}
+
+TEST_F(OfflineTest, VersionIsTextOrJson) {
+  EXPECT_THAT(RunCommand({"version"}).out, StartsWith("tributary "));
+  EXPECT_EQ(Json::parse(RunCommand({"version", "--format", "json"}).out).at("protocol_version"), 1);
+}
+
+TEST_F(OfflineTest, PkiMakesFilesThatPassTheirCheck) {
+  MakePki();
+  const std::string dir = directory_.File("pki");
+  EXPECT_EQ(CheckTlsFiles({dir + "/ca.crt", dir + "/site-berlin.crt", dir + "/site-berlin.key"}, {"demo", Role::kSite, "berlin"}),
+            absl::OkStatus());
+}
+
+TEST_F(OfflineTest, PkiSaysInJsonWhatItMade) {
+  const std::string dir = directory_.File("pki");
+  RunCommand({"pki", "init", dir, "--federation", "demo"});
+  const Json json = Json::parse(RunCommand({"pki", "issue", dir, "--site", "berlin", "--format", "json"}).out);
+  EXPECT_EQ(json.at("spiffe_id"), "spiffe://demo/site/berlin");
+  EXPECT_TRUE(std::filesystem::exists(json.at("key").get<std::string>()));
+}
+
+TEST_F(OfflineTest, PkiNeverOverwritesACa) {
+  MakePki();
+  const Result again = RunCommand({"pki", "init", directory_.File("pki"), "--federation", "demo"});
+  EXPECT_EQ(again.code, ExitCode::kUsage);
+  EXPECT_THAT(again.err, HasSubstr("never overwritten"));
+}
+
+TEST_F(OfflineTest, PkiWithoutACaSaysSo) {
+  const Result result = RunCommand({"pki", "issue", directory_.path(), "--site", "berlin"});
+  EXPECT_EQ(result.code, ExitCode::kCredentials);
+  EXPECT_THAT(result.err, HasSubstr("ca.crt: No such file"));
+}
+
+TEST_F(OfflineTest, ErrorsAreJsonWhereJsonIsAsked) {
+  const Result result = RunCommand({"run", "list", "--format", "json"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  const Json json = Json::parse(result.err);
+  EXPECT_EQ(json.at("exit_code"), 2);
+  EXPECT_THAT(json.at("error").get<std::string>(), HasSubstr("--coordinator HOST:PORT"));
+}
+
+TEST_F(OfflineTest, ARunFileIsCheckedBeforeAnyConnection) {
+  Write(directory_.File("run.yaml"), std::string(kRun) + "rouds: 4\n");
+  Result result = RunCommand({"run", "submit", directory_.File("run.yaml")});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("run.yaml:6: rouds: unknown key; did you mean 'rounds'?"));
+  Write(directory_.File("run.yaml"), std::string(kRun) + "participation: {min_workers: 5, max_workers: 4}\n");
+  result = RunCommand({"run", "submit", directory_.File("run.yaml")});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("run.yaml: participation.min_workers: 5 is more than max_workers, 4"));
+}
+
+TEST_F(OfflineTest, InsecureIsForLoopback) {
+  const std::vector<std::string> command = {"run",  "list",   "--insecure", "--coordinator", "192.0.2.1:1", "--federation",
+                                            "demo", "--name", "ada"};
+  const Result result = RunCommand(command);
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("--insecure-anywhere"));
+}
+
+TEST_F(OfflineTest, InsecureNeedsToKnowWhoCalls) {
+  const Result result = RunCommand({"run", "list", "--insecure", "--coordinator", "127.0.0.1:1"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("--federation NAME and --name OPERATOR"));
+}
+
+TEST_F(OfflineTest, ASitesCertificateIsNoOperators) {
+  MakePki();
+  Write(directory_.File("operator.yaml"), "federation: demo\ncoordinator: 127.0.0.1:1\n" + Tls("site-berlin"));
+  const Result result = RunCommand({"run", "list"}, directory_.File("operator.yaml"));
+  EXPECT_EQ(result.code, ExitCode::kCredentials);
+  EXPECT_THAT(result.err, HasSubstr("is not an operator's certificate (it names spiffe://demo/site/berlin)"));
+}
+
+TEST_F(OfflineTest, AnUnreachableCoordinatorIsNamedWithItsCause) {
+  MakePki();
+  Write(directory_.File("operator.yaml"), "federation: demo\ncoordinator: 127.0.0.1:1\n" + Tls("operator-ada"));
+  const Result result = RunCommand({"run", "list", "--config", directory_.File("operator.yaml")});
+  EXPECT_EQ(result.code, ExitCode::kUnreachable);
+  EXPECT_THAT(result.err, ContainsRegex("^tributary: cannot reach the coordinator at 127.0.0.1:1: .*; check that it runs"));
+}
+
+TEST_F(OfflineTest, DoctorFindsASiteInOrderUpToTheCoordinator) {
+  MakePki();
+  ASSERT_TRUE(MakeDirectories(directory_.File("data")).ok());
+  Write(directory_.File("data/a.txt"), "text");
+  Write(directory_.File("worker.yaml"),
+        "federation: demo\nsite: berlin\ncoordinator: 127.0.0.1:1\ndata: data\nstate_dir: state\n"
+        "consent: {runs: ['*'], models: [gpt]}\n" +
+            Tls("site-berlin"));
+  const Result result = RunCommand({"doctor", "--worker", directory_.File("worker.yaml"), "--format", "json"});
+  EXPECT_EQ(result.code, ExitCode::kUnreachable);
+  const Json json = Json::parse(result.out);
+  EXPECT_EQ(json.at("ok"), false);
+  for (const Json& check : json.at("checks")) EXPECT_EQ(check.at("result"), check.at("check") == "coordinator" ? "fail" : "ok") << check;
+  EXPECT_EQ(json.at("checks").size(), 8u);
+}
+
+TEST_F(OfflineTest, DoctorTellsWhatIsWrongWithASite) {
+  MakePki();
+  ASSERT_TRUE(MakeDirectories(directory_.File("data")).ok());
+  std::filesystem::permissions(directory_.File("pki/site-berlin.key"), std::filesystem::perms(0644));
+  Write(directory_.File("worker.yaml"),
+        "federation: demo\nsite: paris\ncoordinator: 127.0.0.1:1\ndata: data\nstate_dir: worker.yaml/state\n"
+        "consent: {runs: ['*'], models: [gpt]}\n" +
+            Tls("site-berlin"));
+  const Result result = RunCommand({"doctor", "--worker", directory_.File("worker.yaml")});
+  EXPECT_EQ(result.code, ExitCode::kCredentials);
+  EXPECT_THAT(result.out, HasSubstr("and spiffe://demo/site/paris is needed here"));
+  EXPECT_THAT(result.out, HasSubstr("holds no files"));
+  EXPECT_THAT(result.out, HasSubstr("worker.yaml is not a folder"));
+}
+
+TEST_F(OfflineTest, DoctorChecksACoordinatorsFile) {
+  MakePki();
+  Write(directory_.File("coordinator.yaml"), "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
+  EXPECT_EQ(RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")}).code, ExitCode::kOk);
+  ASSERT_TRUE(IssueCertificate(directory_.File("pki"),
+                               {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {"localhost"}, .validity = -absl::Hours(1)})
+                  .ok());
+  const Result expired = RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")});
+  EXPECT_EQ(expired.code, ExitCode::kCredentials);
+  EXPECT_THAT(expired.out, HasSubstr("tributary pki issue DIR --coordinator --host HOST"));
+}
+
+TEST_F(OfflineTest, DoctorWarnsOfACertificateThatSoonExpires) {
+  MakePki();
+  RunCommand({"pki", "issue", directory_.File("pki"), "--coordinator", "--host", "localhost", "--days", "3"});
+  Write(directory_.File("coordinator.yaml"), "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
+  const Result result = RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")});
+  EXPECT_EQ(result.code, ExitCode::kOk);
+  EXPECT_THAT(result.out, ContainsRegex("warn +certificate .*renew it now"));
+}
+
+TEST_F(OfflineTest, DoctorOnABadFileSaysWhere) {
+  Write(directory_.File("worker.yaml"), "federation: demo\nsit: berlin\n");
+  const Result result = RunCommand({"doctor", "--worker", directory_.File("worker.yaml")});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.out, HasSubstr("worker.yaml:2: sit: unknown key; did you mean 'site'?"));
+}
+
+}  // namespace
+}  // namespace tributary::cli

@@ -1,0 +1,125 @@
+#include "cli/output.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "tributary/v1/run.pb.h"
+
+namespace tributary::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+v1::RoundRecord Round() {
+  v1::RoundRecord round;
+  round.set_round(12);
+  round.set_members(4);
+  round.set_included(3);
+  round.set_local_steps(2);
+  round.set_bytes_up(8192);
+  round.set_bytes_down(8192);
+  round.set_dense_bytes_per_direction(8192 * 100);
+  round.set_train_loss(2.5);
+  return round;
+}
+
+v1::RunStatus Status() {
+  v1::RunStatus status;
+  status.set_run_id("bible-1");
+  status.mutable_spec()->set_name("bible");
+  status.mutable_spec()->set_rounds(200);
+  status.set_state(v1::RUNNING);
+  status.set_round(12);
+  status.set_state_hash("\x01\xab");
+  status.set_train_loss(2.3142);
+  *status.mutable_last_round() = Round();
+  v1::SiteStatus* site = status.add_sites();
+  site->set_site("berlin");
+  site->set_connected(true);
+  site->set_activity("training");
+  return status;
+}
+
+TEST(JsonTest, KeepsFieldNamesAndWritesHashesInHexadecimal) {
+  const std::string json = ToJson(Status());
+  EXPECT_THAT(json, StartsWith(R"({"run_id":"bible-1","spec":{"name":"bible",)"));
+  EXPECT_THAT(json, HasSubstr(R"("state":"running")"));
+  EXPECT_THAT(json, HasSubstr(R"("state_hash":"01ab")"));
+  EXPECT_THAT(json, HasSubstr(R"("round":12)"));
+  EXPECT_THAT(json, Not(HasSubstr("\n")));
+}
+
+TEST(JsonTest, LeavesOutWhatIsAbsent) {
+  EXPECT_THAT(ToJson(Status()), Not(HasSubstr("val_loss")));
+}
+
+TEST(JsonTest, DurationsAreSeconds) {
+  v1::ParticipationSpec spec;
+  spec.mutable_min_deadline()->set_seconds(1);
+  spec.mutable_min_deadline()->set_nanos(500000000);
+  EXPECT_THAT(ToJson(spec), HasSubstr(R"("min_deadline":1.5)"));
+}
+
+TEST(JsonTest, NumbersThatJsonCannotHoldAreLeftOut) {
+  v1::RoundRecord round;
+  round.set_train_loss(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_THAT(ToJson(round), Not(HasSubstr("train_loss")));
+  EXPECT_THAT(ToJson(round), Not(HasSubstr("null")));
+}
+
+TEST(JsonTest, ControlCharactersAreEscaped) {
+  v1::RunStatus status;
+  status.set_reason("a\nb\x1b");
+  EXPECT_THAT(ToJson(status), HasSubstr(R"("reason":"a\nb\u001b")"));
+}
+
+TEST(BytesTest, HaveAUnit) {
+  EXPECT_EQ(FormatBytes(0), "0 B");
+  EXPECT_EQ(FormatBytes(1023), "1023 B");
+  EXPECT_EQ(FormatBytes(1536), "1.50 KiB");
+  EXPECT_EQ(FormatBytes(3.0 * (1 << 30)), "3.00 GiB");
+}
+
+TEST(StepBytesTest, AreOfOneWorkerAndOneLocalStep) {
+  const StepBytes bytes = StepBytesOf(Round());
+  EXPECT_EQ(bytes.up, 1024);
+  EXPECT_EQ(bytes.down, 1024);
+  EXPECT_EQ(bytes.dense_per_direction, 102400);
+  EXPECT_EQ(bytes.reduction, 100);
+  EXPECT_EQ(StepBytesOf(v1::RoundRecord()).reduction, 0);
+}
+
+TEST(StatusLineTest, SaysWhereTheRunStands) {
+  EXPECT_EQ(FormatStatusLine(Status()),
+            "bible  running  round 12/200  loss 2.314  sites 1  up 1.00 KiB  down 1.00 KiB per step  100x less");
+  v1::RunStatus waiting = Status();
+  waiting.clear_last_round();
+  waiting.clear_train_loss();
+  waiting.set_state(v1::WAITING);
+  waiting.set_reason("1 of 2 workers");
+  EXPECT_EQ(FormatStatusLine(waiting), "bible  waiting  round 12/200  sites 1  (1 of 2 workers)");
+}
+
+TEST(TableTest, AlignsColumns) {
+  EXPECT_EQ(FormatTable({{"A", "B"}, {"long", ""}, {"x", "y"}}), "A     B\nlong\nx     y\n");
+}
+
+TEST(StatusTest, ListsTheSites) {
+  const std::string text = FormatStatus(Status());
+  EXPECT_THAT(text, HasSubstr("bible (bible-1)"));
+  EXPECT_THAT(text, HasSubstr("berlin  yes        training"));
+}
+
+TEST(HistoryCsvTest, HasAColumnForEveryField) {
+  v1::RunHistory history;
+  *history.add_rounds() = Round();
+  const std::string csv = FormatHistoryCsv(history);
+  EXPECT_THAT(csv, StartsWith("round,members,included,stragglers,train_loss,val_loss,bytes_up,bytes_down,"));
+  EXPECT_THAT(csv, HasSubstr("\n12,4,3,0,2.5,,8192,8192,819200,"));
+}
+
+}  // namespace
+}  // namespace tributary::cli
