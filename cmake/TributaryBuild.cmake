@@ -45,11 +45,17 @@ function(tributary_program name)
 endfunction()
 
 # tributary_test(NAME SOURCES file... [DEPS target...] [LABELS label...] [TIMEOUT seconds])
-# makes one GoogleTest program and registers it with ctest as one test.
+# makes one GoogleTest program and registers it with ctest as one test. One that needs LibTorch gets the label `torch` besides.
 function(tributary_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "SOURCES;DEPS;LABELS")
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
+  endif()
+  if("tributary::torch" IN_LIST arg_DEPS OR "tributary::worker_training" IN_LIST arg_DEPS OR "torch" IN_LIST arg_LABELS)
+    list(APPEND arg_LABELS torch)
+    set_property(GLOBAL APPEND PROPERTY TRIBUTARY_TORCH_TEST_PROGRAMS ${name})
+  else()
+    set_property(GLOBAL APPEND PROPERTY TRIBUTARY_TEST_PROGRAMS ${name})
   endif()
   add_executable(${name} ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

@@ -24,6 +24,9 @@ namespace tributary::coordinator {
 
 class CoordinatorMetrics;  // coordinator/metrics.h
 
+// Of the conversation in session.proto: a worker of another version is refused.
+inline constexpr uint32_t kProtocolVersion = 1;
+
 // How the coordinator reaches one site. Implemented by the session reactor; used on the executor only. Send and Close return at once.
 class SessionSink {
  public:
@@ -41,7 +44,8 @@ enum class ByteDirection { kUp, kDown };  // seen from the worker: up is towards
 // Bytes that a Download serves: read-only, shared by all who fetch the same thing.
 using SharedBytes = std::shared_ptr<const std::string>;
 
-// Not thread-safe: every method runs on the coordinator's serial executor. No method blocks on the network; journal writes block on the disk.
+// Not thread-safe: every method runs on the coordinator's serial executor. No method blocks on the network; journal writes block on the
+// disk.
 class Coordinator {
  public:
   struct Dependencies {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,17 @@ struct JournaledCommit {
   std::string record;           // optim::EncodeCommit
   optim::Digest chain_hash{};   // optim::ChainHash of the log up to here
   optim::Digest state_hash{};   // of state[round]
+  v1::RoundRecord round_record;  // without val_loss: see SetValidationLoss
+  std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
+  std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
+};
+
+// What the journal knows of a commit besides its bytes.
+struct CommitSummary {
+  uint64_t round = 0;
+  uint64_t record_bytes = 0;
+  optim::Digest chain_hash{};
+  optim::Digest state_hash{};
   v1::RoundRecord round_record;
 };
 
@@ -85,6 +97,19 @@ class Journal {
   // Calls `visit` for commits first..last in order; stops at its first error and returns it.
   virtual absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
                                     const std::function<absl::Status(uint64_t round, const JournaledCommit&)>& visit) = 0;
+
+  // Of every commit, ascending, without reading the records.
+  virtual absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) = 0;
+  // Counters of all sites as the newest commit (or ReplaceAccounts) left them; empty before.
+  virtual absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) = 0;
+  // Replaces the round record of the newest commit and the counters: at the end of a run, for the bytes that moved after that commit.
+  // FailedPrecondition: `round_record.round` is not the newest commit.
+  virtual absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& round_record,
+                                       const std::vector<v1::SiteStatus>& site_totals) = 0;
+
+  // Mean validation loss of state[round] over the sites that evaluated it; round 0 is the initial weights. Replaces an earlier one.
+  virtual absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) = 0;
+  virtual absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) = 0;
 
   // Records a snapshot whose file is already durable, and prunes the updates of rounds up to it.
   virtual absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) = 0;

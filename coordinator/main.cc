@@ -1,0 +1,166 @@
+// tributary-coordinator: schedules the rounds of a federation's runs and aggregates their updates.
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "common/exit_codes.h"
+#include "common/log.h"
+#include "common/tls.h"
+#include "coordinator/server.h"
+#include "proto/config/yaml.h"
+#include "tributary/v1/config.pb.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr char kComponent[] = "coordinator";
+// After the drain, for calls to end.
+constexpr absl::Duration kShutdownGrace = absl::Seconds(3);
+
+struct CommandLine {
+  std::string config;
+  bool check = false;
+  bool insecure = false;
+  bool insecure_anywhere = false;
+  LogLevel log_level = LogLevel::kInfo;
+};
+
+int Fail(const absl::Status& status) {
+  LogError(kComponent, status.message());
+  return static_cast<int>(ExitCodeOf(status));
+}
+
+// The signals that ask the program to end. Blocked in every thread, so that they are taken here and nowhere else.
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+int WaitForSignal() {
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  while (sigwait(&signals, &signal) != 0) {
+  }
+  return signal;
+}
+
+// The first fatal error; it wakes the main thread as SIGTERM does.
+class FatalError {
+ public:
+  void Report(const absl::Status& status) {
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (!status_.ok()) {
+        return;
+      }
+      status_ = status;
+    }
+    kill(getpid(), SIGTERM);
+  }
+  absl::Status status() const {
+    const absl::MutexLock lock(&mutex_);
+    return status_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Status status_;
+};
+
+int Run(const CommandLine& command) {
+  v1::CoordinatorConfig config;
+  if (const absl::Status status = LoadYaml(command.config, &config); !status.ok()) {
+    return Fail(status);
+  }
+  FatalError fatal;
+  Server::Options options;
+  options.insecure = command.insecure;
+  options.insecure_anywhere = command.insecure_anywhere;
+  options.fatal = [&fatal](const absl::Status& status) { fatal.Report(status); };
+  if (command.check) {
+    if (const absl::Status status = Server::Check(config, options); !status.ok()) {
+      return Fail(status);
+    }
+    std::cout << command.config << ": OK\n";
+    return 0;
+  }
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config, options);
+  if (!server.ok()) {
+    return Fail(server.status());
+  }
+
+  const int signal = WaitForSignal();
+  if (const absl::Status status = fatal.status(); !status.ok()) {
+    (*server)->Shutdown(absl::ZeroDuration());
+    return Fail(status);
+  }
+  LogInfo(kComponent, "stopping: finishing the round in flight (a second signal stops at once)");
+  // The end of the drain wakes this thread as a second signal would.
+  absl::Notification drained;
+  (*server)->Drain([&drained] {
+    drained.Notify();
+    kill(getpid(), SIGTERM);
+  });
+  WaitForSignal();
+  (*server)->Shutdown(drained.HasBeenNotified() ? kShutdownGrace : absl::ZeroDuration());
+  if (const absl::Status status = fatal.status(); !status.ok()) {
+    return Fail(status);
+  }
+  LogInfo(kComponent, "stopped");
+  return static_cast<int>(signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kOk);
+}
+
+int Main(int argc, char** argv) {
+  CommandLine command;
+  CLI::App app("Schedules the rounds of a federation's runs and aggregates their updates.", "tributary-coordinator");
+  app.set_version_flag("--version", std::string("tributary-coordinator ") + TRIBUTARY_VERSION);
+  app.add_option("--config", command.config, "coordinator.yaml")->required();
+  app.add_flag("--check", command.check, "check the configuration and certificates, and exit");
+  app.add_flag("--insecure", command.insecure, "no TLS: for a trial on this machine; loopback addresses only");
+  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: any address");
+  app.add_option("--log-level", command.log_level, "debug, info, warning or error")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, LogLevel>{
+              {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}},
+          CLI::ignore_case));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  if (command.insecure_anywhere && !command.insecure) {
+    return Fail(absl::InvalidArgumentError("--insecure-anywhere has a meaning only with --insecure"));
+  }
+  SetLogLevel(command.log_level);
+
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // A peer that goes away, and a file past a size limit, are errors of the call, not the end of the process.
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+  RequireTls13();
+  RouteGrpcLog();
+  return Run(command);
+}
+
+}  // namespace
+}  // namespace tributary::coordinator
+
+int main(int argc, char** argv) {
+  return tributary::coordinator::Main(argc, argv);
+}

@@ -1,0 +1,263 @@
+#include "coordinator/metrics.h"
+
+#include <array>
+#include <cstddef>
+#include <map>
+#include <utility>
+
+#include "prometheus/counter.h"
+#include "prometheus/gauge.h"
+#include "prometheus/histogram.h"
+#include "prometheus/registry.h"
+#include "prometheus/text_serializer.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using prometheus::Counter;
+using prometheus::Gauge;
+using prometheus::Histogram;
+
+// Label values, in the order of the enums.
+constexpr std::array kOutcomes = {"committed", "partial", "empty", "failed"};
+constexpr std::array kPhases = {"wait", "aggregate", "journal", "apply", "broadcast", "compute", "encode"};
+constexpr std::array kSessionStates = {"connected", "syncing", "ready", "refused"};
+constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
+constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "size", "checksum", "invalid", "duplicate"};
+constexpr std::array kDirections = {"up", "down"};
+constexpr std::array kKinds = {"update", "commit", "snapshot", "control"};
+constexpr std::array kSplits = {"train", "validation"};
+
+static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1);
+static_assert(kPhases.size() == static_cast<size_t>(RoundPhase::kEncode) + 1);
+static_assert(kSessionStates.size() == static_cast<size_t>(SessionState::kRefused) + 1);
+static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
+static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kDuplicate) + 1);
+static_assert(kDirections.size() == static_cast<size_t>(ByteDirection::kDown) + 1);
+static_assert(kKinds.size() == static_cast<size_t>(ByteKind::kControl) + 1);
+static_assert(kSplits.size() == static_cast<size_t>(LossSplit::kValidation) + 1);
+
+// Rounds last from tenths of a second (toy models, one machine) to an hour (many local steps over slow links).
+const Histogram::BucketBoundaries& RoundBuckets() {
+  static const auto& buckets = *new Histogram::BucketBoundaries{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600};
+  return buckets;
+}
+const Histogram::BucketBoundaries& PhaseBuckets() {
+  static const auto& buckets =
+      *new Histogram::BucketBoundaries{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
+  return buckets;
+}
+// From a fast SSD to a network disk in trouble.
+const Histogram::BucketBoundaries& FsyncBuckets() {
+  static const auto& buckets =
+      *new Histogram::BucketBoundaries{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5};
+  return buckets;
+}
+// Powers of four from 256 B to 4 GiB.
+Histogram::BucketBoundaries ByteBuckets() {
+  Histogram::BucketBoundaries buckets;
+  for (double bound = 256; bound <= 4294967296.0; bound *= 4) {
+    buckets.push_back(bound);
+  }
+  return buckets;
+}
+
+template <size_t N, typename Metric>
+using Children = std::array<Metric*, N>;
+
+// One child for each value of one label.
+template <typename Metric, size_t N, typename... Args>
+Children<N, Metric> AddChildren(prometheus::Family<Metric>& family, const char* label, const std::array<const char*, N>& values,
+                                const Args&... args) {
+  Children<N, Metric> children{};
+  for (size_t i = 0; i < N; ++i) {
+    children[i] = &family.Add({{label, values[i]}}, args...);
+  }
+  return children;
+}
+
+template <typename Enum>
+size_t Index(Enum value) {
+  return static_cast<size_t>(value);
+}
+
+}  // namespace
+
+struct CoordinatorMetrics::State {
+  struct Site {
+    Gauge* up;
+    Gauge* last_seen;
+    Children<kUpdateResults.size(), Counter> updates;
+    std::array<Children<kKinds.size(), Counter>, kDirections.size()> bytes;
+  };
+
+  explicit State(const std::vector<std::string>& names);
+
+  Site* Find(absl::string_view name) {
+    const auto found = sites.find(name);
+    return found == sites.end() ? nullptr : &found->second;
+  }
+
+  template <typename Builder>
+  auto& Make(Builder builder, const char* name, const char* help) {
+    return builder.Name(name).Help(help).Register(*registry);
+  }
+
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  Gauge* round;
+  Children<kOutcomes.size(), Counter> rounds;
+  Histogram* round_duration;
+  Children<kPhases.size(), Histogram> phases;
+  Children<kSessionStates.size(), Gauge> sessions;
+  Children<kReasons.size(), Counter> rejections;
+  Children<kDirections.size(), Histogram> bytes_per_step;
+  Children<kDirections.size(), Counter> dense_bytes;
+  Gauge* compression_ratio;
+  Children<kSplits.size(), Gauge> loss;
+  Histogram* journal_fsync;
+  Gauge* snapshot_time;
+  Counter* hash_mismatches;
+  std::map<std::string, Site, std::less<>> sites;
+};
+
+CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
+  using prometheus::BuildCounter;
+  using prometheus::BuildGauge;
+  using prometheus::BuildHistogram;
+
+  round = &Make(BuildGauge(), "tributary_round", "Last committed round of the open run").Add({});
+  rounds = AddChildren(Make(BuildCounter(), "tributary_rounds_total", "Rounds ended, by outcome"), "outcome", kOutcomes);
+  round_duration = &Make(BuildHistogram(), "tributary_round_duration_seconds", "Start of a round to its commit").Add({}, RoundBuckets());
+  phases = AddChildren(Make(BuildHistogram(), "tributary_round_phase_seconds", "Where the time of a round goes"), "phase", kPhases,
+                       PhaseBuckets());
+  sessions = AddChildren(Make(BuildGauge(), "tributary_sessions", "Open sessions, by state"), "state", kSessionStates);
+  rejections = AddChildren(Make(BuildCounter(), "tributary_update_rejections_total", "Updates rejected, by the check that failed"),
+                           "reason", kReasons);
+  bytes_per_step =
+      AddChildren(Make(BuildHistogram(), "tributary_bytes_per_step", "Bytes on the wire per member and local step of a round, all kinds"),
+                  "direction", kDirections, ByteBuckets());
+  dense_bytes = AddChildren(
+      Make(BuildCounter(), "tributary_dense_equivalent_bytes_total", "Bytes that fp32 gradients of the same steps would have moved"),
+      "direction", kDirections);
+  compression_ratio =
+      &Make(BuildGauge(), "tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round").Add({});
+  loss = AddChildren(Make(BuildGauge(), "tributary_loss", "Mean loss over the sites that reported, nats"), "split", kSplits);
+  journal_fsync =
+      &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
+  snapshot_time = &Make(BuildGauge(), "tributary_snapshot_timestamp_seconds", "When the newest snapshot was written").Add({});
+  hash_mismatches =
+      &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
+  Make(BuildGauge(), "tributary_build_info", "Always 1; the labels say what runs")
+      .Add({{"program", "tributary-coordinator"}, {"version", TRIBUTARY_VERSION}})
+      .Set(1);
+
+  auto& up = Make(BuildGauge(), "tributary_site_up", "1 while the site has a session");
+  auto& last_seen = Make(BuildGauge(), "tributary_site_last_seen_timestamp_seconds", "When the site was last heard from; 0: never");
+  auto& updates = Make(BuildCounter(), "tributary_updates_total", "Updates of a site, by what became of them");
+  auto& bytes = Make(BuildCounter(), "tributary_bytes_total",
+                     "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");
+  for (const std::string& name : names) {
+    Site site;
+    site.up = &up.Add({{"site", name}});
+    site.last_seen = &last_seen.Add({{"site", name}});
+    for (size_t i = 0; i < kUpdateResults.size(); ++i) {
+      site.updates[i] = &updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
+    }
+    for (size_t direction = 0; direction < kDirections.size(); ++direction) {
+      for (size_t kind = 0; kind < kKinds.size(); ++kind) {
+        site.bytes[direction][kind] = &bytes.Add({{"site", name}, {"direction", kDirections[direction]}, {"kind", kKinds[kind]}});
+      }
+    }
+    sites.emplace(name, site);
+  }
+}
+
+CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites) : state_(std::make_unique<State>(sites)) {}
+CoordinatorMetrics::~CoordinatorMetrics() = default;
+
+std::shared_ptr<prometheus::Collectable> CoordinatorMetrics::collectable() const {
+  return state_->registry;
+}
+
+std::string CoordinatorMetrics::Text() const {
+  return prometheus::TextSerializer().Serialize(state_->registry->Collect());
+}
+
+void CoordinatorMetrics::SetRound(uint64_t round) {
+  state_->round->Set(static_cast<double>(round));
+}
+
+void CoordinatorMetrics::RoundEnded(RoundOutcome outcome, absl::Duration duration) {
+  state_->rounds[Index(outcome)]->Increment();
+  if (outcome != RoundOutcome::kFailed) {
+    state_->round_duration->Observe(absl::ToDoubleSeconds(duration));
+  }
+}
+
+void CoordinatorMetrics::ObservePhase(RoundPhase phase, absl::Duration duration) {
+  state_->phases[Index(phase)]->Observe(absl::ToDoubleSeconds(duration));
+}
+
+void CoordinatorMetrics::SetSessions(SessionState state, int count) {
+  state_->sessions[Index(state)]->Set(count);
+}
+
+void CoordinatorMetrics::SetSiteUp(absl::string_view site, bool up) {
+  if (State::Site* const found = state_->Find(site); found != nullptr) {
+    found->up->Set(up ? 1 : 0);
+  }
+}
+
+void CoordinatorMetrics::SetSiteLastSeen(absl::string_view site, absl::Time wall_time) {
+  if (State::Site* const found = state_->Find(site); found != nullptr) {
+    found->last_seen->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+  }
+}
+
+void CoordinatorMetrics::CountUpdate(absl::string_view site, UpdateResult result) {
+  if (State::Site* const found = state_->Find(site); found != nullptr) {
+    found->updates[Index(result)]->Increment();
+  }
+}
+
+void CoordinatorMetrics::CountRejection(RejectionReason reason) {
+  state_->rejections[Index(reason)]->Increment();
+}
+
+void CoordinatorMetrics::CountBytes(absl::string_view site, ByteDirection direction, ByteKind kind, uint64_t bytes) {
+  if (State::Site* const found = state_->Find(site); found != nullptr) {
+    found->bytes[Index(direction)][Index(kind)]->Increment(static_cast<double>(bytes));
+  }
+}
+
+void CoordinatorMetrics::ObserveBytesPerStep(ByteDirection direction, double bytes) {
+  state_->bytes_per_step[Index(direction)]->Observe(bytes);
+}
+
+void CoordinatorMetrics::CountDenseEquivalent(uint64_t bytes_per_direction) {
+  for (Counter* const counter : state_->dense_bytes) {
+    counter->Increment(static_cast<double>(bytes_per_direction));
+  }
+}
+
+void CoordinatorMetrics::SetCompressionRatio(double ratio) {
+  state_->compression_ratio->Set(ratio);
+}
+
+void CoordinatorMetrics::SetLoss(LossSplit split, double loss) {
+  state_->loss[Index(split)]->Set(loss);
+}
+
+void CoordinatorMetrics::ObserveJournalFsync(double seconds) {
+  state_->journal_fsync->Observe(seconds);
+}
+
+void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
+  state_->snapshot_time->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+}
+
+void CoordinatorMetrics::CountHashMismatch() {
+  state_->hash_mismatches->Increment();
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,113 @@
+// The coordinator's Prometheus metrics: names, labels and buckets stand in metrics.cc and in docs/operations.md, and nowhere else.
+//
+// Every child is created at start, so that a rate is defined from zero. A site may be a label, because the registry bounds it; a site that
+// is not in the registry is ignored, so that no caller can add a label value.
+#ifndef TRIBUTARY_COORDINATOR_METRICS_H_
+#define TRIBUTARY_COORDINATOR_METRICS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "coordinator/coordinator.h"
+
+namespace prometheus {
+class Collectable;
+}  // namespace prometheus
+
+namespace tributary::coordinator {
+
+// How a round ended, for rounds_total{outcome}.
+enum class RoundOutcome {
+  kCommitted,  // every member's update was included
+  kPartial,    // committed at the deadline without some members
+  kEmpty,      // committed without any update
+  kFailed,     // never committed: the run failed or was stopped
+};
+
+// Where a round's time goes, for round_phase_seconds{phase}.
+enum class RoundPhase {
+  kWait,       // start to the last included update: compute and upload at the sites
+  kAggregate,  // closing the sum into a commit
+  kJournal,    // making the commit durable
+  kApply,      // state[r-1] to state[r], with its hash
+  kBroadcast,  // handing the commit to all streams
+  kCompute,    // as the sites reported: local steps (mean over sites)
+  kEncode,     // as the sites reported: residual and encoding (mean over sites)
+};
+
+// For sessions{state}.
+enum class SessionState {
+  kConnected,  // said Hello; no run, or not asked yet
+  kSyncing,    // accepted the run and is catching up
+  kReady,      // holds the current state; takes part in rounds
+  kRefused,    // declined the run
+};
+
+// For updates_total{site,result}.
+enum class UpdateResult { kIncluded, kLate, kRejected, kSkipped };
+
+// Why an update was rejected, for update_rejections_total{reason}.
+enum class RejectionReason {
+  kRun,        // of a run that is not open
+  kRound,      // of a round that is not open
+  kNotMember,  // the site is not a member of the round
+  kBaseState,  // trained from another state than the round's
+  kSize,       // longer than allowed
+  kChecksum,   // the transfer's checksum failed
+  kInvalid,    // not the canonical encoding of an update: shape, bounds, order, finiteness, norm
+  kDuplicate,  // another payload of the same site was accepted before
+};
+
+enum class LossSplit { kTrain, kValidation };
+
+// Thread-safe. Values are in base units (bytes, seconds since the epoch, seconds).
+class CoordinatorMetrics {
+ public:
+  // `sites` is the registry of the configuration.
+  explicit CoordinatorMetrics(const std::vector<std::string>& sites);
+  ~CoordinatorMetrics();
+  CoordinatorMetrics(const CoordinatorMetrics&) = delete;
+  CoordinatorMetrics& operator=(const CoordinatorMetrics&) = delete;
+
+  // For prometheus::Exposer.
+  std::shared_ptr<prometheus::Collectable> collectable() const;
+  // The page as Prometheus scrapes it.
+  std::string Text() const;
+
+  // Last committed round of the open run; 0 before the first.
+  void SetRound(uint64_t round);
+  void RoundEnded(RoundOutcome outcome, absl::Duration duration);
+  void ObservePhase(RoundPhase phase, absl::Duration duration);
+
+  void SetSessions(SessionState state, int count);
+  void SetSiteUp(absl::string_view site, bool up);
+  void SetSiteLastSeen(absl::string_view site, absl::Time wall_time);
+
+  void CountUpdate(absl::string_view site, UpdateResult result);
+  void CountRejection(RejectionReason reason);
+
+  void CountBytes(absl::string_view site, ByteDirection direction, ByteKind kind, uint64_t bytes);
+  // Of one committed round: bytes of all kinds per member and local step.
+  void ObserveBytesPerStep(ByteDirection direction, double bytes);
+  // Adds what fp32 gradients of the same steps would have moved in each direction.
+  void CountDenseEquivalent(uint64_t bytes_per_direction);
+  // Dense bytes over bytes moved, both directions together, of the newest round.
+  void SetCompressionRatio(double ratio);
+
+  void SetLoss(LossSplit split, double loss);
+  void ObserveJournalFsync(double seconds);
+  void SetSnapshotTime(absl::Time wall_time);
+  void CountHashMismatch();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_METRICS_H_

@@ -1,0 +1,205 @@
+#include "coordinator/rpc/admin_service.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "coordinator/rpc/grpc_status.h"
+
+namespace tributary::coordinator {
+namespace {
+
+bool IsOver(v1::RunState state) {
+  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
+}
+
+class RefusedWatch final : public grpc::ServerWriteReactor<v1::RunStatus> {
+ public:
+  explicit RefusedWatch(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+// One WatchRun stream: while a status is being written, later changes only mark it as out of date. All state is on the executor.
+class AdminService::Watch final : public grpc::ServerWriteReactor<v1::RunStatus> {
+ public:
+  Watch(AdminService* service, std::string run) : service_(service), run_(std::move(run)) {
+    service_->executor_->Post([this] { Begin(); });
+  }
+
+  void OnWriteDone(bool ok) override {
+    service_->executor_->Post([this, ok] { WriteDone(ok); });
+  }
+  void OnCancel() override {
+    service_->executor_->Post([this] { End(absl::CancelledError("the watcher left")); });
+  }
+  void OnDone() override {
+    service_->executor_->Post([this] {
+      service_->watches_.erase(this);
+      delete this;
+    });
+  }
+
+  void Changed(const std::string& run_id) {
+    if (run_id == run_) {
+      stale_ = true;
+      Pump();
+    }
+  }
+
+  void End(const absl::Status& status) {
+    if (!end_.has_value()) {
+      end_ = status;
+    }
+    Pump();
+  }
+
+ private:
+  void Begin() {
+    if (service_->watches_.size() >= service_->options_.max_watchers) {
+      End(absl::ResourceExhaustedError("too many watchers; try again later"));
+      return;
+    }
+    service_->watches_.insert(this);
+    // A name means the run that bears it now, even if a newer one takes it later.
+    const absl::StatusOr<v1::RunStatus> status = service_->coordinator_->GetRun(run_);
+    if (!status.ok()) {
+      End(status.status());
+      return;
+    }
+    run_ = status->run_id();
+    stale_ = true;
+    Pump();
+  }
+
+  void Pump() {
+    if (writing_ || finished_) {
+      return;
+    }
+    if (!end_.has_value() && stale_) {
+      absl::StatusOr<v1::RunStatus> status = service_->coordinator_->GetRun(run_);
+      if (status.ok()) {
+        stale_ = false;
+        status_ = *std::move(status);
+        writing_ = true;
+        StartWrite(&status_);
+        return;
+      }
+      end_ = status.status();
+    }
+    if (end_.has_value()) {
+      finished_ = true;
+      Finish(ToGrpcStatus(*end_));
+    }
+  }
+
+  void WriteDone(bool ok) {
+    writing_ = false;
+    if (!ok) {
+      End(absl::UnavailableError("the connection broke"));
+    } else if (IsOver(status_.state()) && !stale_) {
+      End(absl::OkStatus());
+    } else {
+      Pump();
+    }
+  }
+
+  AdminService* const service_;
+  std::string run_;
+  v1::RunStatus status_;  // being written
+  bool stale_ = false;    // the run has changed since status_
+  bool writing_ = false;
+  bool finished_ = false;
+  std::optional<absl::Status> end_;
+};
+
+AdminService::AdminService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options)
+    : coordinator_(coordinator), executor_(executor), registry_(registry), options_(options) {}
+AdminService::~AdminService() = default;
+
+template <typename Response, typename Work>
+grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context, Response* response, const char* log_as, Work work) {
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  absl::StatusOr<std::string> caller = registry_->Operator(*context);
+  if (!caller.ok()) {
+    reactor->Finish(ToGrpcStatus(caller.status()));
+    return reactor;
+  }
+  // Request and response live until Finish.
+  executor_->Post([reactor, response, log_as, caller = *std::move(caller), work = std::move(work)] {
+    absl::StatusOr<Response> result = work();
+    if (log_as != nullptr) {
+      LogInfo("admin", log_as, " by operator=", caller, ": ", result.ok() ? "OK" : result.status().ToString());
+    }
+    if (result.ok()) {
+      *response = *std::move(result);
+    }
+    reactor->Finish(ToGrpcStatus(result.status()));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AdminService::SubmitRun(grpc::CallbackServerContext* context, const v1::SubmitRunRequest* request,
+                                                  v1::RunStatus* response) {
+  return Answer(context, response, "run submitted", [this, request] { return coordinator_->SubmitRun(request->spec()); });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListRuns(grpc::CallbackServerContext* context, const v1::ListRunsRequest* /*request*/,
+                                                 v1::ListRunsResponse* response) {
+  return Answer(context, response, nullptr, [this]() -> absl::StatusOr<v1::ListRunsResponse> { return coordinator_->ListRuns(); });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
+                                               v1::RunStatus* response) {
+  return Answer(context, response, nullptr, [this, request] { return coordinator_->GetRun(request->run()); });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetRunHistory(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
+                                                      v1::RunHistory* response) {
+  return Answer(context, response, nullptr, [this, request] { return coordinator_->GetRunHistory(request->run()); });
+}
+
+grpc::ServerUnaryReactor* AdminService::StopRun(grpc::CallbackServerContext* context, const v1::StopRunRequest* request,
+                                                v1::RunStatus* response) {
+  return Answer(context, response, "run stopped", [this, request] { return coordinator_->StopRun(request->run(), request->reason()); });
+}
+
+grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
+                                                      v1::ServerInfo* response) {
+  return Answer(context, response, nullptr, [this]() -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });
+}
+
+grpc::ServerWriteReactor<v1::RunStatus>* AdminService::WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) {
+  const absl::StatusOr<std::string> caller = registry_->Operator(*context);
+  if (!caller.ok()) {
+    return new RefusedWatch(caller.status());
+  }
+  return new Watch(this, request->run());
+}
+
+void AdminService::Observe() {
+  coordinator_->SetRunObserver([this](const std::string& run_id) {
+    // Not from inside the change: the coordinator may be in the middle of it.
+    executor_->Post([this, run_id] {
+      for (Watch* const watch : std::vector<Watch*>(watches_.begin(), watches_.end())) {
+        watch->Changed(run_id);
+      }
+    });
+  });
+}
+
+void AdminService::StopObserving() {
+  coordinator_->SetRunObserver(nullptr);
+}
+
+void AdminService::CloseAll(const absl::Status& status) {
+  for (Watch* const watch : std::vector<Watch*>(watches_.begin(), watches_.end())) {
+    watch->End(status);
+  }
+}
+
+}  // namespace tributary::coordinator

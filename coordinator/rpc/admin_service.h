@@ -1,0 +1,66 @@
+// What operators call, adapted to the Coordinator's methods.
+#ifndef TRIBUTARY_COORDINATOR_RPC_ADMIN_SERVICE_H_
+#define TRIBUTARY_COORDINATOR_RPC_ADMIN_SERVICE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "common/executor.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/rpc/authorisation.h"
+#include "tributary/v1/admin.grpc.pb.h"
+
+namespace tributary::coordinator {
+
+// The service methods are thread-safe: they post to the coordinator's executor. Outlives the server it is registered with.
+class AdminService final : public v1::AdminService::CallbackService {
+ public:
+  struct Options {
+    // WatchRun streams open at once.
+    size_t max_watchers = 256;
+  };
+
+  // All must outlive the service.
+  AdminService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options);
+  ~AdminService() override;
+
+  grpc::ServerUnaryReactor* SubmitRun(grpc::CallbackServerContext* context, const v1::SubmitRunRequest* request,
+                                      v1::RunStatus* response) override;
+  grpc::ServerUnaryReactor* ListRuns(grpc::CallbackServerContext* context, const v1::ListRunsRequest* request,
+                                     v1::ListRunsResponse* response) override;
+  grpc::ServerUnaryReactor* GetRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
+                                   v1::RunStatus* response) override;
+  grpc::ServerUnaryReactor* GetRunHistory(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
+                                          v1::RunHistory* response) override;
+  grpc::ServerUnaryReactor* StopRun(grpc::CallbackServerContext* context, const v1::StopRunRequest* request,
+                                    v1::RunStatus* response) override;
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
+                                          v1::ServerInfo* response) override;
+  grpc::ServerWriteReactor<v1::RunStatus>* WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) override;
+
+  // On the executor: begins and ends to listen for changes of runs.
+  void Observe();
+  void StopObserving();
+  // On the executor: ends every WatchRun stream.
+  void CloseAll(const absl::Status& status);
+
+ private:
+  class Watch;
+
+  // Answers a unary call on the executor with what `work` returns, if the caller is an operator.
+  template <typename Response, typename Work>
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Response* response, const char* log_as, Work work);
+
+  Coordinator* const coordinator_;
+  SerialExecutor* const executor_;
+  const Registry* const registry_;
+  const Options options_;
+  std::set<Watch*> watches_;  // on the executor
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RPC_ADMIN_SERVICE_H_

@@ -1,0 +1,64 @@
+#include "coordinator/rpc/authorisation.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+
+namespace tributary::coordinator {
+namespace {
+
+absl::Status WrongRole(const Identity& identity, absl::string_view wanted) {
+  return absl::PermissionDeniedError(
+      absl::StrCat(SpiffeId(identity), " may not make this call: it takes the certificate of ", wanted, " of this federation"));
+}
+
+absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
+  return absl::PermissionDeniedError(absl::StrCat(SpiffeId(identity), " is not in the coordinator's registry; add '", identity.name,
+                                                  "' to `", list, "` in coordinator.yaml and restart the coordinator"));
+}
+
+}  // namespace
+
+Registry::Registry(const v1::CoordinatorConfig& config, bool insecure)
+    : federation_(config.federation()),
+      insecure_(insecure),
+      sites_(config.sites().begin(), config.sites().end()),
+      operators_(config.operators().begin(), config.operators().end()) {}
+
+absl::StatusOr<Identity> Registry::SiteOrOperator(const grpc::ServerContextBase& context) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, PeerIdentity(context, federation_, insecure_));
+  switch (identity.role) {
+    case Role::kSite:
+      if (!sites_.contains(identity.name)) {
+        return NotRegistered(identity, "sites");
+      }
+      return identity;
+    case Role::kOperator:
+      if (!operators_.contains(identity.name)) {
+        return NotRegistered(identity, "operators");
+      }
+      return identity;
+    case Role::kCoordinator:
+      break;
+  }
+  return WrongRole(identity, "a site or an operator");
+}
+
+absl::StatusOr<std::string> Registry::Site(const grpc::ServerContextBase& context) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, SiteOrOperator(context));
+  if (identity.role != Role::kSite) {
+    return WrongRole(identity, "a site");
+  }
+  return std::move(identity.name);
+}
+
+absl::StatusOr<std::string> Registry::Operator(const grpc::ServerContextBase& context) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, SiteOrOperator(context));
+  if (identity.role != Role::kOperator) {
+    return WrongRole(identity, "an operator");
+  }
+  return std::move(identity.name);
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,101 @@
+#include "coordinator/rpc/health_server.h"
+
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+
+#include "absl/strings/str_cat.h"
+#include "common/clock.h"
+#include "common/status_macros.h"
+#include "common/tls.h"
+#include "coordinator/rpc/rpc_server.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr char kCheckMethod[] = "/grpc.health.v1.Health/Check";
+// HealthCheckResponse{status = 1}: SERVING is 1, NOT_SERVING is 2.
+constexpr char kServing[] = {0x08, 0x01};
+constexpr char kNotServing[] = {0x08, 0x02};
+
+class RefusedCall final : public grpc::ServerGenericBidiReactor {
+ public:
+  explicit RefusedCall(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+// Its reactions follow one another, so it needs neither an executor nor a lock.
+class CheckCall final : public grpc::ServerGenericBidiReactor {
+ public:
+  explicit CheckCall(bool serving) : serving_(serving) { StartRead(&request_); }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no request"));
+    } else if (request_.Length() > 0) {
+      // A request that is not empty names a service.
+      Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "ask for the server as a whole: an empty service name"));
+    } else {
+      const grpc::Slice slice(serving_ ? kServing : kNotServing, sizeof kServing);
+      response_ = grpc::ByteBuffer(&slice, 1);
+      StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
+    }
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  const bool serving_;
+  grpc::ByteBuffer request_;
+  grpc::ByteBuffer response_;
+};
+
+class HealthServerImpl final : public HealthServer, public grpc::CallbackGenericService {
+ public:
+  ~HealthServerImpl() override {
+    if (server_ != nullptr) {
+      server_->Shutdown(absl::ToChronoTime(Clock::Real().WallNow()));
+    }
+  }
+
+  absl::Status Listen(const std::string& listen) {
+    grpc::ServerBuilder builder;
+    builder.SetMaxReceiveMessageSize(4096);
+    builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+    builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddListeningPort(listen, MakeInsecureServerCredentials(), &port_);
+    builder.RegisterCallbackGenericService(this);
+    server_ = builder.BuildAndStart();
+    if (server_ != nullptr && port_ > 0) {
+      return absl::OkStatus();
+    }
+    const absl::Status why = ExplainListenFailure(listen);
+    return why.ok() ? absl::InternalError(absl::StrCat("cannot listen on ", listen)) : why;
+  }
+
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    if (context->method() != kCheckMethod) {
+      return new RefusedCall(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "this address serves health checks only"));
+    }
+    return new CheckCall(serving_);
+  }
+
+  void SetServing(bool serving) override { serving_ = serving; }
+  int port() const override { return port_; }
+
+ private:
+  std::atomic<bool> serving_{false};
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
+  auto server = std::make_unique<HealthServerImpl>();
+  TRIBUTARY_RETURN_IF_ERROR(server->Listen(listen));
+  return server;
+}
+
+}  // namespace tributary::coordinator

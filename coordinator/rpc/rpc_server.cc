@@ -1,0 +1,142 @@
+#include "coordinator/rpc/rpc_server.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/notification.h"
+#include "common/clock.h"
+#include "common/exit_codes.h"
+#include "common/tls.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr int kMaxMessageBytes = 4 << 20;
+// A worker has a session, an upload and a few downloads.
+constexpr int kMaxStreamsPerConnection = 64;
+
+void Configure(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // A compressed message is inflated before its size is checked, so a small one could take any amount of memory.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
+  // Two coordinators on one port would each get some of the workers.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Workers ping every 30 s to keep middleboxes awake; the server looks for dead peers as often.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 15'000);
+}
+
+}  // namespace
+
+std::string HostOf(const std::string& host_port) {
+  const size_t colon = host_port.rfind(':');
+  return colon == std::string::npos ? host_port : host_port.substr(0, colon);
+}
+
+absl::Status ExplainListenFailure(const std::string& host_port) {
+  const auto refused = [&](absl::string_view why) {
+    return WithExitCode(absl::InvalidArgumentError(absl::StrCat("cannot listen on ", host_port, ": ", why)), ExitCode::kUsage);
+  };
+  const size_t colon = host_port.rfind(':');
+  if (colon == std::string::npos) {
+    return refused("it is not HOST:PORT");
+  }
+  absl::string_view host(host_port.data(), colon);
+  absl::ConsumePrefix(&host, "[");
+  absl::ConsumeSuffix(&host, "]");
+  addrinfo hints = {};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (const int error = getaddrinfo(std::string(host).c_str(), host_port.c_str() + colon + 1, &hints, &found); error != 0) {
+    return refused(gai_strerror(error));
+  }
+  absl::Status status;
+  for (const addrinfo* address = found; address != nullptr && status.ok(); address = address->ai_next) {
+    const int listener = socket(address->ai_family, address->ai_socktype | SOCK_CLOEXEC, address->ai_protocol);
+    const int reuse = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
+    if (listener < 0 || bind(listener, address->ai_addr, address->ai_addrlen) != 0 || listen(listener, 1) != 0) {
+      status =
+          errno == EADDRINUSE ? refused("another program listens there; stop it, or choose another port") : refused(std::strerror(errno));
+    }
+    if (listener >= 0) {
+      close(listener);
+    }
+  }
+  freeaddrinfo(found);
+  return status;
+}
+
+RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options, Coordinator* coordinator, SerialExecutor* executor)
+    : executor_(executor),
+      registry_(config, options.insecure),
+      sessions_(coordinator, executor, &registry_, options.sessions),
+      transfers_(coordinator, executor, &registry_, options.transfers),
+      admin_(coordinator, executor, &registry_, options.admin) {}
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::CoordinatorConfig& config, const Options& options,
+                                                            Coordinator* coordinator, SerialExecutor* executor) {
+  auto rpc = absl::WrapUnique(new RpcServer(config, options, coordinator, executor));
+  grpc::ServerBuilder builder;
+  Configure(builder);
+  const TlsFiles files{config.tls().ca(), config.tls().certificate(), config.tls().key()};
+  builder.AddListeningPort(config.listen(), options.insecure ? MakeInsecureServerCredentials() : MakeServerCredentials(files), &rpc->port_);
+  builder.RegisterService(&rpc->sessions_);
+  builder.RegisterService(&rpc->transfers_);
+  builder.RegisterService(&rpc->admin_);
+  rpc->RunOnExecutor([&] { rpc->admin_.Observe(); });
+  rpc->server_ = builder.BuildAndStart();
+  if (rpc->server_ == nullptr || rpc->port_ <= 0) {
+    const absl::Status why = ExplainListenFailure(config.listen());
+    return why.ok() ? WithExitCode(absl::InternalError(absl::StrCat("cannot listen on ", config.listen())), ExitCode::kInternal) : why;
+  }
+  return rpc;
+}
+
+RpcServer::~RpcServer() {
+  Shutdown(absl::ZeroDuration());
+}
+
+void RpcServer::Shutdown(absl::Duration grace) {
+  sessions_.RefuseNew();
+  RunOnExecutor([this] {
+    const absl::Status status = absl::UnavailableError("the coordinator is shutting down; reconnect in a while");
+    sessions_.CloseAll(status);
+    admin_.CloseAll(status);
+    admin_.StopObserving();
+  });
+  if (server_ != nullptr) {
+    server_->Shutdown(absl::ToChronoTime(Clock::Real().WallNow() + grace));
+    server_->Wait();
+    server_.reset();
+  }
+  // Every call is over; what its last reaction posted still refers to the services.
+  RunOnExecutor([] {});
+}
+
+void RpcServer::RunOnExecutor(const std::function<void()>& work) {
+  absl::Notification done;
+  executor_->Post([&] {
+    work();
+    done.Notify();
+  });
+  done.WaitForNotification();
+}
+
+}  // namespace tributary::coordinator

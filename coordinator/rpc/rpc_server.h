@@ -1,0 +1,75 @@
+// The gRPC server of workers and operators: three services on one address, over one Coordinator.
+#ifndef TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_
+#define TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/executor.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/rpc/admin_service.h"
+#include "coordinator/rpc/authorisation.h"
+#include "coordinator/rpc/session_service.h"
+#include "coordinator/rpc/transfer_service.h"
+#include "tributary/v1/config.pb.h"
+
+namespace tributary::coordinator {
+
+// Thread-safe, but not on the executor's own thread: Start, Shutdown and the destructor wait for work on it.
+class RpcServer {
+ public:
+  struct Options {
+    // Plaintext, identities believed (common/tls.h).
+    bool insecure = false;
+    SessionService::Options sessions;
+    TransferService::Options transfers;
+    AdminService::Options admin;
+  };
+
+  // Serves config.listen. `coordinator` is called on `executor` only; both must outlive the server.
+  // InvalidArgument, exit code kUsage: the address cannot be listened on; says why (in use, not of this machine, not permitted).
+  static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const v1::CoordinatorConfig& config, const Options& options,
+                                                          Coordinator* coordinator, SerialExecutor* executor);
+  // As Shutdown with no grace.
+  ~RpcServer();
+  RpcServer(const RpcServer&) = delete;
+  RpcServer& operator=(const RpcServer&) = delete;
+
+  // The port listened on.
+  int port() const { return port_; }
+
+  // New sessions get UNAVAILABLE; what is open goes on.
+  void RefuseNewSessions() { sessions_.RefuseNew(); }
+
+  // Ends all streams with UNAVAILABLE, waits at most `grace` for calls to finish, then cancels them. When it returns, no call is left and
+  // nothing of it is on the executor. Idempotent.
+  void Shutdown(absl::Duration grace);
+
+ private:
+  RpcServer(const v1::CoordinatorConfig& config, const Options& options, Coordinator* coordinator, SerialExecutor* executor);
+  // Runs `work` on the executor and waits for it.
+  void RunOnExecutor(const std::function<void()>& work);
+
+  SerialExecutor* const executor_;
+  const Registry registry_;
+  SessionService sessions_;
+  TransferService transfers_;
+  AdminService admin_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+// Binds and closes `host_port` to learn why a server could not: OK if nothing speaks against it now.
+absl::Status ExplainListenFailure(const std::string& host_port);
+
+// The part of "host:port" or "[v6]:port" before the last colon, as it is.
+std::string HostOf(const std::string& host_port);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_

@@ -1,0 +1,245 @@
+#include "coordinator/rpc/session_service.h"
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/wire_size.h"
+#include "coordinator/rpc/grpc_status.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+// A call that was refused before it began.
+class RefusedCall final : public Reactor {
+ public:
+  explicit RefusedCall(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+// One stream. Created by Open(), frees itself after OnDone, on the executor.
+class SessionService::Session final : public Reactor, public SessionSink {
+ public:
+  Session(SessionService* service, grpc::CallbackServerContext* context, std::string site)
+      : service_(service), context_(context), site_(std::move(site)), self_(this) {
+    Post([this] { Opened(); });
+  }
+
+  // Reactions. gRPC may run them on any of its threads, several at once.
+  void OnReadDone(bool ok) override {
+    Post([this, ok] { ReadDone(ok); });
+  }
+  void OnWriteDone(bool ok) override {
+    Post([this, ok] { WriteDone(ok); });
+  }
+  void OnCancel() override {
+    Post([this] { Cancelled(); });
+  }
+  // The last reaction: what was posted before has this object still, and nothing comes after.
+  void OnDone() override {
+    Post([this] { Done(); });
+  }
+
+  // SessionSink, on the executor.
+  void Send(std::shared_ptr<const v1::CoordinatorMessage> message) override {
+    if (closing_.has_value()) {
+      return;
+    }
+    const ByteKind kind = message->has_commit() ? ByteKind::kCommit : ByteKind::kControl;
+    Outgoing outgoing{service_->Encode(message), kind};
+    const uint64_t bytes = outgoing.buffer.Length();
+    if (queued_bytes_ + bytes > service_->options_.max_queued_bytes) {
+      queue_.clear();
+      queued_bytes_ = 0;
+      const std::string reason = absl::StrCat("the site reads too slowly: more than ", service_->options_.max_queued_bytes,
+                                              " bytes wait for it; it catches up when it reconnects");
+      LogWarning("session", "site ", site_, ": ", reason);
+      Close(absl::ResourceExhaustedError(reason));
+      // Not from here: the coordinator is in the middle of a broadcast.
+      Post([this] { ReportClosed(); });
+      return;
+    }
+    queued_bytes_ += bytes;
+    queue_.push_back(std::move(outgoing));
+    Pump();
+  }
+
+  void Close(const absl::Status& status) override {
+    if (closing_.has_value()) {
+      return;
+    }
+    closing_ = status;
+    Pump();
+    if (!finished_) {
+      // A peer that does not read would hold the stream open for ever.
+      service_->executor_->PostAfter(service_->options_.close_grace, [weak = std::weak_ptr<Session>(self_)] {
+        if (const std::shared_ptr<Session> session = weak.lock(); session != nullptr) {
+          session->Abandon();
+        }
+      });
+    }
+  }
+
+ private:
+  struct Outgoing {
+    grpc::ByteBuffer buffer;
+    ByteKind kind;
+  };
+
+  template <typename Work>
+  void Post(Work work) {
+    service_->executor_->Post(std::move(work));
+  }
+
+  void Opened() {
+    service_->sessions_.insert(this);
+    opened_ = true;
+    service_->coordinator_->SessionOpened(site_, this);
+    Read();
+  }
+
+  // Back-pressure: the next message is asked for once the one before is dealt with.
+  void Read() {
+    if (!closing_.has_value()) {
+      StartRead(&incoming_);
+    }
+  }
+
+  void ReadDone(bool ok) {
+    if (!ok) {
+      ReportClosed();
+      Close(absl::OkStatus());
+      return;
+    }
+    if (closing_.has_value()) {
+      return;
+    }
+    const uint64_t bytes = WireSize(incoming_.Length());
+    v1::WorkerMessage message;
+    const grpc::Status parsed = grpc::SerializationTraits<v1::WorkerMessage>::Deserialize(&incoming_, &message);
+    if (!parsed.ok()) {
+      ReportClosed();
+      Close(absl::InvalidArgumentError("what arrived is not a WorkerMessage; is the worker of another version?"));
+      return;
+    }
+    service_->coordinator_->MessageReceived(site_, this, std::move(message), bytes);
+    Read();
+  }
+
+  void WriteDone(bool ok) {
+    writing_ = false;
+    if (!ok) {
+      queue_.clear();
+      ReportClosed();
+      Close(absl::UnavailableError("the connection broke"));
+    }
+    Pump();
+  }
+
+  void Cancelled() {
+    queue_.clear();
+    ReportClosed();
+    Close(absl::CancelledError("the connection broke"));
+  }
+
+  // Starts the next write; when all is written and the session is being closed, ends the stream.
+  void Pump() {
+    if (writing_ || finished_) {
+      return;
+    }
+    if (!queue_.empty()) {
+      current_ = std::move(queue_.front());
+      queue_.pop_front();
+      const uint64_t bytes = current_.buffer.Length();
+      queued_bytes_ -= bytes;
+      writing_ = true;
+      service_->coordinator_->CountBytes(site_, ByteDirection::kDown, current_.kind, WireSize(bytes));
+      StartWrite(&current_.buffer);
+    } else if (closing_.has_value()) {
+      finished_ = true;
+      Finish(ToGrpcStatus(*closing_));
+    }
+  }
+
+  // The grace is over. Once Finish has been called gRPC may free the context at any moment, and nothing is left to cancel.
+  void Abandon() {
+    if (finished_) {
+      return;
+    }
+    queue_.clear();
+    finished_ = true;
+    context_->TryCancel();
+    Finish(ToGrpcStatus(*closing_));
+  }
+
+  void ReportClosed() {
+    if (opened_) {
+      opened_ = false;
+      service_->coordinator_->SessionClosed(site_, this);
+    }
+  }
+
+  void Done() {
+    ReportClosed();
+    service_->sessions_.erase(this);
+    self_.reset();
+  }
+
+  SessionService* const service_;
+  grpc::CallbackServerContext* const context_;  // valid until Finish is called
+  const std::string site_;
+  std::shared_ptr<Session> self_;
+
+  grpc::ByteBuffer incoming_;
+  std::deque<Outgoing> queue_;
+  uint64_t queued_bytes_ = 0;
+  Outgoing current_;  // being written
+  bool writing_ = false;
+  bool opened_ = false;    // the coordinator knows of it
+  bool finished_ = false;  // Finish was called
+  std::optional<absl::Status> closing_;
+};
+
+SessionService::SessionService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options)
+    : coordinator_(coordinator), executor_(executor), registry_(registry), options_(options) {}
+SessionService::~SessionService() = default;
+
+Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
+  absl::StatusOr<std::string> site = registry_->Site(*context);
+  if (!site.ok()) {
+    LogWarning("session", "refused ", context->peer(), ": ", site.status().message());
+    return new RefusedCall(site.status());
+  }
+  if (refusing_) {
+    return new RefusedCall(absl::UnavailableError("the coordinator is shutting down; reconnect in a while"));
+  }
+  return new Session(this, context, *std::move(site));
+}
+
+void SessionService::CloseAll(const absl::Status& status) {
+  // A session leaves the set in a later piece of work, so the set does not change here; a copy does not depend on that.
+  for (Session* const session : std::vector<Session*>(sessions_.begin(), sessions_.end())) {
+    session->Close(status);
+  }
+}
+
+const grpc::ByteBuffer& SessionService::Encode(const std::shared_ptr<const v1::CoordinatorMessage>& message) {
+  if (message != encoded_message_) {
+    bool own_buffer = false;
+    grpc::ByteBuffer buffer;
+    grpc::SerializationTraits<v1::CoordinatorMessage>::Serialize(*message, &buffer, &own_buffer);
+    encoded_ = std::move(buffer);
+    encoded_message_ = message;
+  }
+  return encoded_;
+}
+
+}  // namespace tributary::coordinator

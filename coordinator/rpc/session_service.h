@@ -1,0 +1,66 @@
+// Sessions: one stream per site, adapted to Coordinator::SessionOpened, MessageReceived, SessionClosed and to SessionSink.
+#ifndef TRIBUTARY_COORDINATOR_RPC_SESSION_SERVICE_H_
+#define TRIBUTARY_COORDINATOR_RPC_SESSION_SERVICE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <set>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/executor.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/rpc/authorisation.h"
+#include "tributary/v1/session.grpc.pb.h"
+
+namespace tributary::coordinator {
+
+// gRPC's reactions only post to the coordinator's executor; all state is confined to that executor, and so are all Start* and Finish calls,
+// so that there is no lock for a reaction to wait on. Raw messages, so that a broadcast is serialised once for all streams.
+//
+// Open() is thread-safe; the other methods run on the executor. Outlives the server it is registered with.
+class SessionService final : public v1::SessionService::WithRawCallbackMethod_Open<v1::SessionService::Service> {
+ public:
+  struct Options {
+    // A session whose peer leaves more than this unread is closed.
+    uint64_t max_queued_bytes = uint64_t{16} << 20;
+    // A session that is being closed gets this long to read its last messages.
+    absl::Duration close_grace = absl::Seconds(5);
+  };
+
+  // All must outlive the service.
+  SessionService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options);
+  ~SessionService() override;
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context) override;
+
+  // From now on a new session is refused with UNAVAILABLE. Thread-safe.
+  void RefuseNew() { refusing_ = true; }
+
+  // On the executor. Closes every session once what waits for it is sent.
+  void CloseAll(const absl::Status& status);
+
+ private:
+  class Session;
+
+  // On the executor. Encoded once per message, however many sessions send it.
+  const grpc::ByteBuffer& Encode(const std::shared_ptr<const v1::CoordinatorMessage>& message);
+
+  Coordinator* const coordinator_;
+  SerialExecutor* const executor_;
+  const Registry* const registry_;
+  const Options options_;
+  std::atomic<bool> refusing_{false};
+
+  // On the executor.
+  std::set<Session*> sessions_;
+  std::shared_ptr<const v1::CoordinatorMessage> encoded_message_;
+  grpc::ByteBuffer encoded_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RPC_SESSION_SERVICE_H_

@@ -1,0 +1,199 @@
+#include "coordinator/run_host.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "optim/snapshot.h"
+
+namespace tributary::coordinator {
+
+RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
+                 SnapshotStore* store)
+    : run_id_(run.run_id),
+      model_(std::move(model)),
+      snapshot_config_(snapshots),
+      journal_(journal),
+      store_(store),
+      log_(run.run_id, model_.get(), journal, store) {}
+
+absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
+                                                       SnapshotStore* store) {
+  TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(run.spec));
+  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), snapshots, journal, store));
+  TRIBUTARY_ASSIGN_OR_RETURN(host->aggregator_, optim::MakeAggregator(host->model_->options, host->model_->layout));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(host->Recover(), absl::StrCat("run ", run.run_id)));
+  return host;
+}
+
+RunPosition RunHost::position() const {
+  RunPosition position{.committed = state_.round, .state_hash = state_hash(), .open = std::nullopt};
+  if (open_round_ != 0) {
+    position.open.emplace();
+    position.open->round = open_round_;
+    position.open->members = members_;
+    for (const auto& [site, update] : accepted_) {
+      position.open->accepted[site] = update.digest;
+    }
+  }
+  return position;
+}
+
+absl::StatusOr<std::vector<std::string>> RunHost::LikelySites() {
+  if (open_round_ != 0) {
+    return members_;
+  }
+  if (state_.round == 0) {
+    return std::vector<std::string>();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(JournaledCommit commit, Commit(state_.round));
+  return std::move(commit.included);
+}
+
+std::map<std::string, v1::UpdateReport> RunHost::reports() const {
+  std::map<std::string, v1::UpdateReport> reports;
+  for (const auto& [site, update] : accepted_) {
+    reports[site] = update.report;
+  }
+  return reports;
+}
+
+absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>& members) {
+  JournaledRound started;
+  started.round = round;
+  started.members = members;
+  TRIBUTARY_RETURN_IF_ERROR(journal_->StartRound(run_id_, started));
+  open_round_ = round;
+  members_ = members;
+  accepted_.clear();
+  parameters_ = optim::ParametersForRound(model_->options, round);
+  return aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members.size()));
+}
+
+absl::Status RunHost::CheckPayload(absl::string_view payload) const {
+  if (payload.size() > model_->max_payload) {
+    return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes where an update of this run has at most ", model_->max_payload));
+  }
+  return aggregator_->Check(payload);
+}
+
+absl::Status RunHost::AcceptUpdate(const std::string& site, std::string payload, const std::string& digest,
+                                   const v1::UpdateReport& report) {
+  JournaledUpdate update;
+  update.site = site;
+  update.payload = std::move(payload);
+  update.report = report;
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdate(run_id_, open_round_, update));
+  TRIBUTARY_RETURN_IF_ERROR(aggregator_->Add(update.payload));
+  accepted_[site] = Accepted{digest, report};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PendingCommit> RunHost::MakeCommit() {
+  PendingCommit pending;
+  TRIBUTARY_ASSIGN_OR_RETURN(pending.commit, aggregator_->Finish());
+  pending.record = optim::EncodeCommit(pending.commit);
+  pending.chain_hash = optim::ChainHash(chain_hash_, pending.record);
+  return pending;
+}
+
+absl::Status RunHost::ApplyCommit(PendingCommit& pending) {
+  TRIBUTARY_RETURN_IF_ERROR(optim::Apply(model_->options, model_->layout, pending.commit, state_));
+  pending.state_hash = optim::StateHash(model_->layout, state_);
+  return absl::OkStatus();
+}
+
+absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals) {
+  JournaledCommit commit;
+  commit.record = pending.record;
+  commit.chain_hash = pending.chain_hash;
+  commit.state_hash = pending.state_hash;
+  commit.round_record = record;
+  for (const auto& [site, update] : accepted_) {
+    commit.included.push_back(site);
+    last_included_[site] = pending.commit.round;
+  }
+  commit.site_totals = std::move(site_totals);
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddCommit(run_id_, pending.commit.round, commit));
+  chain_hash_ = pending.chain_hash;
+  hashes_.push_back(DigestBytes(pending.state_hash));
+  record_bytes_.push_back(record_bytes_.back() + pending.record.size());
+  open_round_ = 0;
+  members_.clear();
+  accepted_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status RunHost::SaveSnapshot() {
+  if (snapshots_.contains(state_.round)) {
+    return absl::OkStatus();
+  }
+  JournaledSnapshot snapshot;
+  snapshot.round = state_.round;
+  std::copy(state_hash().begin(), state_hash().end(), snapshot.state_hash.begin());
+  snapshot.aggregator_state = aggregator_->SaveState();
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, optim::EncodeSnapshot(model_->layout, state_)));
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddSnapshot(run_id_, snapshot));
+  snapshots_[snapshot.round] = snapshot.file;
+  // The initial weights stay, besides the newest `keep`.
+  while (snapshots_.size() > snapshot_config_.keep() + 1) {
+    const auto oldest = std::next(snapshots_.begin());
+    TRIBUTARY_RETURN_IF_ERROR(journal_->RemoveSnapshot(run_id_, oldest->first));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(oldest->second));
+    snapshots_.erase(oldest);
+  }
+  return absl::OkStatus();
+}
+
+bool RunHost::Agrees(uint64_t round, absl::string_view state_hash) const {
+  return round < hashes_.size() && hashes_[round] == state_hash;
+}
+
+absl::StatusOr<uint64_t> RunHost::LastIncluded(const std::string& site, std::optional<uint64_t> held_round) {
+  if (held_round.has_value() && *held_round < state_.round) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, Commit(*held_round + 1));
+    if (std::binary_search(commit.included.begin(), commit.included.end(), site)) {
+      return *held_round + 1;
+    }
+  }
+  const auto it = last_included_.find(site);
+  return it == last_included_.end() ? 0 : it->second;
+}
+
+v1::SyncPlan RunHost::PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const {
+  v1::SyncPlan plan;
+  plan.set_run_id(run_id_);
+  uint64_t from = snapshots_.rbegin()->first;
+  bool needs_snapshot = true;
+  if (held.has_value() && held->run_id() == run_id_ && !held->state_hash().empty()) {
+    if (!Agrees(held->round(), held->state_hash())) {
+      plan.set_reason(!reason.empty() ? std::string(reason) : absl::StrCat("state[", held->round(), "] differs from this run's log"));
+    } else {
+      const uint64_t commits = record_bytes_.back() - record_bytes_[held->round()];
+      const uint64_t snapshot = model_->SnapshotBytes() + record_bytes_.back() - record_bytes_[from];
+      if (from <= held->round() || commits <= snapshot) {
+        from = held->round();
+        needs_snapshot = false;
+      }
+    }
+  } else if (!reason.empty()) {
+    plan.set_reason(std::string(reason));
+  }
+  plan.set_needs_snapshot(needs_snapshot);
+  plan.set_snapshot_round(needs_snapshot ? from : 0);
+  plan.set_first_commit(from + 1);
+  // As far as one download goes; after Ready the site is told the rest.
+  uint64_t target = state_.round;
+  if (record_bytes_[target] - record_bytes_[from] > kMaxCommitDownload) {
+    const auto beyond = std::upper_bound(record_bytes_.begin() + from, record_bytes_.end(), record_bytes_[from] + kMaxCommitDownload);
+    target = std::max<uint64_t>(from + 1, beyond - record_bytes_.begin() - 1);
+  }
+  plan.set_target_round(target);
+  return plan;
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,134 @@
+// The active run as the coordinator holds it: the replica state, the sum of the open round, and the log that makes both durable.
+//
+// Order of things, so that nothing acknowledged is ever lost: an update is valid, then durable, then summed; a commit is made, then
+// durable, then broadcast; a snapshot is a file, then journaled.
+#ifndef TRIBUTARY_COORDINATOR_RUN_HOST_H_
+#define TRIBUTARY_COORDINATOR_RUN_HOST_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "coordinator/journal.h"
+#include "coordinator/round_engine.h"
+#include "coordinator/run_log.h"
+#include "coordinator/snapshot_store.h"
+#include "optim/aggregator.h"
+#include "optim/commit.h"
+#include "optim/replica.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+// A commit on its way into the log.
+struct PendingCommit {
+  optim::Commit commit;
+  std::string record;
+  optim::Digest chain_hash{};
+  optim::Digest state_hash{};
+};
+
+// Not thread-safe. After an error of a method that writes, the object is of no further use: the process must stop (the journal is intact).
+class RunHost {
+ public:
+  // What an accepted update of the open round leaves behind besides its part of the sum.
+  struct Accepted {
+    std::string digest;  // SHA-256 of the payload
+    v1::UpdateReport report;
+  };
+
+  // Rebuilds the run from the journal (recovery.cc): newest snapshot, commits since, and the sum of the open round. Every recomputed commit
+  // and state hash must be the journaled one. `journal` and `store` must outlive the host.
+  // DataLoss, exit code kDamaged: journal or snapshot damaged, with the place. FailedPrecondition: the run was never fully submitted.
+  static absl::StatusOr<std::unique_ptr<RunHost>> Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
+                                                       SnapshotStore* store);
+  RunHost(const RunHost&) = delete;
+  RunHost& operator=(const RunHost&) = delete;
+
+  const std::string& run_id() const { return run_id_; }
+  const RunModel& model() const { return *model_; }
+  const optim::ReplicaState& state() const { return state_; }
+  uint64_t round() const { return state_.round; }
+  // Of state[round()], as protobuf bytes.
+  const std::string& state_hash() const { return hashes_.back(); }
+  RunLog& log() { return log_; }
+
+  // Where the run stands, for its engine.
+  RunPosition position() const;
+  // Members of the open round; without one, the contributors of the last commit: who is likely to come back after a restart.
+  absl::StatusOr<std::vector<std::string>> LikelySites();
+  const optim::RoundParameters& parameters() const { return parameters_; }
+  // By site.
+  const std::map<std::string, Accepted>& accepted() const { return accepted_; }
+  std::map<std::string, v1::UpdateReport> reports() const;
+
+  // Makes the round durable and opens its sum.
+  absl::Status StartRound(uint64_t round, const std::vector<std::string>& members);
+  // Whether the payload is a valid update; nothing changes. InvalidArgument.
+  absl::Status CheckPayload(absl::string_view payload) const;
+  // A checked payload: durable, then summed.
+  absl::Status AcceptUpdate(const std::string& site, std::string payload, const std::string& digest, const v1::UpdateReport& report);
+
+  // The three steps of a commit: make it from the sum, apply it, append it to the log.
+  absl::StatusOr<PendingCommit> MakeCommit();
+  absl::Status ApplyCommit(PendingCommit& pending);
+  absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals);
+
+  // Snapshot of the current state, unless there is one; prunes older ones.
+  absl::Status SaveSnapshot();
+  bool SnapshotDue() const { return state_.round % snapshot_config_.every() == 0; }
+
+  // Whether `state_hash` is that of state[round] in this log.
+  bool Agrees(uint64_t round, absl::string_view state_hash) const;
+  // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: what was wrong with what it held.
+  v1::SyncPlan PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const;
+  // The newest round, at most the last commit, that holds an update of this site; 0: none that is known. `held_round`: the round of the
+  // state that the site holds, if it said so: what it still has pending is an update of the round after.
+  absl::StatusOr<uint64_t> LastIncluded(const std::string& site, std::optional<uint64_t> held_round);
+  // The journaled record. NotFound.
+  absl::StatusOr<JournaledCommit> Commit(uint64_t round) { return journal_->Commit(run_id_, round); }
+
+ private:
+  RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
+          SnapshotStore* store);
+
+  // recovery.cc
+  absl::Status Recover();
+  absl::Status CheckSummaries(const std::vector<CommitSummary>& summaries);
+  absl::StatusOr<const JournaledSnapshot*> LoadStart(const std::vector<JournaledSnapshot>& snapshots);
+  absl::Status Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest);
+  absl::Status Reaggregate(uint64_t round, const JournaledCommit& commit);
+  absl::Status ResumeOpenRound();
+
+  const std::string run_id_;
+  const std::unique_ptr<RunModel> model_;  // at a fixed address: log_ and aggregator_ point into it
+  const v1::SnapshotConfig snapshot_config_;
+  Journal* const journal_;
+  SnapshotStore* const store_;
+  RunLog log_;
+  std::unique_ptr<optim::Aggregator> aggregator_;
+
+  optim::ReplicaState state_;
+  optim::Digest chain_hash_{};
+  // By round, 0..round(): the state's hash as protobuf bytes, and the bytes of all records up to it.
+  std::vector<std::string> hashes_;
+  std::vector<uint64_t> record_bytes_;
+  std::map<uint64_t, std::string> snapshots_;      // journaled: round -> file
+  std::map<std::string, uint64_t> last_included_;  // by site, of the commits since the snapshot that the run was opened from
+
+  uint64_t open_round_ = 0;  // 0: none
+  std::vector<std::string> members_;
+  optim::RoundParameters parameters_;
+  std::map<std::string, Accepted> accepted_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_HOST_H_

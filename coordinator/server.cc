@@ -1,0 +1,261 @@
+#include "coordinator/server.h"
+
+#include <grpc/support/log.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "common/clock.h"
+#include "common/executor.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "common/tls.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/journal.h"
+#include "coordinator/metrics.h"
+#include "coordinator/rpc/health_server.h"
+#include "coordinator/rpc/rpc_server.h"
+#include "nlohmann/json.hpp"
+#include "prometheus/exposer.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr char kComponent[] = "coordinator";
+constexpr absl::Duration kInsecureWarningInterval = absl::Minutes(1);
+
+TlsFiles FilesOf(const v1::TlsConfig& tls) {
+  return {tls.ca(), tls.certificate(), tls.key()};
+}
+
+// For a client on this machine: nothing connects to a wildcard address.
+std::string Reachable(const std::string& host_port, int port) {
+  std::string host = HostOf(host_port);
+  if (host == "0.0.0.0" || host.empty()) {
+    host = "127.0.0.1";
+  } else if (host == "[::]") {
+    host = "[::1]";
+  }
+  return absl::StrCat(host, ":", port);
+}
+
+absl::Status NoData(const std::string& folder, int error) {
+  return WithExitCode(absl::InternalError(absl::StrCat("data_dir ", folder, " cannot be written: ", std::strerror(error),
+                                                       "; give this user the right to, or choose another data_dir")),
+                      ExitCode::kStorage);
+}
+
+// The page that Prometheus scrapes.
+class MetricsPage {
+ public:
+  static absl::StatusOr<std::unique_ptr<MetricsPage>> Start(const std::string& listen, const CoordinatorMetrics& metrics) {
+    auto page = std::make_unique<MetricsPage>();
+    try {
+      page->exposer_ = std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/2);
+      const std::vector<int> ports = page->exposer_->GetListeningPorts();
+      if (ports.empty()) {
+        return absl::InternalError(absl::StrCat("metrics_listen: cannot listen on ", listen));
+      }
+      page->endpoint_ = Reachable(listen, ports[0]);
+      page->exposer_->RegisterCollectable(metrics.collectable());
+    } catch (const std::exception& error) {
+      const absl::Status why = Annotate(ExplainListenFailure(listen), "metrics_listen");
+      return why.ok() ? absl::InternalError(absl::StrCat("metrics_listen ", listen, ": ", error.what())) : why;
+    }
+    return page;
+  }
+  const std::string& endpoint() const { return endpoint_; }
+
+ private:
+  std::unique_ptr<prometheus::Exposer> exposer_;
+  std::string endpoint_;
+};
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(const v1::CoordinatorConfig& config, const Options& options) : config_(config), options_(options) {}
+  ~ServerImpl() override { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Start();
+  const Endpoints& endpoints() const override { return endpoints_; }
+  void Drain(std::function<void()> drained) override;
+  void Shutdown(absl::Duration grace) override;
+
+ private:
+  std::string EndpointsFile() const { return config_.data_dir() + "/endpoints.json"; }
+  absl::Status PrepareFolder();
+  absl::Status Recover();
+  absl::Status PublishEndpoints();
+  void WarnInsecure();
+
+  const v1::CoordinatorConfig config_;
+  const Options options_;
+  Endpoints endpoints_;
+  // In order of dependence: what is declared later is destroyed earlier.
+  std::unique_ptr<CoordinatorMetrics> metrics_;
+  std::unique_ptr<Journal> journal_;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<SerialExecutor> executor_;
+  std::unique_ptr<MetricsPage> metrics_page_;
+  std::unique_ptr<RpcServer> rpc_;
+  std::unique_ptr<HealthServer> health_;
+  bool published_ = false;
+};
+
+absl::Status ServerImpl::Start() {
+  TRIBUTARY_RETURN_IF_ERROR(Check(config_, options_));
+  TRIBUTARY_RETURN_IF_ERROR(PrepareFolder());
+  if (!config_.health_listen().empty()) {
+    absl::StatusOr<std::unique_ptr<HealthServer>> health = HealthServer::Start(config_.health_listen());
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(health.status(), "health_listen"));
+    health_ = *std::move(health);
+    endpoints_.health = Reachable(config_.health_listen(), health_->port());
+  }
+  metrics_ = std::make_unique<CoordinatorMetrics>(std::vector<std::string>(config_.sites().begin(), config_.sites().end()));
+  TRIBUTARY_RETURN_IF_ERROR(Recover());
+  if (!config_.metrics_listen().empty()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(metrics_page_, MetricsPage::Start(config_.metrics_listen(), *metrics_));
+    endpoints_.metrics = metrics_page_->endpoint();
+  }
+  RpcServer::Options rpc;
+  rpc.insecure = options_.insecure;
+  rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
+  TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, coordinator_.get(), executor_.get()));
+  endpoints_.listen = Reachable(config_.listen(), rpc_->port());
+  TRIBUTARY_RETURN_IF_ERROR(PublishEndpoints());
+  if (health_ != nullptr) {
+    health_->SetServing(true);
+  }
+  if (options_.insecure) {
+    WarnInsecure();
+  }
+  LogInfo(kComponent, "serving federation ", config_.federation(), " on ", endpoints_.listen,
+          endpoints_.health.empty() ? "" : absl::StrCat(", health on ", endpoints_.health),
+          endpoints_.metrics.empty() ? "" : absl::StrCat(", metrics on ", endpoints_.metrics));
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::PrepareFolder() {
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(MakeDirectories(config_.data_dir()), "data_dir"));
+  if (access(config_.data_dir().c_str(), R_OK | W_OK | X_OK) != 0) {
+    return NoData(config_.data_dir(), errno);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::Recover() {
+  TRIBUTARY_ASSIGN_OR_RETURN(journal_, OpenSqliteJournal(config_.data_dir() + "/journal.db", [metrics = metrics_.get()](double seconds) {
+                               metrics->ObserveJournalFsync(seconds);
+                             }));
+  // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
+  unlink(EndpointsFile().c_str());
+  executor_ = std::make_unique<SerialExecutor>("coordinator");
+  Coordinator::Dependencies dependencies;
+  dependencies.clock = &Clock::Real();
+  dependencies.journal = journal_.get();
+  dependencies.metrics = metrics_.get();
+  dependencies.post_after = [executor = executor_.get()](absl::Duration delay, std::function<void()> work) {
+    executor->PostAfter(delay, std::move(work));
+  };
+  dependencies.fatal = [fatal = options_.fatal](const absl::Status& status) {
+    LogError(kComponent, "cannot go on: ", status.message());
+    if (fatal != nullptr) {
+      fatal(status);
+    }
+  };
+  // On the executor, like every other call: recovery may set timers that fire before it is done.
+  absl::StatusOr<std::unique_ptr<Coordinator>> created = absl::UnknownError("not created");
+  absl::Notification done;
+  executor_->Post([&] {
+    created = Coordinator::Create(config_, std::move(dependencies));
+    done.Notify();
+  });
+  done.WaitForNotification();
+  TRIBUTARY_RETURN_IF_ERROR(created.status());
+  coordinator_ = *std::move(created);
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::PublishEndpoints() {
+  const nlohmann::json json = {{"listen", endpoints_.listen}, {"health", endpoints_.health}, {"metrics", endpoints_.metrics}};
+  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(EndpointsFile(), json.dump() + "\n"));
+  published_ = true;
+  return absl::OkStatus();
+}
+
+void ServerImpl::WarnInsecure() {
+  LogWarning(kComponent, "--insecure: everything is sent unencrypted, and anyone who reaches ", endpoints_.listen,
+             " is believed to be whoever they say; never use this with real data");
+  executor_->PostAfter(kInsecureWarningInterval, [this] { WarnInsecure(); });
+}
+
+void ServerImpl::Drain(std::function<void()> drained) {
+  if (health_ != nullptr) {
+    health_->SetServing(false);
+  }
+  rpc_->RefuseNewSessions();
+  executor_->Post([this, drained = std::move(drained)] { coordinator_->Drain(drained); });
+}
+
+void ServerImpl::Shutdown(absl::Duration grace) {
+  if (health_ != nullptr) {
+    health_->SetServing(false);
+  }
+  if (rpc_ != nullptr) {
+    rpc_->Shutdown(grace);
+    rpc_.reset();
+  }
+  if (executor_ != nullptr) {
+    executor_->Stop();
+  }
+  if (published_) {
+    unlink(EndpointsFile().c_str());
+    published_ = false;
+  }
+}
+
+}  // namespace
+
+void RouteGrpcLog() {
+  gpr_set_log_function([](gpr_log_func_args* args) {
+    // Of an address that cannot be listened on, Start says more clearly why.
+    if (args->severity == GPR_LOG_SEVERITY_ERROR && !absl::StrContains(args->message, "No address added")) {
+      LogWarning("grpc", absl::StripAsciiWhitespace(args->message));
+    }
+  });
+}
+
+absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& options) {
+  if (options.insecure) {
+    if (!options.insecure_anywhere) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.listen()));
+    }
+    return absl::OkStatus();
+  }
+  if (!config.has_tls()) {
+    return WithExitCode(
+        absl::InvalidArgumentError("`tls` is missing: name ca, certificate and key, or start with --insecure for a trial on "
+                                   "this machine"),
+        ExitCode::kUsage);
+  }
+  return CheckTlsFiles(FilesOf(config.tls()), {config.federation(), Role::kCoordinator, ""});
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const v1::CoordinatorConfig& config, const Options& options) {
+  auto server = std::make_unique<ServerImpl>(config, options);
+  TRIBUTARY_RETURN_IF_ERROR(server->Start());
+  return server;
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,49 @@
+// Snapshot files in one folder, each whole or not there. Which of them count is for the journal to say (journal.h, AddSnapshot):
+// write the file, then journal it; journal its removal, then remove the file. A crash in between leaves a file that RemoveAllBut clears
+// away.
+#ifndef TRIBUTARY_COORDINATOR_SNAPSHOT_STORE_H_
+#define TRIBUTARY_COORDINATOR_SNAPSHOT_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tributary::coordinator {
+
+// Not thread-safe.
+class SnapshotStore {
+ public:
+  // Makes the folder if need be. Errors: exit code kStorage.
+  static absl::StatusOr<std::unique_ptr<SnapshotStore>> Open(const std::string& directory);
+
+  // Writes `bytes` (optim::EncodeSnapshot) durably under a name made of run and round, replacing a file of that name, and returns the name.
+  // InvalidArgument: a run id that is not [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
+  absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::string_view bytes);
+
+  // The whole file, its closing SHA-256 verified, so that it may be served as it is. DataLoss, exit code kDamaged: missing, or its
+  // checksum is wrong; the message names the file and what to do.
+  absl::StatusOr<std::string> Load(const std::string& file) const;
+
+  // Whether the file is there, sound or not.
+  bool Exists(const std::string& file) const;
+
+  // OK if there is no such file.
+  absl::Status Remove(const std::string& file);
+
+  // Removes every snapshot file (and temporary file of one) whose name is not in `keep`; files of other kinds stay.
+  absl::Status RemoveAllBut(const std::set<std::string>& keep);
+
+ private:
+  explicit SnapshotStore(std::string directory);
+
+  const std::string directory_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_SNAPSHOT_STORE_H_

@@ -1,0 +1,239 @@
+// Opening a journal: one coordinator at a time, whole or not at all, and checked before anything is written.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "common/status_macros.h"
+#include "coordinator/sqlite_journal.h"
+
+namespace tributary::coordinator {
+
+namespace {
+
+// Frozen: they identify the file. "TRIB".
+constexpr int64_t kApplicationId = 0x54524942;
+constexpr int64_t kFormatVersion = 1;
+
+// SQLite's own check reads the whole file, and so does the check of the chain: above this size a start would take too long, and rows are
+// checked as they are read instead.
+constexpr int64_t kFullCheckBytes = int64_t{256} << 20;
+
+// Frozen with kFormatVersion. `record` stands last so that reading the rest of a commit does not walk through it.
+constexpr const char* kSchema[] = {
+    "CREATE TABLE runs(number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, spec BLOB NOT NULL, state INTEGER NOT NULL, "
+    "reason TEXT NOT NULL, submitted_unix_ms INTEGER NOT NULL, finished_unix_ms INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT",
+    "CREATE TABLE open_rounds(run INTEGER PRIMARY KEY REFERENCES runs(number), round INTEGER NOT NULL, members TEXT NOT NULL, "
+    "crc INTEGER NOT NULL) STRICT",
+    "CREATE TABLE updates(number INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number), round INTEGER NOT NULL, "
+    "site TEXT NOT NULL, report BLOB NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL, UNIQUE(run, round, site)) STRICT",
+    "CREATE TABLE commits(run INTEGER NOT NULL REFERENCES runs(number), round INTEGER NOT NULL, chain_hash BLOB NOT NULL, "
+    "state_hash BLOB NOT NULL, round_record BLOB NOT NULL, included TEXT NOT NULL, crc INTEGER NOT NULL, record_crc INTEGER NOT NULL, "
+    "record BLOB NOT NULL, PRIMARY KEY(run, round)) STRICT",
+    "CREATE TABLE site_totals(run INTEGER PRIMARY KEY REFERENCES runs(number), sites BLOB NOT NULL, crc INTEGER NOT NULL) STRICT",
+    "CREATE TABLE validation_losses(run INTEGER NOT NULL REFERENCES runs(number), round INTEGER NOT NULL, loss REAL NOT NULL, "
+    "crc INTEGER NOT NULL, PRIMARY KEY(run, round)) STRICT",
+    "CREATE TABLE snapshots(run INTEGER NOT NULL REFERENCES runs(number), round INTEGER NOT NULL, file TEXT NOT NULL, "
+    "state_hash BLOB NOT NULL, crc INTEGER NOT NULL, aggregator_state BLOB NOT NULL, PRIMARY KEY(run, round)) STRICT",
+};
+
+bool IsOver(v1::RunState state) {
+  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
+}
+
+// An exclusive lock on the data folder for as long as it lives: two coordinators over one journal would each believe in their own rounds.
+class FolderLock {
+ public:
+  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& journal_path) {
+    const std::string path = journal_path + ".lock";
+    const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (file < 0) {
+      return StorageError("open", path, errno);
+    }
+    auto lock = std::unique_ptr<FolderLock>(new FolderLock(file));
+    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) {
+        return StorageError("lock", path, errno);
+      }
+      return WithExitCode(absl::FailedPreconditionError(absl::StrCat("the folder ", FolderOf(journal_path),
+                                                                     " is in use by another coordinator; stop that one, or give this one "
+                                                                     "another data_dir")),
+                          ExitCode::kStorage);
+    }
+    return lock;
+  }
+  ~FolderLock() { close(file_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  explicit FolderLock(int file) : file_(file) {}
+  const int file_;
+};
+
+absl::StatusOr<int64_t> ReadPragma(Database& database, const char* sql) {
+  Query row(database, sql);
+  TRIBUTARY_RETURN_IF_ERROR(row.Run());
+  return row.GetInt(0);
+}
+
+bool FileExists(const std::string& path) {
+  struct stat file = {};
+  return stat(path.c_str(), &file) == 0;
+}
+
+absl::Status SyncPath(const std::string& path, int flags) {
+  const int file = open(path.c_str(), flags | O_CLOEXEC);
+  if (file < 0) {
+    return StorageError("open", path, errno);
+  }
+  const int failed = fsync(file);
+  const int error = errno;
+  close(file);
+  return failed == 0 ? absl::OkStatus() : StorageError("write", path, error);
+}
+
+// Makes an empty journal under another name first, so that a file at `path` is always a whole journal: an empty file is damage, not youth.
+absl::Status CreateJournal(const std::string& path) {
+  const std::string fresh = path + ".new";
+  for (const char* const suffix : {"", "-wal", "-shm", "-journal"}) {
+    unlink(absl::StrCat(fresh, suffix).c_str());
+  }
+  {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
+                               Database::Open(fresh, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA journal_mode = WAL"));
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute("BEGIN IMMEDIATE"));
+    for (const char* const table : kSchema) {
+      TRIBUTARY_RETURN_IF_ERROR(database->Execute(table));
+    }
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute(absl::StrCat("PRAGMA application_id = ", kApplicationId)));
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute(absl::StrCat("PRAGMA user_version = ", kFormatVersion)));
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute("COMMIT"));
+    // All of it into the one file that is renamed.
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA wal_checkpoint(TRUNCATE)"));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(SyncPath(fresh, O_RDWR));
+  if (rename(fresh.c_str(), path.c_str()) != 0) {
+    return StorageError("create", path, errno);
+  }
+  return SyncPath(FolderOf(path), O_RDONLY | O_DIRECTORY);
+}
+
+// That the file is a journal of a format this program knows, with exactly its tables.
+absl::Status CheckFormat(Database& database) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t application_id, ReadPragma(database, "PRAGMA application_id"));
+  if (application_id != kApplicationId) {
+    return DamagedJournal(database.path(), "it is not a journal of Tributary");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t version, ReadPragma(database, "PRAGMA user_version"));
+  if (version > kFormatVersion) {
+    return WithExitCode(absl::DataLossError(absl::StrCat("journal ", database.path(), " has format ", version,
+                                                         ", which a newer version of Tributary wrote; this one (", TRIBUTARY_VERSION,
+                                                         ") reads up to format ", kFormatVersion,
+                                                         ". It was left as it is. Start that newer version, or restore the backup made "
+                                                         "before the upgrade")),
+                        ExitCode::kDamaged);
+  }
+  if (version != kFormatVersion) {
+    return DamagedJournal(database.path(), absl::StrCat("it says format ", version, ", which never was"));
+  }
+  Query rows(database, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid");
+  for (const char* const table : kSchema) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
+    if (!more || rows.GetBytes(0) != table) {
+      return DamagedJournal(database.path(), "its tables are not those of a journal");
+    }
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
+  return more ? DamagedJournal(database.path(), "it has a table too many") : absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status SqliteJournal::Load() {
+  Query rows(*database_, "SELECT run_id, number FROM runs");
+  while (true) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
+    if (!more) {
+      return absl::OkStatus();
+    }
+    numbers_.emplace(rows.GetBytes(0), rows.GetInt(1));
+  }
+}
+
+absl::Status SqliteJournal::Verify() {
+  struct stat file = {};
+  if (stat(database_->path().c_str(), &file) != 0) {
+    return StorageError("read", database_->path(), errno);
+  }
+  if (file.st_size <= kFullCheckBytes) {
+    // More than quick_check: it also compares the indexes, through which rows are found, with the tables.
+    Query check(*database_, "PRAGMA integrity_check(1)");
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool found, check.Step());
+    if (!found || check.GetBytes(0) != "ok") {
+      return DamagedRow(found ? check.GetBytes(0) : "SQLite cannot check it");
+    }
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
+  for (const JournaledRun& run : runs) {
+    if (!IsOver(run.state)) {
+      TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteJournal::VerifyRun(const JournaledRun& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> summaries, CommitSummaries(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, Snapshots(run.run_id));
+  TRIBUTARY_RETURN_IF_ERROR(OpenRound(run.run_id).status());
+  TRIBUTARY_RETURN_IF_ERROR(SiteTotals(run.run_id).status());
+  TRIBUTARY_RETURN_IF_ERROR(ValidationLosses(run.run_id).status());
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < summaries.size(); ++i) {
+    if (summaries[i].round != i + 1) {
+      return DamagedRow(absl::StrCat("run ", run.run_id, " has no commit of round ", i + 1));
+    }
+    bytes += summaries[i].record_bytes;
+  }
+  const uint64_t last = summaries.size();
+  // What is older than the newest snapshot is not replayed by a start, and is checked when it is read.
+  const uint64_t first = bytes <= static_cast<uint64_t>(kFullCheckBytes) || snapshots.empty() ? 1 : snapshots.back().round + 1;
+  return VisitCommits(run.run_id, first, last, [](uint64_t, const JournaledCommit&) { return absl::OkStatus(); });
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(path));
+  if (!FileExists(path)) {
+    if (FileExists(path + "-wal")) {
+      return DamagedJournal(path, "the file is gone, but its write-ahead log is still there");
+    }
+    TRIBUTARY_RETURN_IF_ERROR(CreateJournal(path));
+  } else if (struct stat file = {}; stat(path.c_str(), &file) == 0 && file.st_size == 0) {
+    return DamagedJournal(path, "it is empty");
+  }
+  {
+    // Looks before it opens for writing: a damaged file stays as it is.
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY));
+    TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database));
+    SqliteJournal reader(std::move(database), nullptr, nullptr);
+    TRIBUTARY_RETURN_IF_ERROR(reader.Load());
+    TRIBUTARY_RETURN_IF_ERROR(reader.Verify());
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READWRITE));
+  for (const char* const pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
+                                   "PRAGMA cell_size_check = ON", "PRAGMA journal_size_limit = 67108864"}) {
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute(pragma));
+  }
+  auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), std::move(fsync_observer));
+  TRIBUTARY_RETURN_IF_ERROR(journal->Load());
+  return journal;
+}
+
+}  // namespace tributary::coordinator

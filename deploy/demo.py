@@ -1,0 +1,376 @@
+"""Runs the demo on programs that are built: what deploy/demo.sh ends in. Standard library only."""
+
+import argparse
+import csv
+import json
+import os
+import pathlib
+import queue
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import demo_data
+import federation
+import report
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RUN = "kjv-demo"
+MARKER = ".tributary-demo"
+
+MODEL = {"gpt": {"layers": 5, "heads": 4, "width": 128, "context": 64}}
+BATCH_SIZE = 8
+
+# What each optimiser is run with: rounds by default, and the `optimizer:` block of run.yaml.
+OPTIMIZERS = {
+    "distro": (300, {"mode": "distro", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
+    "demo": (300, {"mode": "demo", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
+    "allreduce": (300, {"mode": "allreduce", "learning_rate": {"peak": 0.002, "warmup_rounds": 20}, "weight_decay": 0.1}),
+    "local": (60, {"mode": "local", "learning_rate": {"peak": 0.002, "warmup_rounds": 4}, "local_steps": 5, "k": 256, "value_bits": 2}),
+}
+
+ROUND_COLUMNS = ("round", "members", "included", "stragglers", "train_loss", "val_loss", "learning_rate", "local_steps", "bytes_up",
+                 "bytes_down", "payload_bytes_up", "payload_bytes_down", "dense_bytes_per_direction", "duration", "wait_seconds",
+                 "commit_seconds", "compute_seconds", "encode_seconds")
+
+
+class DemoError(Exception):
+    """A message for the person who runs the demo."""
+
+
+class Interrupted(Exception):
+    """A signal asked the demo to end."""
+
+    def __init__(self, number):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(prog="deploy/demo.sh", description="Trains one model across several sites on this machine.")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds to train")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="sites, each with a worker (default 4)")
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="distro")
+    parser.add_argument("--work-dir", default=str(ROOT / "build" / "demo"), metavar="DIR")
+    parser.add_argument("--keep", action="store_true", help="keep keys, data, journal and logs")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--binaries", default=str(ROOT / "build" / "release" / "bin"), help=argparse.SUPPRESS)
+    parser.add_argument("--check-arguments", action="store_true", help=argparse.SUPPRESS)
+    parsed = parser.parse_args(arguments)
+    if parsed.rounds is not None and not 1 <= parsed.rounds <= 1_000_000:
+        parser.error(f"--rounds {parsed.rounds}: 1 to 1000000")
+    if not 1 <= parsed.workers <= 64:
+        parser.error(f"--workers {parsed.workers}: 1 to 64")
+    check_work_dir(parser, pathlib.Path(parsed.work_dir))
+    return parsed
+
+
+def check_work_dir(parser, work_dir):
+    """The demo empties its folder, so it only takes one that is its own, empty, or not there."""
+    if work_dir.exists():
+        if not work_dir.is_dir():
+            parser.error(f"--work-dir {work_dir}: not a folder")
+        if any(work_dir.iterdir()) and not (work_dir / MARKER).exists():
+            parser.error(f"--work-dir {work_dir}: holds files that are not from a demo; name an empty folder")
+
+
+class Screen:
+    """What the person sees: stages, and one live line on a terminal only."""
+
+    def __init__(self):
+        self._terminal = sys.stderr.isatty()
+        self._live = False
+
+    def stage(self, text):
+        self.clear()
+        print(f"demo: {text}", file=sys.stderr, flush=True)
+
+    def live(self, text):
+        if self._terminal:
+            columns = shutil.get_terminal_size().columns
+            print("\r\033[K" + text[:columns - 1], end="", file=sys.stderr, flush=True)
+            self._live = True
+
+    def clear(self):
+        if self._live:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            self._live = False
+
+
+def optional(message, key):
+    value = message.get(key)
+    return None if value is None else float(value)
+
+
+def number(message, key):
+    """A number of a JSON message; what is zero may be left out."""
+    return float(message.get(key, 0))
+
+
+def write_run_file(site_federation, arguments):
+    rounds, optimizer = OPTIMIZERS[arguments.optimizer]
+    rounds = arguments.rounds or rounds
+    warmup = min(optimizer["learning_rate"]["warmup_rounds"], rounds // 4)
+    return site_federation.write_yaml("run.yaml", {
+        "name": RUN,
+        "seed": 1,
+        "rounds": rounds,
+        "model": MODEL,
+        "data": {"kind": "text", "batch_size": BATCH_SIZE, "validation_fraction": 0.1},
+        "optimizer": federation.merged(optimizer, {"learning_rate": {"warmup_rounds": warmup}}),
+        "participation": {"min_workers": arguments.workers, "max_workers": arguments.workers, "quorum": 0.5, "wait_timeout": "2m"},
+        "evaluation": {"every": max(1, min(25, rounds // 8)), "batches": 16},
+    })
+
+
+def live_line(status):
+    """round 42/300 | loss 2.31 | val 2.40 | 4/4 sites | 12.9 kB/step up, 13.4 kB down | 310x less than dense"""
+    spec, last = status["spec"], status.get("last_round", {})
+    parts = [f"round {number(status, 'round'):.0f}/{number(spec, 'rounds'):.0f}"]
+    if status["state"] != "running":
+        parts.append(f"{status['state']}: {status.get('reason', '')}")
+    for key, name in (("train_loss", "loss"), ("val_loss", "val")):
+        if status.get(key) is not None:
+            parts.append(f"{name} {float(status[key]):.3f}")
+    sites = status.get("sites", [])
+    parts.append(f"{sum(1 for site in sites if site.get('connected'))}/{len(sites)} sites")
+    steps = number(last, "members") * max(number(last, "local_steps"), 1)
+    if steps and number(last, "round") > 0:
+        up, down = number(last, "bytes_up"), number(last, "bytes_down")
+        parts.append(f"{report.human_bytes(up / steps)}/step up, {report.human_bytes(down / steps)} down")
+        if up + down > 0:
+            parts.append(f"{report.human_count(2 * number(last, 'dense_bytes_per_direction') / (up + down))}x less than dense")
+    return " | ".join(parts)
+
+
+def follow(site_federation, screen):
+    """Shows the run until it is over; returns its last status. DemoError if it ends otherwise than finished."""
+    watcher = site_federation.watch(RUN)
+    lines = queue.Queue()
+
+    def read():
+        for line in watcher.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    status = None
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=1)
+            except queue.Empty:
+                site_federation.check_alive()
+                continue
+            if line is None:
+                break
+            status = json.loads(line)
+            screen.live(live_line(status))
+    finally:
+        if watcher.poll() is None:
+            watcher.kill()
+        watcher.wait()
+    screen.clear()
+    status = site_federation.wait_for_end(RUN, timeout=30)
+    if status["state"] != "finished":
+        raise DemoError(f"the run {status['state']}: {status.get('reason', 'no reason given')}")
+    return status
+
+
+def write_rounds(path, history):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(ROUND_COLUMNS)
+        for record in history:
+            optional_columns = ("train_loss", "val_loss")
+            writer.writerow([record.get(column, "" if column in optional_columns else 0) for column in ROUND_COLUMNS])
+
+
+def summarise(arguments, status, history, solo_loss, unigram_loss, sample, seconds):
+    """The numbers of the run, as summary.json has them. Bytes and steps are per worker."""
+    rounds = [record for record in history if number(record, "round") > 0]
+    local_steps = int(max(number(rounds[-1], "local_steps"), 1))
+    worker_steps = sum(number(record, "members") * max(number(record, "local_steps"), 1) for record in rounds)
+    # The first round's bytes include the sessions' start and, where weights are not derived from the seed, the initial state.
+    by_round = [number(record, "bytes_up") + number(record, "bytes_down") for record in rounds]
+    joining = max(0.0, by_round[0] - statistics.median(by_round))
+    total_up, total_down = number(status, "bytes_up_total"), number(status, "bytes_down_total")
+    dense = 8 * number(status, "parameters")
+    losses = [(number(record, "round"), float(record["val_loss"])) for record in history if record.get("val_loss") is not None]
+    up, down = total_up / worker_steps, total_down / worker_steps
+    sites = sorted(status.get("sites", []), key=lambda site: (len(site["site"]), site["site"]))
+    hashes = {"coordinator": status["state_hash"], **{site["site"]: site.get("state_hash", "") for site in sites}}
+
+    def mean(key):
+        return sum(number(record, key) for record in rounds) / len(rounds)
+
+    compute, encode, wait, commit = (mean(key) for key in ("compute_seconds", "encode_seconds", "wait_seconds", "commit_seconds"))
+    return {
+        "run": RUN,
+        "optimizer": arguments.optimizer,
+        "workers": arguments.workers,
+        "rounds": len(rounds),
+        "local_steps": local_steps,
+        "parameters": int(number(status, "parameters")),
+        "val_loss_first": losses[0][1],
+        "val_loss_last": losses[-1][1],
+        "solo_val_loss": solo_loss,
+        "unigram_val_loss": unigram_loss,
+        "bytes_up_per_step": up,
+        "bytes_down_per_step": down,
+        "bytes_joining_per_step": joining / worker_steps,
+        "dense_bytes_per_step": dense,
+        "reduction": dense / (up + down),
+        "bytes_up_total": int(total_up),
+        "bytes_down_total": int(total_down),
+        "stragglers": int(sum(number(record, "stragglers") for record in rounds)),
+        "hashes": hashes,
+        "hashes_equal": len(set(hashes.values())) == 1 and len(hashes["coordinator"]) == 64,
+        "round_seconds": {"compute": compute, "encode": encode, "wait and travel": max(0.0, wait - compute - encode), "commit": commit},
+        "training_seconds": seconds["training"],
+        "phase_seconds": seconds,
+        "wall_seconds": sum(seconds.values()),
+        "sites": [{"site": site["site"], "included": int(number(site, "updates_included")), "late": int(number(site, "updates_late")),
+                   "missed": int(number(site, "rounds_missed")), "bytes_up": int(number(site, "bytes_up")),
+                   "bytes_down": int(number(site, "bytes_down"))} for site in sites],
+        "sample": sample,
+    }
+
+
+def table(summary):
+    """The final table, as text."""
+    up, down, dense = summary["bytes_up_per_step"], summary["bytes_down_per_step"], summary["dense_bytes_per_step"]
+    rounds = f"{summary['rounds']} rounds of {summary['local_steps']} step" + ("s" if summary["local_steps"] > 1 else "")
+    times = summary["round_seconds"]
+    rows = [
+        ("model", f"{summary['parameters']:,} parameters, optimiser {summary['optimizer']}, {summary['workers']} workers"),
+        ("rounds", f"{rounds}, {summary['stragglers']} stragglers"),
+        ("validation loss", f"{summary['val_loss_first']:.3f} -> {summary['val_loss_last']:.3f} nats per byte"),
+        ("  one worker alone", f"{summary['solo_val_loss']:.3f} (same steps, own shard)"),
+        ("  unigram model", f"{summary['unigram_val_loss']:.3f}"),
+        ("bytes per step", f"{report.human_bytes(up)} up, {report.human_bytes(down)} down, each worker, framing and joining included"),
+        ("  dense fp32", f"{report.human_bytes(dense / 2)} up, {report.human_bytes(dense / 2)} down"),
+        ("  reduction", f"{report.human_count(summary['reduction'])} x"),
+        ("round", ", ".join(f"{name} {report.human_seconds(seconds)}" for name, seconds in times.items())),
+        ("wall time", f"{report.human_seconds(summary['wall_seconds'])}: "
+         + ", ".join(f"{name} {report.human_seconds(seconds)}" for name, seconds in summary["phase_seconds"].items())),
+    ]
+    lines = [f"{name:<20} {value}" for name, value in rows]
+    lines.append("state hash")
+    lines += [f"  {name:<18} {value}" for name, value in summary["hashes"].items()]
+    lines.append(f"all {len(summary['hashes'])} hashes equal" if summary["hashes_equal"] else "THE HASHES DIFFER")
+    return "\n".join(lines)
+
+
+def run(arguments, screen):
+    work_dir = pathlib.Path(arguments.work_dir).resolve()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    for entry in work_dir.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    (work_dir / MARKER).touch()
+
+    seconds = {}
+    started = time.monotonic()
+
+    def lap(name):
+        nonlocal started
+        now = time.monotonic()
+        seconds[name] = now - started
+        started = now
+
+    sites = [f"site-{index}" for index in range(1, arguments.workers + 1)]
+    with federation.Federation(work_dir / "federation", arguments.binaries, sites, name="demo") as parties:
+        screen.stage(f"dealing the books out to {len(sites)} sites, making keys")
+        data = parties.directory / "data"
+        demo_data.write_sites(data, len(sites))
+        unigram_loss = demo_data.unigram_loss(data)
+        parties.make_pki()
+        parties.write_coordinator_config()
+        parties.start_coordinator()
+        parties.write_operator_config()
+        for site in sites:
+            parties.write_worker_config(site, data / site, consent={"runs": [RUN], "models": ["gpt"]})
+            parties.start_worker(site)
+        run_file = write_run_file(parties, arguments)
+        lap("prepare")
+
+        screen.stage(f"training with {len(sites)} workers (logs: {parties.directory})")
+        parties.submit(run_file)
+        status = follow(parties, screen)
+        history = parties.history(RUN)
+        write_rounds(work_dir / "rounds.csv", history)
+        lap("training")
+
+        screen.stage("exporting the model")
+        model = work_dir / "model.safetensors"
+        parties.operator("export", RUN, "--output", model)
+        parties.close()
+        sample = subprocess.run([str(parties.binaries / "tributary-worker"), "sample", "--run", str(run_file), "--model", str(model), "--prompt",
+                                 "And the LORD said", "--bytes", "400", "--seed", "1"], stdin=subprocess.DEVNULL, capture_output=True,
+                                text=True, check=False, errors="replace")
+        if sample.returncode != 0:
+            raise DemoError(f"sampling failed: {sample.stderr.strip()}")
+        lap("export")
+
+        screen.stage("training one worker alone on its shard for the same steps")
+        solo = parties.start("solo", "tributary-worker", "solo", "--config", parties.directory / "worker-site-1.yaml", "--run", run_file,
+                             *(flag for site in sites for flag in ("--eval-data", data / site)), "--format", "json")
+        solo.popen.wait()
+        if solo.popen.returncode != 0:
+            raise DemoError(f"the lone worker failed:\n{solo.log_tail()}")
+        solo_result = json.loads(solo.log_text().strip().splitlines()[-1])
+        lap("alone")
+
+        summary = summarise(arguments, status, history, solo_result["val_loss"], unigram_loss, sample.stdout, seconds)
+        (work_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        page = report.write_report(work_dir)
+    if summary["hashes_equal"] and not arguments.keep:
+        parties.remove()
+
+    if arguments.format == "json":
+        print(json.dumps(summary))
+    else:
+        print(table(summary))
+        print(f"\ntext sampled from the model:\n{sample.stdout.strip()}\n\nreport: {page}")
+    if not summary["hashes_equal"]:
+        raise DemoError(f"the state hashes differ; everything is kept in {parties.directory}")
+
+
+def main():
+    arguments = parse_arguments(sys.argv[1:])
+    if arguments.check_arguments:
+        return 0
+    screen = Screen()
+
+    def interrupt(number_, _frame):
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)  # once is enough; the clean-up is bounded
+        raise Interrupted(number_)
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, interrupt)
+    logs = pathlib.Path(arguments.work_dir).resolve() / "federation"
+    try:
+        run(arguments, screen)
+    except Interrupted as error:
+        screen.clear()
+        print(f"demo: ended by {error}; no process is left; logs: {logs}", file=sys.stderr)
+        return 128 + error.number
+    except (DemoError, demo_data.DataError, federation.FederationError) as error:
+        screen.clear()
+        print(f"demo: {error}\ndemo: logs: {logs}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        screen.clear()
+        print(f"demo: {error.strerror}: {error.filename}\ndemo: logs: {logs}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

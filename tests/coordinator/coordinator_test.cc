@@ -1,0 +1,305 @@
+#include "coordinator/coordinator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "common/files.h"
+#include "common/safetensors.h"
+#include "coordinator/metrics.h"
+#include "optim/snapshot.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+class WholeRun : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(WholeRun, EndsWithAllReplicasEqual) {
+  Federation federation(3);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 3, GetParam()));
+  federation.ConnectAll();
+  const v1::RunStatus status = federation.Status(run);
+  EXPECT_EQ(status.state(), v1::FINISHED) << status.reason();
+  EXPECT_EQ(status.reason(), "all 5 rounds committed");
+  EXPECT_EQ(status.round(), 5u);
+  CommonHash(federation, run);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(federation.site(i).end.has_value());
+    EXPECT_EQ(federation.site(i).end->state(), v1::FINISHED);
+    EXPECT_EQ(federation.site(i).end->state_hash(), status.state_hash());
+    EXPECT_EQ(static_cast<int>(federation.site(i).receipts.size()), 5);
+    EXPECT_EQ(SiteOf(status, federation.site(i).name()).updates_included(), 5u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, WholeRun, ::testing::Values("allreduce", "demo", "distro", "local", "fedavg", "diloco", "signsgd"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(Coordinator, TheHistoryHoldsEveryRoundWithItsLossesBytesAndDenseEquivalent) {
+  Federation federation(3);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 3, "distro", "evaluation: {every: 2}"));
+  federation.ConnectAll();
+  const absl::StatusOr<v1::RunHistory> history = federation.coordinator().GetRunHistory(run);
+  ASSERT_TRUE(history.ok());
+  ASSERT_EQ(static_cast<int>(history->rounds().size()), 6);
+  EXPECT_EQ(history->rounds(0).round(), 0u);
+  EXPECT_NEAR(history->rounds(0).val_loss(), 3.0, 1e-6) << "of the initial weights";
+  EXPECT_FALSE(history->rounds(1).has_val_loss());
+  EXPECT_NEAR(history->rounds(2).val_loss(), 2.8, 1e-6);
+  EXPECT_NEAR(history->rounds(4).val_loss(), 2.6, 1e-6);
+  EXPECT_NEAR(history->rounds(5).val_loss(), 2.5, 1e-6) << "from the final reports";
+  const uint64_t parameters = 8 * 16 + 16 + 16 * 4 + 4;
+  uint64_t up = 0;
+  uint64_t down = 0;
+  for (const v1::RoundRecord& record : history->rounds()) {
+    up += record.bytes_up();
+    down += record.bytes_down();
+    if (record.round() == 0) {
+      continue;
+    }
+    EXPECT_EQ(record.members(), 3u);
+    EXPECT_EQ(record.included(), 3u);
+    EXPECT_EQ(record.dense_bytes_per_direction(), 4 * parameters * 3);
+    EXPECT_NEAR(record.train_loss(), 3.0 - 0.1 * static_cast<double>(record.round()), 1e-6);
+    EXPECT_NEAR(record.compute_seconds(), 0.5, 1e-6);
+    EXPECT_GT(record.payload_bytes_up(), 0u);
+    EXPECT_LT(record.payload_bytes_up(), record.bytes_up());
+    EXPECT_GT(record.payload_bytes_down(), 0u);
+    EXPECT_GT(record.learning_rate(), 0);
+  }
+  const v1::RunStatus status = federation.Status(run);
+  EXPECT_EQ(up, status.bytes_up_total()) << "records add up to the totals";
+  EXPECT_EQ(down, status.bytes_down_total());
+  EXPECT_NEAR(status.val_loss(), 2.5, 1e-6);
+  EXPECT_EQ(status.parameters(), parameters);
+
+  ASSERT_TRUE(federation.Restart().ok());
+  const v1::RunStatus after = federation.Status(run);
+  EXPECT_EQ(after.bytes_up_total(), status.bytes_up_total()) << "over a restart as well";
+  EXPECT_EQ(after.state_hash(), status.state_hash());
+  EXPECT_NEAR(after.val_loss(), 2.5, 1e-6);
+  EXPECT_EQ(federation.coordinator().GetRunHistory(run)->rounds_size(), 6);
+}
+
+TEST(Coordinator, CommitsTooLongForASessionAreDownloaded) {
+  Federation federation(2, 2, /*max_inline=*/16);
+  const std::string run = Submit(federation, MakeSpec("toy", 3, 2, "fedavg"));
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  CommonHash(federation, run);
+  const auto& received = federation.site(0).received;
+  EXPECT_TRUE(std::any_of(received.begin(), received.end(), [](const auto& m) { return m.has_commit() && m.commit().record().empty(); }));
+}
+
+TEST(Coordinator, FillsItsMetrics) {
+  Federation federation(2);
+  CoordinatorMetrics metrics({"site-0", "site-1"});
+  // The federation's coordinator has none; one of its own over the same folder has.
+  const std::string run = Submit(federation, MakeSpec("toy", 2, 2));
+  federation.metrics = &metrics;
+  ASSERT_TRUE(federation.Restart().ok());
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  const std::string page = metrics.Text();
+  EXPECT_THAT(page, HasSubstr("tributary_round 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_dense_equivalent_bytes_total{direction=\"up\"} 3392"))
+      << "4 bytes x 212 parameters x 2 members x 2 rounds";
+  EXPECT_THAT(page, HasSubstr("tributary_rounds_total{outcome=\"committed\"} 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_updates_total{result=\"included\",site=\"site-0\"} 2"));
+}
+
+TEST(Coordinator, RunsQueueAndAFailedOneBlocksNoOther) {
+  Federation federation(2);
+  const std::string first = Submit(federation, MakeSpec("first", 2, 2));
+  const std::string second = Submit(federation, MakeSpec("second", 2, 1));
+  EXPECT_EQ(federation.Status(second).state(), v1::SUBMITTED);
+  EXPECT_EQ(federation.Status(second).reason(), absl::StrCat("queued behind run ", first));
+  federation.site(0).Connect();
+  federation.Settle();
+  federation.Advance(absl::Minutes(5) + absl::Seconds(1));
+  EXPECT_EQ(federation.Status(first).state(), v1::FAILED);
+  EXPECT_EQ(federation.Status(second).state(), v1::FINISHED) << federation.Status(second).reason();
+  const v1::ListRunsResponse runs = federation.coordinator().ListRuns();
+  ASSERT_EQ(static_cast<int>(runs.runs().size()), 2);
+  EXPECT_EQ(runs.runs(0).run_id(), second) << "newest first";
+  EXPECT_THAT(federation.notified, Contains(first));
+}
+
+TEST(Coordinator, ARunIsFoundByItsIdOrByItsName) {
+  Federation federation(1);
+  const std::string first = Submit(federation, MakeSpec("toy", 1, 1));
+  federation.ConnectAll();
+  const std::string second = Submit(federation, MakeSpec("toy", 1, 1));
+  EXPECT_NE(first, second);
+  EXPECT_EQ(federation.Status("toy").run_id(), second) << "the newest of that name";
+  EXPECT_EQ(federation.Status(first).run_id(), first);
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().GetRun("other").status()));
+}
+
+TEST(Coordinator, ImpossibleSubmissionsAreRefused) {
+  Federation federation(2);
+  Submit(federation, MakeSpec("toy", 3, 2));
+  EXPECT_TRUE(absl::IsAlreadyExists(federation.coordinator().SubmitRun(MakeSpec("toy", 3, 2)).status()));
+  const absl::Status many = federation.coordinator().SubmitRun(MakeSpec("other", 3, 3)).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(many));
+  EXPECT_THAT(std::string(many.message()), HasSubstr("participation.min_workers: 3 is more than the 2 sites"));
+  v1::RunSpec broken = MakeSpec("other", 3, 2);
+  broken.set_rounds(0);
+  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().SubmitRun(broken).status()));
+  v1::RunSpec no_file = MakeSpec("other", 3, 2);
+  no_file.mutable_model()->set_initial_weights("/nowhere/at-all.safetensors");
+  const absl::Status missing = federation.coordinator().SubmitRun(no_file).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(missing));
+  EXPECT_THAT(std::string(missing.message()), HasSubstr("model.initial_weights: /nowhere/at-all.safetensors"));
+}
+
+TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards) {
+  Federation federation(1);
+  v1::RunSpec spec = MakeSpec("toy", 1, 1);
+  const absl::StatusOr<RunModel> model = RunModel::Of(spec);
+  ASSERT_TRUE(model.ok());
+  std::vector<float> theta(model->layout.size());
+  for (size_t i = 0; i < theta.size(); ++i) {
+    theta[i] = static_cast<float>(i);
+  }
+  std::vector<NamedTensor> tensors;
+  for (const optim::Block& block : model->layout.blocks()) {
+    tensors.push_back({block.name, block.shape, absl::MakeConstSpan(theta).subspan(block.offset, block.size)});
+  }
+  const std::string file = federation.folder() + "/weights.safetensors";
+  ASSERT_TRUE(WriteFileAtomically(file, *EncodeSafetensors(tensors, {})).ok());
+  spec.mutable_model()->set_initial_weights(file);
+  const std::string run = Submit(federation, spec);
+  std::filesystem::remove(file);
+  ASSERT_TRUE(federation.Restart().ok());
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_state_at_round(0);
+  const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, true);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(optim::DecodeSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode))->theta, theta);
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+}
+
+TEST(Coordinator, AStoppedRunEndsAfterTheRoundInFlight) {
+  Federation federation(2);
+  federation.site(1).silent = true;
+  const std::string run = Submit(federation, MakeSpec("toy", 30, 2));
+  federation.ConnectAll();
+  ASSERT_TRUE(federation.coordinator().StopRun(run, "wrong data").ok());
+  EXPECT_EQ(federation.Status(run).state(), v1::RUNNING);
+  federation.Advance(absl::Seconds(61));
+  EXPECT_EQ(federation.Status(run).state(), v1::STOPPED);
+  EXPECT_EQ(federation.Status(run).reason(), "stopped by an operator: wrong data");
+  EXPECT_EQ(federation.Status(run).round(), 1u);
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().StopRun(run, "").status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().StopRun("other", "").status()));
+}
+
+TEST(Coordinator, AQueuedRunIsStoppedAtOnce) {
+  Federation federation(1);
+  Submit(federation, MakeSpec("first", 2, 1));
+  const std::string second = Submit(federation, MakeSpec("second", 2, 1));
+  ASSERT_TRUE(federation.coordinator().StopRun(second, "").ok());
+  EXPECT_EQ(federation.Status(second).state(), v1::STOPPED);
+}
+
+TEST(Coordinator, EveryPastStateCanBeHadByOperatorsAlsoWhenTheRunIsOver) {
+  Federation federation(2, 2);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 2));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).state(), v1::FINISHED);
+  const absl::StatusOr<RunModel> model = RunModel::Of(federation.Status(run).spec());
+  for (uint64_t round = 0; round <= 5; ++round) {
+    v1::DownloadRequest request;
+    request.set_run_id(run);
+    request.set_state_at_round(round);
+    EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, false).status()));
+    const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, true);
+    ASSERT_TRUE(bytes.ok()) << bytes.status();
+    const absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
+    ASSERT_TRUE(state.ok());
+    EXPECT_EQ(state->round, round);
+    if (round > 0) {
+      EXPECT_EQ(optim::StateHash(model->layout, *state), federation.journal().Commit(run, round)->state_hash);
+    }
+  }
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_state_at_round(6);
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, true).status()));
+  request.mutable_commits()->set_first(4);
+  request.mutable_commits()->set_last(6);
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, false).status()));
+  request.mutable_commits()->set_first(0);
+  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().OpenDownload(request, false).status()));
+  request.set_snapshot_round(2);
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, false).status())) << "pruned: keep is 1";
+  request.set_run_id("other");
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, false).status()));
+}
+
+TEST_F(OpenRound, ADrainFinishesTheRoundInFlightAndTheRunGoesOnAfterTheRestart) {
+  bool done = false;
+  federation_.coordinator().Drain([&] { done = true; });
+  EXPECT_FALSE(done);
+  EXPECT_EQ(federation_.Status(run_).state(), v1::DRAINING);
+  site().silent = false;
+  site().Disconnect();
+  site().Connect();
+  federation_.Settle();
+  EXPECT_TRUE(done);
+  EXPECT_EQ(federation_.Status(run_).round(), 1u);
+  EXPECT_TRUE(absl::IsUnavailable(federation_.site(0).closed_with));
+  const auto& received = federation_.site(0).received;
+  EXPECT_TRUE(
+      std::any_of(received.begin(), received.end(), [](const auto& m) { return m.has_drain() && m.drain().reconnect_after_ms() > 0; }));
+  ASSERT_TRUE(federation_.Restart().ok());
+  federation_.ConnectAll();
+  EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
+  CommonHash(federation_, run_);
+}
+
+TEST_F(OpenRound, ADrainIsBounded) {
+  bool done = false;
+  federation_.coordinator().Drain([&] { done = true; });
+  federation_.Advance(absl::Seconds(19));
+  EXPECT_FALSE(done);
+  federation_.Advance(absl::Seconds(2));
+  EXPECT_TRUE(done);
+  EXPECT_EQ(federation_.Status(run_).round(), 0u);
+  site().silent = false;
+  ASSERT_TRUE(federation_.Restart().ok());
+  federation_.ConnectAll();
+  EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
+  EXPECT_EQ(federation_.site(0).updates_sent[1], 1) << "what was accepted before is not asked for again";
+}
+
+TEST(Coordinator, ADrainWithoutARunIsImmediate) {
+  Federation federation(1);
+  federation.ConnectAll();
+  bool done = false;
+  federation.coordinator().Drain([&] { done = true; });
+  EXPECT_TRUE(done);
+  EXPECT_TRUE(absl::IsUnavailable(federation.coordinator().SubmitRun(MakeSpec("toy", 1, 1)).status()));
+}
+
+TEST(Coordinator, ServerInfoTellsVersionsAndSpace) {
+  Federation federation(1);
+  federation.ConnectAll();
+  const v1::ServerInfo info = federation.coordinator().GetServerInfo();
+  EXPECT_EQ(info.protocol_version(), kProtocolVersion);
+  EXPECT_GT(info.data_dir_free_bytes(), 0u);
+  EXPECT_EQ(info.unix_ms(), absl::ToUnixMillis(federation.clock.Now()));
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

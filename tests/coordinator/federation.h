@@ -1,0 +1,271 @@
+// A federation in one thread: the real Coordinator, journal and algebra with sites that train on invented gradients, under a simulated
+// clock. Crashes and broken connections happen where a test says so.
+#ifndef TRIBUTARY_TESTS_COORDINATOR_FEDERATION_H_
+#define TRIBUTARY_TESTS_COORDINATOR_FEDERATION_H_
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/journal.h"
+#include "coordinator/run_log.h"
+#include "optim/encoder.h"
+#include "optim/replica.h"
+
+namespace tributary::coordinator {
+
+// A run of an 8-16-4 perceptron. `more` are further lines of YAML.
+v1::RunSpec MakeSpec(const std::string& name, uint64_t rounds, int min_workers, const std::string& mode = "distro",
+                     const std::string& more = "");
+
+// Passes everything on to another journal, and fails at the write it was told to: as a full disk does, or as if the process had died right
+// after it.
+class FaultyJournal final : public Journal {
+ public:
+  enum class Fault { kNotWritten, kWrittenButNotAcknowledged };
+  explicit FaultyJournal(std::unique_ptr<Journal> journal) : journal_(std::move(journal)) {}
+
+  // The write with this number (from 0) fails, and all after it.
+  void FailAt(int write, Fault fault) { fail_at_ = write, fault_ = fault; }
+  int writes() const { return writes_; }
+  // Changes every commit that is read, if set.
+  std::function<void(uint64_t round, JournaledCommit&)> tamper;
+
+  absl::Status AddRun(const JournaledRun& run) override {
+    return Write([&] { return journal_->AddRun(run); });
+  }
+  absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished) override {
+    return Write([&] { return journal_->SetRunState(run_id, state, reason, finished); });
+  }
+  absl::StatusOr<std::vector<JournaledRun>> Runs() override { return journal_->Runs(); }
+  absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override {
+    return Write([&] { return journal_->StartRound(run_id, round); });
+  }
+  absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) override { return journal_->OpenRound(run_id); }
+  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override {
+    return Write([&] { return journal_->AddUpdate(run_id, round, update); });
+  }
+  absl::StatusOr<std::vector<JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) override {
+    return journal_->Updates(run_id, round);
+  }
+  absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override {
+    return Write([&] { return journal_->AddCommit(run_id, round, commit); });
+  }
+  absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) override { return journal_->LastCommit(run_id); }
+  absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) override { return journal_->Commit(run_id, round); }
+  absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
+                            const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) override {
+    return journal_->VisitCommits(run_id, first, last, [&](uint64_t round, const JournaledCommit& commit) {
+      JournaledCommit seen = commit;
+      if (tamper) tamper(round, seen);
+      return visit(round, seen);
+    });
+  }
+  absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) override {
+    return journal_->CommitSummaries(run_id);
+  }
+  absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) override { return journal_->SiteTotals(run_id); }
+  absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& record,
+                               const std::vector<v1::SiteStatus>& totals) override {
+    return Write([&] { return journal_->ReplaceAccounts(run_id, record, totals); });
+  }
+  absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override {
+    return Write([&] { return journal_->SetValidationLoss(run_id, round, loss); });
+  }
+  absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) override {
+    return journal_->ValidationLosses(run_id);
+  }
+  absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override {
+    return Write([&] { return journal_->AddSnapshot(run_id, snapshot); });
+  }
+  absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) override {
+    return Write([&] { return journal_->RemoveSnapshot(run_id, round); });
+  }
+  absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override { return journal_->Snapshots(run_id); }
+
+ private:
+  absl::Status Write(const std::function<absl::Status()>& write) {
+    const int number = writes_++;
+    if (fail_at_ >= 0 && (number > fail_at_ || (number == fail_at_ && fault_ == Fault::kNotWritten))) {
+      return absl::ResourceExhaustedError("the disk is full");
+    }
+    const absl::Status status = write();
+    return number == fail_at_ ? absl::ResourceExhaustedError("the disk is full") : status;
+  }
+
+  const std::unique_ptr<Journal> journal_;
+  int writes_ = 0;
+  int fail_at_ = -1;
+  Fault fault_ = Fault::kNotWritten;
+};
+
+class Federation;
+
+// One site's worker: a replica, an encoder, and the worker's half of the conversation. It outlives its sessions and the coordinator.
+class FakeSite {
+ public:
+  FakeSite(Federation* federation, std::string name, int number) : federation_(federation), name_(std::move(name)), number_(number) {}
+
+  void Connect();
+  void Disconnect();
+  // Loses everything it holds, as a worker that was killed.
+  void Forget();
+  // Handles what has arrived; false if nothing had.
+  bool Pump();
+
+  void Say(v1::WorkerMessage message);
+  void SayHello();
+  const std::string& name() const { return name_; }
+  bool connected() const { return session_ != nullptr; }
+  const std::optional<optim::ReplicaState>& state() const { return state_; }
+  std::string StateHash() const;
+  bool pending() const { return pending_.has_value(); }
+
+  // --- What a test makes it do ---
+  bool silent = false;                                              // trains, but sends no update
+  std::string refusal;                                              // not empty: refuses the run
+  std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
+  double initial_loss = 3;                                          // validation loss of state[r] is initial_loss - .1 r
+
+  // --- What happened ---
+  std::vector<v1::CoordinatorMessage> received;
+  std::map<uint64_t, int> updates_sent;  // by round
+  std::vector<v1::Receipt> receipts;
+  std::vector<v1::SyncPlan> plans;
+  std::vector<v1::RoundStart> starts;
+  std::optional<v1::RunEnd> end;
+  uint64_t bytes_downloaded = 0;
+  absl::Status closed_with;
+
+ private:
+  // One stream; the coordinator keeps the pointer until it closes it or is told that it closed.
+  struct Stream final : SessionSink {
+    explicit Stream(FakeSite* owner) : site(owner) {}
+    void Send(std::shared_ptr<const v1::CoordinatorMessage> message) override;
+    void Close(const absl::Status& status) override;
+    FakeSite* site;
+    std::deque<std::shared_ptr<const v1::CoordinatorMessage>> inbox;
+    bool closed = false;
+  };
+  struct Pending {
+    uint64_t round = 0;
+    std::string payload;
+    std::string base_hash;
+  };
+
+  void Handle(const v1::CoordinatorMessage& message);
+  void OnOffer(const v1::RunOffer& offer);
+  void OnPlan(const v1::SyncPlan& plan);
+  void OnStart(const v1::RoundStart& start);
+  void OnCommit(const v1::Commit& commit);
+  void Settle(uint64_t round, bool included);
+  void SendPending(bool evaluate);
+  void SayReady();
+  std::string Download(const v1::DownloadRequest& request);
+  void Apply(const std::string& record);
+
+  Federation* const federation_;
+  const std::string name_;
+  const int number_;
+  std::string run_id_;
+  std::unique_ptr<RunModel> model_;
+  std::unique_ptr<optim::UpdateEncoder> encoder_;
+  std::optional<optim::ReplicaState> state_;
+  std::optional<Pending> pending_;
+  std::vector<std::unique_ptr<Stream>> streams_;
+  Stream* session_ = nullptr;
+};
+
+class Federation {
+ public:
+  // Starts the coordinator in an empty folder; sites are named site-0, site-1 and so on.
+  explicit Federation(int sites, uint64_t snapshot_every = 2, uint64_t max_inline = 262144);
+  ~Federation();
+
+  // Kills the coordinator: nothing of it survives but its folder.
+  void Crash();
+  // Opens the folder again. The status of Coordinator::Create.
+  absl::Status Restart();
+  absl::Status Restart(int fail_at_write, FaultyJournal::Fault fault);
+
+  void ConnectAll();
+  // Handles messages and due timers until nothing is left to do at this moment.
+  void Settle();
+  void Advance(absl::Duration time);
+  // Advances in steps until the run is over or `limit` has passed; dropped sites reconnect if `reconnect`.
+  void RunToEnd(const std::string& run, absl::Duration limit = absl::Hours(1));
+
+  Coordinator& coordinator() { return *coordinator_; }
+  FaultyJournal& journal() { return *journal_; }
+  FakeSite& site(int number) { return *sites_[number]; }
+  int size() const { return static_cast<int>(sites_.size()); }
+  bool alive() const { return coordinator_ != nullptr && fatal.ok(); }
+  v1::RunStatus Status(const std::string& run);
+  const std::string& folder() const { return config.data_dir(); }
+
+  // Full path.
+  std::string NewestSnapshotFile() const;
+
+  v1::CoordinatorConfig config;
+  CoordinatorMetrics* metrics = nullptr;  // of the next Restart
+  SimulatedClock clock{absl::FromUnixSeconds(1767225600)};
+  absl::Status fatal;  // what the coordinator reported
+  std::vector<std::string> notified;
+
+ private:
+  struct Timer {
+    absl::Time due;
+    uint64_t number;
+    std::function<void()> work;
+  };
+
+  std::vector<std::unique_ptr<FakeSite>> sites_;
+  std::vector<Timer> timers_;
+  uint64_t timers_made_ = 0;
+  std::unique_ptr<FaultyJournal> journal_;
+  std::unique_ptr<Coordinator> coordinator_;
+};
+
+// ---- Shorthand for tests ----
+
+// Submits the run, which must be accepted, and returns its id.
+std::string Submit(Federation& federation, const v1::RunSpec& spec);
+// The state hash that coordinator and sites have in common; fails the test if they differ.
+std::string CommonHash(Federation& federation, const std::string& run);
+v1::SiteStatus SiteOf(const v1::RunStatus& status, const std::string& name);
+v1::WorkerMessage UpdateMessage(const std::string& run, uint64_t round, const std::string& base, const std::string& payload);
+
+// Two good sites and site-2, which is told what to do by the test; round 1 is open and waits for site-2.
+class OpenRound : public ::testing::Test {
+ protected:
+  OpenRound() {
+    federation_.site(2).silent = true;
+    run_ = Submit(federation_, MakeSpec("toy", 3, 3));
+    federation_.ConnectAll();
+    EXPECT_THAT(federation_.Status(run_).reason(), ::testing::HasSubstr("round 1: 2 of 3 updates in; waiting for site-2"));
+  }
+  void Send(uint64_t round, const std::string& base, const std::string& payload) {
+    federation_.site(2).Say(UpdateMessage(run_, round, base, payload));
+    federation_.Settle();
+  }
+  FakeSite& site() { return federation_.site(2); }
+
+  Federation federation_{3};
+  std::string run_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_TESTS_COORDINATOR_FEDERATION_H_

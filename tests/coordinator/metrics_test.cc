@@ -1,0 +1,81 @@
+#include "coordinator/metrics.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+size_t CountLines(const std::string& text, absl::string_view prefix) {
+  size_t lines = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    lines += absl::StartsWith(line, prefix) ? 1 : 0;
+  }
+  return lines;
+}
+
+TEST(CoordinatorMetricsTest, HasEveryMetricAndEveryChildFromTheStart) {
+  const std::string text = CoordinatorMetrics({"berlin", "paris"}).Text();
+  for (const char* const name :
+       {"tributary_round ", "tributary_rounds_total{", "tributary_round_duration_seconds_bucket", "tributary_round_phase_seconds_bucket",
+        "tributary_sessions{", "tributary_site_up{", "tributary_site_last_seen_timestamp_seconds{", "tributary_updates_total{",
+        "tributary_update_rejections_total{", "tributary_bytes_total{", "tributary_bytes_per_step_bucket",
+        "tributary_dense_equivalent_bytes_total{", "tributary_compression_ratio ", "tributary_loss{",
+        "tributary_journal_fsync_seconds_bucket", "tributary_snapshot_timestamp_seconds ", "tributary_replica_hash_mismatches_total ",
+        "tributary_build_info{"}) {
+    EXPECT_GT(CountLines(text, name), 0U) << name;
+  }
+  EXPECT_EQ(CountLines(text, "tributary_bytes_total{"), 2U * 2U * 4U);
+  EXPECT_EQ(CountLines(text, "tributary_updates_total{"), 2U * 4U);
+}
+
+TEST(CoordinatorMetricsTest, CountsBytesBySiteDirectionAndKind) {
+  CoordinatorMetrics metrics({"berlin", "paris"});
+  metrics.CountBytes("paris", ByteDirection::kUp, ByteKind::kUpdate, 1000);
+  metrics.CountBytes("paris", ByteDirection::kUp, ByteKind::kUpdate, 24);
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_bytes_total{direction=\"up\",kind=\"update\",site=\"paris\"} 1024"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_bytes_total{direction=\"up\",kind=\"update\",site=\"berlin\"} 0"));
+}
+
+TEST(CoordinatorMetricsTest, AddsNoLabelForASiteOutsideTheRegistry) {
+  CoordinatorMetrics metrics({"berlin"});
+  metrics.CountBytes("mallory", ByteDirection::kUp, ByteKind::kUpdate, 1);
+  metrics.SetSiteUp("mallory", true);
+  metrics.SetSiteLastSeen("mallory", absl::UnixEpoch());
+  metrics.CountUpdate("mallory", UpdateResult::kIncluded);
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("mallory")));
+}
+
+TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
+  CoordinatorMetrics metrics({"berlin"});
+  metrics.SetRound(12);
+  metrics.RoundEnded(RoundOutcome::kPartial, absl::Seconds(3));
+  metrics.SetSessions(SessionState::kSyncing, 2);
+  metrics.SetSiteUp("berlin", true);
+  metrics.SetSiteLastSeen("berlin", absl::FromUnixSeconds(1700000000));
+  metrics.CountRejection(RejectionReason::kBaseState);
+  metrics.CountDenseEquivalent(4000);
+  metrics.SetLoss(LossSplit::kValidation, 2.5);
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("tributary_round 12\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_rounds_total{outcome=\"partial\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_round_duration_seconds_count 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"syncing\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_site_up{site=\"berlin\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_site_last_seen_timestamp_seconds{site=\"berlin\"} 1700000000\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_update_rejections_total{reason=\"base_state\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_dense_equivalent_bytes_total{direction=\"down\"} 4000\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_loss{split=\"validation\"} 2.5\n"));
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

@@ -1,0 +1,202 @@
+// recovery.cc, and what the coordinator makes of it: crashes at every write of the journal, and damage.
+#include "coordinator/run_host.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Hex(const std::string& hash) {
+  optim::Digest digest{};
+  std::copy_n(hash.begin(), std::min(hash.size(), digest.size()), digest.begin());
+  return DigestHex(digest);
+}
+
+struct Outcome {
+  std::string hash;
+  int writes = 0;
+};
+
+// Runs with a fault at one write of the journal, restarts after it, and runs to the end.
+Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault fault) {
+  SCOPED_TRACE(
+      absl::StrCat(mode, ": fault at write ", fail_at, fault == FaultyJournal::Fault::kNotWritten ? " (not written)" : " (written)"));
+  Federation federation(3);
+  const v1::RunSpec spec = MakeSpec("toy", 5, 3, mode, "evaluation: {every: 2}");
+  EXPECT_TRUE(federation.Restart(fail_at, fault).ok());
+  if (!federation.coordinator().SubmitRun(spec).ok() || !federation.alive()) {
+    EXPECT_TRUE(federation.Restart().ok());
+    // A submission that was not acknowledged is either there as a whole or failed; it never blocks another.
+    const absl::StatusOr<v1::RunStatus> there = federation.coordinator().GetRun("toy");
+    if (!there.ok() || there->state() == v1::FAILED) {
+      Submit(federation, spec);
+    }
+  }
+  federation.ConnectAll();
+  if (!federation.alive()) {
+    EXPECT_TRUE(absl::IsResourceExhausted(federation.fatal)) << federation.fatal;
+    const absl::Status restarted = federation.Restart();
+    EXPECT_TRUE(restarted.ok()) << restarted;
+    if (!restarted.ok()) {
+      return {};
+    }
+    const std::string run_id = federation.Status("toy").run_id();
+    std::map<std::pair<std::string, uint64_t>, int> held;
+    if (const auto open = federation.journal().OpenRound(run_id); open.ok() && open->has_value()) {
+      const absl::StatusOr<std::vector<JournaledUpdate>> updates = federation.journal().Updates(run_id, (*open)->round);
+      for (int i = 0; updates.ok() && i < 3; ++i) {
+        for (const JournaledUpdate& update : *updates) {
+          if (update.site == federation.site(i).name()) {
+            held[{update.site, (*open)->round}] = federation.site(i).updates_sent[(*open)->round];
+          }
+        }
+      }
+    }
+    federation.ConnectAll();
+    for (int i = 0; i < 3; ++i) {
+      for (const auto& [key, times] : held) {
+        if (key.first == federation.site(i).name()) {
+          EXPECT_EQ(federation.site(i).updates_sent[key.second], times) << "an accepted update was asked for again";
+        }
+      }
+    }
+  }
+  federation.RunToEnd("toy");
+  const v1::RunStatus status = federation.Status("toy");
+  EXPECT_EQ(status.state(), v1::FINISHED) << status.reason();
+  EXPECT_EQ(status.last_round().included(), 3u);
+  Outcome outcome{CommonHash(federation, "toy"), federation.journal().writes()};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_FALSE(federation.site(i).pending()) << "every update has its receipt";
+  }
+  return outcome;
+}
+
+class CrashEverywhere : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(CrashEverywhere, AtNoWriteDoesACrashChangeTheModel) {
+  const Outcome undisturbed = RunWithFault(GetParam(), -1, FaultyJournal::Fault::kNotWritten);
+  ASSERT_GT(undisturbed.writes, 30);
+  for (int write = 0; write < undisturbed.writes; ++write) {
+    for (const auto fault : {FaultyJournal::Fault::kNotWritten, FaultyJournal::Fault::kWrittenButNotAcknowledged}) {
+      const Outcome outcome = RunWithFault(GetParam(), write, fault);
+      ASSERT_EQ(Hex(outcome.hash), Hex(undisturbed.hash)) << "fault at write " << write;
+      if (::testing::Test::HasFailure()) {
+        return;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, CrashEverywhere, ::testing::Values("distro", "local", "allreduce"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(Recovery, KilledAgainAndAgainItStillFinishesWithTheSameModel) {
+  std::string expected;
+  for (const bool killed : {false, true}) {
+    Federation federation(3, 3);
+    Submit(federation, MakeSpec("toy", 8, 3));
+    if (killed) {
+      for (int write = 3; federation.Status("toy").state() != v1::FINISHED; write += 2) {
+        ASSERT_LT(write, 200);
+        ASSERT_TRUE(federation.Restart(write % 7 + 2, FaultyJournal::Fault::kWrittenButNotAcknowledged).ok());
+        federation.ConnectAll();
+        if (!federation.alive()) {
+          ASSERT_TRUE(federation.Restart().ok());
+        }
+      }
+    } else {
+      federation.ConnectAll();
+      expected = federation.Status("toy").state_hash();
+    }
+    EXPECT_EQ(federation.Status("toy").state_hash(), expected);
+  }
+}
+
+TEST(Recovery, AWorkerThatLostEverythingComesBackToTheSameModel) {
+  Federation federation(3);
+  const std::string run = Submit(federation, MakeSpec("toy", 6, 3));
+  federation.site(2).silent = true;
+  federation.ConnectAll();
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("waiting for site-2"));
+  federation.site(2).Disconnect();
+  federation.site(2).Forget();
+  federation.site(2).silent = false;
+  federation.RunToEnd(run);
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  CommonHash(federation, run);
+  EXPECT_EQ(federation.Status(run).last_round().included(), 3u);
+}
+
+TEST(Recovery, NothingIsAcknowledgedThatIsNotDurable) {
+  Federation federation(2);
+  Submit(federation, MakeSpec("toy", 3, 2));
+  // Writes after this restart: nothing on opening, round start, run state, first update.
+  ASSERT_TRUE(federation.Restart(2, FaultyJournal::Fault::kNotWritten).ok());
+  federation.ConnectAll();
+  EXPECT_TRUE(absl::IsResourceExhausted(federation.fatal)) << federation.fatal;
+  EXPECT_EQ(ExitCodeOf(federation.fatal), ExitCode::kStorage);
+  EXPECT_TRUE(federation.site(0).receipts.empty());
+  v1::UploadHeader header;
+  EXPECT_TRUE(absl::IsUnavailable(federation.coordinator().CheckUpload("site-0", header)));
+}
+
+TEST(Recovery, ADamagedSnapshotIsRefusedWithWhatToDo) {
+  Federation federation(2);
+  Submit(federation, MakeSpec("toy", 50, 2));
+  federation.site(1).alter = [](std::string& payload, uint64_t round) {
+    if (round == 3) payload.clear();  // the round stays open
+  };
+  federation.ConnectAll();
+  federation.Crash();
+  const std::string newest = federation.NewestSnapshotFile();
+  std::string bytes = *ReadFile(newest, 1 << 20);
+  bytes[bytes.size() / 2] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(newest, bytes).ok());
+  const absl::Status status = federation.Restart();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kDamaged);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(newest));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("move only this file away"));
+  EXPECT_EQ(*ReadFile(newest, 1 << 20), bytes) << "left as it was";
+
+  std::filesystem::rename(newest, newest + ".damaged-aside");
+  ASSERT_TRUE(federation.Restart().ok());
+  EXPECT_EQ(federation.Status("toy").round(), 2u);
+  federation.site(1).alter = nullptr;
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status("toy").state(), v1::FINISHED);
+  CommonHash(federation, "toy");
+}
+
+TEST(Recovery, ACommitThatWasTamperedWithIsFoundAtTheStart) {
+  Federation federation(2, 100);
+  Submit(federation, MakeSpec("toy", 50, 2));
+  federation.site(1).alter = [](std::string& payload, uint64_t round) {
+    if (round == 4) payload.clear();
+  };
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status("toy").round(), 3u);
+  federation.journal().tamper = [](uint64_t round, JournaledCommit& commit) {
+    if (round == 2) commit.record.back() ^= 1;
+  };
+  const absl::Status status = federation.Restart();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kDamaged);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("commit 2 breaks the hash chain"));
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

@@ -1,0 +1,290 @@
+#include "coordinator/server.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <httplib.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/notification.h"
+#include "common/clock.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/pki.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/coordinator/rpc_support.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+class ServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "server_XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    const TlsFiles files = FilesFor("coordinator");
+    config_.set_federation("test");
+    config_.set_data_dir(folder_ + "/data");
+    config_.set_listen("127.0.0.1:0");
+    config_.set_health_listen("127.0.0.1:0");
+    // The metrics page takes two seconds to stop; a test that wants it asks for it.
+    config_.set_metrics_listen("");
+    config_.mutable_tls()->set_ca(files.ca);
+    config_.mutable_tls()->set_certificate(files.certificate);
+    config_.mutable_tls()->set_key(files.key);
+    config_.add_sites("berlin");
+    config_.add_operators("alice");
+    config_.mutable_lease()->set_seconds(30);
+    config_.mutable_snapshots()->set_every(100);
+    config_.mutable_snapshots()->set_keep(2);
+    config_.set_max_inline(256 << 10);
+    config_.set_max_update(1 << 30);
+    config_.mutable_drain_timeout()->set_seconds(20);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::unique_ptr<Server> Start() {
+    absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config_, {});
+    EXPECT_TRUE(server.ok()) << server.status();
+    return server.ok() ? *std::move(server) : nullptr;
+  }
+  void ExpectRefused(ExitCode code, const std::string& message, const Server::Options& options = {}) {
+    const absl::Status status = Server::Start(config_, options).status();
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(ExitCodeOf(status), code) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+    EXPECT_FALSE(std::filesystem::exists(config_.data_dir() + "/endpoints.json"));
+  }
+  static std::shared_ptr<grpc::Channel> ChannelAs(const Server& server, const std::string& stem) {
+    return grpc::CreateChannel(server.endpoints().listen, MakeChannelCredentials(FilesFor(stem)));
+  }
+  static void Bound(grpc::ClientContext& context) { context.set_deadline(absl::ToChronoTime(Clock::Real().WallNow() + kPatience)); }
+
+  // The byte that says how the server feels: 1 serving, 2 not serving; or the error.
+  static absl::StatusOr<int> Health(const std::shared_ptr<grpc::Channel>& channel) {
+    grpc::GenericStub stub(channel);
+    grpc::ClientContext context;
+    Bound(context);
+    grpc::ByteBuffer request;
+    {
+      const grpc::Slice empty;
+      request = grpc::ByteBuffer(&empty, 1);
+    }
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    absl::Notification done;
+    stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response, [&](grpc::Status result) {
+      status = std::move(result);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    if (!status.ok()) {
+      return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+    }
+    grpc::Slice slice;
+    EXPECT_TRUE(response.DumpToSingleSlice(&slice).ok());
+    EXPECT_EQ(slice.size(), 2U);
+    return slice.begin()[1];
+  }
+  static absl::StatusOr<int> HealthOf(const Server& server) {
+    return Health(grpc::CreateChannel(server.endpoints().health, grpc::InsecureChannelCredentials()));
+  }
+
+  std::string folder_;
+  v1::CoordinatorConfig config_;
+};
+
+TEST_F(ServerTest, SaysWhereItServesAndTakesThatBackWhenItStops) {
+  config_.set_metrics_listen("127.0.0.1:0");
+  const std::string path = config_.data_dir() + "/endpoints.json";
+  const auto server = Start();
+  const nlohmann::json endpoints = nlohmann::json::parse(*ReadFile(path, 4096));
+  EXPECT_EQ(endpoints["listen"], server->endpoints().listen);
+  EXPECT_EQ(endpoints["health"], server->endpoints().health);
+  EXPECT_EQ(endpoints["metrics"], server->endpoints().metrics);
+  EXPECT_THAT(server->endpoints().listen, ::testing::MatchesRegex("127\\.0\\.0\\.1:[1-9][0-9]*"));
+  server->Shutdown(absl::ZeroDuration());
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(ServerTest, AnswersOperatorsWithTheRealCoordinator) {
+  const auto server = Start();
+  const auto stub = v1::AdminService::NewStub(ChannelAs(*server, "operator-alice"));
+  grpc::ClientContext context;
+  Bound(context);
+  v1::ServerInfo info;
+  const grpc::Status status = stub->GetServerInfo(&context, {}, &info);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(info.software_version(), TRIBUTARY_VERSION);
+  EXPECT_GT(info.data_dir_free_bytes(), 0U);
+}
+
+TEST_F(ServerTest, ServesHealthInPlaintextAloneAndNotOnTheWorkersPort) {
+  const auto server = Start();
+  EXPECT_EQ(*HealthOf(*server), 1);
+  EXPECT_EQ(Health(ChannelAs(*server, "site-berlin")).status().code(), absl::StatusCode::kUnimplemented);
+  const auto stub = v1::AdminService::NewStub(grpc::CreateChannel(server->endpoints().health, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  Bound(context);
+  v1::ServerInfo info;
+  EXPECT_EQ(stub->GetServerInfo(&context, {}, &info).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServerTest, ServesMetricsThatCountWhatMoves) {
+  config_.set_metrics_listen("127.0.0.1:0");
+  const auto server = Start();
+  const auto stub = v1::SessionService::NewStub(ChannelAs(*server, "site-berlin"));
+  grpc::ClientContext context;
+  Bound(context);
+  const auto stream = stub->Open(&context);
+  v1::WorkerMessage hello;
+  hello.mutable_hello()->set_protocol_version(1);
+  ASSERT_TRUE(stream->Write(hello));
+  v1::CoordinatorMessage welcome;
+  ASSERT_TRUE(stream->Read(&welcome));
+  EXPECT_EQ(welcome.welcome().lease_ms(), 30000U);
+
+  const std::vector<std::string> address = absl::StrSplit(server->endpoints().metrics, ':');
+  httplib::Client client(address[0], std::stoi(address[1]));
+  const auto page = client.Get("/metrics");
+  ASSERT_TRUE(page);
+  EXPECT_THAT(page->body, HasSubstr("tributary_site_up{site=\"berlin\"} 1"));
+  EXPECT_THAT(page->body, HasSubstr("tributary_build_info{"));
+  EXPECT_THAT(page->body, ::testing::ContainsRegex("tributary_bytes_total\\{direction=\"down\",kind=\"control\",site=\"berlin\"\\} [1-9]"));
+  context.TryCancel();
+  stream->Finish();
+}
+
+TEST_F(ServerTest, DrainsByTellingSessionsWhenToComeBack) {
+  const auto server = Start();
+  const auto stub = v1::SessionService::NewStub(ChannelAs(*server, "site-berlin"));
+  grpc::ClientContext context;
+  Bound(context);
+  const auto stream = stub->Open(&context);
+  v1::WorkerMessage hello;
+  hello.mutable_hello()->set_protocol_version(1);
+  ASSERT_TRUE(stream->Write(hello));
+  v1::CoordinatorMessage message;
+  ASSERT_TRUE(stream->Read(&message));
+
+  absl::Notification drained;
+  server->Drain([&] { drained.Notify(); });
+  drained.WaitForNotification();
+  EXPECT_EQ(*HealthOf(*server), 2);
+  ASSERT_TRUE(stream->Read(&message));
+  EXPECT_GT(message.drain().reconnect_after_ms(), 0U);
+  EXPECT_FALSE(stream->Read(&message));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  grpc::ClientContext late;
+  Bound(late);
+  EXPECT_EQ(stub->Open(&late)->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  server->Shutdown(kPatience);
+}
+
+TEST_F(ServerTest, StartsAgainOnWhatItLeft) {
+  Start();
+  EXPECT_NE(Start(), nullptr);
+}
+
+TEST_F(ServerTest, RefusesAFolderThatAnotherCoordinatorUses) {
+  const auto server = Start();
+  const absl::Status status = Server::Start(config_, {}).status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("another coordinator"));
+  EXPECT_TRUE(std::filesystem::exists(config_.data_dir() + "/endpoints.json")) << "the one that serves keeps its file";
+}
+
+TEST_F(ServerTest, SaysWhichAddressIsTaken) {
+  config_.set_metrics_listen("127.0.0.1:0");
+  v1::CoordinatorConfig first = config_;
+  first.set_data_dir(folder_ + "/first");
+  const auto server = Server::Start(first, {});
+  ASSERT_TRUE(server.ok()) << server.status();
+  const Endpoints taken = (*server)->endpoints();
+  config_.set_metrics_listen("");
+  config_.set_listen(taken.listen);
+  ExpectRefused(ExitCode::kUsage, absl::StrCat("cannot listen on ", taken.listen, ": another program listens there"));
+  config_.set_listen("127.0.0.1:0");
+  config_.set_health_listen(taken.health);
+  ExpectRefused(ExitCode::kUsage, absl::StrCat("health_listen: cannot listen on ", taken.health));
+  config_.set_health_listen("");
+  config_.set_metrics_listen(taken.metrics);
+  ExpectRefused(ExitCode::kUsage, absl::StrCat("metrics_listen: cannot listen on ", taken.metrics));
+  config_.set_metrics_listen("");
+  config_.set_listen("192.0.2.1:0");
+  ExpectRefused(ExitCode::kUsage, "cannot listen on 192.0.2.1:0");
+}
+
+TEST_F(ServerTest, SaysWhatIsWrongWithItsCertificate) {
+  config_.mutable_tls()->set_certificate(folder_ + "/none.crt");
+  ExpectRefused(ExitCode::kCredentials, "none.crt");
+
+  const TlsFiles site = FilesFor("site-berlin");
+  config_.mutable_tls()->set_certificate(site.certificate);
+  config_.mutable_tls()->set_key(site.key);
+  ExpectRefused(ExitCode::kCredentials, "site-berlin.crt");
+
+  const std::string other = folder_ + "/other";
+  ASSERT_TRUE(std::filesystem::create_directory(other));
+  ASSERT_TRUE(InitCa(other, "test", absl::Hours(24)).ok());
+  const TlsFiles own = FilesFor("coordinator");
+  config_.mutable_tls()->set_certificate(own.certificate);
+  config_.mutable_tls()->set_key(own.key);
+  config_.mutable_tls()->set_ca(other + "/ca.crt");
+  ExpectRefused(ExitCode::kCredentials, "CA");
+
+  CertificateRequest expired;
+  expired.identity = {"test", Role::kCoordinator, ""};
+  expired.hosts = {"localhost"};
+  expired.validity = -absl::Hours(1);
+  expired.backdate = absl::Hours(3);
+  ASSERT_TRUE(IssueCertificate(other, expired).ok());
+  config_.mutable_tls()->set_certificate(other + "/coordinator.crt");
+  config_.mutable_tls()->set_key(other + "/coordinator.key");
+  ExpectRefused(ExitCode::kCredentials, "expired");
+
+  config_.clear_tls();
+  ExpectRefused(ExitCode::kUsage, "--insecure");
+}
+
+TEST_F(ServerTest, RunsWithoutTlsOnLoopbackOnlyUnlessToldTwice) {
+  config_.clear_tls();
+  config_.set_listen("0.0.0.0:0");
+  Server::Options options;
+  options.insecure = true;
+  ExpectRefused(ExitCode::kUsage, "--insecure-anywhere", options);
+  options.insecure_anywhere = true;
+  EXPECT_TRUE(Server::Start(config_, options).ok());
+  options.insecure_anywhere = false;
+  config_.set_listen("127.0.0.1:0");
+  EXPECT_TRUE(Server::Start(config_, options).ok());
+}
+
+TEST_F(ServerTest, SaysWhenItsFolderCannotBe) {
+  std::ofstream(folder_ + "/file") << "x";
+  config_.set_data_dir(folder_ + "/file/data");
+  ExpectRefused(ExitCode::kStorage, folder_ + "/file");
+}
+
+TEST_F(ServerTest, RefusesADamagedJournalAndLeavesItAlone) {
+  Start();
+  const std::string path = config_.data_dir() + "/journal.db";
+  std::filesystem::resize_file(path, 5000);
+  const std::string before = *ReadFile(path, 1 << 20);
+  ExpectRefused(ExitCode::kDamaged, path);
+  EXPECT_EQ(*ReadFile(path, 1 << 20), before);
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

@@ -1,0 +1,130 @@
+// sessions.cc: who is let in, how a site reaches the current state.
+#include "coordinator/coordinator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(Sessions, ANewerSessionReplacesTheOlderOne) {
+  Federation federation(1);
+  FakeSite twin(&federation, "site-0", 0);
+  federation.ConnectAll();
+  twin.Connect();
+  EXPECT_TRUE(absl::IsAborted(federation.site(0).closed_with)) << federation.site(0).closed_with;
+  federation.Settle();
+  EXPECT_THAT(federation.coordinator().GetServerInfo().sites_connected(), ElementsAre("site-0"))
+      << "the end of the old one takes nothing away";
+  twin.Disconnect();
+}
+
+TEST(Sessions, AnotherProtocolVersionIsRefusedWithWhatToDo) {
+  struct Sink final : SessionSink {
+    void Send(std::shared_ptr<const v1::CoordinatorMessage>) override {}
+    void Close(const absl::Status& status) override { closed = status; }
+    absl::Status closed;
+  };
+  Federation federation(1);
+  Sink sink;
+  federation.coordinator().SessionOpened("site-0", &sink);
+  v1::WorkerMessage hello;
+  hello.mutable_hello()->set_protocol_version(7);
+  hello.mutable_hello()->set_software_version("9.9");
+  federation.coordinator().MessageReceived("site-0", &sink, hello, 10);
+  EXPECT_TRUE(absl::IsFailedPrecondition(sink.closed));
+  EXPECT_THAT(std::string(sink.closed.message()), HasSubstr("install the same release on both sides"));
+  Sink rude;
+  federation.coordinator().SessionOpened("site-0", &rude);
+  v1::WorkerMessage ready;
+  ready.mutable_ready();
+  federation.coordinator().MessageReceived("site-0", &rude, ready, 10);
+  EXPECT_TRUE(absl::IsFailedPrecondition(rude.closed));
+}
+
+TEST(Sessions, RefusalsAreQuotedWhenTheRunFailsForWantOfWorkers) {
+  Federation federation(2);
+  federation.site(1).refusal = "consent.runs of this site does not cover the run";
+  const std::string run = Submit(federation, MakeSpec("toy", 3, 2));
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status(run).state(), v1::WAITING);
+  EXPECT_EQ(SiteOf(federation.Status(run), "site-1").activity(), "refused: consent.runs of this site does not cover the run");
+  federation.Advance(absl::Minutes(5) + absl::Seconds(1));
+  EXPECT_EQ(federation.Status(run).state(), v1::FAILED);
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("refused: site-1 (consent.runs of this site does not cover the run)"));
+  ASSERT_TRUE(federation.site(0).end.has_value());
+  EXPECT_EQ(federation.site(0).end->state(), v1::FAILED);
+}
+
+TEST(Sessions, ASiteFarBehindIsBroughtUpToDateByCommitsAloneWhenTheyAreFewerBytes) {
+  Federation federation(3, 1000);
+  const std::string run = Submit(federation, MakeSpec("toy", 40, 3, "signsgd", ""));
+  federation.site(2).alter = [](std::string& payload, uint64_t round) {
+    if (round == 2) payload.clear();
+  };
+  federation.site(0).alter = [](std::string& payload, uint64_t round) {
+    if (round == 30) payload.clear();
+  };
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).round(), 1u);
+  federation.site(2).Disconnect();
+  federation.Advance(absl::Seconds(61));
+  const v1::RunStatus status = federation.Status(run);
+  EXPECT_THAT(status.reason(), HasSubstr("waiting for 1 more of 3 workers"));
+  federation.site(2).Connect();
+  federation.Settle();
+  ASSERT_EQ(federation.Status(run).round(), 29u);
+  EXPECT_FALSE(federation.site(2).plans.back().needs_snapshot());
+  EXPECT_EQ(federation.site(2).plans.back().first_commit(), 2u);
+}
+
+TEST(Sessions, PlansTheFewestBytes) {
+  Federation federation(2, 4);
+  federation.site(1).alter = [](std::string& payload, uint64_t round) {
+    if (round == 7) payload.clear();
+  };
+  const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).round(), 6u);
+  FakeSite& site = federation.site(0);
+
+  site.Disconnect();
+  site.Connect();
+  federation.Settle();
+  EXPECT_FALSE(site.plans.back().needs_snapshot()) << "what it holds is current";
+  EXPECT_EQ(site.plans.back().target_round(), 6u);
+  EXPECT_EQ(site.plans.back().first_commit(), 7u);
+
+  site.Disconnect();
+  site.Forget();
+  site.Connect();
+  federation.Settle();
+  EXPECT_TRUE(site.plans.back().needs_snapshot());
+  EXPECT_EQ(site.plans.back().snapshot_round(), 4u) << "the newest";
+  EXPECT_EQ(site.plans.back().first_commit(), 5u);
+  EXPECT_EQ(site.plans.back().reason(), "");
+}
+
+TEST(Sessions, ARunThatEndedWhileASiteWasAwayIsToldOnItsReturn) {
+  Federation federation(2);
+  const std::string run = Submit(federation, MakeSpec("toy", 3, 1));
+  federation.site(1).silent = true;
+  federation.ConnectAll();
+  federation.site(1).Disconnect();
+  federation.RunToEnd(run);
+  federation.site(1).Disconnect();
+  federation.site(1).end.reset();
+  federation.site(1).Connect();
+  federation.Settle();
+  ASSERT_TRUE(federation.site(1).end.has_value());
+  EXPECT_EQ(federation.site(1).end->run_id(), run);
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

@@ -1,0 +1,333 @@
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
+#include "coordinator/journal.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "optim/commit.h"
+#include "tests/coordinator/journal_support.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+std::vector<std::string> SitesOf(const absl::StatusOr<std::vector<JournaledUpdate>>& updates) {
+  EXPECT_TRUE(updates.ok()) << updates.status();
+  std::vector<std::string> sites;
+  for (const JournaledUpdate& update : *updates) {
+    sites.push_back(update.site);
+  }
+  return sites;
+}
+
+TEST_F(SqliteJournalTest, KeepsRunsInTheOrderSubmitted) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("second-by-name")).ok());
+    ASSERT_TRUE(journal->AddRun(MakeRun("first-by-name")).ok());
+    ASSERT_TRUE(journal->SetRunState("second-by-name", v1::FINISHED, "all rounds committed", 99).ok());
+    EXPECT_EQ(journal->AddRun(MakeRun("first-by-name")).code(), absl::StatusCode::kAlreadyExists);
+  }
+  const absl::StatusOr<std::vector<JournaledRun>> runs = Open()->Runs();
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  ASSERT_THAT(*runs, SizeIs(2));
+  EXPECT_EQ((*runs)[0].run_id, "second-by-name");
+  EXPECT_EQ((*runs)[0].state, v1::FINISHED);
+  EXPECT_EQ((*runs)[0].reason, "all rounds committed");
+  EXPECT_EQ((*runs)[0].finished_unix_ms, 99);
+  EXPECT_EQ((*runs)[0].submitted_unix_ms, 1234);
+  EXPECT_EQ((*runs)[0].spec.name(), "bible");
+  EXPECT_EQ((*runs)[1].state, v1::RUNNING);
+}
+
+TEST_F(SqliteJournalTest, KeepsTheOpenRoundAndItsUpdatesInTheOrderAccepted) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+    EXPECT_FALSE(journal->OpenRound("run")->has_value());
+    ASSERT_TRUE(journal->StartRound("run", {1, {"paris", "berlin"}}).ok());
+    ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "p")).ok());
+    ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("berlin", "")).ok());
+  }
+  const auto journal = Open();
+  const absl::StatusOr<std::optional<JournaledRound>> round = journal->OpenRound("run");
+  ASSERT_TRUE(round.ok() && round->has_value()) << round.status();
+  EXPECT_EQ((*round)->round, 1);
+  EXPECT_THAT((*round)->members, ElementsAre("paris", "berlin"));
+  const absl::StatusOr<std::vector<JournaledUpdate>> updates = journal->Updates("run", 1);
+  EXPECT_THAT(SitesOf(updates), ElementsAre("paris", "berlin"));
+  EXPECT_EQ((*updates)[0].payload, "p");
+  EXPECT_EQ((*updates)[0].report.train_loss(), 1.5F);
+}
+
+TEST_F(SqliteJournalTest, TakesTheSameUpdateTwiceAndRefusesAnother) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE(journal->StartRound("run", {1, {"paris"}}).ok());
+  ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "same")).ok());
+  EXPECT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "same")).ok());
+  EXPECT_EQ(journal->AddUpdate("run", 1, MakeUpdate("paris", "other")).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(*journal->Updates("run", 1), SizeIs(1));
+}
+
+TEST_F(SqliteJournalTest, DropsTheUpdatesOfAnAbandonedRoundButNotOfTheSameOneStartedAgain) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE(journal->StartRound("run", {1, {"paris"}}).ok());
+  ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "p")).ok());
+  ASSERT_TRUE(journal->StartRound("run", {1, {"paris", "rome"}}).ok());
+  EXPECT_THAT(*journal->Updates("run", 1), SizeIs(1));
+  ASSERT_TRUE(journal->StartRound("run", {2, {"paris"}}).ok());
+  EXPECT_THAT(*journal->Updates("run", 1), IsEmpty());
+}
+
+TEST_F(SqliteJournalTest, ClosesTheOpenRoundWithItsCommitAndKeepsItsUpdatesForRecovery) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE(journal->StartRound("run", {1, {"paris"}}).ok());
+  ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "p")).ok());
+  AddCommits(*journal, "run", 1, 1);
+  EXPECT_FALSE(journal->OpenRound("run")->has_value());
+  ASSERT_TRUE(journal->StartRound("run", {2, {"paris"}}).ok());
+  EXPECT_THAT(*journal->Updates("run", 1), SizeIs(1));
+}
+
+TEST_F(SqliteJournalTest, RefusesACommitOutOfTurn) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  AddCommits(*journal, "run", 1, 2);
+  EXPECT_EQ(journal->AddCommit("run", 2, MakeCommit(2, {}, "x")).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(journal->AddCommit("run", 4, MakeCommit(4, {}, "x")).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(*journal->LastCommit("run"), 2);
+}
+
+TEST_F(SqliteJournalTest, RefusesACommitThatDoesNotContinueTheChain) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  AddCommits(*journal, "run", 1, 1);
+  EXPECT_FALSE(journal->AddCommit("run", 2, MakeCommit(2, optim::Digest{}, "x")).ok());
+  EXPECT_EQ(*journal->LastCommit("run"), 1);
+}
+
+TEST_F(SqliteJournalTest, ReplaysCommitsInOrderAndStopsAtTheVisitorsError) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+    AddCommits(*journal, "run", 1, 5);
+  }
+  const auto journal = Open();
+  std::vector<uint64_t> rounds;
+  ASSERT_TRUE(journal
+                  ->VisitCommits("run", 2, 5,
+                                 [&](uint64_t round, const JournaledCommit& commit) {
+                                   EXPECT_EQ(optim::DecodeCommit(commit.record)->payload, absl::StrCat("payload", round));
+                                   EXPECT_THAT(commit.included, ElementsAre("berlin", "paris"));
+                                   rounds.push_back(round);
+                                   return absl::OkStatus();
+                                 })
+                  .ok());
+  EXPECT_THAT(rounds, ElementsAre(2, 3, 4, 5));
+  const absl::Status stopped = journal->VisitCommits(
+      "run", 1, 5, [&](uint64_t round, const JournaledCommit&) { return round < 3 ? absl::OkStatus() : absl::AbortedError("enough"); });
+  EXPECT_EQ(stopped.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(journal->VisitCommits("run", 5, 6, [](uint64_t, const JournaledCommit&) { return absl::OkStatus(); }).code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(journal->Commit("run", 6).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SqliteJournalTest, AllowsOtherReadsWhileCommitsAreVisited) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  AddCommits(*journal, "run", 1, 3);
+  ASSERT_TRUE(journal
+                  ->VisitCommits("run", 1, 3,
+                                 [&](uint64_t round, const JournaledCommit&) {
+                                   return journal->VisitCommits("run", 1, round, [&](uint64_t inner, const JournaledCommit&) {
+                                     return journal->Commit("run", inner).status();
+                                   });
+                                 })
+                  .ok());
+}
+
+TEST_F(SqliteJournalTest, SummarisesCommitsAndReplacesTheAccountsOfTheNewest) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  EXPECT_TRUE(journal->SiteTotals("run")->empty());
+  AddCommits(*journal, "run", 1, 3);
+  v1::RoundRecord record;
+  record.set_round(3);
+  record.set_bytes_up(4711);
+  v1::SiteStatus site;
+  site.set_site("rome");
+  ASSERT_TRUE(journal->ReplaceAccounts("run", record, {site}).ok());
+  record.set_round(2);
+  EXPECT_EQ(journal->ReplaceAccounts("run", record, {}).code(), absl::StatusCode::kFailedPrecondition);
+
+  const absl::StatusOr<std::vector<CommitSummary>> summaries = journal->CommitSummaries("run");
+  ASSERT_TRUE(summaries.ok()) << summaries.status();
+  ASSERT_THAT(*summaries, SizeIs(3));
+  EXPECT_EQ((*summaries)[0].round_record.bytes_up(), 17);
+  EXPECT_EQ((*summaries)[2].round_record.bytes_up(), 4711);
+  EXPECT_EQ((*summaries)[2].record_bytes, journal->Commit("run", 3)->record.size());
+  ASSERT_EQ(journal->SiteTotals("run")->size(), 1U);
+  EXPECT_EQ((*journal->SiteTotals("run"))[0].site(), "rome");
+}
+
+TEST_F(SqliteJournalTest, KeepsTheNewestValidationLossOfEachRound) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE(journal->SetValidationLoss("run", 0, 5.5).ok());
+  ASSERT_TRUE(journal->SetValidationLoss("run", 25, 2.5).ok());
+  ASSERT_TRUE(journal->SetValidationLoss("run", 25, 2.25).ok());
+  EXPECT_THAT(*journal->ValidationLosses("run"),
+              ElementsAre(std::pair<const uint64_t, double>(0, 5.5), std::pair<const uint64_t, double>(25, 2.25)));
+}
+
+TEST_F(SqliteJournalTest, PrunesTheUpdatesThatASnapshotCovers) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+    for (uint64_t round = 1; round <= 3; ++round) {
+      ASSERT_TRUE(journal->StartRound("run", {round, {"paris"}}).ok());
+      ASSERT_TRUE(journal->AddUpdate("run", round, MakeUpdate("paris", "p")).ok());
+      AddCommits(*journal, "run", round, round);
+    }
+    optim::Digest hash{};
+    hash.fill(7);
+    ASSERT_TRUE(journal->AddSnapshot("run", {0, "zero.snapshot", hash, ""}).ok());
+    ASSERT_TRUE(journal->AddSnapshot("run", {2, "two.snapshot", hash, "residual"}).ok());
+  }
+  const auto journal = Open();
+  EXPECT_THAT(*journal->Updates("run", 2), IsEmpty());
+  EXPECT_THAT(*journal->Updates("run", 3), SizeIs(1));
+  const absl::StatusOr<std::vector<JournaledSnapshot>> snapshots = journal->Snapshots("run");
+  ASSERT_THAT(*snapshots, SizeIs(2));
+  EXPECT_EQ((*snapshots)[1].file, "two.snapshot");
+  EXPECT_EQ((*snapshots)[1].aggregator_state, "residual");
+  EXPECT_EQ((*snapshots)[1].state_hash[0], 7);
+  ASSERT_TRUE(journal->RemoveSnapshot("run", 2).ok());
+  EXPECT_THAT(*journal->Snapshots("run"), SizeIs(1));
+}
+
+TEST_F(SqliteJournalTest, KnowsNothingOfARunThatWasNotAdded) {
+  const auto journal = Open();
+  EXPECT_EQ(journal->StartRound("other", {1, {}}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(journal->LastCommit("other").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(SqliteJournalTest, RefusesASecondCoordinatorInTheSameFolder) {
+  const auto journal = Open();
+  const absl::StatusOr<std::unique_ptr<Journal>> second = OpenSqliteJournal(path());
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("another coordinator"));
+  EXPECT_EQ(ExitCodeOf(second.status()), ExitCode::kStorage);
+}
+
+TEST_F(SqliteJournalTest, TellsTheObserverOfEveryDurableWrite) {
+  int writes = 0;
+  const auto journal = OpenSqliteJournal(path(), [&](double seconds) {
+    EXPECT_GE(seconds, 0);
+    ++writes;
+  });
+  ASSERT_TRUE((*journal)->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE((*journal)->StartRound("run", {1, {"paris"}}).ok());
+  ASSERT_TRUE((*journal)->AddUpdate("run", 1, MakeUpdate("paris", "p")).ok());
+  ASSERT_TRUE((*journal)->AddUpdate("run", 1, MakeUpdate("paris", "p")).ok());  // known: nothing to write
+  EXPECT_EQ(writes, 3);
+}
+
+TEST_F(SqliteJournalTest, SaysTheSameAfterReopeningAtAnyPoint) {
+  const uint32_t seed = std::random_device()();
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937 random(seed);
+  auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  optim::Digest chain{};
+  uint64_t last = 0;
+  std::set<std::string> sent;  // in the open round
+  for (int step = 0; step < 300; ++step) {
+    switch (random() % 6) {
+      case 0:
+        ASSERT_TRUE(journal->StartRound("run", {last + 1, {"a", "b", "c"}}).ok());
+        break;
+      case 1: {
+        const std::string site(1, static_cast<char>('a' + random() % 3));
+        const absl::Status status = journal->AddUpdate("run", last + 1, MakeUpdate(site, absl::StrCat(site, " of ", last + 1)));
+        ASSERT_TRUE(status.ok()) << status;
+        sent.insert(site);
+        ASSERT_THAT(*journal->Updates("run", last + 1), SizeIs(sent.size()));
+        break;
+      }
+      case 2: {
+        const JournaledCommit commit = MakeCommit(last + 1, chain, std::string(random() % 20000, 'x'));
+        ASSERT_TRUE(journal->AddCommit("run", last + 1, commit).ok());
+        chain = commit.chain_hash;
+        ++last;
+        sent.clear();
+        break;
+      }
+      case 3:
+        ASSERT_TRUE(journal->AddSnapshot("run", {last, absl::StrCat("s", last), {}, "residual"}).ok());
+        break;
+      case 4:
+        ASSERT_TRUE(journal->SetValidationLoss("run", random() % (last + 1), 0.5).ok());
+        break;
+      default: {
+        const absl::StatusOr<std::string> before = Describe(*journal);
+        ASSERT_TRUE(before.ok()) << before.status();
+        journal.reset();
+        journal = Open();
+        ASSERT_NE(journal, nullptr);
+        const absl::StatusOr<std::string> after = Describe(*journal);
+        ASSERT_TRUE(after.ok()) << after.status();
+        ASSERT_EQ(*before, *after);
+      }
+    }
+  }
+  EXPECT_EQ(*journal->LastCommit("run"), last);
+}
+
+TEST_F(SqliteJournalTest, KeepsWhatWasAcknowledgedWhenTheProcessIsKilled) {
+  // A child writes and dies without a word; its write-ahead log is all that is left of the last writes.
+  const pid_t child = fork();
+  if (child == 0) {
+    auto journal = OpenSqliteJournal(path());
+    if (!journal.ok() || !(*journal)->AddRun(MakeRun("run")).ok()) _exit(1);
+    optim::Digest previous{};
+    for (uint64_t round = 1; round <= 20; ++round) {
+      const JournaledCommit commit = MakeCommit(round, previous, "p");
+      if (!(*journal)->AddCommit("run", round, commit).ok()) _exit(1);
+      previous = commit.chain_hash;
+    }
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(*Open()->LastCommit("run"), 20);
+}
+
+TEST_F(SqliteJournalTest, SaysWhichFolderCannotBeWritten) {
+  const absl::StatusOr<std::unique_ptr<Journal>> journal = OpenSqliteJournal(folder_ + "/none/journal.db");
+  EXPECT_FALSE(journal.ok());
+  EXPECT_EQ(ExitCodeOf(journal.status()), ExitCode::kStorage);
+  EXPECT_THAT(std::string(journal.status().message()), HasSubstr(folder_ + "/none"));
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

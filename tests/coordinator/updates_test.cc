@@ -1,0 +1,169 @@
+// updates.cc: updates that are not as they should be, and uploads.
+#include "coordinator/coordinator.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <utility>
+
+#include "common/checksum.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST_F(OpenRound, AnInvalidUpdateIsRejectedWithThePlaceAndTheRoundGoesOnWithoutIt) {
+  Send(1, site().StateHash(), "not an update");
+  ASSERT_FALSE(site().receipts.empty());
+  EXPECT_EQ(site().receipts[0].result(), v1::Receipt::REJECTED);
+  EXPECT_THAT(site().receipts[0].reason(), StartsWith("site site-2, round 1: "));
+  EXPECT_EQ(federation_.Status(run_).round(), 1u);
+  EXPECT_EQ(federation_.Status(run_).last_round().included(), 2u);
+  EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").updates_rejected(), 1u);
+}
+
+TEST_F(OpenRound, AtTheDeadlineItClosesWithAQuorumAndTheLateUpdateGetsItsReceipt) {
+  const std::string base = site().StateHash();
+  federation_.Advance(absl::Seconds(61));
+  EXPECT_EQ(federation_.Status(run_).round(), 1u);
+  EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").rounds_missed(), 1u);
+  Send(1, base, "whatever it holds");
+  ASSERT_FALSE(site().receipts.empty());
+  EXPECT_EQ(site().receipts.back().result(), v1::Receipt::LATE);
+  EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").updates_late(), 1u);
+}
+
+TEST_F(OpenRound, ADuplicateIsIgnored) {
+  const std::string base = federation_.site(0).StateHash();
+  const auto updates = federation_.journal().Updates(run_, 1);
+  ASSERT_TRUE(updates.ok());
+  ASSERT_EQ(static_cast<int>(updates->size()), 2);
+  federation_.site(0).Say(UpdateMessage(run_, 1, base, (*updates)[0].payload));
+  federation_.site(0).Say(UpdateMessage(run_, 1, base, "another one"));
+  federation_.Settle();
+  EXPECT_TRUE(federation_.site(0).receipts.empty());
+  EXPECT_EQ(static_cast<int>(federation_.journal().Updates(run_, 1)->size()), 2);
+}
+
+TEST_F(OpenRound, AnUpdateFromAnotherStateIsRejectedAndTheSiteResynchronised) {
+  Send(1, std::string(32, 'x'), "from elsewhere");
+  ASSERT_FALSE(site().receipts.empty());
+  EXPECT_EQ(site().receipts[0].result(), v1::Receipt::REJECTED);
+  ASSERT_EQ(static_cast<int>(site().plans.size()), 2);
+  EXPECT_TRUE(site().plans[1].needs_snapshot());
+  EXPECT_THAT(site().plans[1].reason(), HasSubstr("state[0] differs from the log's"));
+  EXPECT_EQ(static_cast<int>(site().starts.size()), 2) << "then it is told the round again";
+}
+
+TEST_F(OpenRound, UpdatesOfOtherRunsAndRoundsAreRejected) {
+  site().Say(UpdateMessage("other-run", 1, site().StateHash(), "x"));
+  Send(7, site().StateHash(), "x");
+  ASSERT_EQ(static_cast<int>(site().receipts.size()), 2);
+  EXPECT_EQ(site().receipts[0].reason(), "run other-run is not open");
+  EXPECT_EQ(site().receipts[1].reason(), "round 7 is not open: round 1 is");
+}
+
+TEST_F(OpenRound, AReplicaThatDiffersIsQuarantinedAndStartsFromASnapshot) {
+  v1::WorkerMessage message;
+  message.mutable_ready()->set_run_id(run_);
+  message.mutable_ready()->set_round(0);
+  message.mutable_ready()->set_state_hash(std::string(32, 'x'));
+  for (int i = 0; i < 3; ++i) {
+    federation_.coordinator();
+    site().Say(message);
+  }
+  ASSERT_FALSE(site().plans.empty());
+  EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").activity(), "quarantined: its state[0] differs from the log's");
+  site().Say(message);
+  EXPECT_THAT(SiteOf(federation_.Status(run_), "site-2").activity(), HasSubstr("again after 3 resynchronisations"));
+}
+
+TEST_F(OpenRound, ASkipIsAnAnswer) {
+  v1::WorkerMessage message;
+  message.mutable_update_skipped()->set_run_id(run_);
+  message.mutable_update_skipped()->set_round(1);
+  message.mutable_update_skipped()->set_reason("the gradient is not finite");
+  site().Say(message);
+  federation_.Settle();
+  EXPECT_EQ(federation_.Status(run_).round(), 1u);
+}
+
+TEST_F(OpenRound, ASilentSiteLosesItsLeaseAndItsSession) {
+  for (int i = 0; i < 8; ++i) {
+    federation_.clock.Advance(absl::Seconds(5));
+    for (const int other : {0, 1}) {
+      v1::WorkerMessage heartbeat;
+      heartbeat.mutable_heartbeat();
+      federation_.site(other).Say(heartbeat);
+    }
+    federation_.Settle();
+  }
+  EXPECT_FALSE(site().connected());
+  EXPECT_TRUE(absl::IsUnavailable(site().closed_with)) << site().closed_with;
+  EXPECT_GE(federation_.Status(run_).round(), 1u) << "the others are not held up";
+}
+
+TEST_F(OpenRound, ASiteThatLeavesIsNotWaitedFor) {
+  v1::WorkerMessage message;
+  message.mutable_leave()->set_reason("maintenance");
+  site().Say(message);
+  federation_.Settle();
+  EXPECT_EQ(federation_.Status(run_).round(), 1u);
+  EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").activity(), "left: maintenance");
+}
+
+TEST_F(OpenRound, AReceiptThatWasMissedComesWithTheNextPlan) {
+  federation_.site(0).Disconnect();
+  ASSERT_TRUE(federation_.site(0).pending());
+  federation_.Advance(absl::Seconds(61));
+  EXPECT_EQ(federation_.Status(run_).round(), 1u);
+  federation_.site(0).Connect();
+  federation_.Settle();
+  const v1::SyncPlan& plan = federation_.site(0).plans.back();
+  EXPECT_EQ(plan.last_receipt().round(), 1u);
+  EXPECT_EQ(plan.last_receipt().result(), v1::Receipt::INCLUDED);
+  EXPECT_FALSE(plan.needs_snapshot());
+}
+
+TEST_F(OpenRound, UploadsAreCheckedBeforeTheyBegin) {
+  v1::UploadHeader header;
+  header.mutable_id()->set_run_id(run_);
+  header.mutable_id()->set_round(1);
+  header.mutable_id()->set_sha256(std::string(32, 's'));
+  header.set_base_state_hash(site().StateHash());
+  header.set_total_bytes(10);
+  EXPECT_EQ(federation_.coordinator().CheckUpload("site-2", header), absl::OkStatus());
+  header.set_total_bytes(uint64_t{1} << 40);
+  EXPECT_TRUE(absl::IsResourceExhausted(federation_.coordinator().CheckUpload("site-2", header)));
+  header.set_total_bytes(10);
+  header.mutable_id()->set_round(9);
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation_.coordinator().CheckUpload("site-2", header)));
+}
+
+TEST_F(OpenRound, AnUploadedUpdateCountsLikeOneFromTheSession) {
+  // site-2's own update, taken from what it would have sent.
+  std::string payload;
+  site().silent = false;
+  site().alter = [&](std::string& sent, uint64_t) { payload = std::exchange(sent, ""); };
+  site().Disconnect();
+  federation_.ConnectAll();
+  ASSERT_FALSE(payload.empty());
+  EXPECT_EQ(federation_.Status(run_).round(), 0u) << "an update without payload says nothing";
+  v1::UploadHeader header;
+  header.mutable_id()->set_run_id(run_);
+  header.mutable_id()->set_round(1);
+  header.mutable_id()->set_sha256(DigestBytes(Sha256(payload)));
+  header.set_base_state_hash(site().StateHash());
+  header.set_total_bytes(payload.size());
+  site().alter = nullptr;
+  EXPECT_TRUE(federation_.coordinator().UploadCompleted("site-2", header, payload).ok());
+  federation_.Settle();
+  EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
+  CommonHash(federation_, run_);
+}
+
+}  // namespace
+}  // namespace tributary::coordinator

@@ -1,0 +1,63 @@
+"""The configuration files of deploy/examples work as README.md uses them (with fewer rounds, and ports that the system picks)."""
+
+import re
+import shutil
+
+import harness
+
+SITES = ("berlin", "lyon")
+
+
+class Examples(harness.FederationTest):
+    def copied(self):
+        """The examples in a folder of their own, with the keys that README.md issues."""
+        folder = self.folder / "my-federation"
+        shutil.copytree(harness.ROOT / "deploy" / "examples", folder)
+        parties = harness.federation.Federation(folder, harness.BINARIES, SITES, name="example")
+        parties.data_dir = folder / "coordinator-data"
+        self.federations.append(parties)
+        parties.make_pki(hosts=["127.0.0.1"])
+        self.edit(folder / "coordinator.yaml", r"127\.0\.0\.1:\d+", "127.0.0.1:0")
+        return parties
+
+    def edit(self, path, pattern, replacement):
+        text, count = re.subn(pattern, replacement, path.read_text(encoding="utf-8"))
+        self.assertGreater(count, 0, f"{path.name} has no {pattern}")
+        path.write_text(text, encoding="utf-8")
+
+    def start_all(self, parties):
+        parties.start_coordinator()
+        for name in ("operator", *(f"worker-{site}" for site in SITES)):
+            self.edit(parties.directory / f"{name}.yaml", r"127\.0\.0\.1:8443", parties.address())
+        for site in SITES:
+            parties.start_worker(site)
+
+    def finish(self, parties, file_name, rounds):
+        path = parties.directory / file_name
+        self.edit(path, r"(?m)^rounds: \d+", f"rounds: {rounds}")
+        run = parties.submit(path)["spec"]["name"]
+        status = parties.wait_for_end(run, timeout=120)
+        self.assertEqual((status["state"], status["round"]), ("finished", rounds), status.get("reason"))
+        self.assertEqual({site.get("state_hash") for site in status["sites"]}, {status["state_hash"]})
+
+    def test_the_text_runs(self):
+        parties = self.copied()
+        for index, site in enumerate(SITES):
+            harness.write_text(parties.directory / f"{site}-data", seed=index)
+        self.start_all(parties)
+        self.finish(parties, "run.yaml", rounds=12)
+        self.finish(parties, "run-local.yaml", rounds=5)
+
+    def test_the_table_run(self):
+        parties = self.copied()
+        for index, site in enumerate(SITES):
+            folder = parties.directory / f"{site}-data"
+            folder.mkdir()
+            rows = ["a,b,c,d,label"] + [f"{row % 7},{row % 5 - index},{row % 3},{row / 10},{row % 2}" for row in range(200)]
+            (folder / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        self.start_all(parties)
+        self.finish(parties, "run-csv.yaml", rounds=12)
+
+
+if __name__ == "__main__":
+    harness.main()

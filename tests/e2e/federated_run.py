@@ -1,0 +1,53 @@
+"""One model across three sites over real TLS: it learns, everybody ends with the same bits, and the same file gives the same model."""
+
+import harness
+
+
+class FederatedRun(harness.FederationTest):
+    def test_three_workers_finish_with_one_hash_and_a_lower_loss(self):
+        parties = self.make("alpha", "beta", "gamma")
+        self.start(parties)
+        self.submit(parties, rounds=24, participation={"min_workers": 3})
+        status = parties.wait_for_end(harness.RUN, timeout=120)
+        self.assert_finished(parties, status, rounds=24)
+
+        history = parties.history(harness.RUN)
+        losses = [record["val_loss"] for record in history if record.get("val_loss") is not None]
+        self.assertLess(losses[-1], losses[0] - 0.5, losses)
+        for record in history:
+            if int(record.get("round", 0)) > 0:
+                self.assertEqual(int(record["included"]), 3)
+                self.assertGreater(int(record["bytes_up"]), 0)
+                self.assertGreater(int(record["bytes_down"]), 0)
+                self.assertLess(int(record["bytes_up"]), int(record["dense_bytes_per_direction"]))
+
+    def test_the_same_run_file_and_data_give_the_same_model(self):
+        hashes = []
+        for name in ("first", "second"):
+            parties = self.make("alpha", "beta", name=name)
+            self.start(parties)
+            self.submit(parties, participation={"min_workers": 2})
+            hashes.append(self.assert_finished(parties, parties.wait_for_end(harness.RUN, timeout=120), rounds=12))
+            parties.close()
+        self.assertEqual(hashes[0], hashes[1])
+
+    def test_every_mode_of_this_release_ends_with_equal_hashes(self):
+        parties = self.make("alpha", "beta")
+        self.start(parties)
+        modes = {
+            "allreduce": {"mode": "allreduce"},
+            "demo": {"mode": "demo", "k": 8},
+            "local": {"mode": "local", "local_steps": 3, "k": 64, "value_bits": 2},
+        }
+        for name, optimizer in modes.items():
+            with self.subTest(mode=name):
+                spec = harness.run_spec(name=name, rounds=6, participation={"min_workers": 2})
+                spec["optimizer"] = {"learning_rate": {"peak": 0.001}, **optimizer}
+                parties.submit(parties.write_yaml(f"{name}.yaml", spec))
+                status = parties.wait_for_end(name, timeout=120)
+                self.assertEqual(status["state"], "finished", status.get("reason"))
+                self.assertEqual({site.get("state_hash") for site in status["sites"]}, {status["state_hash"]})
+
+
+if __name__ == "__main__":
+    harness.main()

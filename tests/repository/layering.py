@@ -1,0 +1,53 @@
+"""Checks the layers of docs/architecture.md by reading includes."""
+
+import re
+import sys
+
+import tree
+
+# Folder -> folders it may include.
+_ALLOWED = {
+    "common": {"common"},
+    "optim": {"common", "optim"},
+    "proto": {"common", "optim", "proto", "tributary"},
+    "coordinator": {"common", "optim", "proto", "tributary", "coordinator"},
+    "worker": {"common", "optim", "proto", "tributary", "worker"},
+    "cli": {"common", "optim", "proto", "tributary", "cli"},
+}
+_OWN = set(_ALLOWED) | {"tributary", "tests"}
+_TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
+_PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
+_GRPC = re.compile(r"^grpc(pp|\+\+)?/|\.grpc\.pb\.h$")
+_TORCH_PLACES = re.compile(r"^(optim/torch/.*\.cc|worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
+_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|common/tls\.(cc|h)|tests/.*)$")
+
+
+def check_file(path):
+    name, folder = str(path), path.parts[0]
+    for include, line in tree.includes(path):
+        target = include.split("/")[0]
+        place = f"{name}:{line}: includes {include}"
+        if folder in _ALLOWED and target in _OWN and target not in _ALLOWED[folder]:
+            yield f"{place}: {folder}/ may include only {', '.join(sorted(_ALLOWED[folder]))}"
+        if _TORCH.match(include) and not _TORCH_PLACES.match(name):
+            yield f"{place}: torch belongs in the trainer, models and data files of worker/"
+        if _GRPC.match(include) and not _GRPC_PLACES.match(name):
+            yield f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli and common/tls"
+        if folder in ("common", "optim") and _PROTOBUF.search(include) and not _GRPC.match(include):
+            yield f"{place}: {folder}/ knows no protocol messages"
+    if path.suffix == ".cc":
+        reached = tree.all_includes(path)
+        torch = next((include for include in reached if _TORCH.match(include)), None)
+        protobuf = next((include for include in reached if _PROTOBUF.search(include)), None)
+        if torch and protobuf:
+            yield (f"{name}: one translation unit sees both torch ({torch} in {reached[torch]}) and protobuf "
+                   f"({protobuf} in {reached[protobuf]})")
+
+
+def main():
+    problems = [problem for path in tree.with_suffix(".cc", ".h") for problem in check_file(path)]
+    return tree.report(problems, "layering")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
+# whole suite.
+#
+#   bash tests/run.sh [--quick]
+#
+#   --quick   only the release build's tests, without the sanitizers' builds
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jobs=$(nproc)
+quick=no
+for argument in "$@"; do
+  case "$argument" in
+    --quick) quick=yes ;;
+    -h | --help)
+      sed -n '2,7s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    *)
+      printf 'tests/run.sh: unknown argument %s (see --help)\n' "$argument" >&2
+      exit 2
+      ;;
+  esac
+done
+
+started=$SECONDS
+step() { printf '\n=== %s (after %d min %02d s)\n' "$*" $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)); }
+
+# Ninja's thousand lines are of use only when a build fails.
+build() {
+  local preset=$1 log=build/$1-build.log
+  mkdir -p build
+  if ! { cmake --preset "$preset" && cmake --build --preset "$preset" -j "$jobs"; } >"$log" 2>&1; then
+    grep -E 'error|FAILED|CMake Error' -A 12 "$log" | head -n 120 || true
+    tail -n 20 "$log"
+    printf 'tests/run.sh: the %s build failed; the whole log is %s\n' "$preset" "$log" >&2
+    exit 1
+  fi
+  tail -n 1 "$log"
+}
+
+step "packages"
+bash deploy/install-deps.sh --tests
+
+step "release build"
+build release
+step "quick tests"
+ctest --preset release --parallel "$jobs" -LE e2e
+
+if [ "$quick" = no ]; then
+  step "AddressSanitizer and UndefinedBehaviorSanitizer build"
+  build asan
+  ctest --preset asan --parallel "$jobs"
+  step "ThreadSanitizer build"
+  build tsan
+  ctest --preset tsan --parallel "$jobs"
+fi
+
+step "every test of the release build"
+exec ctest --preset release --parallel "$jobs"
