@@ -2,11 +2,12 @@
 #ifndef TRIBUTARY_CLI_INTERRUPT_H_
 #define TRIBUTARY_CLI_INTERRUPT_H_
 
+#include <condition_variable>
 #include <functional>
 #include <map>
+#include <mutex>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace tributary::cli {
@@ -34,7 +35,9 @@ class Interrupt {
   };
 
  private:
-  mutable absl::Mutex mutex_;
+  // Of the standard library: ThreadSanitizer does not see into a packaged Abseil.
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
   bool raised_ ABSL_GUARDED_BY(mutex_) = false;
   int next_key_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<int, std::function<void()>> functions_ ABSL_GUARDED_BY(mutex_);

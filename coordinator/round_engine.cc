@@ -195,6 +195,10 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
     Close(actions);
     return;
   }
+  if (!enough && tally.awaited.empty() && !stop_reason_.has_value() && Reopen(membership, at, actions)) {
+    DecideCollecting(membership, at, actions);
+    return;
+  }
   std::vector<std::string> missing = tally.awaited;
   for (const std::string& site : tally.gone) {
     missing.push_back(absl::StrCat(site, " (gone)"));
@@ -255,6 +259,32 @@ void RoundEngine::EnterAfterCommit(Instant at, std::vector<Action>& actions) {
   if (empty_rounds_ >= kMaxEmptyRounds && !stop_reason_.has_value()) {
     End(v1::FAILED, absl::StrCat(empty_rounds_, " rounds in a row, up to round ", committed_, ", brought no valid update", why), actions);
   }
+}
+
+bool RoundEngine::Reopen(const Membership& membership, Instant at, std::vector<Action>& actions) {
+  std::map<std::string, Member> present;
+  for (const auto& [site, member] : members_) {
+    if (member.answer != Member::Answer::kNone) {
+      present.insert({site, member});
+    }
+  }
+  const size_t answered = present.size();
+  for (const std::string& site : membership.In(Presence::kReady)) {
+    if (present.size() < policy_.max_workers) {
+      present.try_emplace(site);
+    }
+  }
+  if (present.size() == answered || present.size() < policy_.min_workers) {
+    return false;
+  }
+  StartRound start{committed_ + 1, {}};
+  for (const auto& [site, member] : present) {
+    start.members.push_back(site);
+  }
+  Open(start.members, at);
+  members_ = std::move(present);
+  actions.push_back(std::move(start));
+  return true;
 }
 
 void RoundEngine::Open(const std::vector<std::string>& members, Instant at) {

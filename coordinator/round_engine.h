@@ -89,7 +89,9 @@ using Event = std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdateRefu
                            StateReported, StopRequested, DrainRequested, TimePassed>;
 
 // ---- Actions, to be carried out in order ----
-struct StartRound {  // make it durable, then tell every member
+// Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted before
+// stay, and their sites are members again.
+struct StartRound {
   uint64_t round = 0;
   std::vector<std::string> members;
 };
@@ -180,6 +182,8 @@ class RoundEngine {
   void DecideReporting(const Membership& membership, Instant at, std::vector<Action>& actions);
   void EnterAfterCommit(Instant at, std::vector<Action>& actions);
   void Open(const std::vector<std::string>& members, Instant at);
+  // The open round with ready sites in place of the members that left without an answer. False: there are none, or too few.
+  bool Reopen(const Membership& membership, Instant at, std::vector<Action>& actions);
   void Close(std::vector<Action>& actions);
   void End(v1::RunState state, std::string reason, std::vector<Action>& actions);
 

@@ -75,7 +75,7 @@ void CoordinatorImpl::BeginRound(const StartRound& start) {
     return;
   }
   for (const std::string& site : start.members) {
-    TellRoundStart(site, false);
+    TellRoundStart(site, active_->engine.HoldsUpdateOf(site));
   }
 }
 

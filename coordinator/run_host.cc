@@ -67,11 +67,9 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   started.round = round;
   started.members = members;
   TRIBUTARY_RETURN_IF_ERROR(journal_->StartRound(run_id_, started));
-  open_round_ = round;
-  members_ = members;
+  // As after a restart: a round that is started again with other members keeps what it had accepted.
   accepted_.clear();
-  parameters_ = optim::ParametersForRound(model_->options, round);
-  return aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members.size()));
+  return ResumeOpenRound();
 }
 
 absl::Status RunHost::CheckPayload(absl::string_view payload) const {

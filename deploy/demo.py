@@ -27,10 +27,12 @@ BATCH_SIZE = 8
 
 # What each optimiser is run with: rounds by default, and the `optimizer:` block of run.yaml.
 OPTIMIZERS = {
-    "distro": (300, {"mode": "distro", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
-    "demo": (300, {"mode": "demo", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
-    "allreduce": (300, {"mode": "allreduce", "learning_rate": {"peak": 0.002, "warmup_rounds": 20}, "weight_decay": 0.1}),
-    "local": (60, {"mode": "local", "learning_rate": {"peak": 0.002, "warmup_rounds": 4}, "local_steps": 5, "k": 256, "value_bits": 2}),
+    "distro": (500, {"mode": "distro", "learning_rate": {"peak": 0.003, "warmup_rounds": 20, "final_ratio": 0.02}, "beta": 0.95, "k": 64,
+                     "value_bits": 2}),
+    "demo": (500, {"mode": "demo", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
+    "allreduce": (500, {"mode": "allreduce", "learning_rate": {"peak": 0.003, "warmup_rounds": 20}, "weight_decay": 0.1}),
+    "local": (250, {"mode": "local", "learning_rate": {"peak": 0.006, "warmup_rounds": 10, "final_ratio": 0.05}, "local_steps": 2,
+                    "beta": 0.95, "k": 64, "value_bits": 2}),
 }
 
 ROUND_COLUMNS = ("round", "members", "included", "stragglers", "train_loss", "val_loss", "learning_rate", "local_steps", "bytes_up",
@@ -266,6 +268,19 @@ def table(summary):
     return "\n".join(lines)
 
 
+def run_worker(parties, *arguments):
+    """Standard output of `tributary-worker ARGUMENTS`; its progress goes to this terminal, if there is one. DemoError if it fails."""
+    log_path = parties.directory / f"{arguments[0]}.log"
+    command = [str(parties.binaries / "tributary-worker"), *map(str, arguments)]
+    with open(log_path, "wb") as log:
+        terminal = sys.stderr if sys.stderr.isatty() else log
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal, check=False,
+                                preexec_fn=federation.bind_to_parent)
+    if result.returncode != 0:
+        raise DemoError(f"`tributary-worker {arguments[0]}` failed with exit code {result.returncode}: {log_path.read_text(errors='replace').strip()}")
+    return result.stdout.decode("utf-8", errors="replace")
+
+
 def run(arguments, screen):
     work_dir = pathlib.Path(arguments.work_dir).resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -309,23 +324,16 @@ def run(arguments, screen):
         model = work_dir / "model.safetensors"
         parties.operator("export", RUN, "--output", model)
         parties.close()
-        sample = subprocess.run([str(parties.binaries / "tributary-worker"), "sample", "--run", str(run_file), "--model", str(model), "--prompt",
-                                 "And the LORD said", "--bytes", "400", "--seed", "1"], stdin=subprocess.DEVNULL, capture_output=True,
-                                text=True, check=False, errors="replace")
-        if sample.returncode != 0:
-            raise DemoError(f"sampling failed: {sample.stderr.strip()}")
+        sample = run_worker(parties, "sample", "--run", run_file, "--model", model, "--prompt", "And the LORD said", "--bytes", 400).strip()
         lap("export")
 
         screen.stage("training one worker alone on its shard for the same steps")
-        solo = parties.start("solo", "tributary-worker", "solo", "--config", parties.directory / "worker-site-1.yaml", "--run", run_file,
-                             *(flag for site in sites for flag in ("--eval-data", data / site)), "--format", "json")
-        solo.popen.wait()
-        if solo.popen.returncode != 0:
-            raise DemoError(f"the lone worker failed:\n{solo.log_tail()}")
-        solo_result = json.loads(solo.log_text().strip().splitlines()[-1])
+        solo = run_worker(parties, "solo", "--config", parties.directory / "worker-site-1.yaml", "--run", run_file,
+                          *(flag for site in sites for flag in ("--eval-data", data / site)), "--format", "json")
+        solo_result = json.loads(solo)
         lap("alone")
 
-        summary = summarise(arguments, status, history, solo_result["val_loss"], unigram_loss, sample.stdout, seconds)
+        summary = summarise(arguments, status, history, solo_result["val_loss"], unigram_loss, sample, seconds)
         (work_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         page = report.write_report(work_dir)
     if summary["hashes_equal"] and not arguments.keep:
@@ -335,7 +343,7 @@ def run(arguments, screen):
         print(json.dumps(summary))
     else:
         print(table(summary))
-        print(f"\ntext sampled from the model:\n{sample.stdout.strip()}\n\nreport: {page}")
+        print(f"\ntext sampled from the model:\n{sample}\n\nreport: {page}")
     if not summary["hashes_equal"]:
         raise DemoError(f"the state hashes differ; everything is kept in {parties.directory}")
 
@@ -352,7 +360,8 @@ def main():
         raise Interrupted(number_)
 
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, interrupt)
+        if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup means it
+            signal.signal(each, interrupt)
     logs = pathlib.Path(arguments.work_dir).resolve() / "federation"
     try:
         run(arguments, screen)

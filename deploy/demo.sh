@@ -14,6 +14,11 @@
 # Ctrl-C ends everything it started.
 set -euo pipefail
 
+# A script cannot trap a signal that was ignored when it started, as SIGINT is for `bash deploy/demo.sh &`; so it starts once more.
+if [ -z "${TRIBUTARY_DEMO_RESTARTED:-}" ] && [ $((0x$(sed -n 's/^SigIgn:[[:space:]]*//p' /proc/$$/status) & 2)) -ne 0 ]; then
+  TRIBUTARY_DEMO_RESTARTED=1 exec perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' bash "${BASH_SOURCE[0]}" "$@"
+fi
+
 root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for argument in "$@"; do
   case "$argument" in

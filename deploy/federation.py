@@ -70,7 +70,7 @@ def merged(base, overrides):
     return result
 
 
-def _bind_to_parent():
+def bind_to_parent():
     """In the child, before exec: a process group of its own, and death with the parent, even when that is killed."""
     os.setpgid(0, 0)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -85,7 +85,7 @@ class Process:
         self.log_path = pathlib.Path(log_path)
         self._log = open(self.log_path, "ab")
         self.popen = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT,
-                                      preexec_fn=_bind_to_parent)
+                                      preexec_fn=bind_to_parent)
 
     def running(self):
         return self.popen.poll() is None
@@ -155,7 +155,7 @@ class Federation:
         command = [*self.command_prefix, str(self.binaries / "tributary"), *(str(argument) for argument in arguments)]
         try:
             result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False,
-                                    preexec_fn=_bind_to_parent)
+                                    preexec_fn=bind_to_parent)
         except subprocess.TimeoutExpired:
             raise FederationError(f"`{' '.join(command)}` did not end within {timeout} s") from None
         if check and result.returncode != 0:
@@ -184,7 +184,7 @@ class Federation:
             "federation": self.name,
             "data_dir": str(self.data_dir),
             "listen": "127.0.0.1:0",
-            "health_listen": "",
+            "health_listen": "127.0.0.1:0",
             "metrics_listen": "127.0.0.1:0",
             "tls": self.tls("coordinator"),
             "sites": self.sites,
@@ -291,7 +291,7 @@ class Federation:
         log = open(self.directory / "watch.log", "ab")
         command = [*self.command_prefix, str(self.binaries / "tributary"), "--config", str(self.directory / "operator.yaml"), "--format", "json", "run", "watch", run]
         popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
-                                 preexec_fn=_bind_to_parent)
+                                 preexec_fn=bind_to_parent)
         log.close()
         return popen
 

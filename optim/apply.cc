@@ -12,8 +12,7 @@ namespace {
 
 absl::Status CheckNext(const OptimizerOptions& options, const Layout& layout, const Commit& commit, const ReplicaState& state) {
   if (state.round + 1 != commit.round) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("commit ", commit.round, " does not follow the state of round ", state.round));
+    return absl::FailedPreconditionError(absl::StrCat("commit ", commit.round, " does not follow the state of round ", state.round));
   }
   const auto size = static_cast<size_t>(layout.size());
   if (state.theta.size() != size || state.slots.size() != static_cast<size_t>(SlotCount(options.mode))) {
@@ -38,7 +37,8 @@ absl::Status Apply(const OptimizerOptions& options, const Layout& layout, const 
   TRIBUTARY_RETURN_IF_ERROR(CheckNext(options, layout, commit, state));
   if (commit.included > 0) {
     const bool sparse = options.mode == Mode::kDemo || options.mode == Mode::kDistro || options.mode == Mode::kLocal;
-    absl::Status status = sparse ? ApplySparse(options, layout, commit, state, threads) : ApplyDense(options, layout, commit, state, threads);
+    absl::Status status =
+        sparse ? ApplySparse(options, layout, commit, state, threads) : ApplyDense(options, layout, commit, state, threads);
     TRIBUTARY_RETURN_IF_ERROR(Annotate(std::move(status), absl::StrCat("commit ", commit.round)));
   }
   state.round = commit.round;

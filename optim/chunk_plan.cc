@@ -8,7 +8,9 @@ namespace {
 constexpr uint32_t kFloatBits = 32;    // IEEE bit patterns, `demo`'s updates
 constexpr uint32_t kIntegerBits = 24;  // `demo`'s commits
 
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t CeilDivide(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 // Share of `k` of kChunkSize that falls to a chunk of `length`, at least 1.
 uint32_t ShareOf(uint32_t k, int64_t length) {
@@ -67,7 +69,8 @@ ChunkPlan::ChunkPlan(const OptimizerOptions& options, const Layout& layout) {
 }
 
 size_t ChunkPlan::SegmentOf(int64_t chunk) const {
-  const auto after = std::upper_bound(segments_.begin(), segments_.end(), chunk, [](int64_t c, const Segment& s) { return c < s.first_chunk; });
+  const auto after =
+      std::upper_bound(segments_.begin(), segments_.end(), chunk, [](int64_t c, const Segment& s) { return c < s.first_chunk; });
   return static_cast<size_t>(after - segments_.begin()) - 1;
 }
 

@@ -11,9 +11,9 @@
 //     than they weigh.
 //  2. With the DCT, a block of two dimensions or more whose matrix is at least kMinTiledEdge wide and high is cut in tiles, as above.
 //  3. Every other block is cut as a flat run of its own.
-// A flat run of n parameters is cut in t = ceil(n / kChunkSize) chunks of ceil(n / t) places; with the DCT, a chunk longer than kTileEdge is
-// folded into rows of kTileEdge, so it is transformed in two dimensions too. Zeros fill what is missing at the end; what they decode to is
-// dropped.
+// A flat run of n parameters is cut in t = ceil(n / kChunkSize) chunks of ceil(n / t) places; with the DCT, a chunk longer than kTileEdge
+// is folded into rows of kTileEdge, so it is transformed in two dimensions too. Zeros fill what is missing at the end; what they decode to
+// is dropped.
 #ifndef TRIBUTARY_OPTIM_CHUNK_PLAN_H_
 #define TRIBUTARY_OPTIM_CHUNK_PLAN_H_
 
@@ -30,8 +30,9 @@ namespace tributary::optim {
 // Below this, a divisor of an extent makes tiles too small to compress, and tiles are padded instead.
 inline constexpr int64_t kMinTiledEdge = 16;
 
-// Edge of the tiles along a dimension of `extent` >= 1: the extent itself up to kTileEdge; else its largest divisor up to kTileEdge, as published;
-// else, where that is below kMinTiledEdge (primes), the edge of ceil(extent / kTileEdge) equal tiles, the last one padded with zeros.
+// Edge of the tiles along a dimension of `extent` >= 1: the extent itself up to kTileEdge; else its largest divisor up to kTileEdge, as
+// published; else, where that is below kMinTiledEdge (primes), the edge of ceil(extent / kTileEdge) equal tiles, the last one padded with
+// zeros.
 int64_t EdgeFor(int64_t extent);
 
 // Consecutive parameters theta[offset, offset + length) at `start` of a flat run.
@@ -41,7 +42,8 @@ struct Piece {
   int64_t start = 0;
 };
 
-// A rectangle of a chunk's parameters: row r is theta[offset + r * stride, + cols), at [place + r * kTileEdge, + cols) of a Tile (optim/dct.h).
+// A rectangle of a chunk's parameters: row r is theta[offset + r * stride, + cols), at [place + r * kTileEdge, + cols) of a Tile
+// (optim/dct.h).
 struct Patch {
   int64_t offset = 0;
   int64_t stride = 0;
@@ -56,12 +58,12 @@ struct Segment {
   int32_t rows = 0;          // 1..kTileEdge; 1 if not transformed
   int32_t cols = 0;          // 1..kTileEdge; up to kChunkSize if not transformed
   int64_t chunk_count = 0;
-  int64_t first_chunk = 0;   // number of the first chunk, over all segments
-  int64_t first_place = 0;   // number of its first place, over all segments
+  int64_t first_chunk = 0;  // number of the first chunk, over all segments
+  int64_t first_place = 0;  // number of its first place, over all segments
 
   // A matrix in tiles ...
   int64_t matrix_offset = 0;
-  int64_t matrix_rows = 0;   // 0: not a matrix
+  int64_t matrix_rows = 0;  // 0: not a matrix
   int64_t matrix_cols = 0;
   int64_t tiles_across = 0;
   // ... or a flat run: pieces end to end, cut every `run_step` parameters (up to rows * cols).
@@ -76,8 +78,8 @@ struct Segment {
     return (chunk / tiles_across + 1) * rows > matrix_rows || (chunk % tiles_across + 1) * cols > matrix_cols;
   }
 
-  // Calls visit(Patch) for the parameters of the segment's chunk `chunk`: one rectangle of a matrix, or what a flat run has there, a row each, by
-  // ascending place.
+  // Calls visit(Patch) for the parameters of the segment's chunk `chunk`: one rectangle of a matrix, or what a flat run has there, a row
+  // each, by ascending place.
   template <typename Visit>
   void ForEachPatch(int64_t chunk, const Visit& visit) const;
 };

@@ -47,14 +47,17 @@ std::unique_ptr<DctBasis> MakeBasis(int edge) {
   }
   basis->max_bits = static_cast<int>(std::bit_width(static_cast<uint64_t>(max)));
   if (edge < kTileEdge) {
-    FillPanels(edge, edge, [edge](int b, int i) { return BasisValue(edge, b, i); }, basis->panels);
+    FillPanels(
+        edge, edge, [edge](int b, int i) { return BasisValue(edge, b, i); }, basis->panels);
   } else {
     // Frequencies that are odd multiples of 1, 2 and 4, then the multiples of 8, over the first 32, 16, 8 and 8 positions.
     float* panel = basis->panels;
     for (int half = 32, step = 1; half >= 8; half /= 2, step *= 2) {
-      panel = FillPanels(half, half, [=](int m, int j) { return BasisValue(edge, (2 * m + 1) * step, j); }, panel);
+      panel = FillPanels(
+          half, half, [=](int m, int j) { return BasisValue(edge, (2 * m + 1) * step, j); }, panel);
     }
-    FillPanels(8, 8, [=](int m, int j) { return BasisValue(edge, 8 * m, j); }, panel);
+    FillPanels(
+        8, 8, [=](int m, int j) { return BasisValue(edge, 8 * m, j); }, panel);
   }
   return basis;
 }
@@ -85,7 +88,9 @@ std::atomic<const DctKernels*>& ActiveKernels() {
   return active;
 }
 
-const DctKernels& Kernels() { return *ActiveKernels().load(std::memory_order_relaxed); }
+const DctKernels& Kernels() {
+  return *ActiveKernels().load(std::memory_order_relaxed);
+}
 
 // Gives each distinct column frequency among `index` a column of work.columns, zeroed. Returns how many there are; work.slot tells which.
 int AssignColumns(int cols, absl::Span<const uint16_t> index, const DctBasis& horizontal, DctWorkspace& work) {
@@ -118,8 +123,8 @@ int64_t RoundedShift(int64_t value, int shift) {
 }
 
 // Likewise in 64-bit integers, and rounded to `shift` fewer bits: for components so large that doubles would not hold Z.
-void SumRowsShifted(int cols, int shift, absl::Span<const uint16_t> index, absl::Span<const int32_t> value,
-                    const DctBasis& vertical, DctWorkspace& work) {
+void SumRowsShifted(int cols, int shift, absl::Span<const uint16_t> index, absl::Span<const int32_t> value, const DctBasis& vertical,
+                    DctWorkspace& work) {
   std::array<int64_t, kTileEdge> sum;
   for (int frequency = 0; frequency < cols; ++frequency) {
     if (work.slot[frequency] < 0) continue;
@@ -151,7 +156,9 @@ bool HasInstructionSet(InstructionSet set) {
   return set == InstructionSet::kBaseline;
 }
 
-void UseInstructionSet(InstructionSet set) { ActiveKernels().store(KernelsFor(set), std::memory_order_relaxed); }
+void UseInstructionSet(InstructionSet set) {
+  ActiveKernels().store(KernelsFor(set), std::memory_order_relaxed);
+}
 
 const DctBasis& BasisOf(int edge) {
   static std::array<std::once_flag, kTileEdge + 1> once;

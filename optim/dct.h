@@ -41,8 +41,8 @@ struct DctBasis {
   int max_bits = 0;  // w(max|C|)
   // C[b][i], integers. Zero outside the edge.
   alignas(64) double integer[kTileEdge][kTileEdge];
-  // F for the forward transform, in panels of 8 outputs: panel p, input i, output 8p + t at (p * edge + i) * 8 + t. For edge 64 these are the panels of
-  // the four products that its symmetric halves leave (dct_kernels.inc).
+  // F for the forward transform, in panels of 8 outputs: panel p, input i, output 8p + t at (p * edge + i) * 8 + t. For edge 64 these are
+  // the panels of the four products that its symmetric halves leave (dct_kernels.inc).
   alignas(64) float panels[kTileEdge * kTileEdge];
 };
 
@@ -53,9 +53,9 @@ const DctBasis& BasisOf(int edge);
 struct alignas(64) DctWorkspace {
   std::array<float, kTilePlaces> first;
   std::array<float, kTilePlaces> second;
-  std::array<double, kTilePlaces> columns;        // Y, a column after the other
-  std::array<const double*, kTileEdge> basis;     // C of each column's frequency
-  std::array<int8_t, kTileEdge> slot;             // of each frequency, -1: none
+  std::array<double, kTilePlaces> columns;     // Y, a column after the other
+  std::array<const double*, kTileEdge> basis;  // C of each column's frequency
+  std::array<int8_t, kTileEdge> slot;          // of each frequency, -1: none
 };
 
 // Which copy of the kernels runs. The best one that the processor has, unless a test says otherwise.
@@ -64,8 +64,8 @@ bool HasInstructionSet(InstructionSet set);
 // For tests and benchmarks: not while another thread uses this file. HasInstructionSet(set) must hold.
 void UseInstructionSet(InstructionSet set);
 
-// Transforms the tile [rows, cols]. Component (b, d) goes to spectrum.at[d * kTileEdge + b] (transposed: it saves a pass, and selection does not
-// mind); what lies outside is zero.
+// Transforms the tile [rows, cols]. Component (b, d) goes to spectrum.at[d * kTileEdge + b] (transposed: it saves a pass, and selection
+// does not mind); what lies outside is zero.
 void ForwardDct(int rows, int cols, const Tile& tile, DctWorkspace& work, Tile& spectrum);
 
 // Fills `tile` [rows, cols] with the inverse transform of integer components; places outside are undefined. index: b * cols + d, ascending;

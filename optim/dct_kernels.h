@@ -6,7 +6,8 @@ namespace tributary::optim {
 
 // Rows of all arrays lie 64 elements apart and start at multiples of 64 bytes.
 struct DctKernels {
-  // out[b, j] = sum_i F[i, b] x[i, j] for all 64 columns; panels as in DctBasis. Rows of `out` from `edge` to the next multiple of 8 become zero.
+  // out[b, j] = sum_i F[i, b] x[i, j] for all 64 columns; panels as in DctBasis. Rows of `out` from `edge` to the next multiple of 8 become
+  // zero.
   void (*forward)(int edge, const float* panels, const float* x, float* out);
   // out[j, i] = x[i, j], 64 x 64.
   void (*transpose)(const float* x, float* out);

@@ -63,7 +63,11 @@ double Choose(uint32_t value_bits, absl::Span<const T> values) {
 
 }  // namespace
 
-double ChooseStep(uint32_t value_bits, absl::Span<const float> values) { return Choose(value_bits, values); }
-double ChooseStep(uint32_t value_bits, absl::Span<const int64_t> values) { return Choose(value_bits, values); }
+double ChooseStep(uint32_t value_bits, absl::Span<const float> values) {
+  return Choose(value_bits, values);
+}
+double ChooseStep(uint32_t value_bits, absl::Span<const int64_t> values) {
+  return Choose(value_bits, values);
+}
 
 }  // namespace tributary::optim

@@ -13,7 +13,9 @@
 namespace tributary::optim {
 
 // Levels of `value_bits` are +-1..+-MaxLevel.
-constexpr int32_t MaxLevel(uint32_t value_bits) { return int32_t{1} << (value_bits - 1); }
+constexpr int32_t MaxLevel(uint32_t value_bits) {
+  return int32_t{1} << (value_bits - 1);
+}
 
 // Step for non-zero `values`; > 0, or 0 if there are none.
 //  1 bit: the mean magnitude (as SparseLoCo, arXiv 2508.15706).

@@ -31,19 +31,21 @@ TRIBUTARY_SIMD_CLONES double SumOfSquares(const float* x, int64_t n) {
 
 TRIBUTARY_SIMD_CLONES void Accumulate(const Patch& patch, float beta, float gain, const float* __restrict g, float* __restrict e,
                                       float* __restrict tile) {
-  ForEachRow(patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-    for (int64_t j = 0; j < cols; ++j) {
-      const float sum = beta * e[at + j] + gain * g[at + j];
-      e[at + j] = sum;
-      tile[in_tile + j] = sum;
-    }
-  });
+  ForEachRow(
+      patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < cols; ++j) {
+          const float sum = beta * e[at + j] + gain * g[at + j];
+          e[at + j] = sum;
+          tile[in_tile + j] = sum;
+        }
+      });
 }
 
 TRIBUTARY_SIMD_CLONES void Subtract(const Patch& patch, float scale, const float* __restrict v, float* __restrict e) {
-  ForEachRow(patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-    for (int64_t j = 0; j < cols; ++j) e[at + j] -= scale * v[in_tile + j];
-  });
+  ForEachRow(
+      patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < cols; ++j) e[at + j] -= scale * v[in_tile + j];
+      });
 }
 
 }  // namespace
@@ -52,14 +54,15 @@ void AddToResidual(const Patch& patch, float beta, float gain, const float* g, f
   Accumulate(patch, beta, gain, g, e, tile.at.data());
 }
 
-void SubtractFromResidual(const Patch& patch, float scale, const Tile& tile, float* e) { Subtract(patch, scale, tile.at.data(), e); }
+void SubtractFromResidual(const Patch& patch, float scale, const Tile& tile, float* e) {
+  Subtract(patch, scale, tile.at.data(), e);
+}
 
 double Norm(absl::Span<const float> x, int threads) {
   const auto size = static_cast<int64_t>(x.size());
   std::vector<double> sums((size + kBand - 1) / kBand);
-  ParallelFor(threads, static_cast<int64_t>(sums.size()), [&](int64_t band) {
-    sums[band] = SumOfSquares(x.data() + band * kBand, std::min(kBand, size - band * kBand));
-  });
+  ParallelFor(threads, static_cast<int64_t>(sums.size()),
+              [&](int64_t band) { sums[band] = SumOfSquares(x.data() + band * kBand, std::min(kBand, size - band * kBand)); });
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 

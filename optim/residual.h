@@ -1,5 +1,5 @@
-// The worker's residual e: what of the gradients has not been sent. Element-wise work on one patch of it at a time, and norms. Internal to the
-// sparse modes.
+// The worker's residual e: what of the gradients has not been sent. Element-wise work on one patch of it at a time, and norms. Internal to
+// the sparse modes.
 #ifndef TRIBUTARY_OPTIM_RESIDUAL_H_
 #define TRIBUTARY_OPTIM_RESIDUAL_H_
 

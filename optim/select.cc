@@ -13,9 +13,15 @@ namespace {
 // Values at a distance that is a multiple of this share a group: group maxima are vertical, which suits SIMD.
 constexpr int64_t kLanes = kTileEdge;
 
-inline uint32_t Magnitude(float value) { return std::bit_cast<uint32_t>(value) & 0x7fffffffu; }
-inline uint32_t Magnitude(int32_t value) { return value < 0 ? 0u - static_cast<uint32_t>(value) : static_cast<uint32_t>(value); }
-inline uint64_t Magnitude(int64_t value) { return value < 0 ? 0u - static_cast<uint64_t>(value) : static_cast<uint64_t>(value); }
+inline uint32_t Magnitude(float value) {
+  return std::bit_cast<uint32_t>(value) & 0x7fffffffu;
+}
+inline uint32_t Magnitude(int32_t value) {
+  return value < 0 ? 0u - static_cast<uint32_t>(value) : static_cast<uint32_t>(value);
+}
+inline uint64_t Magnitude(int64_t value) {
+  return value < 0 ? 0u - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
+}
 
 inline __attribute__((always_inline)) void MaxOfRows(const auto* values, int64_t rows, auto* max) {
   for (int64_t r = 0; r < rows; ++r) {
@@ -26,9 +32,15 @@ inline __attribute__((always_inline)) void MaxOfRows(const auto* values, int64_t
   }
 }
 
-TRIBUTARY_SIMD_CLONES void GroupMax(const float* values, int64_t rows, uint32_t* max) { MaxOfRows(values, rows, max); }
-TRIBUTARY_SIMD_CLONES void GroupMax(const int32_t* values, int64_t rows, uint32_t* max) { MaxOfRows(values, rows, max); }
-TRIBUTARY_SIMD_CLONES void GroupMax(const int64_t* values, int64_t rows, uint64_t* max) { MaxOfRows(values, rows, max); }
+TRIBUTARY_SIMD_CLONES void GroupMax(const float* values, int64_t rows, uint32_t* max) {
+  MaxOfRows(values, rows, max);
+}
+TRIBUTARY_SIMD_CLONES void GroupMax(const int32_t* values, int64_t rows, uint32_t* max) {
+  MaxOfRows(values, rows, max);
+}
+TRIBUTARY_SIMD_CLONES void GroupMax(const int64_t* values, int64_t rows, uint64_t* max) {
+  MaxOfRows(values, rows, max);
+}
 
 inline __attribute__((always_inline)) int64_t CountOf(const auto* keys, int64_t n, auto bound) {
   int64_t count = 0;
@@ -41,11 +53,15 @@ inline __attribute__((always_inline)) int64_t CountOf(const auto* keys, int64_t 
 }
 
 // How many of `keys`, a multiple of kLanes, reach the bound.
-TRIBUTARY_SIMD_CLONES int64_t CountAtLeast(const uint32_t* keys, int64_t n, uint32_t bound) { return CountOf(keys, n, bound); }
-TRIBUTARY_SIMD_CLONES int64_t CountAtLeast(const uint64_t* keys, int64_t n, uint64_t bound) { return CountOf(keys, n, bound); }
+TRIBUTARY_SIMD_CLONES int64_t CountAtLeast(const uint32_t* keys, int64_t n, uint32_t bound) {
+  return CountOf(keys, n, bound);
+}
+TRIBUTARY_SIMD_CLONES int64_t CountAtLeast(const uint64_t* keys, int64_t n, uint64_t bound) {
+  return CountOf(keys, n, bound);
+}
 
-// A bound, at least 1, that at least `k` of the keys reach if so many are not zero, and hardly more than k: the k-th largest key to its leading
-// bits. By bisection, because counting has no branches to mispredict.
+// A bound, at least 1, that at least `k` of the keys reach if so many are not zero, and hardly more than k: the k-th largest key to its
+// leading bits. By bisection, because counting has no branches to mispredict.
 template <typename Key>
 Key BoundOf(const std::vector<Key>& keys, int k) {
   constexpr int kBits = 16;  // an fp32 exponent and half the mantissa
@@ -118,7 +134,8 @@ void SelectLargest(absl::Span<const float> values, int k, int fold, SelectWorksp
   if (fold == 0) {
     Select(values, k, kSameIndex, work, selected);
   } else {
-    Select(values, k, [fold](int64_t i) { return static_cast<uint16_t>(i % kTileEdge * fold + i / kTileEdge); }, work, selected);
+    Select(
+        values, k, [fold](int64_t i) { return static_cast<uint16_t>(i % kTileEdge * fold + i / kTileEdge); }, work, selected);
   }
 }
 

@@ -18,7 +18,6 @@ struct SelectWorkspace {
   std::vector<std::pair<Key, uint16_t>> candidates;
 };
 
-
 // Indices, ascending, of the `k` values of largest magnitude; of equal ones those of lower index; never a zero, so there may be fewer. At
 // most kChunkSize values.
 //

@@ -36,7 +36,8 @@ absl::Status SparseAggregator::BeginRound(const RoundParameters& parameters, uin
 
 absl::Status SparseAggregator::Add(absl::string_view payload) {
   if (!open_) return absl::FailedPreconditionError("no round is open");
-  if (added_ == members_) return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
+  if (added_ == members_)
+    return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
   Sum(decoded_, payload);
   ++added_;

@@ -8,25 +8,30 @@
 namespace tributary::optim {
 namespace {
 
-inline float SignOf(float value) { return static_cast<float>((value > 0.0f) - (value < 0.0f)); }
+inline float SignOf(float value) {
+  return static_cast<float>((value > 0.0f) - (value < 0.0f));
+}
 
 // theta of one patch; v in the tile's places.
 TRIBUTARY_SIMD_CLONES void Decay(const Patch& patch, float decay, float* theta) {
-  ForEachRow(patch, [=](int64_t cols, int64_t at, int64_t) __attribute__((always_inline)) {
-    for (int64_t j = 0; j < cols; ++j) theta[at + j] *= decay;
-  });
+  ForEachRow(
+      patch, [=](int64_t cols, int64_t at, int64_t) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < cols; ++j) theta[at + j] *= decay;
+      });
 }
 
 TRIBUTARY_SIMD_CLONES void StepScaled(const Patch& patch, float decay, float step, const float* __restrict v, float* __restrict theta) {
-  ForEachRow(patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-    for (int64_t j = 0; j < cols; ++j) theta[at + j] = theta[at + j] * decay - step * v[in_tile + j];
-  });
+  ForEachRow(
+      patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < cols; ++j) theta[at + j] = theta[at + j] * decay - step * v[in_tile + j];
+      });
 }
 
 TRIBUTARY_SIMD_CLONES void StepSign(const Patch& patch, float decay, float step, const float* __restrict v, float* __restrict theta) {
-  ForEachRow(patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-    for (int64_t j = 0; j < cols; ++j) theta[at + j] = theta[at + j] * decay - step * SignOf(v[in_tile + j]);
-  });
+  ForEachRow(
+      patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
+        for (int64_t j = 0; j < cols; ++j) theta[at + j] = theta[at + j] * decay - step * SignOf(v[in_tile + j]);
+      });
 }
 
 // One commit's step.

@@ -24,7 +24,8 @@ struct ChunkWorkspace {
   std::vector<uint16_t> selected;
 };
 
-// Calls work(number of the segment, number of the chunk over all segments, workspace) for every chunk, each thread taking a consecutive share.
+// Calls work(number of the segment, number of the chunk over all segments, workspace) for every chunk, each thread taking a consecutive
+// share.
 template <typename Work>
 void ForEachChunk(const ChunkPlan& plan, int threads, const Work& work) {
   ParallelFor(threads, threads, [&](int64_t share) {
@@ -40,8 +41,8 @@ void ForEachChunk(const ChunkPlan& plan, int threads, const Work& work) {
   });
 }
 
-// Asks for the parameters of the segment's chunk `chunk` in `array` to be brought near while something else is computed: rows of a tile lie far
-// apart, which processors do not see through by themselves. No effect past the last chunk.
+// Asks for the parameters of the segment's chunk `chunk` in `array` to be brought near while something else is computed: rows of a tile lie
+// far apart, which processors do not see through by themselves. No effect past the last chunk.
 inline void Prefetch(const Segment& segment, int64_t chunk, const float* array) {
   constexpr int32_t kLine = 64 / sizeof(float);
   if (chunk >= segment.chunk_count) return;
@@ -52,8 +53,8 @@ inline void Prefetch(const Segment& segment, int64_t chunk, const float* array) 
   });
 }
 
-// Calls row(cols, at, in_tile) for each row of the patch: `cols` parameters at `at`, in the tile at `in_tile`. Rows of whole tiles have a constant
-// length, which makes straight-line SIMD code of a `row` that is inlined.
+// Calls row(cols, at, in_tile) for each row of the patch: `cols` parameters at `at`, in the tile at `in_tile`. Rows of whole tiles have a
+// constant length, which makes straight-line SIMD code of a `row` that is inlined.
 template <typename Row>
 inline __attribute__((always_inline)) void ForEachRow(const Patch& patch, const Row& row) {
   if (patch.cols == kTileEdge) {
@@ -65,10 +66,12 @@ inline __attribute__((always_inline)) void ForEachRow(const Patch& patch, const 
 
 // Calls visit(place in theta, value) for each entry of the segment's chunk `chunk`, of the identity domain.
 template <typename Visit>
-void ForEachParameter(const Segment& segment, int64_t chunk, absl::Span<const uint16_t> index, absl::Span<const int32_t> value, const Visit& visit) {
+void ForEachParameter(const Segment& segment, int64_t chunk, absl::Span<const uint16_t> index, absl::Span<const int32_t> value,
+                      const Visit& visit) {
   size_t entry = 0;
   segment.ForEachPatch(chunk, [&](const Patch& patch) {
-    for (; entry < index.size() && index[entry] < patch.place + patch.cols; ++entry) visit(patch.offset + index[entry] - patch.place, value[entry]);
+    for (; entry < index.size() && index[entry] < patch.place + patch.cols; ++entry)
+      visit(patch.offset + index[entry] - patch.place, value[entry]);
   });
 }
 

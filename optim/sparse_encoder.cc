@@ -58,7 +58,7 @@ class SparseEncoder final : public UpdateEncoder {
   const ChunkPlan plan_;
   std::vector<float> residual_;  // [layout.size()]
   // Components kept of each chunk: max_kept places for each, of which kept_count_ are used.
-  std::vector<int64_t> first_kept_;   // [segments]
+  std::vector<int64_t> first_kept_;  // [segments]
   std::vector<uint16_t> kept_index_;
   std::vector<float> kept_value_;
   std::vector<uint32_t> kept_count_;  // [chunks]
@@ -76,7 +76,8 @@ void SparseEncoder::EncodeChunk(size_t number, int64_t chunk, float gain, const 
   const Segment& segment = plan_.segments()[number];
   const int64_t local = chunk - segment.first_chunk;
   if (segment.IsPadded(local)) work.tile.at.fill(0.0f);
-  segment.ForEachPatch(local, [&](const Patch& patch) { AddToResidual(patch, options_.beta, gain, direction, residual_.data(), work.tile); });
+  segment.ForEachPatch(local,
+                       [&](const Patch& patch) { AddToResidual(patch, options_.beta, gain, direction, residual_.data(), work.tile); });
   Prefetch(segment, local + 1, direction);
   Prefetch(segment, local + 1, residual_.data());
 
@@ -92,7 +93,8 @@ void SparseEncoder::EncodeChunk(size_t number, int64_t chunk, float gain, const 
   for (size_t i = 0; i < work.selected.size(); ++i) {
     const int index = work.selected[i];
     kept_index_[first + i] = work.selected[i];
-    kept_value_[first + i] = segment.transformed ? work.spectrum.at[index % segment.cols * kTileEdge + index / segment.cols] : work.tile.at[index];
+    kept_value_[first + i] =
+        segment.transformed ? work.spectrum.at[index % segment.cols * kTileEdge + index / segment.cols] : work.tile.at[index];
   }
 }
 
@@ -140,14 +142,13 @@ absl::StatusOr<std::string> SparseEncoder::Encode(const RoundParameters& paramet
   }
   const double norm = Norm(direction, threads_);
   if (!(norm < kMaxNorm)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("round ", parameters.round, ": the norm of the ",
-                     DirectionOf(options_.mode) == Direction::kGradient ? "gradient" : "pseudo-gradient", " is ", norm, "; the round is skipped"));
+    return absl::FailedPreconditionError(absl::StrCat("round ", parameters.round, ": the norm of the ",
+                                                      DirectionOf(options_.mode) == Direction::kGradient ? "gradient" : "pseudo-gradient",
+                                                      " is ", norm, "; the round is skipped"));
   }
   const float gain = GainFor(parameters, norm);
-  ForEachChunk(plan_, threads_, [&](size_t segment, int64_t chunk, ChunkWorkspace& work) {
-    EncodeChunk(segment, chunk, gain, direction.data(), work);
-  });
+  ForEachChunk(plan_, threads_,
+               [&](size_t segment, int64_t chunk, ChunkWorkspace& work) { EncodeChunk(segment, chunk, gain, direction.data(), work); });
   Quantise();
   pending_ = true;
   return EncodePayload(plan_.update_shape(), sent_);
@@ -156,7 +157,8 @@ absl::StatusOr<std::string> SparseEncoder::Encode(const RoundParameters& paramet
 void SparseEncoder::Settle(bool included) {
   if (!std::exchange(pending_, false) || !included) return;
   std::vector<float> as_floats(demo() ? sent_.value.size() : 0);
-  std::memcpy(as_floats.data(), sent_.value.data(), as_floats.size() * sizeof(float));
+  std::transform(sent_.value.begin(), sent_.value.begin() + as_floats.size(), as_floats.begin(),
+                 [](int32_t bits) { return std::bit_cast<float>(bits); });
   ForEachChunk(plan_, threads_, [&](size_t number, int64_t chunk, ChunkWorkspace& work) {
     const Segment& segment = plan_.segments()[number];
     const int64_t local = chunk - segment.first_chunk;
@@ -170,7 +172,8 @@ void SparseEncoder::Settle(bool included) {
     }
     Prefetch(segment, local + 1, residual_.data());
     if (demo()) {
-      InverseDct(segment.rows, segment.cols, index, absl::MakeConstSpan(as_floats).subspan(sent_.chunk_begin[chunk], index.size()), work.dct, work.tile);
+      InverseDct(segment.rows, segment.cols, index, absl::MakeConstSpan(as_floats).subspan(sent_.chunk_begin[chunk], index.size()),
+                 work.dct, work.tile);
     } else {
       InverseDct(segment.rows, segment.cols, index, ValueOf(sent_, chunk), work.dct, work.tile);
     }
@@ -181,7 +184,7 @@ void SparseEncoder::Settle(bool included) {
 absl::Status SparseEncoder::RestoreState(absl::string_view state) {
   TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(Kind(), layout_, state));
   if (body.size() != residual_.size() * sizeof(float)) return absl::DataLossError("saved encoder state: not the layout's size");
-  std::memcpy(residual_.data(), body.data(), body.size());
+  if (!body.empty()) std::memcpy(residual_.data(), body.data(), body.size());
   pending_ = false;
   return absl::OkStatus();
 }

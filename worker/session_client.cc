@@ -3,6 +3,7 @@
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <utility>
@@ -25,36 +26,44 @@ namespace {
 // docs/architecture.md, "Limits": no message is longer.
 constexpr int kMaxMessageBytes = 4 << 20;
 
-// A handshake that failed because of a certificate will fail again: that is for a person, not for the backoff. gRPC reports it as
-// Unavailable with OpenSSL's words inside.
-absl::Status ExplainConnectionError(absl::Status status) {
-  if (status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kUnknown) return status;
-  static constexpr struct {
-    absl::string_view words;
-    absl::string_view meaning;
-  } kMeanings[] = {
-      {"CERTIFICATE_VERIFY_FAILED",
-       "its certificate is not trusted here: it was issued by another CA than the one in tls.ca, or has expired. Get the CA file from the "
-       "operator of the "
-       "federation, or have the coordinator's certificate renewed"},
-      {"certificate verify failed",
-       "its certificate is not trusted here: it was issued by another CA than the one in tls.ca, or has expired. Get the CA file from the "
-       "operator of the "
-       "federation, or have the coordinator's certificate renewed"},
-      {"Hostname Verification Check failed",
-       "its certificate is not for this host name. Use the name in the certificate as `coordinator` in worker.yaml"},
-      {"CERTIFICATE_UNKNOWN", "it does not trust this site's certificate. Ask the operator of the federation for one issued by its CA"},
-      {"UNKNOWN_CA", "it does not trust this site's certificate. Ask the operator of the federation for one issued by its CA"},
-      {"CERTIFICATE_EXPIRED", "it says that this site's certificate has expired. Renew the certificate and check this machine's clock"},
-      {"BAD_CERTIFICATE", "it does not accept this site's certificate. Ask the operator of the federation for one issued by its CA"},
-      {"CERTIFICATE_REQUIRED", "it wants a certificate of this site and got none. Check tls.certificate in worker.yaml"},
-      {"WRONG_VERSION_NUMBER", "it does not speak TLS at this address. Check the port, or whether the coordinator runs with --insecure"},
-  };
-  for (const auto& [words, meaning] : kMeanings) {
-    if (absl::StrContains(status.message(), words)) {
-      return WithExitCode(absl::UnauthenticatedError(absl::StrCat("the TLS handshake failed: ", meaning, " (", status.message(), ")")),
-                          ExitCode::kCredentials);
-    }
+// What a failure to connect means, by words of OpenSSL, BoringSSL or gRPC in lower case. A certificate that is refused will be refused
+// again: that is for a person, not for the backoff.
+struct Meaning {
+  absl::string_view words;
+  bool final;
+  absl::string_view text;
+};
+constexpr Meaning kMeanings[] = {
+    {"certificate verify failed", true,
+     "its certificate is not trusted here: another CA than the one in tls.ca has issued it, or it has expired; get the CA file from the "
+     "operator "
+     "of the federation, or have the coordinator's certificate renewed"},
+    {"verification check failed", true,
+     "its certificate is not that of this federation's coordinator under this host name; use the name in the certificate as `coordinator` "
+     "in "
+     "worker.yaml"},
+    {"certificate unknown", true, "it does not trust this site's certificate; ask the operator of the federation for one issued by its CA"},
+    {"unknown ca", true, "it does not trust this site's certificate; ask the operator of the federation for one issued by its CA"},
+    {"bad certificate", true, "it does not accept this site's certificate; ask the operator of the federation for one issued by its CA"},
+    {"certificate expired", true, "it says that this site's certificate has expired; renew it, and check this machine's clock"},
+    {"certificate required", true, "it wants a certificate of this site and got none; check tls.certificate in worker.yaml"},
+    {"wrong version number", false,
+     "it does not speak TLS at this address; check the port, or whether the coordinator runs with --insecure"},
+};
+
+absl::Status ExplainConnectionError(const absl::Status& status, bool tls) {
+  if (!tls || (status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kUnknown)) return status;
+  std::string words = absl::AsciiStrToLower(status.message());
+  std::replace(words.begin(), words.end(), '_', ' ');
+  for (const Meaning& meaning : kMeanings) {
+    if (!absl::StrContains(words, meaning.words)) continue;
+    const std::string message = absl::StrCat("the TLS handshake failed: ", meaning.text, " (", status.message(), ")");
+    return meaning.final ? WithExitCode(absl::UnauthenticatedError(message), ExitCode::kCredentials) : absl::UnavailableError(message);
+  }
+  // In TLS 1.3 a server judges the client's certificate when the client believes to be connected: this is all that can be seen of a
+  // refusal.
+  if (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed")) {
+    return absl::UnavailableError(absl::StrCat(status.message(), "; if this goes on, it may not trust the CA of this site's certificate"));
   }
   return status;
 }
@@ -128,6 +137,8 @@ class SessionClient::Impl {
   std::deque<std::unique_ptr<v1::TransferService::StubInterface>> old_stubs_;
   std::unique_ptr<PartialDownload> partial_;
   bool shutting_down_ = false;
+
+  bool shutdown_called_ = false;  // on the owner's thread
 
   absl::Mutex mutex_;
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -302,7 +313,7 @@ void SessionClient::Impl::SessionDone(Session* session, absl::Status status) {
   const std::unique_ptr<Session> owned = std::move(found->second);
   sessions_.erase(found);
   if (owned->number == current_session_) current_session_ = 0;
-  if (owned->reported && !shutting_down_) callbacks_.closed(owned->number, ExplainConnectionError(std::move(status)));
+  if (owned->reported && !shutting_down_) callbacks_.closed(owned->number, ExplainConnectionError(status, options_.tls.has_value()));
   if (owned->when_done) owned->when_done();
   Release();
 }
@@ -398,6 +409,7 @@ void SessionClient::Impl::CancelTransfer(uint64_t transfer) {
 }
 
 void SessionClient::Impl::Shutdown() {
+  if (std::exchange(shutdown_called_, true)) return;
   Hold();  // for the work posted here
   executor_->Post([this] {
     shutting_down_ = true;

@@ -344,7 +344,6 @@ void WorkerEngine::DropRun() {
   CancelTransfers();
   run_.reset();
   held_.reset();
-  damaged_ = false;
   closed_round_ = 0;
   pending_.reset();
   fruitless_resyncs_ = 0;

@@ -338,8 +338,6 @@ class WorkerEngine {
   // Run and replica.
   std::optional<Run> run_;
   std::optional<HeldState> held_;
-  // The state held is known to be wrong; only a snapshot helps.
-  bool damaged_ = false;
   // Highest round of the run known to be committed.
   uint64_t closed_round_ = 0;
   std::optional<PendingUpdate> pending_;

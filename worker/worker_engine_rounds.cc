@@ -89,10 +89,7 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
 
   if (!plan.reason().empty())
     Note(LogLevel::kWarning, absl::StrCat("the coordinator has this worker start from a snapshot: ", plan.reason()));
-  if (!plan.needs_snapshot() && (damaged_ || !held_.has_value())) {
-    return AskForPlan(damaged_ ? "the state held is damaged and the plan has no snapshot"
-                               : "no state is held and the plan has no snapshot");
-  }
+  if (!plan.needs_snapshot() && !held_.has_value()) return AskForPlan("no state is held and the plan has no snapshot");
   sync_.emplace();
   sync_->snapshot_loaded = !plan.needs_snapshot();
   sync_->plan = std::move(plan);
@@ -194,7 +191,6 @@ void WorkerEngine::On(event::SnapshotLoaded loaded) {
     return;
   }
   held_ = *std::move(loaded.held);
-  damaged_ = false;
   if (sync_.has_value() && sync_->plan.needs_snapshot() && sync_->plan.snapshot_round() == held_->round) sync_->snapshot_loaded = true;
 }
 
@@ -287,9 +283,8 @@ void WorkerEngine::On(event::CommitsApplied applied) {
   if (!expected_hash_.empty() && held_->hash != expected_hash_) {
     Do(action::CountMismatch{}, "replica differs");
     Note(LogLevel::kError, absl::StrCat("after commit ", held_->round, " this replica's state is ", absl::BytesToHexString(held_->hash),
-                                        " where the coordinator's is ", absl::BytesToHexString(expected_hash_),
-                                        "; dropping it and starting from a snapshot"));
-    damaged_ = true;
+                                        " where the coordinator's is ", absl::BytesToHexString(expected_hash_), "; asking for a snapshot"));
+    // The coordinator sees the hash in Ready, and decides: a snapshot, unless it was the message that was wrong.
     if (welcomed_) AskForPlan("the state hash differs from the coordinator's");
     return;
   }
@@ -328,7 +323,7 @@ void WorkerEngine::AdvanceRound() {
   const v1::RoundStart start = *std::move(round_start_);
   round_start_.reset();
   const uint64_t round = start.round();
-  if (!held_.has_value() || damaged_ || held_->round + 1 != round || held_->hash != start.base_state_hash()) {
+  if (!held_.has_value() || held_->round + 1 != round || held_->hash != start.base_state_hash()) {
     if (awaiting_plan_) return;
     return AskForPlan(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ", round - 1,
                                    ", held is ",

@@ -236,7 +236,7 @@ const grpc::ByteBuffer& SessionService::Encode(const std::shared_ptr<const v1::C
     bool own_buffer = false;
     grpc::ByteBuffer buffer;
     grpc::SerializationTraits<v1::CoordinatorMessage>::Serialize(*message, &buffer, &own_buffer);
-    encoded_ = std::move(buffer);
+    encoded_ = buffer;
     encoded_message_ = message;
   }
   return encoded_;

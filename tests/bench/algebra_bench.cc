@@ -1,4 +1,5 @@
-// How fast the update algebra is, against what memcpy of the same traffic takes on the same thread, and how small and equal its results are.
+// How fast the update algebra is, against what memcpy of the same traffic takes on the same thread, and how small and equal its results
+// are.
 //
 //   algebra_bench            Google Benchmark, one entry for each part; counters: params_per_s, memcpy_fraction
 //   algebra_bench --facts    one JSON line: what is asserted about sizes, memory and equality, measured
@@ -116,7 +117,8 @@ void BM_ResidualUpdate(benchmark::State& state) {
   const Segment& segment = Plan().segments()[0];
   for (auto _ : state) {
     ForEachChunk(Plan(), 1, [&](size_t, int64_t chunk, ChunkWorkspace& work) {
-      segment.ForEachPatch(chunk, [&](const Patch& patch) { AddToResidual(patch, 0.999f, 1.0f, Gradient().data(), residual.data(), work.tile); });
+      segment.ForEachPatch(chunk,
+                           [&](const Patch& patch) { AddToResidual(patch, 0.999f, 1.0f, Gradient().data(), residual.data(), work.tile); });
       Prefetch(segment, chunk + 1, Gradient().data());
       Prefetch(segment, chunk + 1, residual.data());
     });
@@ -132,7 +134,8 @@ void BM_TransformAndSelect(benchmark::State& state) {
     ForEachChunk(Plan(), 1, [&](size_t, int64_t chunk, ChunkWorkspace& work) {
       segment.ForEachPatch(chunk, [&](const Patch& patch) {
         for (int64_t row = 0; row < patch.rows; ++row) {
-          std::memcpy(work.tile.at.data() + row * kTileEdge, Gradient().data() + patch.offset + row * patch.stride, kTileEdge * sizeof(float));
+          std::memcpy(work.tile.at.data() + row * kTileEdge, Gradient().data() + patch.offset + row * patch.stride,
+                      kTileEdge * sizeof(float));
         }
       });
       Prefetch(segment, chunk + 1, Gradient().data());
@@ -209,7 +212,8 @@ void BM_Apply(benchmark::State& state) {
   ReplicaState replica = *InitialState(Options(), BigLayout(), Gradient());
   for (auto _ : state) {
     commit.round = replica.round + 1;
-    if (!Apply(Options(), BigLayout(), commit, replica, static_cast<int>(state.range(0))).ok()) state.SkipWithError("the commit was refused");
+    if (!Apply(Options(), BigLayout(), commit, replica, static_cast<int>(state.range(0))).ok())
+      state.SkipWithError("the commit was refused");
   }
   Report(state, kUpdateFloat);
 }
@@ -253,8 +257,8 @@ double PeakMemory() {
   return 0;
 }
 
-// 64 updates validated and accumulated, and the commit, in a coordinator that holds the state and the aggregator. First of all facts: memory is
-// measured by its peak.
+// 64 updates validated and accumulated, and the commit, in a coordinator that holds the state and the aggregator. First of all facts:
+// memory is measured by its peak.
 nlohmann::json Commit64() {
   constexpr int kWorkers = 64;
   std::vector<std::string> updates;
@@ -277,7 +281,9 @@ nlohmann::json Commit64() {
           {"commit_bytes", commit_bytes}};
 }
 
-double LogBinomial(double n, double k) { return (std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1)) / std::log(2.0); }
+double LogBinomial(double n, double k) {
+  return (std::lgamma(n + 1) - std::lgamma(k + 1) - std::lgamma(n - k + 1)) / std::log(2.0);
+}
 
 // Worst over k of (index bits) / log2 C(4096, k), on random supports.
 double IndexBitsOverBound() {
@@ -315,7 +321,10 @@ bool ReplicasEqual() {
     const Layout layout = RandomLayout(dice);
     const OptimizerOptions options = RandomOptions(dice);
     const ChunkPlan plan(options, layout);
-    const Commit commit{.round = 1, .learning_rate = 0.01f, .included = 1, .payload = EncodePayload(plan.commit_shape(), RandomValues(dice, plan.commit_shape()))};
+    const Commit commit{.round = 1,
+                        .learning_rate = 0.01f,
+                        .included = 1,
+                        .payload = EncodePayload(plan.commit_shape(), RandomValues(dice, plan.commit_shape()))};
     const std::vector<float> theta = RandomFloats(dice, layout.size());
     std::vector<Digest> hashes;
     for (const InstructionSet set : {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {

@@ -46,21 +46,39 @@ v1::RunStatus StatusAt(uint64_t round, v1::RunState state) {
   return status;
 }
 
+// Written by a server's thread, read by the test's.
+template <typename T>
+class Shared {
+ public:
+  void Set(T value) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    value_ = std::move(value);
+  }
+  T Get() const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return value_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  T value_{};
+};
+
 class FakeAdmin final : public v1::AdminService::Service {
  public:
   std::vector<v1::RunStatus> statuses;  // WatchRun sends these, one attempt after another up to a null run id
   grpc::Status refusal;                 // of every call, unless OK
-  std::string caller;
-  v1::RunSpec submitted;
-  std::string stop_reason;
+  Shared<std::string> caller;
+  Shared<v1::RunSpec> submitted;
+  Shared<std::string> stop_reason;
   int64_t clock_offset_ms = 0;
   absl::Notification* block_watch = nullptr;
 
   grpc::Status SubmitRun(grpc::ServerContext* context, const v1::SubmitRunRequest* request, v1::RunStatus* response) override {
-    submitted = request->spec();
+    submitted.Set(request->spec());
     *response = StatusAt(0, v1::SUBMITTED);
     const auto identity = PeerIdentity(*context, "demo", /*insecure=*/true);
-    caller = identity.ok() ? SpiffeId(*identity) : std::string(identity.status().message());
+    caller.Set(identity.ok() ? SpiffeId(*identity) : std::string(identity.status().message()));
     return refusal;
   }
   grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*, v1::ListRunsResponse* response) override {
@@ -91,7 +109,7 @@ class FakeAdmin final : public v1::AdminService::Service {
     return refusal;
   }
   grpc::Status StopRun(grpc::ServerContext*, const v1::StopRunRequest* request, v1::RunStatus* response) override {
-    stop_reason = request->reason();
+    stop_reason.Set(request->reason());
     *response = StatusAt(2, v1::STOPPED);
     return refusal;
   }
@@ -113,14 +131,16 @@ class FakeTransfer final : public v1::TransferService::Service {
   enum class Fault { kNone, kBreakOnce, kDamagedFrame, kWrongDigest, kTooLong };
   std::string snapshot;
   Fault fault = Fault::kNone;
-  std::vector<uint64_t> offsets;  // of the attempts
+  Shared<std::vector<uint64_t>> offsets;  // of the attempts
 
   grpc::Status Download(grpc::ServerContext*, const v1::DownloadRequest* request, grpc::ServerWriter<v1::DownloadFrame>* writer) override {
     if (request->run_id().empty()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no run ''");
-    offsets.push_back(request->offset());
+    std::vector<uint64_t> attempts = offsets.Get();
+    attempts.push_back(request->offset());
+    offsets.Set(attempts);
     constexpr size_t kFrame = 64;
     for (uint64_t offset = request->offset(); offset < snapshot.size(); offset += kFrame) {
-      if (fault == Fault::kBreakOnce && offset >= 2 * kFrame && offsets.size() == 1)
+      if (fault == Fault::kBreakOnce && offset >= 2 * kFrame && attempts.size() == 1)
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "link down");
       v1::DownloadFrame frame;
       frame.set_total_bytes(fault == Fault::kTooLong ? uint64_t{1} << 40 : snapshot.size());
@@ -180,8 +200,8 @@ TEST_F(OnlineTest, SubmitSendsTheCompletedRunAndSaysWhoCalls) {
   const Result result = Command({"run", "submit", directory_.File("run.yaml"), "--format", "json"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
   EXPECT_EQ(Json::parse(result.out).at("run_id"), "r-1");
-  EXPECT_EQ(admin_.submitted.participation().quorum(), 0.5);
-  EXPECT_EQ(admin_.caller, "spiffe://demo/operator/ada");
+  EXPECT_EQ(admin_.submitted.Get().participation().quorum(), 0.5);
+  EXPECT_EQ(admin_.caller.Get(), "spiffe://demo/operator/ada");
   EXPECT_THAT(result.err, HasSubstr("warning: --insecure"));
 }
 
@@ -189,7 +209,7 @@ TEST_F(OnlineTest, ListStatusAndStopShowRuns) {
   EXPECT_THAT(Command({"run", "list"}).out, HasSubstr("r     r-1  running  2/3"));
   EXPECT_THAT(Command({"run", "status"}).out, HasSubstr("r (r-1)"));
   EXPECT_THAT(Command({"run", "stop", "r", "--reason", "enough"}).out, HasSubstr("stopped"));
-  EXPECT_EQ(admin_.stop_reason, "enough");
+  EXPECT_EQ(admin_.stop_reason.Get(), "enough");
 }
 
 TEST_F(OnlineTest, AnUnknownRunIsNotFound) {
@@ -295,7 +315,7 @@ TEST_F(OnlineTest, ExportGoesOnWhereTheLinkBroke) {
   ServeState();
   transfer_.fault = FakeTransfer::Fault::kBreakOnce;
   EXPECT_EQ(Command({"export", "--output", directory_.File("m")}).code, ExitCode::kOk);
-  EXPECT_EQ(transfer_.offsets, (std::vector<uint64_t>{0, 128}));
+  EXPECT_EQ(transfer_.offsets.Get(), (std::vector<uint64_t>{0, 128}));
 }
 
 TEST_F(OnlineTest, ExportRefusesWhatIsDamagedAndWritesNothing) {

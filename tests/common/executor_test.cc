@@ -40,6 +40,7 @@ TEST(SerialExecutorTest, TimedWorkRunsInTheOrderItFallsDue) {
     executor.PostAfter(absl::Milliseconds(-5), [&] { ran.push_back(1); });
   });
   done.WaitForNotification();
+  executor.Stop();
   EXPECT_EQ(ran, (std::vector<int>{1, 2, 3}));
 }
 

@@ -255,6 +255,26 @@ TEST_F(RoundEngineTest, WithoutAQuorumGoneSitesMayComeBackUntilTheRunFails) {
   EXPECT_NE(Only<CloseRound>(Accept("b")), nullptr) << "quorum is 1 and the other one is gone";
 }
 
+TEST_F(RoundEngineTest, ARoundWhoseMembersLeftGoesOnWithTheSitesThatAreReady) {
+  RoundPolicy policy = Policy();
+  policy.min_workers = 2;
+  policy.quorum = 1;
+  Start(policy);
+  Ready("a");
+  Ready("b");
+  Accept("a");
+  Drop("b");
+  EXPECT_THAT(Ready("c"), IsEmpty()) << "b may still come back";
+  const std::vector<Action> actions = After(absl::Seconds(31));
+  ASSERT_NE(Only<StartRound>(actions), nullptr);
+  EXPECT_EQ(Only<StartRound>(actions)->round, 1u);
+  EXPECT_THAT(Only<StartRound>(actions)->members, ElementsAre("a", "c"));
+  EXPECT_TRUE(engine_->HoldsUpdateOf("a"));
+  const std::vector<Action> closing = Accept("c");
+  ASSERT_NE(Only<CloseRound>(closing), nullptr);
+  EXPECT_THAT(Only<CloseRound>(closing)->included, ElementsAre("a", "c"));
+}
+
 TEST_F(RoundEngineTest, ASiteThatBecomesReadyDuringARoundJoinsTheNext) {
   StartRoundWith({"a", "b"});
   EXPECT_THAT(Ready("c"), IsEmpty());

@@ -28,7 +28,7 @@ class Examples(harness.FederationTest):
     def start_all(self, parties):
         parties.start_coordinator()
         for name in ("operator", *(f"worker-{site}" for site in SITES)):
-            self.edit(parties.directory / f"{name}.yaml", r"127\.0\.0\.1:8443", parties.address())
+            self.edit(parties.directory / f"{name}.yaml", r"127\.0\.0\.1:\d+", parties.address())
         for site in SITES:
             parties.start_worker(site)
 

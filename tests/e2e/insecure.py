@@ -41,7 +41,7 @@ class Insecure(harness.FederationTest):
     def test_a_worker_is_refused_too(self):
         parties = self.plain()
         parties.write_yaml("worker-alpha.yaml", {
-            "federation": "plain", "site": "alpha", "coordinator": "192.0.2.1:8443", "data": str(parties.directory / "data"),
+            "federation": "plain", "site": "alpha", "coordinator": "192.0.2.1:443", "data": str(parties.directory / "data"),
             "state_dir": str(parties.directory / "state"), "consent": {"runs": ["*"], "models": ["gpt"]}})
         worker = parties.start_worker("alpha", "--insecure")
         self.assertEqual(worker.wait(20), harness.EXIT_USAGE, worker.log_text())

@@ -42,6 +42,7 @@ class WorkerKill(harness.FederationTest):
 
     def test_a_round_whose_members_have_left_goes_on_with_the_sites_that_are_there(self):
         parties = self.make("alpha", "beta")
+        parties.write_coordinator_config(lease="3s")
         self.start(parties, workers=False)
         parties.start_worker("alpha")
         self.submit(parties, rounds=5000)

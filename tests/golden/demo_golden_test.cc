@@ -91,7 +91,8 @@ TEST_P(DemoGoldenTest, FollowsThePublishedAlgorithm) {
     // A saved state ends with the residual and a checksum.
     const std::string saved = workers[0]->SaveState();
     std::vector<float> residual(layout.size());
-    std::memcpy(residual.data(), saved.data() + saved.size() - sizeof(uint32_t) - residual.size() * sizeof(float), residual.size() * sizeof(float));
+    std::memcpy(residual.data(), saved.data() + saved.size() - sizeof(uint32_t) - residual.size() * sizeof(float),
+                residual.size() * sizeof(float));
     ExpectClose(residual, expected.at("residual").get<std::vector<double>>(), "residual");
   }
 }

@@ -13,7 +13,9 @@ TEST(QuantiseTest, OneBitStepIsTheMeanMagnitude) {
   EXPECT_EQ(ChooseStep(1, absl::MakeConstSpan(values)), 2.0);
 }
 
-TEST(QuantiseTest, StepOfNothingIsZero) { EXPECT_EQ(ChooseStep(4, absl::Span<const float>()), 0.0); }
+TEST(QuantiseTest, StepOfNothingIsZero) {
+  EXPECT_EQ(ChooseStep(4, absl::Span<const float>()), 0.0);
+}
 
 TEST(QuantiseTest, LevelsAreRepresentedExactly) {
   for (const uint32_t bits : {2u, 4u, 8u}) {

@@ -45,9 +45,10 @@ inline std::vector<float> RandomFloats(Dice& dice, int64_t size, float scale = 1
 
 // Scalars, vectors, matrices, convolutions; empty, prime, tiny and large extents; some blocks frozen.
 inline Layout RandomLayout(Dice& dice) {
-  const std::vector<std::vector<int64_t>> shapes = {{},        {1},       {0, 7},      {5},         {63},       {64},        {97},      {130},
-                                                    {4099},    {10007},   {3, 3},      {97, 64},    {128, 192}, {67, 131},   {1, 5000}, {5000, 1},
-                                                    {8, 4, 3}, {6, 3, 5, 5}, {64, 16, 3, 3}, {33, 200}, {256, 80}, {7, 1000}, {17, 300}, {}};
+  const std::vector<std::vector<int64_t>> shapes = {{},        {1},       {0, 7},    {5},          {63},           {64},       {97},
+                                                    {130},     {4099},    {10007},   {3, 3},       {97, 64},       {128, 192}, {67, 131},
+                                                    {1, 5000}, {5000, 1}, {8, 4, 3}, {6, 3, 5, 5}, {64, 16, 3, 3}, {33, 200},  {256, 80},
+                                                    {7, 1000}, {17, 300}, {}};
   std::vector<Block> blocks;
   const int64_t count = dice.Roll(1, 7);
   for (int64_t i = 0; i < count; ++i) {
@@ -76,9 +77,10 @@ inline OptimizerOptions RandomOptions(Dice& dice) {
 }
 
 inline std::string Describe(const OptimizerOptions& options, const Layout& layout) {
-  std::string text = absl::StrCat(ModeName(options.mode), " k=", options.k, " bits=", options.value_bits, " dct=", options.domain == Domain::kDct,
-                                  " sign=", options.rule == Rule::kSign, " normalize=", options.normalize, " commit_k=", options.commit_k,
-                                  " commit_bits=", options.commit_value_bits, " layout:");
+  std::string text =
+      absl::StrCat(ModeName(options.mode), " k=", options.k, " bits=", options.value_bits, " dct=", options.domain == Domain::kDct,
+                   " sign=", options.rule == Rule::kSign, " normalize=", options.normalize, " commit_k=", options.commit_k,
+                   " commit_bits=", options.commit_value_bits, " layout:");
   for (const Block& block : layout.blocks()) {
     absl::StrAppend(&text, block.frozen ? " frozen[" : " [");
     for (const int64_t extent : block.shape) absl::StrAppend(&text, extent, ",");

@@ -98,10 +98,11 @@ TEST(SparseApplyTest, EqualsTheDefinitionOnAnyThreadsAndInstructionSet) {
   }
 }
 
-// What other compilers, flags and machines must give as well. A change here is a change of what every replica computes: runs in progress could
-// not be continued by a new version.
+// What other compilers, flags and machines must give as well. A change here is a change of what every replica computes: runs in progress
+// could not be continued by a new version.
 TEST(SparseApplyTest, BitsAreFrozen) {
-  constexpr std::array<std::pair<Mode, uint32_t>, 3> kExpected = {{{Mode::kDemo, 0xabca5b1eu}, {Mode::kDistro, 0x71d0c80cu}, {Mode::kLocal, 0x5e0480dfu}}};
+  constexpr std::array<std::pair<Mode, uint32_t>, 3> kExpected = {
+      {{Mode::kDemo, 0xabca5b1eu}, {Mode::kDistro, 0x71d0c80cu}, {Mode::kLocal, 0x5e0480dfu}}};
   for (const auto& [mode, expected] : kExpected) {
     Dice dice(2024);
     const Layout layout = *Layout::Create({{.name = "a", .shape = {130, 192}},
@@ -124,7 +125,8 @@ TEST(SparseApplyTest, BitsAreFrozen) {
 
 TEST(SparseApplyTest, FrozenBlocksDoNotMove) {
   Dice dice(4);
-  const Layout layout = *Layout::Create({{.name = "a", .shape = {64, 64}}, {.name = "b", .shape = {100}, .frozen = true}, {.name = "c", .shape = {64, 65}, .frozen = true}});
+  const Layout layout = *Layout::Create(
+      {{.name = "a", .shape = {64, 64}}, {.name = "b", .shape = {100}, .frozen = true}, {.name = "c", .shape = {64, 65}, .frozen = true}});
   for (const Mode mode : {Mode::kDemo, Mode::kDistro, Mode::kLocal}) {
     OptimizerOptions options = Defaults(mode);
     options.weight_decay = 0.5f;

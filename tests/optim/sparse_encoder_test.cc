@@ -16,7 +16,9 @@ using ::testing::HasSubstr;
 
 const RoundParameters kRound{.round = 1, .learning_rate = 0.01f, .local_steps = 1};
 
-Layout OneMatrix(int64_t rows, int64_t cols) { return *Layout::Create({{.name = "w", .shape = {rows, cols}}}); }
+Layout OneMatrix(int64_t rows, int64_t cols) {
+  return *Layout::Create({{.name = "w", .shape = {rows, cols}}});
+}
 
 std::unique_ptr<UpdateEncoder> EncoderOf(const OptimizerOptions& options, const Layout& layout, int threads = 1) {
   return MakeSparseEncoder(options, layout, threads);
@@ -43,7 +45,8 @@ std::vector<double> Decoded(const OptimizerOptions& options, const Layout& layou
         const int d = values.index[e] % segment.cols;
         for (int i = 0; i < segment.rows; ++i) {
           for (int j = 0; j < segment.cols; ++j) {
-            tile[i * kTileEdge + j] += v * std::ldexp(BasisOf(segment.rows).integer[b][i] * BasisOf(segment.cols).integer[d][j], -2 * kBasisBits);
+            tile[i * kTileEdge + j] +=
+                v * std::ldexp(BasisOf(segment.rows).integer[b][i] * BasisOf(segment.cols).integer[d][j], -2 * kBasisBits);
           }
         }
       }
@@ -65,12 +68,13 @@ bool Trainable(const Layout& layout, int64_t at) {
 }
 
 TEST(SparseEncoderTest, WhatIsSentAndWhatStaysSumToWhatCameIn) {
-  for (uint64_t seed = 1; seed <= 60; ++seed) {
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
     Dice dice(seed);
     const Layout layout = RandomLayout(dice);
     OptimizerOptions options = RandomOptions(dice);
     options.beta = 1.0f;
     options.clip_norm = 0;
+    options.k = std::min(options.k, 64u);
     SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Describe(options, layout)));
     auto encoder = EncoderOf(options, layout);
     std::vector<double> came_in(layout.size(), 0.0);

@@ -1,0 +1,284 @@
+// Whole workers over real gRPC, with a trainer that needs no LibTorch.
+#include "worker/worker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+
+#include <cmath>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "common/exit_codes.h"
+#include "tests/worker/engine_driver.h"
+#include "tests/worker/mini_coordinator.h"
+
+namespace tributary::worker {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr uint64_t kRounds = 6;
+
+[[maybe_unused]] const bool tls13_only = (RequireTls13(), true);
+
+// The "gradient" is a function of round and parameters, so that two replicas that differ train differently.
+class FakeTrainer final : public Trainer {
+ public:
+  explicit FakeTrainer(std::function<void(uint64_t round)> before) : before_(std::move(before)) {}
+
+  absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                              absl::Span<float> direction) override {
+    if (before_) before_(parameters.round);
+    for (size_t i = 0; i < theta.size(); ++i) {
+      direction[i] = theta[i] + 0.1f * static_cast<float>(std::sin(static_cast<double>(parameters.round * 31 + i)));
+    }
+    return StepResult{.train_loss = 1.5f, .compute_seconds = 0.25f};
+  }
+  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
+
+ private:
+  const std::function<void(uint64_t round)> before_;
+};
+
+v1::RunSpec Spec() {
+  v1::RunSpec spec = MakeSpec();
+  spec.set_rounds(kRounds);
+  return spec;
+}
+
+// A worker on a thread of its own.
+class RunningWorker {
+ public:
+  struct Setup {
+    std::optional<TlsFiles> tls = std::nullopt;
+    bool once = true;
+    bool metrics = false;
+    v1::ConsentConfig consent = MakeConsent();
+    std::function<void(uint64_t round)> before_step = nullptr;
+  };
+
+  RunningWorker(const std::string& coordinator, Setup setup) {
+    WorkerOptions options;
+    v1::WorkerConfig& config = options.config;
+    config.set_federation("demo");
+    config.set_site("berlin");
+    config.set_coordinator(coordinator);
+    config.set_data("/nowhere");
+    config.set_threads(1);
+    config.mutable_max_backoff()->set_nanos(50'000'000);
+    *config.mutable_consent() = std::move(setup.consent);
+    if (setup.metrics) config.set_metrics_listen("127.0.0.1:0");
+    if (setup.tls.has_value()) {
+      config.mutable_tls()->set_ca(setup.tls->ca);
+      config.mutable_tls()->set_certificate(setup.tls->certificate);
+      config.mutable_tls()->set_key(setup.tls->key);
+    }
+    options.insecure = !setup.tls.has_value();
+    options.software_version = "1.2.3";
+    options.once = setup.once;
+    options.min_backoff = absl::Milliseconds(5);
+    options.frame_bytes = 100;
+    options.random = [] { return 0.0; };
+    options.make_trainer = [before = setup.before_step](const TrainerOptions&, const optim::Layout&) {
+      return std::make_unique<FakeTrainer>(before);
+    };
+    worker_ = Worker::Create(std::move(options)).value();
+    thread_ = std::thread([this] { ended_.Set(worker_->Run()); });
+  }
+  ~RunningWorker() {
+    worker_->RequestStop("the test is over");
+    thread_.join();
+  }
+
+  absl::Status Wait() { return ended_.Wait(); }
+  Worker& operator*() { return *worker_; }
+  Worker* operator->() { return worker_.get(); }
+
+ private:
+  std::unique_ptr<Worker> worker_;
+  Awaited<absl::Status> ended_;
+  std::thread thread_;
+};
+
+// The hash of the run without faults.
+std::string UndisturbedHash() {
+  MiniCoordinator coordinator(Spec(), {});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  return coordinator.state_hash();
+}
+
+// Hash that the worker reported of its last state.
+std::string ReportedHash(const MiniCoordinator& coordinator) {
+  const auto reports = coordinator.Received(v1::WorkerMessage::kStateReport);
+  return reports.empty() ? "" : reports.back().state_report().state_hash();
+}
+
+TEST(WorkerTest, ARunEndsWithTheCoordinatorsState) {
+  const TestPki pki;
+  MiniCoordinator coordinator(Spec(), {});
+  const TestHub hub(coordinator.Handlers(), &pki);
+  RunningWorker worker(hub.address(), {.tls = pki.Files("site-berlin")});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(coordinator.round(), kRounds);
+  EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+  EXPECT_EQ(coordinator.downloads(), 0) << "the seed gives state[0]";
+
+  const auto updates = coordinator.Received(v1::WorkerMessage::kUpdate);
+  ASSERT_THAT(updates, SizeIs(kRounds));
+  EXPECT_EQ(updates[0].update().report().train_loss(), 1.5f);
+  EXPECT_EQ(updates[0].update().report().val_loss(), 2.5f);
+  EXPECT_FALSE(updates[1].update().report().has_val_loss());
+  EXPECT_EQ(coordinator.Received(v1::WorkerMessage::kStateReport)[0].state_report().val_loss(), 2.5f);
+}
+
+TEST(WorkerTest, AnUpdateLostWithItsSessionIsSentAgainByteForByte) {
+  MiniCoordinator coordinator(Spec(), {.lose_update = 3});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  const std::vector<std::string> sent = coordinator.Payloads(3);
+  ASSERT_THAT(sent, SizeIs(2));
+  EXPECT_EQ(sent[0], sent[1]);
+  EXPECT_EQ(coordinator.state_hash(), UndisturbedHash());
+}
+
+TEST(WorkerTest, AReceiptLostWithItsSessionChangesNothing) {
+  MiniCoordinator coordinator(Spec(), {.lose_receipt = 3});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_THAT(coordinator.Payloads(3), SizeIs(1));
+  EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+  EXPECT_EQ(coordinator.state_hash(), UndisturbedHash()) << "the residual must lose what was included";
+}
+
+TEST(WorkerTest, AnUpdateThatWasNotIncludedStaysInTheResidual) {
+  MiniCoordinator coordinator(Spec(), {.close_without = 3});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+  EXPECT_NE(coordinator.state_hash(), UndisturbedHash());
+}
+
+TEST(WorkerTest, AReplicaThatDiffersStartsFromASnapshot) {
+  MiniCoordinator coordinator(Spec(), {.wrong_commit = 3});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+  EXPECT_THAT(worker->metrics().Text(), HasSubstr("tributary_worker_replica_hash_mismatches_total 1"));
+}
+
+TEST(WorkerTest, WeightsThatTheSeedDoesNotGiveAreDownloaded) {
+  MiniCoordinator coordinator(Spec(), {.other_weights = true});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+  EXPECT_EQ(coordinator.downloads(), 1);
+}
+
+TEST(WorkerTest, LongUpdatesAndCommitsTravelBesideTheSession) {
+  MiniCoordinator coordinator(Spec(), {.max_inline = 1});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(coordinator.uploads(), static_cast<int>(kRounds));
+  EXPECT_EQ(coordinator.downloads(), static_cast<int>(kRounds));
+  EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+  EXPECT_EQ(coordinator.state_hash(), UndisturbedHash());
+}
+
+TEST(WorkerTest, AfterADrainTheWorkerReturnsAndGoesOn) {
+  MiniCoordinator coordinator(Spec(), {.drain = 4});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_THAT(coordinator.Received(v1::WorkerMessage::kHello), SizeIs(2));
+  EXPECT_EQ(coordinator.state_hash(), UndisturbedHash());
+}
+
+TEST(WorkerTest, ACoordinatorThatGoesAwayIsFoundAgain) {
+  MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
+  auto hub = std::make_unique<TestHub>(coordinator.Handlers());
+  const int port = hub->port();
+  RunningWorker worker(hub->address(), {});
+  coordinator.WaitFor(v1::WorkerMessage::kUpdate, 1);
+  hub.reset();
+  const TestHub returned(coordinator.Handlers(), nullptr, port);
+  coordinator.WaitFor(v1::WorkerMessage::kUpdate, 2);
+  coordinator.Release();
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(coordinator.Payloads(1)[0], coordinator.Payloads(1)[1]);
+  EXPECT_EQ(coordinator.state_hash(), UndisturbedHash());
+}
+
+TEST(WorkerTest, HeartbeatsGoOnDuringALongStep) {
+  MiniCoordinator coordinator(Spec(), {.lease_ms = 300});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {.before_step = [&coordinator](uint64_t round) {
+                         if (round == 1) coordinator.WaitFor(v1::WorkerMessage::kHeartbeat, 5);
+                       }});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+}
+
+TEST(WorkerTest, ARefusedRunReachesTheCoordinatorAndEndsAWorkerThatServesOne) {
+  MiniCoordinator coordinator(Spec(), {});
+  const TestHub hub(coordinator.Handlers());
+  v1::ConsentConfig consent = MakeConsent();
+  consent.set_runs(0, "koran-*");
+  RunningWorker worker(hub.address(), {.consent = consent});
+  const absl::Status status = worker.Wait();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kConsent) << status;
+  coordinator.WaitFor(v1::WorkerMessage::kRunAnswer, 1);
+  EXPECT_THAT(coordinator.Received(v1::WorkerMessage::kRunAnswer)[0].run_answer().refusal(), HasSubstr("consent.runs"));
+}
+
+TEST(WorkerTest, AWorkerThatIsToldToStopSaysSo) {
+  MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {.once = false});
+  coordinator.WaitFor(v1::WorkerMessage::kUpdate, 1);
+  worker->RequestStop("maintenance");
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  coordinator.WaitFor(v1::WorkerMessage::kLeave, 1);
+  EXPECT_EQ(coordinator.Received(v1::WorkerMessage::kLeave)[0].leave().reason(), "maintenance");
+}
+
+TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {
+  MiniCoordinator coordinator(Spec(), {});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {.metrics = true});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  httplib::Client client("http://" + worker->metrics_address());
+  const httplib::Result page = client.Get("/metrics");
+  ASSERT_TRUE(page);
+  for (const char* line :
+       {"tributary_worker_step_seconds_count{phase=\"compute\"} 6", "tributary_worker_step_seconds_count{phase=\"encode\"} 6",
+        "tributary_worker_step_seconds_count{phase=\"apply\"} 6", "tributary_worker_step_seconds_count{phase=\"evaluate\"} 2",
+        "tributary_worker_samples_total 48", "tributary_worker_updates_total{result=\"included\"} 6",
+        "tributary_worker_loss{split=\"train\"} 1.5", "tributary_worker_round 6", "tributary_worker_build_info{version=\"1.2.3\"} 1",
+        "tributary_worker_residual_norm ", "tributary_worker_bytes_total{direction=\"up\",kind=\"update\"} ",
+        "tributary_worker_bytes_total{direction=\"down\",kind=\"commit\"} "}) {
+    EXPECT_THAT(page->body, HasSubstr(line));
+  }
+}
+
+TEST(WorkerTest, AMetricsAddressThatIsTakenIsToldAtStart) {
+  WorkerMetrics metrics("1.2.3");
+  const auto first = MetricsServer::Start("127.0.0.1:0", &metrics);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = MetricsServer::Start((*first)->address(), &metrics);
+  EXPECT_EQ(ExitCodeOf(second.status()), ExitCode::kUsage);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr((*first)->address()));
+  EXPECT_THAT(std::string(MetricsServer::Start("9465", &metrics).status().message()), HasSubstr("host:port"));
+}
+
+}  // namespace
+}  // namespace tributary::worker
