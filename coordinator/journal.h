@@ -43,10 +43,10 @@ struct JournaledUpdate {
 };
 
 struct JournaledCommit {
-  std::string record;           // optim::EncodeCommit
-  optim::Digest chain_hash{};   // optim::ChainHash of the log up to here
-  optim::Digest state_hash{};   // of state[round]
-  v1::RoundRecord round_record;  // without val_loss: see SetValidationLoss
+  std::string record;                       // optim::EncodeCommit
+  optim::Digest chain_hash{};               // optim::ChainHash of the log up to here
+  optim::Digest state_hash{};               // of state[round]
+  v1::RoundRecord round_record;             // without val_loss: see SetValidationLoss
   std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
   std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
 };
@@ -62,7 +62,7 @@ struct CommitSummary {
 
 struct JournaledSnapshot {
   uint64_t round = 0;
-  std::string file;              // name inside the snapshot folder
+  std::string file;  // name inside the snapshot folder
   optim::Digest state_hash{};
   std::string aggregator_state;  // optim::Aggregator::SaveState at this round
 };

@@ -89,8 +89,8 @@ using Event = std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdateRefu
                            StateReported, StopRequested, DrainRequested, TimePassed>;
 
 // ---- Actions, to be carried out in order ----
-// Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted before
-// stay, and their sites are members again.
+// Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted
+// before stay, and their sites are members again.
 struct StartRound {
   uint64_t round = 0;
   std::vector<std::string> members;

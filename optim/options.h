@@ -31,8 +31,8 @@ struct ScheduleOptions {
   ScheduleKind kind = ScheduleKind::kCosine;
   double peak = 1e-3;
   uint64_t warmup_rounds = 0;
-  double final_ratio = 0.1;      // of the peak, reached at the last round and kept after it
-  double decay_fraction = 0.2;   // kWarmupStableDecay: share of the rounds that decay
+  double final_ratio = 0.1;     // of the peak, reached at the last round and kept after it
+  double decay_fraction = 0.2;  // kWarmupStableDecay: share of the rounds that decay
 };
 
 // Learning rate of round `round` (1-based) of `rounds`. Warm-up is linear from peak/warmup_rounds. Clamped after the last round.
@@ -54,13 +54,13 @@ struct OptimizerOptions {
   float weight_decay = 0.0f;
   AdamOptions adam;
   uint32_t local_steps = 1;
-  float beta = 0.999f;         // residual decay
-  uint32_t k = 32;             // components kept of kChunkSize (kDemo: of one chunk)
-  uint32_t value_bits = 1;     // 1, 2, 4, 8
+  float beta = 0.999f;      // residual decay
+  uint32_t k = 32;          // components kept of kChunkSize (kDemo: of one chunk)
+  uint32_t value_bits = 1;  // 1, 2, 4, 8
   Domain domain = Domain::kDct;
   Rule rule = Rule::kSign;
-  bool normalize = true;       // unit norm per worker before the mean
-  uint32_t commit_k = 32;      // components of the commit of kChunkSize; 0: the union of the supports
+  bool normalize = true;   // unit norm per worker before the mean
+  uint32_t commit_k = 32;  // components of the commit of kChunkSize; 0: the union of the supports
   uint32_t commit_value_bits = 4;
   float outer_learning_rate = 1.0f;
   float outer_momentum = 0.0f;
@@ -73,8 +73,8 @@ absl::Status Validate(const OptimizerOptions& options);
 
 // What a coordinator tells everybody about one round.
 struct RoundParameters {
-  uint64_t round = 1;           // 1-based: commit[round] leads from state[round-1] to state[round]
-  float learning_rate = 0.0f;   // at the worker's local steps, or at the replicas' step, as the mode says
+  uint64_t round = 1;          // 1-based: commit[round] leads from state[round-1] to state[round]
+  float learning_rate = 0.0f;  // at the worker's local steps, or at the replicas' step, as the mode says
   uint32_t local_steps = 1;
 };
 

@@ -4,15 +4,15 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -140,8 +140,10 @@ class SessionClient::Impl {
 
   bool shutdown_called_ = false;  // on the owner's thread
 
-  absl::Mutex mutex_;
-  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Of the standard library: ThreadSanitizer does not see into a packaged Abseil.
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int calls_ = 0;  // guarded by mutex_
 };
 
 // The bidi stream. Reactions post to the executor and return; operations are started there, under the hold taken by Open.
@@ -154,6 +156,7 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
     impl_->Prepare(context_);
     stub_->async()->Open(&context_, this);
     AddHold();
+    handoff_.Give();
     StartRead(&incoming_);
     StartCall();
   }
@@ -181,14 +184,17 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
     if (!queue_.empty()) {
       writing_ = true;
       impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), queue_.front().ByteSizeLong());
+      handoff_.Give();
       StartWrite(&queue_.front());
     } else if (finishing_) {
       half_closed_ = true;
+      handoff_.Give();
       StartWritesDone();
     }
   }
 
   void OnWriteDone(bool ok) override {
+    handoff_.Take();
     impl_->executor_->Post([this, ok] {
       writing_ = false;
       queue_.pop_front();
@@ -197,27 +203,32 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
   }
 
   void OnReadDone(bool ok) override {
+    handoff_.Take();
     impl_->executor_->Post([this, ok] {
       if (!ok) {
         over_ = true;
+        handoff_.Give();
         RemoveHold();
         return;
       }
       impl_->Count(ByteDirection::kDown, KindOf(incoming_), incoming_.ByteSizeLong());
       v1::CoordinatorMessage message;
       message.Swap(&incoming_);
+      handoff_.Give();
       StartRead(&incoming_);
       if (reported) impl_->callbacks_.message(number, std::move(message));
     });
   }
 
   void OnDone(const grpc::Status& status) override {
+    handoff_.Take();
     impl_->executor_->Post([impl = impl_, self = this, status = FromGrpc(status)] { impl->SessionDone(self, status); });
   }
 
   Impl* const impl_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::SessionService::Stub> stub_;
+  Handoff handoff_;
   grpc::ClientContext context_;
   v1::CoordinatorMessage incoming_;
   std::deque<v1::WorkerMessage> queue_;  // front: being written while writing_
@@ -263,13 +274,13 @@ std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
 }
 
 void SessionClient::Impl::Hold() {
-  absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   ++calls_;
 }
 
 void SessionClient::Impl::Release() {
-  absl::MutexLock lock(&mutex_);
-  --calls_;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (--calls_ == 0) idle_.notify_all();
 }
 
 void SessionClient::Impl::OpenSession(uint64_t number) {
@@ -420,9 +431,8 @@ void SessionClient::Impl::Shutdown() {
     }
     Release();
   });
-  mutex_.LockWhen(absl::Condition(
-      +[](int* calls) ABSL_NO_THREAD_SAFETY_ANALYSIS { return *calls == 0; }, &calls_));
-  mutex_.Unlock();
+  std::unique_lock<std::mutex> lock(mutex_);
+  idle_.wait(lock, [this] { return calls_ == 0; });
 }
 
 SessionClient::SessionClient(SessionClientOptions options, SerialExecutor* executor, SessionClientCallbacks callbacks)

@@ -19,7 +19,9 @@ ProgressCall::ProgressCall(TransferContext context, const v1::UploadId& id, Done
 void ProgressCall::Start() {
   context_.prepare(client_context_);
   context_.moved(id_.ByteSizeLong());
+  handoff_.Give();
   context_.stub->async()->GetUploadProgress(&client_context_, &id_, &progress_reply_, [this](const grpc::Status& status) {
+    handoff_.Take();
     // `done` may destroy this object.
     const Done done = std::move(done_);
     if (status.ok()) return done(std::move(progress_reply_));
@@ -51,6 +53,7 @@ void UploadCall::WriteNext() {
   frame_.set_crc32c(Crc32c(frame_.data()));
   offset_ += size;
   context_.moved(frame_.ByteSizeLong());
+  handoff_.Give();
   // A reaction may follow on another thread at once, so nothing of this object is touched after the start.
   if (offset_ == payload_->size()) {
     StartWriteLast(&frame_, grpc::WriteOptions());
@@ -60,6 +63,7 @@ void UploadCall::WriteNext() {
 }
 
 void UploadCall::OnWriteDone(bool ok) {
+  handoff_.Take();
   progress_.fetch_add(1, std::memory_order_relaxed);
   // Not ok: the call is over, OnDone says why.
   if (!ok || offset_ == payload_->size()) return;
@@ -68,6 +72,7 @@ void UploadCall::OnWriteDone(bool ok) {
 }
 
 void UploadCall::OnDone(const grpc::Status& status) {
+  handoff_.Take();
   const Done done = std::move(done_);
   absl::Status result = FromGrpc(status);
   if (result.ok() && !reply_.complete()) {
@@ -89,6 +94,7 @@ DownloadCall::DownloadCall(TransferContext context, std::unique_ptr<PartialDownl
 void DownloadCall::Start() {
   context_.prepare(client_context_);
   context_.stub->async()->Download(&client_context_, &request_, this);
+  handoff_.Give();
   StartRead(&frame_);
   StartCall();
 }
@@ -117,6 +123,7 @@ absl::Status DownloadCall::Accept() {
 }
 
 void DownloadCall::OnReadDone(bool ok) {
+  handoff_.Take();
   if (!ok) return;
   progress_.fetch_add(1, std::memory_order_relaxed);
   context_.moved(frame_.ByteSizeLong());
@@ -124,11 +131,13 @@ void DownloadCall::OnReadDone(bool ok) {
     error_ = Accept();
     if (!error_.ok()) client_context_.TryCancel();
   }
+  handoff_.Give();
   // Also after an error: reading to the end is what ends the call.
   StartRead(&frame_);
 }
 
 void DownloadCall::OnDone(const grpc::Status& status) {
+  handoff_.Take();
   const Done done = std::move(done_);
   absl::Status result = error_.ok() ? FromGrpc(status) : error_;
   if (result.ok() && partial_->bytes.size() != partial_->total_bytes) {

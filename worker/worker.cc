@@ -1,12 +1,12 @@
 #include "worker/worker.h"
 
 #include <atomic>
+#include <future>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "common/executor.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -100,7 +100,7 @@ class Worker::Impl {
       if (options_.insecure) RemindOfInsecurity();
       Handle(event::Tick{});
     });
-    ended_.WaitForNotification();
+    ended_.get_future().wait();
     Shutdown();
     return exit_status_;
   }
@@ -245,7 +245,7 @@ class Worker::Impl {
   void Do(const action::Exit& action) {
     exit_status_ = action.status;
     LogInfo(kComponent, "ending: ", reason_);
-    client_.FinishSession([this] { ended_.Notify(); });
+    client_.FinishSession([this] { ended_.set_value(); });
   }
 
   const WorkerOptions options_;
@@ -257,7 +257,7 @@ class Worker::Impl {
   std::string reason_;
   absl::Time timer_ = absl::InfiniteFuture();
   absl::Status exit_status_;
-  absl::Notification ended_;
+  std::promise<void> ended_;
 
   // On the training thread.
   std::unique_ptr<Replica> replica_;

@@ -34,15 +34,16 @@ TestHub::Handlers MiniCoordinator::Handlers() {
   handlers.open = [this](grpc::ServerContext&, Stream& stream) {
     v1::WorkerMessage message;
     while (stream.Read(&message)) {
-      const absl::MutexLock lock(&mutex_);
+      const std::lock_guard<std::mutex> lock(mutex_);
       received_.push_back(message);
+      changed_.notify_all();
       stream_ = &stream;
       const bool open = OnMessage(message, stream);
       if (open) continue;
       stream_ = nullptr;
       return grpc::Status(grpc::StatusCode::UNAVAILABLE, "cable cut");
     }
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (stream_ == &stream) stream_ = nullptr;
     return grpc::Status::OK;
   };
@@ -57,7 +58,7 @@ TestHub::Handlers MiniCoordinator::Handlers() {
     }
     progress.set_received_bytes(payload.size());
     progress.set_complete(payload.size() == header.total_bytes());
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     ++uploads_;
     if (stream_ != nullptr) OnUpdate(header.id().round(), payload, *stream_);
     return grpc::Status::OK;
@@ -65,7 +66,7 @@ TestHub::Handlers MiniCoordinator::Handlers() {
   handlers.download = [this](const v1::DownloadRequest& request, TestHub::Download& frames) {
     std::string content;
     {
-      const absl::MutexLock lock(&mutex_);
+      const std::lock_guard<std::mutex> lock(mutex_);
       ++downloads_;
       if (request.has_commits()) {
         for (uint64_t round = request.commits().first(); round <= request.commits().last(); ++round) {
@@ -238,30 +239,30 @@ bool MiniCoordinator::Once(uint64_t& fault, uint64_t round) {
 }
 
 void MiniCoordinator::Release() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   held_back_ = false;
   const std::vector<std::string> early = payloads_[1];
   if (!early.empty() && stream_ != nullptr) OnUpdate(1, early.back(), *stream_);
 }
 
 std::string MiniCoordinator::state_hash() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return hashes_.at(state_.round);
 }
 
 uint64_t MiniCoordinator::round() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return state_.round;
 }
 
 std::vector<std::string> MiniCoordinator::Payloads(uint64_t round) const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = payloads_.find(round);
   return found == payloads_.end() ? std::vector<std::string>() : found->second;
 }
 
 std::vector<v1::WorkerMessage> MiniCoordinator::Received(v1::WorkerMessage::BodyCase body) const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   std::vector<v1::WorkerMessage> messages;
   std::copy_if(received_.begin(), received_.end(), std::back_inserter(messages),
                [body](const v1::WorkerMessage& message) { return message.body_case() == body; });
@@ -269,21 +270,21 @@ std::vector<v1::WorkerMessage> MiniCoordinator::Received(v1::WorkerMessage::Body
 }
 
 void MiniCoordinator::WaitFor(v1::WorkerMessage::BodyCase body, size_t count) const {
-  const absl::MutexLock lock(&mutex_);
+  std::unique_lock<std::mutex> lock(mutex_);
   const auto there = [this, body, count] {
-    return static_cast<size_t>(std::count_if(received_.begin(), received_.end(),
-                                             [body](const v1::WorkerMessage& message) { return message.body_case() == body; })) >= count;
+    const auto is_it = [body](const v1::WorkerMessage& message) { return message.body_case() == body; };
+    return static_cast<size_t>(std::count_if(received_.begin(), received_.end(), is_it)) >= count;
   };
-  EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience)) << "waited in vain for message " << body;
+  EXPECT_TRUE(changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), there)) << "waited in vain for message " << body;
 }
 
 int MiniCoordinator::downloads() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return downloads_;
 }
 
 int MiniCoordinator::uploads() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return uploads_;
 }
 

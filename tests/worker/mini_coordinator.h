@@ -3,14 +3,15 @@
 #ifndef TRIBUTARY_TESTS_WORKER_MINI_COORDINATOR_H_
 #define TRIBUTARY_TESTS_WORKER_MINI_COORDINATOR_H_
 
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "optim/aggregator.h"
 #include "optim/layout.h"
 #include "optim/options.h"
@@ -65,7 +66,8 @@ class MiniCoordinator {
   v1::Commit MakeCommit(std::optional<std::string> payload);
   bool Once(uint64_t& fault, uint64_t round);
 
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
   v1::RunSpec spec_;
   Script script_;
   optim::OptimizerOptions options_;

@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "tests/worker/test_hub.h"
@@ -62,15 +63,16 @@ class Client {
                 &executor_,
                 {.message =
                      [this](uint64_t, v1::CoordinatorMessage message) {
-                       const absl::MutexLock lock(&mutex_);
+                       const std::lock_guard<std::mutex> lock(mutex_);
                        messages_.push_back(message.welcome().software_version());
+                       changed_.notify_all();
                      },
                  .closed = [this](uint64_t, absl::Status status) { closed.Set(std::move(status)); },
                  .downloaded = [this](uint64_t, absl::StatusOr<std::string> bytes) { downloaded.Set(std::move(bytes)); },
                  .uploaded = [this](uint64_t, absl::Status status) { uploaded.Set(std::move(status)); },
                  .moved =
                      [this](ByteDirection direction, ByteKind kind, uint64_t bytes) {
-                       const absl::MutexLock lock(&mutex_);
+                       const std::lock_guard<std::mutex> lock(mutex_);
                        moved_[{direction, kind}] += bytes;
                      }}) {}
   ~Client() { Shutdown(); }
@@ -83,13 +85,12 @@ class Client {
     executor_.Post([this, work = std::move(work)] { work(client_); });
   }
   std::vector<std::string> WaitForMessages(size_t count) {
-    const absl::MutexLock lock(&mutex_);
-    const auto there = [this, count]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return messages_.size() >= count; };
-    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&there), kPatience));
+    std::unique_lock<std::mutex> lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), [this, count] { return messages_.size() >= count; }));
     return messages_;
   }
   uint64_t moved(ByteDirection direction, ByteKind kind) {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return moved_[{direction, kind}];
   }
 
@@ -98,9 +99,10 @@ class Client {
   Awaited<absl::Status> uploaded;
 
  private:
-  absl::Mutex mutex_;
-  std::vector<std::string> messages_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::pair<ByteDirection, ByteKind>, uint64_t> moved_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> messages_;
+  std::map<std::pair<ByteDirection, ByteKind>, uint64_t> moved_;
   SerialExecutor executor_;
   SessionClient client_;
 };
@@ -235,30 +237,30 @@ TEST(SessionClientTest, FinishingSendsWhatIsQueuedFirst) {
     return grpc::Status::OK;
   }});
   Client client(hub.address());
-  absl::Notification finished;
+  Awaited<bool> finished;
   client.Post([&finished](SessionClient& session) {
     session.OpenSession(1);
     for (int i = 0; i < 10; ++i) session.Send(1, Hello("x"));
-    session.FinishSession([&finished] { finished.Notify(); });
+    session.FinishSession([&finished] { finished.Set(true); });
   });
-  finished.WaitForNotification();
+  EXPECT_TRUE(finished.Wait());
   EXPECT_EQ(received.Wait(), 10);
 }
 
 TEST(SessionClientTest, FinishingDoesNotWaitForEverForACoordinatorThatHangs) {
-  absl::Notification release;
+  Awaited<bool> release;
   const TestHub hub({.open = [&release](grpc::ServerContext&, TestHub::Stream&) {
-    release.WaitForNotification();
+    release.Wait();
     return grpc::Status::OK;
   }});
   Client client(hub.address());
-  absl::Notification finished;
+  Awaited<bool> finished;
   client.Post([&finished](SessionClient& session) {
     session.OpenSession(1);
-    session.FinishSession([&finished] { finished.Notify(); });
+    session.FinishSession([&finished] { finished.Set(true); });
   });
-  EXPECT_TRUE(finished.WaitForNotificationWithTimeout(kPatience));
-  release.Notify();
+  EXPECT_TRUE(finished.Wait());
+  release.Set(true);
 }
 
 TEST(SessionClientTest, BytesOfMessagesAreCountedByDirectionAndKind) {
@@ -275,16 +277,16 @@ TEST(SessionClientTest, BytesOfMessagesAreCountedByDirectionAndKind) {
 }
 
 TEST(SessionClientTest, ShutdownEndsWhateverIsUnderWay) {
-  absl::Notification release;
+  Awaited<bool> release;
   const TestHub hub({.open = WaitForEnd,
                      .progress =
                          [&release](const v1::UploadId&, v1::UploadProgress&) {
-                           release.WaitForNotification();
+                           release.Wait();
                            return grpc::Status::OK;
                          },
                      .download =
                          [&release](const v1::DownloadRequest&, TestHub::Download&) {
-                           release.WaitForNotification();
+                           release.Wait();
                            return grpc::Status::OK;
                          }});
   Client client(hub.address());
@@ -296,7 +298,7 @@ TEST(SessionClientTest, ShutdownEndsWhateverIsUnderWay) {
   client.Shutdown();
   EXPECT_FALSE(client.uploaded.is_set());
   EXPECT_FALSE(client.downloaded.is_set());
-  release.Notify();
+  release.Set(true);
 }
 
 // --- Uploads ---
@@ -515,9 +517,9 @@ TEST(DownloadTest, ABrokenDownloadGoesOnWhereItStoodAlsoOverANewSession) {
 }
 
 TEST(DownloadTest, ATransferThatStandsStillIsGivenUp) {
-  absl::Notification release;
+  Awaited<bool> release;
   const TestHub hub({.open = WaitForEnd, .download = [&release](const v1::DownloadRequest&, TestHub::Download&) {
-                       release.WaitForNotification();
+                       release.Wait();
                        return grpc::Status::OK;
                      }});
   Client client(hub.address(), std::nullopt, absl::Milliseconds(50));
@@ -526,7 +528,7 @@ TEST(DownloadTest, ATransferThatStandsStillIsGivenUp) {
     session.Download(2, Snapshot(3), 1000);
   });
   EXPECT_EQ(client.downloaded.Wait().status().code(), absl::StatusCode::kDeadlineExceeded);
-  release.Notify();
+  release.Set(true);
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
 #include "common/exit_codes.h"
 #include "tests/worker/engine_driver.h"
 #include "tests/worker/mini_coordinator.h"
