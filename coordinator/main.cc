@@ -4,17 +4,17 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <cstdlib>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/tls.h"
@@ -64,7 +64,7 @@ class FatalError {
  public:
   void Report(const absl::Status& status) {
     {
-      const absl::MutexLock lock(&mutex_);
+      const std::lock_guard<std::mutex> lock(mutex_);
       if (!status_.ok()) {
         return;
       }
@@ -73,12 +73,12 @@ class FatalError {
     kill(getpid(), SIGTERM);
   }
   absl::Status status() const {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return status_;
   }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   absl::Status status_;
 };
 
@@ -111,13 +111,13 @@ int Run(const CommandLine& command) {
   }
   LogInfo(kComponent, "stopping: finishing the round in flight (a second signal stops at once)");
   // The end of the drain wakes this thread as a second signal would.
-  absl::Notification drained;
+  std::atomic<bool> drained = false;
   (*server)->Drain([&drained] {
-    drained.Notify();
+    drained = true;
     kill(getpid(), SIGTERM);
   });
   WaitForSignal();
-  (*server)->Shutdown(drained.HasBeenNotified() ? kShutdownGrace : absl::ZeroDuration());
+  (*server)->Shutdown(drained ? kShutdownGrace : absl::ZeroDuration());
   if (const absl::Status status = fatal.status(); !status.ok()) {
     return Fail(status);
   }

@@ -7,13 +7,13 @@
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <future>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "common/clock.h"
 #include "common/executor.h"
 #include "common/exit_codes.h"
@@ -175,15 +175,9 @@ absl::Status ServerImpl::Recover() {
     }
   };
   // On the executor, like every other call: recovery may set timers that fire before it is done.
-  absl::StatusOr<std::unique_ptr<Coordinator>> created = absl::UnknownError("not created");
-  absl::Notification done;
-  executor_->Post([&] {
-    created = Coordinator::Create(config_, std::move(dependencies));
-    done.Notify();
-  });
-  done.WaitForNotification();
-  TRIBUTARY_RETURN_IF_ERROR(created.status());
-  coordinator_ = *std::move(created);
+  const auto created = std::make_shared<std::promise<absl::StatusOr<std::unique_ptr<Coordinator>>>>();
+  executor_->Post([this, created, &dependencies] { created->set_value(Coordinator::Create(config_, std::move(dependencies))); });
+  TRIBUTARY_ASSIGN_OR_RETURN(coordinator_, created->get_future().get());
   return absl::OkStatus();
 }
 

@@ -99,26 +99,26 @@ void DownloadCall::Start() {
   StartCall();
 }
 
-absl::Status DownloadCall::Accept() {
+absl::Status DownloadCall::Accept(const v1::DownloadFrame& frame) {
   PartialDownload& partial = *partial_;
-  if (frame_.total_bytes() > max_bytes_) {
+  if (frame.total_bytes() > max_bytes_) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("the download has ", frame_.total_bytes(), " bytes where this model can need at most ", max_bytes_));
+        absl::StrCat("the download has ", frame.total_bytes(), " bytes where this model can need at most ", max_bytes_));
   }
-  if (partial.total_bytes != 0 && partial.total_bytes != frame_.total_bytes()) {
-    return absl::DataLossError(absl::StrCat("the download had ", partial.total_bytes, " bytes and now has ", frame_.total_bytes()));
+  if (partial.total_bytes != 0 && partial.total_bytes != frame.total_bytes()) {
+    return absl::DataLossError(absl::StrCat("the download had ", partial.total_bytes, " bytes and now has ", frame.total_bytes()));
   }
-  if (frame_.offset() != partial.bytes.size() || frame_.data().size() > frame_.total_bytes() - frame_.offset()) {
-    return absl::DataLossError(absl::StrCat("a frame of ", frame_.data().size(), " bytes at ", frame_.offset(),
-                                            " does not continue a download of ", frame_.total_bytes(), " bytes at ", partial.bytes.size()));
+  if (frame.offset() != partial.bytes.size() || frame.data().size() > frame.total_bytes() - frame.offset()) {
+    return absl::DataLossError(absl::StrCat("a frame of ", frame.data().size(), " bytes at ", frame.offset(),
+                                            " does not continue a download of ", frame.total_bytes(), " bytes at ", partial.bytes.size()));
   }
-  if (Crc32c(frame_.data()) != frame_.crc32c()) {
-    return absl::DataLossError(absl::StrCat("the frame at ", frame_.offset(), " fails its checksum"));
+  if (Crc32c(frame.data()) != frame.crc32c()) {
+    return absl::DataLossError(absl::StrCat("the frame at ", frame.offset(), " fails its checksum"));
   }
-  partial.total_bytes = frame_.total_bytes();
-  partial.bytes.append(frame_.data());
-  partial.hasher.Update(frame_.data());
-  if (!frame_.sha256().empty()) sha256_ = frame_.sha256();
+  partial.total_bytes = frame.total_bytes();
+  partial.bytes.append(frame.data());
+  partial.hasher.Update(frame.data());
+  if (!frame.sha256().empty()) sha256_ = frame.sha256();
   return absl::OkStatus();
 }
 
@@ -126,9 +126,11 @@ void DownloadCall::OnReadDone(bool ok) {
   handoff_.Take();
   if (!ok) return;
   progress_.fetch_add(1, std::memory_order_relaxed);
-  context_.moved(frame_.ByteSizeLong());
+  v1::DownloadFrame frame;
+  frame.Swap(&frame_);
+  context_.moved(frame.ByteSizeLong());
   if (error_.ok()) {
-    error_ = Accept();
+    error_ = Accept(frame);
     if (!error_.ok()) client_context_.TryCancel();
   }
   handoff_.Give();

@@ -114,7 +114,7 @@ class DownloadCall final : public TransferCall, private grpc::ClientReadReactor<
   std::unique_ptr<PartialDownload> TakePartial() { return std::move(partial_); }
 
  private:
-  absl::Status Accept();
+  absl::Status Accept(const v1::DownloadFrame& frame);
   void OnReadDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
 

@@ -6,12 +6,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <future>
 #include <utility>
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "absl/synchronization/notification.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/tls.h"
@@ -131,12 +131,12 @@ void RpcServer::Shutdown(absl::Duration grace) {
 }
 
 void RpcServer::RunOnExecutor(const std::function<void()>& work) {
-  absl::Notification done;
-  executor_->Post([&] {
+  const auto done = std::make_shared<std::promise<void>>();
+  executor_->Post([&work, done] {
     work();
-    done.Notify();
+    done->set_value();
   });
-  done.WaitForNotification();
+  done->get_future().wait();
 }
 
 }  // namespace tributary::coordinator

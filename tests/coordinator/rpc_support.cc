@@ -1,10 +1,10 @@
 #include "tests/coordinator/rpc_support.h"
 
 #include <cstdlib>
+#include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "common/clock.h"
 #include "common/pki.h"
 
@@ -68,12 +68,12 @@ void RpcTest::TearDown() {
 }
 
 void RpcTest::OnExecutor(std::function<void()> work) {
-  absl::Notification done;
-  executor_.Post([&] {
+  const auto done = std::make_shared<std::promise<void>>();
+  executor_.Post([&work, done] {
     work();
-    done.Notify();
+    done->set_value();
   });
-  done.WaitForNotification();
+  done->get_future().wait();
 }
 
 std::shared_ptr<grpc::Channel> RpcTest::ChannelAs(const std::string& stem, int port) {

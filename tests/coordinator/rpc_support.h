@@ -4,18 +4,17 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
+#include <mutex>
 #include <string>
 #include <tuple>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/executor.h"
 #include "common/tls.h"
@@ -42,22 +41,21 @@ class RecordingCoordinator final : public Coordinator {
   };
 
   // Waits until `condition` holds of what has been recorded; false after kPatience.
-  bool Await(std::function<bool(const RecordingCoordinator&)> condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    const absl::MutexLock lock(&mutex_);
-    const auto holds = [&] { return condition(*this); };
-    return mutex_.AwaitWithTimeout(absl::Condition(&holds), kPatience);
+  bool Await(const std::function<bool(const RecordingCoordinator&)>& condition) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), [&] { return condition(*this); });
   }
   // Runs `work` with what is recorded.
   template <typename Work>
   auto With(Work work) {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     return work(*this);
   }
 
   void SessionOpened(const std::string& site, SessionSink* session) override {
     SessionSink* older = nullptr;
     {
-      const absl::MutexLock lock(&mutex_);
+      const Change change(*this);
       older = std::exchange(sessions[site], session);
       ++opened;
     }
@@ -68,7 +66,7 @@ class RecordingCoordinator final : public Coordinator {
   void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) override {
     std::function<void(SessionSink*, const v1::WorkerMessage&)> answer;
     {
-      const absl::MutexLock lock(&mutex_);
+      const Change change(*this);
       bytes[{site, ByteDirection::kUp, ByteKind::kControl}] += encoded_bytes;
       messages.emplace_back(site, message);
       answer = on_message;
@@ -78,27 +76,27 @@ class RecordingCoordinator final : public Coordinator {
     }
   }
   void SessionClosed(const std::string& site, SessionSink* session) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     ++closed;
     if (sessions[site] == session) {
       sessions.erase(site);
     }
   }
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t count) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     bytes[{site, direction, kind}] += count;
   }
   absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     return upload_check;
   }
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     uploads.push_back({site, header, std::move(payload)});
     return upload_result;
   }
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, bool is_operator) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     if (request.what_case() == v1::DownloadRequest::kStateAtRound && !is_operator) {
       return absl::PermissionDeniedError("for operators");
     }
@@ -108,7 +106,7 @@ class RecordingCoordinator final : public Coordinator {
     return download;
   }
   absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     if (spec.name() == "bad") {
       return absl::InvalidArgumentError("rounds: must be at least 1");
     }
@@ -119,7 +117,7 @@ class RecordingCoordinator final : public Coordinator {
     return status;
   }
   v1::ListRunsResponse ListRuns() override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     v1::ListRunsResponse response;
     for (const auto& [id, status] : runs) {
       *response.add_runs() = status;
@@ -127,7 +125,7 @@ class RecordingCoordinator final : public Coordinator {
     return response;
   }
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     ++run_reads;
     for (const auto& [id, status] : runs) {
       if (id == run || id == run + "-1") {
@@ -145,7 +143,7 @@ class RecordingCoordinator final : public Coordinator {
     return absl::FailedPreconditionError("already over: " + reason);
   }
   void SetRunObserver(std::function<void(const std::string&)> observer) override {
-    const absl::MutexLock lock(&mutex_);
+    const Change change(*this);
     run_observer = std::move(observer);
   }
   v1::ServerInfo GetServerInfo() override {
@@ -155,8 +153,7 @@ class RecordingCoordinator final : public Coordinator {
   }
   void Drain(std::function<void()> done) override { done(); }
 
-  // All below under With() or inside Await().
-  absl::Mutex mutex_;
+  // All below in With() or in the condition of Await().
   std::map<std::string, SessionSink*> sessions;
   int opened = 0;
   int closed = 0;
@@ -170,6 +167,25 @@ class RecordingCoordinator final : public Coordinator {
   SharedBytes download;
   std::map<std::string, v1::RunStatus> runs;
   std::function<void(const std::string&)> run_observer;
+
+ private:
+  // Holds the lock, and wakes Await when it lets go. std::mutex, because ThreadSanitizer does not see through Abseil's library.
+  class Change {
+   public:
+    explicit Change(RecordingCoordinator& coordinator) : coordinator_(coordinator) { coordinator_.mutex_.lock(); }
+    ~Change() {
+      coordinator_.mutex_.unlock();
+      coordinator_.changed_.notify_all();
+    }
+    Change(const Change&) = delete;
+    Change& operator=(const Change&) = delete;
+
+   private:
+    RecordingCoordinator& coordinator_;
+  };
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
 };
 
 // Certificates of the federation "test": a coordinator on loopback, sites berlin, paris and (not registered) mallory, operators alice and

@@ -7,12 +7,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/synchronization/notification.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
@@ -82,13 +83,10 @@ class ServerTest : public ::testing::Test {
       request = grpc::ByteBuffer(&empty, 1);
     }
     grpc::ByteBuffer response;
-    grpc::Status status;
-    absl::Notification done;
-    stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response, [&](grpc::Status result) {
-      status = std::move(result);
-      done.Notify();
-    });
-    done.WaitForNotification();
+    const auto done = std::make_shared<std::promise<grpc::Status>>();
+    stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
+                   [done](grpc::Status result) { done->set_value(std::move(result)); });
+    const grpc::Status status = done->get_future().get();
     if (!status.ok()) {
       return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
     }
@@ -178,9 +176,9 @@ TEST_F(ServerTest, DrainsByTellingSessionsWhenToComeBack) {
   v1::CoordinatorMessage message;
   ASSERT_TRUE(stream->Read(&message));
 
-  absl::Notification drained;
-  server->Drain([&] { drained.Notify(); });
-  drained.WaitForNotification();
+  const auto drained = std::make_shared<std::promise<void>>();
+  server->Drain([drained] { drained->set_value(); });
+  drained->get_future().wait();
   EXPECT_EQ(*HealthOf(*server), 2);
   ASSERT_TRUE(stream->Read(&message));
   EXPECT_GT(message.drain().reconnect_after_ms(), 0U);

@@ -1,7 +1,6 @@
 #include <memory>
 #include <string>
 
-#include "absl/synchronization/notification.h"
 #include "common/wire_size.h"
 #include "tests/coordinator/rpc_support.h"
 
