@@ -90,9 +90,10 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   if (!plan.reason().empty())
     Note(LogLevel::kWarning, absl::StrCat("the coordinator has this worker start from a snapshot: ", plan.reason()));
   if (!plan.needs_snapshot() && !held_.has_value()) return AskForPlan("no state is held and the plan has no snapshot");
-  sync_.emplace();
-  sync_->snapshot_loaded = !plan.needs_snapshot();
-  sync_->plan = std::move(plan);
+  Sync sync;
+  sync.snapshot_loaded = !plan.needs_snapshot();
+  sync.plan = std::move(plan);
+  sync_ = std::move(sync);
 }
 
 void WorkerEngine::AdvanceSync() {
@@ -364,10 +365,11 @@ void WorkerEngine::On(event::Trained trained) {
     }
     return;
   }
-  pending_.emplace();
-  pending_->round = round;
-  pending_->base_hash = training_.base_state_hash();
-  pending_->update = *std::move(trained.update);
+  PendingUpdate pending;
+  pending.round = round;
+  pending.base_hash = training_.base_state_hash();
+  pending.update = *std::move(trained.update);
+  pending_ = std::move(pending);
   if (round <= closed_round_) SettlePending(false, absl::StrCat("round ", round, " was committed before training ended"));
 }
 
