@@ -27,11 +27,11 @@ BATCH_SIZE = 8
 
 # What each optimiser is run with: rounds by default, and the `optimizer:` block of run.yaml.
 OPTIMIZERS = {
-    "distro": (500, {"mode": "distro", "learning_rate": {"peak": 0.003, "warmup_rounds": 20, "final_ratio": 0.02}, "beta": 0.95, "k": 64,
+    "distro": (600, {"mode": "distro", "learning_rate": {"peak": 0.003, "warmup_rounds": 20, "final_ratio": 0.02}, "beta": 0.95, "k": 64,
                      "value_bits": 2}),
-    "demo": (500, {"mode": "demo", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
-    "allreduce": (500, {"mode": "allreduce", "learning_rate": {"peak": 0.003, "warmup_rounds": 20}, "weight_decay": 0.1}),
-    "local": (250, {"mode": "local", "learning_rate": {"peak": 0.006, "warmup_rounds": 10, "final_ratio": 0.05}, "local_steps": 2,
+    "demo": (600, {"mode": "demo", "learning_rate": {"peak": 0.001, "warmup_rounds": 20}}),
+    "allreduce": (600, {"mode": "allreduce", "learning_rate": {"peak": 0.004, "warmup_rounds": 20}, "weight_decay": 0.1}),
+    "local": (300, {"mode": "local", "learning_rate": {"peak": 0.006, "warmup_rounds": 10, "final_ratio": 0.05}, "local_steps": 2,
                     "beta": 0.95, "k": 64, "value_bits": 2}),
 }
 
