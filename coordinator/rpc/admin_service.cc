@@ -135,10 +135,11 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
     if (log_as != nullptr) {
       LogInfo("admin", log_as, " by operator=", caller, ": ", result.ok() ? "OK" : result.status().ToString());
     }
+    const grpc::Status status = ToGrpcStatus(result.status());
     if (result.ok()) {
       *response = *std::move(result);
     }
-    reactor->Finish(ToGrpcStatus(result.status()));
+    reactor->Finish(status);
   });
   return reactor;
 }
