@@ -136,7 +136,8 @@ template <typename Units>
 std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const SparseValues& values) const {
   // fp64, single operations in one order: the same on every machine.
   const double unit = std::ldexp(1.0, Units::kFractionBits) / members();
-  const double limit = std::floor(static_cast<double>(Units::kLimit / members()) / MaxLevel(plan().update_shape().value_bits));
+  const typename Units::Integer share = Units::kLimit / members();  // of the accumulator's range: whole units
+  const double limit = std::floor(static_cast<double>(share) / MaxLevel(plan().update_shape().value_bits));
   const std::vector<uint64_t> squares = options().normalize ? SquaredLevels(plan(), values) : std::vector<uint64_t>();
   double norm = 1;
   if (std::is_same_v<Units, AbsoluteUnits> && options().normalize) {
