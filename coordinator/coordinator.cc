@@ -86,20 +86,23 @@ CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependenci
 
 absl::Status CoordinatorImpl::Recover() {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, deps_.journal->Runs());
-  std::set<std::string> snapshot_files;
   for (const JournaledRun& run : runs) {
     runs_.push_back(Run{run, std::nullopt});
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, deps_.journal->Snapshots(run.run_id));
-    for (const JournaledSnapshot& snapshot : snapshots) {
-      snapshot_files.insert(snapshot.file);
-    }
   }
   for (Run& run : runs_) {
     if (active_ == nullptr && !IsOver(run.journaled.state) && run.journaled.state != v1::SUBMITTED) {
       TRIBUTARY_RETURN_IF_ERROR(Activate(run, true));
     }
   }
-  // Only now that all is known to be well: what a crash left behind between a file and its journal entry.
+  // Only now that all is known to be well: what a crash left behind between a file and its journal entry. Activation may have committed a
+  // round whose updates were all in, with a snapshot of its own, so the journal is asked after it.
+  std::set<std::string> snapshot_files;
+  for (const JournaledRun& run : runs) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, deps_.journal->Snapshots(run.run_id));
+    for (const JournaledSnapshot& snapshot : snapshots) {
+      snapshot_files.insert(snapshot.file);
+    }
+  }
   TRIBUTARY_RETURN_IF_ERROR(store_->RemoveAllBut(snapshot_files));
   if (active_ == nullptr) {
     ActivateNext();

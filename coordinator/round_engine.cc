@@ -228,7 +228,7 @@ void RoundEngine::DecideReporting(const Membership& membership, Instant at, std:
   const std::string done = absl::StrCat("all ", policy_.rounds, " rounds committed");
   if (missing.empty()) {
     End(v1::FINISHED, done, actions);
-  } else if (at.now >= wait_.at) {
+  } else if (at.now >= wait_.at || stop_reason_.has_value()) {
     End(v1::FINISHED, absl::StrCat(done, "; no report of the final state from ", Names(missing)), actions);
   } else if (draining_) {
     phase_ = Phase::kDrained;

@@ -1,5 +1,7 @@
 // What sites say, and what they are told (the conversation stands in proto/tributary/v1/session.proto).
+#include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +18,17 @@ namespace {
 constexpr uint64_t kMaxCatchUp = 16;
 // After so many wrong states in a row a replica is beyond repair by resynchronising.
 constexpr int kMaxMismatches = 3;
+constexpr size_t kMaxReasonBytes = 500;
+
+// What a site says of itself, short enough to be quoted in statuses. Cut between characters: a protobuf string that is not UTF-8 cannot be
+// read back.
+std::string Excerpt(const std::string& reason) {
+  size_t end = std::min(reason.size(), kMaxReasonBytes);
+  while (end > 0 && end < reason.size() && (static_cast<unsigned char>(reason[end]) & 0xc0) == 0x80) {
+    --end;
+  }
+  return reason.substr(0, end);
+}
 
 }  // namespace
 
@@ -130,7 +143,7 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
         if (deps_.metrics != nullptr) {
           deps_.metrics->CountUpdate(site, UpdateResult::kSkipped);
         }
-        Dispatch(UpdateSkipped{site, skipped.round(), skipped.reason()});
+        Dispatch(UpdateSkipped{site, skipped.round(), Excerpt(skipped.reason())});
       }
       break;
     }
@@ -198,7 +211,7 @@ void CoordinatorImpl::OnRunAnswer(const std::string& site, Session& session, con
   }
   if (!answer.accepted()) {
     LogWarning("coordinator", "run ", active_->id(), " refused: ", answer.refusal(), " site=", site);
-    membership_.Set(site, Presence::kRefused, answer.refusal().substr(0, 500));
+    membership_.Set(site, Presence::kRefused, Excerpt(answer.refusal()));
     RefreshSessionMetrics();
     Dispatch(MembersChanged{});
     return;
@@ -353,7 +366,7 @@ void CoordinatorImpl::OnStateReport(const std::string& site, Session& session, c
 
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
   LogInfo("coordinator", "leaves: ", leave.reason(), " site=", site);
-  membership_.Left(site, leave.reason().substr(0, 500));
+  membership_.Left(site, Excerpt(leave.reason()));
   RefreshSessionMetrics();
   Dispatch(MembersChanged{});
 }

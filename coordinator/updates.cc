@@ -30,11 +30,16 @@ absl::Status CoordinatorImpl::JudgeUpdate(const std::string& site, const Incomin
     Reject(site, update.run_id, update.round, RejectionReason::kRun, absl::StrCat("run ", update.run_id, " is not open")).IgnoreError();
     return absl::FailedPreconditionError(absl::StrCat("run ", update.run_id, " is not open"));
   }
+  const uint64_t longest = std::min(config_.max_update(), active_->host->model().max_payload);
   const UpdateVerdict verdict = active_->engine.Judge(site, update.round, update.base_state_hash, update.digest);
   switch (verdict.kind) {
     case UpdateVerdict::Kind::kAcceptable:
       break;
     case UpdateVerdict::Kind::kDuplicate:
+      // An upload may announce any length for a digest that is known; nothing is set aside for it.
+      if (update.payload_bytes > longest) {
+        return absl::ResourceExhaustedError(absl::StrCat(update.payload_bytes, " bytes; an update of this run has at most ", longest));
+      }
       duplicate = true;
       return absl::OkStatus();
     case UpdateVerdict::Kind::kConflict:
@@ -66,7 +71,6 @@ absl::Status CoordinatorImpl::JudgeUpdate(const std::string& site, const Incomin
           .IgnoreError();
       return absl::FailedPreconditionError(verdict.reason);
   }
-  const uint64_t longest = std::min(config_.max_update(), active_->host->model().max_payload);
   if (update.payload_bytes > longest) {
     const std::string reason = absl::StrCat(update.payload_bytes, " bytes; an update of this run has at most ", longest);
     Reject(site, update.run_id, update.round, RejectionReason::kSize, reason).IgnoreError();

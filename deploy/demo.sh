@@ -79,12 +79,14 @@ build() {
   cd "$root_dir"
   cmake --preset release >"$build_log" 2>&1 || return
   if [ -t 2 ]; then
-    # Ninja's own counter, on one line.
+    # Ninja's own counter, on one line. `set -e` is off in here, so the pipeline's status is kept by hand.
+    local status=0
     cmake --build --preset release --target tributary-coordinator tributary-worker tributary 2>&1 | tee -a "$build_log" |
       while IFS= read -r line; do
         case "$line" in \[*) printf '\r\033[K%.100s' "$line" >&2 ;; esac
-      done
+      done || status=$?
     printf '\r\033[K' >&2
+    return "$status"
   else
     cmake --build --preset release --target tributary-coordinator tributary-worker tributary >>"$build_log" 2>&1
   fi

@@ -512,7 +512,7 @@ void TransferService::Admit(UploadCall* call) {
 
 // Whether `bytes` more fit, after dropping partial uploads that nobody is filling, the longest idle first.
 bool TransferService::MakeRoom(uint64_t bytes) {
-  while (spooled_bytes_ > 0 && spooled_bytes_ + bytes > options_.max_spool_bytes) {
+  while (spooled_bytes_ > 0 && (spooled_bytes_ >= options_.max_spool_bytes || bytes > options_.max_spool_bytes - spooled_bytes_)) {
     auto oldest = spools_.end();
     for (auto it = spools_.begin(); it != spools_.end(); ++it) {
       if (it->second->owner == nullptr && (oldest == spools_.end() || it->second->idle_sweeps > oldest->second->idle_sweeps)) {

@@ -82,6 +82,12 @@ Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault 
   for (int i = 0; i < 3; ++i) {
     EXPECT_FALSE(federation.site(i).pending()) << "every update has its receipt";
   }
+  for (uint64_t round = 0; round <= 5; ++round) {
+    v1::DownloadRequest request;
+    request.set_run_id(status.run_id());
+    request.set_state_at_round(round);
+    EXPECT_TRUE(federation.coordinator().OpenDownload(request, true).ok()) << "round " << round << " cannot be exported";
+  }
   return outcome;
 }
 

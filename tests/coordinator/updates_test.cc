@@ -143,6 +143,21 @@ TEST_F(OpenRound, UploadsAreCheckedBeforeTheyBegin) {
   EXPECT_TRUE(absl::IsFailedPrecondition(federation_.coordinator().CheckUpload("site-2", header)));
 }
 
+TEST_F(OpenRound, AnUploadOfAnAcceptedUpdateMayNotAnnounceMoreThanTheModelCanNeed) {
+  const absl::StatusOr<std::vector<JournaledUpdate>> accepted = federation_.journal().Updates(run_, 1);
+  ASSERT_TRUE(accepted.ok());
+  ASSERT_FALSE(accepted->empty());
+  v1::UploadHeader header;
+  header.mutable_id()->set_run_id(run_);
+  header.mutable_id()->set_round(1);
+  header.mutable_id()->set_sha256(DigestBytes(Sha256(accepted->front().payload)));
+  header.set_base_state_hash(site().StateHash());
+  header.set_total_bytes(accepted->front().payload.size());
+  EXPECT_EQ(federation_.coordinator().CheckUpload(accepted->front().site, header), absl::OkStatus());
+  header.set_total_bytes(UINT64_MAX);
+  EXPECT_TRUE(absl::IsResourceExhausted(federation_.coordinator().CheckUpload(accepted->front().site, header)));
+}
+
 TEST_F(OpenRound, AnUploadedUpdateCountsLikeOneFromTheSession) {
   // site-2's own update, taken from what it would have sent.
   std::string payload;
