@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "coordinator/journal.h"
+#include "proto/protocol_version.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -23,9 +24,6 @@
 namespace tributary::coordinator {
 
 class CoordinatorMetrics;  // coordinator/metrics.h
-
-// Of the conversation in session.proto: a worker of another version is refused.
-inline constexpr uint32_t kProtocolVersion = 1;
 
 // How the coordinator reaches one site. Implemented by the session reactor; used on the executor only. Send and Close return at once.
 class SessionSink {

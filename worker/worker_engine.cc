@@ -15,12 +15,12 @@
 #include "optim/options.h"
 #include "optim/replica.h"
 #include "proto/config/run_options.h"
+#include "proto/protocol_version.h"
 #include "worker/consent.h"
 
 namespace tributary::worker {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr absl::Duration kDefaultLease = absl::Seconds(30);
 constexpr absl::Duration kMinLease = absl::Milliseconds(100);
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);
