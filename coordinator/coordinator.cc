@@ -75,14 +75,13 @@ v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status) {
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::CoordinatorConfig& config, Dependencies dependencies) {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateConfig(config), "coordinator configuration"));
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<SnapshotStore> store, SnapshotStore::Open(absl::StrCat(config.data_dir(), "/snapshots")));
-  auto coordinator = std::make_unique<CoordinatorImpl>(config, std::move(dependencies), std::move(store));
+  auto coordinator = std::make_unique<CoordinatorImpl>(config, std::move(dependencies));
   TRIBUTARY_RETURN_IF_ERROR(coordinator->Recover());
   return coordinator;
 }
 
-CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies, std::unique_ptr<SnapshotStore> store)
-    : config_(config), deps_(std::move(dependencies)), store_(std::move(store)), membership_(DurationOf(config.lease())) {}
+CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies)
+    : config_(config), deps_(std::move(dependencies)), store_(deps_.snapshots), membership_(DurationOf(config.lease())) {}
 
 absl::Status CoordinatorImpl::Recover() {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, deps_.journal->Runs());
@@ -103,7 +102,7 @@ absl::Status CoordinatorImpl::Recover() {
       snapshot_files.insert(snapshot.file);
     }
   }
-  TRIBUTARY_RETURN_IF_ERROR(store_->RemoveAllBut(snapshot_files));
+  TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(snapshot_files));
   if (active_ == nullptr) {
     ActivateNext();
   }
@@ -150,7 +149,7 @@ absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const R
   snapshot.round = 0;
   snapshot.state_hash = optim::StateHash(model.layout, state);
   snapshot.aggregator_state = aggregator->SaveState();
-  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_.Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
   TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
   return deps_.journal->AddSnapshot(run.run_id, snapshot);
 }
@@ -203,7 +202,7 @@ absl::Status CoordinatorImpl::SetRunState(Run& run, v1::RunState state, const st
 }
 
 absl::Status CoordinatorImpl::Activate(Run& run, bool recovering) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host, RunHost::Open(run.journaled, config_.snapshots(), deps_.journal, store_.get()));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host, RunHost::Open(run.journaled, config_.snapshots(), deps_.journal, &store_));
   const std::string& run_id = run.journaled.run_id;
   auto active = std::make_unique<ActiveRun>(std::move(host), PolicyOf(run.journaled.spec), At());
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, deps_.journal->CommitSummaries(run_id));
@@ -295,7 +294,7 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
     log = &active_->host->log();
   } else {
     TRIBUTARY_ASSIGN_OR_RETURN(model, RunModel::Of(run->journaled.spec));
-    log = &log_of_other.emplace(run->journaled.run_id, &*model, deps_.journal, store_.get());
+    log = &log_of_other.emplace(run->journaled.run_id, &*model, deps_.journal, &store_);
   }
   switch (request.what_case()) {
     case v1::DownloadRequest::kSnapshotRound:

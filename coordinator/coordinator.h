@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
+#include "common/file_store.h"
 #include "coordinator/journal.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/admin.pb.h"
@@ -49,6 +50,7 @@ class Coordinator {
   struct Dependencies {
     Clock* clock = nullptr;
     Journal* journal = nullptr;
+    FileStore* snapshots = nullptr;         // what is in it and not in the journal is removed
     CoordinatorMetrics* metrics = nullptr;  // may be null (tests)
     // Runs work on this same executor after a delay.
     std::function<void(absl::Duration, std::function<void()>)> post_after;

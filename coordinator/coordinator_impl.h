@@ -29,7 +29,7 @@ namespace tributary::coordinator {
 
 class CoordinatorImpl final : public Coordinator {
  public:
-  CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies, std::unique_ptr<SnapshotStore> store);
+  CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies);
   // Takes up the journal's runs.
   absl::Status Recover();
 
@@ -153,7 +153,7 @@ class CoordinatorImpl final : public Coordinator {
 
   const v1::CoordinatorConfig config_;
   const Dependencies deps_;
-  const std::unique_ptr<SnapshotStore> store_;
+  SnapshotStore store_;
   Membership membership_;
   std::map<std::string, Session> sessions_;
   std::vector<Run> runs_;  // oldest first

@@ -105,6 +105,7 @@ class ServerImpl final : public Server {
   // In order of dependence: what is declared later is destroyed earlier.
   std::unique_ptr<CoordinatorMetrics> metrics_;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<SerialExecutor> executor_;
   std::unique_ptr<MetricsPage> metrics_page_;
@@ -160,10 +161,12 @@ absl::Status ServerImpl::Recover() {
                              }));
   // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
   unlink(EndpointsFile().c_str());
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshots_, OpenFolder(config_.data_dir() + "/snapshots"));
   executor_ = std::make_unique<SerialExecutor>("coordinator");
   Coordinator::Dependencies dependencies;
   dependencies.clock = &Clock::Real();
   dependencies.journal = journal_.get();
+  dependencies.snapshots = snapshots_.get();
   dependencies.metrics = metrics_.get();
   dependencies.post_after = [executor = executor_.get()](absl::Duration delay, std::function<void()> work) {
     executor->PostAfter(delay, std::move(work));

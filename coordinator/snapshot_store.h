@@ -1,4 +1,4 @@
-// Snapshot files in one folder, each whole or not there. Which of them count is for the journal to say (journal.h, AddSnapshot):
+// Snapshot files in one place, each whole or not there. Which of them count is for the journal to say (journal.h, AddSnapshot):
 // write the file, then journal it; journal its removal, then remove the file. A crash in between leaves a file that RemoveAllBut clears
 // away.
 #ifndef TRIBUTARY_COORDINATOR_SNAPSHOT_STORE_H_
@@ -12,14 +12,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/file_store.h"
 
 namespace tributary::coordinator {
 
 // Not thread-safe.
 class SnapshotStore {
  public:
-  // Makes the folder if need be. Errors: exit code kStorage.
-  static absl::StatusOr<std::unique_ptr<SnapshotStore>> Open(const std::string& directory);
+  // `files` must outlive the store.
+  explicit SnapshotStore(FileStore* files) : files_(files) {}
 
   // Writes `bytes` (optim::EncodeSnapshot) durably under a name made of run and round, replacing a file of that name, and returns the name.
   // InvalidArgument: a run id that is not [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
@@ -35,13 +36,11 @@ class SnapshotStore {
   // OK if there is no such file.
   absl::Status Remove(const std::string& file);
 
-  // Removes every snapshot file (and temporary file of one) whose name is not in `keep`; files of other kinds stay.
+  // Removes every snapshot file whose name is not in `keep`; files of other kinds stay.
   absl::Status RemoveAllBut(const std::set<std::string>& keep);
 
  private:
-  explicit SnapshotStore(std::string directory);
-
-  const std::string directory_;
+  FileStore* const files_;
 };
 
 }  // namespace tributary::coordinator

@@ -131,7 +131,7 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   options.learning_rate.final_ratio = spec.learning_rate().final_ratio();
   options.learning_rate.decay_fraction = spec.learning_rate().decay_fraction();
   options.clip_norm = static_cast<float>(spec.clip_norm());
-  options.weight_decay = static_cast<float>(spec.weight_decay());
+  if (spec.has_weight_decay()) options.weight_decay = static_cast<float>(spec.weight_decay());
   options.adam.beta1 = static_cast<float>(spec.adam_beta1());
   options.adam.beta2 = static_cast<float>(spec.adam_beta2());
   options.adam.epsilon = static_cast<float>(spec.adam_epsilon());

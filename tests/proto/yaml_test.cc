@@ -148,7 +148,7 @@ const ErrorCase kErrors[] = {
     // keys
     {"rounds: 200", "round: 200", "run.yaml:2: round: unknown key; did you mean 'rounds'?"},
     {"rounds: 200", "xyz: 200",
-     "run.yaml:2: xyz: unknown key; known here: name, seed, rounds, model, data, optimizer, participation, evaluation"},
+     "run.yaml:2: xyz: unknown key; known here: name, seed, rounds, model, data, optimizer, participation, evaluation, pipeline"},
     {"rounds: 200", "seed: 1", "run.yaml:1: rounds: is missing; expected a whole number"},
     {"    peak: 1e-3", "    kind: linear", "run.yaml:9: optimizer.learning_rate.peak: is missing; expected a number"},
     {"  mode: distro\n", "",

@@ -1,0 +1,40 @@
+// Named byte strings, each whole or not there, in one flat place: a folder on disk, or in simulations a disk that fails as disks do.
+#ifndef TRIBUTARY_COMMON_FILE_STORE_H_
+#define TRIBUTARY_COMMON_FILE_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tributary {
+
+// Names are [A-Za-z0-9._-]+, at most 200 characters, not beginning with '.'; InvalidArgument otherwise, for names may come from disk and
+// must lead nowhere else. Other errors carry exit code kStorage. Not thread-safe.
+class FileStore {
+ public:
+  virtual ~FileStore() = default;
+  // Where `name` is, for messages.
+  virtual std::string PathOf(absl::string_view name) const = 0;
+  // NotFound. ResourceExhausted: longer than `max_bytes`.
+  virtual absl::StatusOr<std::string> Read(const std::string& name, uint64_t max_bytes) const = 0;
+  // Durable when it returns OK; after a crash at any moment there are the old bytes or the new ones. ResourceExhausted: no space, and
+  // nothing is left behind.
+  virtual absl::Status Write(const std::string& name, absl::string_view bytes) = 0;
+  virtual bool Exists(const std::string& name) const = 0;
+  // OK if there is no such name.
+  virtual absl::Status Remove(const std::string& name) = 0;
+  // Ascending.
+  virtual absl::StatusOr<std::vector<std::string>> Names() const = 0;
+};
+
+// Makes the folder if need be, and removes what interrupted writes have left in it. `mode`: permission bits of the files.
+absl::StatusOr<std::unique_ptr<FileStore>> OpenFolder(const std::string& directory, unsigned mode = 0644);
+
+}  // namespace tributary
+
+#endif  // TRIBUTARY_COMMON_FILE_STORE_H_
