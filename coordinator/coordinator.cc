@@ -33,6 +33,7 @@ RoundPolicy PolicyOf(const v1::RunSpec& spec) {
   policy.max_deadline = DurationOf(participation.max_deadline());
   policy.wait_timeout = DurationOf(participation.wait_timeout());
   policy.evaluate_every = std::max<uint64_t>(1, spec.evaluation().every());
+  policy.pipeline = spec.pipeline() != 0;
   return policy;
 }
 

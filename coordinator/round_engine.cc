@@ -42,7 +42,7 @@ absl::Duration Median(std::vector<absl::Duration> values) {
 }  // namespace
 
 RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position, Instant at)
-    : policy_(policy), committed_(position.committed), state_hash_(position.state_hash) {
+    : policy_(policy), committed_(position.committed), state_hash_(position.state_hash), base_state_hash_(position.base_state_hash) {
   if (position.open.has_value()) {
     Open(position.open->members, at);
     for (const auto& [site, digest] : position.open->accepted) {
@@ -119,6 +119,7 @@ void RoundEngine::Apply(const Event& event, Instant at, std::vector<Action>& act
                  [&](const RoundCommitted& commit) {
                    if (phase_ == Phase::kCommitting) {
                      ++committed_;
+                     base_state_hash_ = policy_.pipeline ? state_hash_ : commit.state_hash;
                      state_hash_ = commit.state_hash;
                      EnterAfterCommit(at, actions);
                    }
@@ -412,8 +413,8 @@ UpdateVerdict RoundEngine::Judge(const std::string& site, uint64_t round, const 
                ? UpdateVerdict{Kind::kDuplicate, absl::StrCat("the update for round ", round, " was accepted before")}
                : UpdateVerdict{Kind::kConflict, absl::StrCat("another update for round ", round, " was accepted before; that one counts")};
   }
-  if (base_state_hash != state_hash_) {
-    return {Kind::kWrongBase, absl::StrCat("computed from another state than state[", committed_, "]")};
+  if (base_state_hash != base_state_hash_) {
+    return {Kind::kWrongBase, absl::StrCat("computed from another state than state[", base_round(), "]")};
   }
   return {Kind::kAcceptable, ""};
 }

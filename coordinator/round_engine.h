@@ -8,6 +8,7 @@
 #ifndef TRIBUTARY_COORDINATOR_ROUND_ENGINE_H_
 #define TRIBUTARY_COORDINATOR_ROUND_ENGINE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -39,7 +40,14 @@ struct RoundPolicy {
   absl::Duration wait_timeout = absl::Minutes(10);
   // Round r asks for the validation loss of state[r-1] where r-1 is a multiple of this.
   uint64_t evaluate_every = 25;
+  // Updates of round r are computed from state[r-2] (v1.RunSpec.pipeline).
+  bool pipeline = false;
 };
+
+// The round of the state that updates of `round` are computed from.
+inline uint64_t BaseRound(uint64_t round, bool pipeline) {
+  return pipeline ? std::max<uint64_t>(round, 2) - 2 : round - 1;
+}
 
 // Where a run stands when an engine takes over: fresh, or as the journal has it after a restart.
 struct RunPosition {
@@ -49,7 +57,8 @@ struct RunPosition {
     std::map<std::string, std::string> accepted;  // site -> digest of its payload
   };
   uint64_t committed = 0;
-  std::string state_hash;  // of state[committed]
+  std::string state_hash;       // of state[committed]
+  std::string base_state_hash;  // of state[BaseRound(committed + 1)]
   std::optional<OpenRound> open;
 };
 
@@ -143,6 +152,9 @@ class RoundEngine {
 
   uint64_t committed() const { return committed_; }
   const std::string& state_hash() const { return state_hash_; }
+  // What the updates of the round after `committed` are computed from.
+  uint64_t base_round() const { return BaseRound(committed_ + 1, policy_.pipeline); }
+  const std::string& base_state_hash() const { return base_state_hash_; }
   // 0: none.
   uint64_t open_round() const { return phase_ == Phase::kCollecting ? committed_ + 1 : 0; }
   bool IsMember(const std::string& site) const { return phase_ == Phase::kCollecting && members_.contains(site); }
@@ -199,6 +211,7 @@ class RoundEngine {
   Phase phase_ = Phase::kWaiting;
   uint64_t committed_ = 0;
   std::string state_hash_;
+  std::string base_state_hash_;
   std::string reason_;
   v1::RunState end_state_ = v1::RUN_STATE_UNSPECIFIED;
   std::optional<std::string> stop_reason_;

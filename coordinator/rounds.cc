@@ -90,7 +90,13 @@ void CoordinatorImpl::TellRoundStart(const std::string& site, bool update_held) 
   start.set_local_steps(parameters.local_steps);
   const int64_t left = absl::ToInt64Milliseconds(active_->engine.deadline() - At().now);
   start.set_deadline_ms(static_cast<uint32_t>(std::clamp<int64_t>(left, 0, UINT32_MAX)));
-  start.set_base_state_hash(host.state_hash());
+  start.set_base_state_hash(active_->engine.base_state_hash());
+  start.set_base_round(active_->engine.base_round());
+  if (host.model().spec.pipeline() != 0 && parameters.round < host.model().spec.rounds()) {
+    const optim::RoundParameters next = optim::ParametersForRound(host.model().options, parameters.round + 1);
+    start.set_next_learning_rate(next.learning_rate);
+    start.set_next_local_steps(next.local_steps);
+  }
   start.set_evaluate_base(active_->engine.EvaluatesBase(parameters.round));
   start.set_update_held(update_held);
   Send(site, std::move(message));

@@ -1,6 +1,7 @@
 #include "coordinator/run_host.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -31,7 +32,10 @@ absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, 
 }
 
 RunPosition RunHost::position() const {
-  RunPosition position{.committed = state_.round, .state_hash = state_hash(), .open = std::nullopt};
+  RunPosition position{.committed = state_.round,
+                       .state_hash = state_hash(),
+                       .base_state_hash = hashes_[BaseRound(hashes_.size(), model_->spec.pipeline() != 0)],
+                       .open = std::nullopt};
   if (open_round_ != 0) {
     position.open.emplace();
     position.open->round = open_round_;
@@ -165,7 +169,12 @@ absl::StatusOr<uint64_t> RunHost::LastIncluded(const std::string& site, std::opt
 v1::SyncPlan RunHost::PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const {
   v1::SyncPlan plan;
   plan.set_run_id(run_id_);
-  uint64_t from = snapshots_.rbegin()->first;
+  // In a pipelined run a site trains from the state before the last, so it must have applied a commit itself: then it has held that state.
+  auto newest = std::prev(snapshots_.end());
+  if (model_->spec.pipeline() != 0 && newest->first == state_.round && newest != snapshots_.begin()) {
+    --newest;
+  }
+  uint64_t from = newest->first;
   bool needs_snapshot = true;
   if (held.has_value() && held->run_id() == run_id_ && !held->state_hash().empty()) {
     if (!Agrees(held->round(), held->state_hash())) {

@@ -61,7 +61,7 @@ absl::Status CoordinatorImpl::JudgeUpdate(const std::string& site, const Incomin
     case UpdateVerdict::Kind::kWrongBase: {
       Reject(site, update.run_id, update.round, RejectionReason::kBaseState, verdict.reason).IgnoreError();
       if (Consented(site)) {
-        Quarantine(site, update.round - 1, update.base_state_hash);
+        Quarantine(site, active_->engine.base_round(), update.base_state_hash);
       }
       return absl::FailedPreconditionError(verdict.reason);
     }
@@ -101,7 +101,7 @@ absl::Status CoordinatorImpl::OnUpdate(const std::string& site, IncomingUpdate u
   }
   active_->last_accepted = At().now;
   v1::SiteStatus& totals = active_->accounts.site(site);
-  totals.set_round(update.round - 1);
+  totals.set_round(active_->engine.base_round());
   totals.set_state_hash(update.base_state_hash);
   Dispatch(UpdateAccepted{site, update.digest});
   return absl::OkStatus();

@@ -21,6 +21,10 @@ double Lap(Clock& clock, absl::Time& start) {
   return absl::ToDoubleSeconds(now - std::exchange(start, now));
 }
 
+optim::RoundParameters ParametersOf(const v1::RoundStart& start) {
+  return {.round = start.round(), .learning_rate = start.learning_rate(), .local_steps = start.local_steps()};
+}
+
 }  // namespace
 
 absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v1::WorkerConfig& config) {
@@ -61,7 +65,9 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig&
 }
 
 HeldState Replica::Held() const {
-  return {state_->round, DigestBytes(optim::StateHash(layout_, *state_))};
+  HeldState held{state_->round, DigestBytes(optim::StateHash(layout_, *state_))};
+  if (previous_.has_value() && previous_->round + 1 == state_->round) held.previous_hash = previous_->hash;
+  return held;
 }
 
 absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
@@ -69,12 +75,16 @@ absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
   std::vector<float> theta(layout_.size());
   TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(model_, spec_.seed(), layout_, absl::MakeSpan(theta)));
   TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::InitialState(optimizer_, layout_, std::move(theta)));
+  previous_.reset();
+  ahead_.reset();
   dependencies_.metrics->SetRound(0);
   return Held();
 }
 
 absl::StatusOr<HeldState> Replica::LoadSnapshot(absl::string_view bytes) {
   TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::DecodeSnapshot(bytes, layout_, optim::SlotCount(optimizer_.mode)));
+  previous_.reset();
+  ahead_.reset();
   dependencies_.metrics->SetRound(state_->round);
   return Held();
 }
@@ -86,6 +96,12 @@ absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, Held
     absl::StatusOr<optim::Commit> commit = optim::DecodeCommit(record);
     status = commit.status();
     if (status.ok() && commit->round <= state_->round) continue;
+    if (spec_.pipeline() != 0 && &record == &records.back()) {
+      if (!previous_.has_value()) previous_.emplace();
+      previous_->round = state_->round;
+      previous_->hash = Held().hash;
+      previous_->theta = state_->theta;
+    }
     if (status.ok()) status = optim::Apply(optimizer_, layout_, *commit, *state_, threads_);
     if (!status.ok()) break;
     dependencies_.metrics->ObserveStep(StepPhase::kApply, Lap(*dependencies_.clock, start));
@@ -95,22 +111,40 @@ absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, Held
   return status;
 }
 
+absl::StatusOr<StepResult> Replica::Compute(const v1::RoundStart& start) {
+  if (ahead_.has_value()) {
+    const Ahead ahead = *std::exchange(ahead_, std::nullopt);
+    if (ahead.start.round() == start.round() && ahead.start.base_state_hash() == start.base_state_hash() &&
+        ahead.start.learning_rate() == start.learning_rate() && ahead.start.local_steps() == start.local_steps()) {
+      return ahead.step;
+    }
+  }
+  const bool from_previous = previous_.has_value() && previous_->round == start.base_round() && start.base_round() + 1 == state_->round;
+  if (!from_previous && start.base_round() != state_->round) {
+    return absl::FailedPreconditionError(absl::StrCat("the round starts from state ", start.base_round(), ", held is ", state_->round));
+  }
+  return trainer_->ComputeDirection(ParametersOf(start), from_previous ? previous_->theta : state_->theta, absl::MakeSpan(direction_));
+}
+
+void Replica::ComputeAhead(const v1::RoundStart& start) {
+  ahead_.reset();
+  ahead_.emplace(Ahead{start, Compute(start)});
+}
+
 absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {
   TrainedUpdate update;
   if (start.evaluate_base()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const double loss, Evaluate());
     update.report.set_val_loss(static_cast<float>(loss));
   }
-  const optim::RoundParameters parameters{
-      .round = start.round(), .learning_rate = start.learning_rate(), .local_steps = start.local_steps()};
-  TRIBUTARY_ASSIGN_OR_RETURN(const StepResult step, trainer_->ComputeDirection(parameters, state_->theta, absl::MakeSpan(direction_)));
+  TRIBUTARY_ASSIGN_OR_RETURN(const StepResult step, Compute(start));
   if (!std::isfinite(step.train_loss))
     return absl::FailedPreconditionError("the training loss is not finite; the learning rate may be too high");
   update.report.set_train_loss(step.train_loss);
   update.report.set_compute_seconds(step.compute_seconds);
 
   absl::Time encoding = dependencies_.clock->Now();
-  TRIBUTARY_ASSIGN_OR_RETURN(std::string payload, encoder_->Encode(parameters, direction_));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string payload, encoder_->Encode(ParametersOf(start), direction_));
   const double encode_seconds = Lap(*dependencies_.clock, encoding);
   update.report.set_encode_seconds(static_cast<float>(encode_seconds));
   update.sha256 = DigestBytes(Sha256(payload));

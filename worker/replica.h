@@ -54,15 +54,19 @@ class Replica {
   // stands.
   absl::Status ApplyCommits(const std::vector<std::string>& records, HeldState& held);
 
-  // Evaluates the state held if the round asks for it, trains, encodes. The update stays pending until Settle.
-  // FailedPrecondition: the gradient or the loss is not finite.
+  // Evaluates the state held if the round asks for it, trains from the state that the round starts from (the one held or, in a pipelined
+  // run, the one before), encodes. The update stays pending until Settle.
+  // FailedPrecondition: the gradient or the loss is not finite, or the base is neither of the two.
   absl::StatusOr<TrainedUpdate> Train(const v1::RoundStart& start);
+  // The computing part of a Train to come, from the state held. Train uses it if its round, base and parameters are these.
+  void ComputeAhead(const v1::RoundStart& start);
   void Settle(bool included);
   absl::StatusOr<double> Evaluate();
 
  private:
   explicit Replica(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
   HeldState Held() const;
+  absl::StatusOr<StepResult> Compute(const v1::RoundStart& start);
 
   Dependencies dependencies_;
   v1::RunSpec spec_;
@@ -74,6 +78,19 @@ class Replica {
   std::unique_ptr<optim::UpdateEncoder> encoder_;
   std::unique_ptr<Trainer> trainer_;
   std::vector<float> direction_;  // [layout.size()]
+
+  // Pipelined runs: the parameters of the state before the last commit. A copy, because taking a step back arithmetically is inexact.
+  struct Previous {
+    uint64_t round = 0;
+    std::string hash;
+    std::vector<float> theta;
+  };
+  std::optional<Previous> previous_;
+  struct Ahead {
+    v1::RoundStart start;
+    absl::StatusOr<StepResult> step;
+  };
+  std::optional<Ahead> ahead_;  // what direction_ holds, if it was computed ahead
 };
 
 }  // namespace tributary::worker

@@ -223,6 +223,15 @@ class Worker::Impl {
                                            Handle(event::Trained{work, std::move(update)});
                                          });
   }
+  void Do(const action::ComputeAhead& action) {
+    Debug();
+    Train<absl::Status>(
+        [start = action.start](Replica* replica) {
+          replica->ComputeAhead(start);
+          return absl::OkStatus();
+        },
+        [this, work = action.work](absl::Status) { Handle(event::ComputedAhead{work}); });
+  }
   void Do(const action::Evaluate& action) {
     Train<absl::StatusOr<double>>([](Replica* replica) { return replica->Evaluate(); },
                                   [this, work = action.work](absl::StatusOr<double> loss) {

@@ -346,6 +346,7 @@ void WorkerEngine::DropRun() {
   held_.reset();
   closed_round_ = 0;
   pending_.reset();
+  computed_ahead_ = 0;
   fruitless_resyncs_ = 0;
   work_ = Work::kNone;  // what is under way belongs to the old run: its result is not awaited any more
   awaiting_plan_ = false;
@@ -376,6 +377,7 @@ void WorkerEngine::Advance() {
     AdvanceRound();
     if (!exiting_) AdvanceUpload();
   }
+  if (!exiting_ && work_ == Work::kNone) ComputeAhead();
 }
 
 uint64_t WorkerEngine::StartWork(Work kind) {

@@ -30,6 +30,8 @@ namespace tributary::worker {
 struct HeldState {
   uint64_t round = 0;
   std::string hash;
+  // Pipelined runs: of state[round-1], whose parameters the replica then has as well; empty if it has not.
+  std::string previous_hash = {};
 };
 
 // What training and encoding one round gave.
@@ -76,6 +78,9 @@ struct Trained {
   uint64_t work = 0;
   absl::StatusOr<TrainedUpdate> update;
 };
+struct ComputedAhead {
+  uint64_t work = 0;
+};
 struct Evaluated {
   uint64_t work = 0;
   absl::StatusOr<double> loss;
@@ -93,7 +98,7 @@ struct Uploaded {
 
 using Event =
     std::variant<event::Tick, event::StopRequested, event::MessageArrived, event::SessionClosed, event::RunPrepared, event::SnapshotLoaded,
-                 event::CommitsApplied, event::Trained, event::Evaluated, event::Downloaded, event::Uploaded>;
+                 event::CommitsApplied, event::Trained, event::ComputedAhead, event::Evaluated, event::Downloaded, event::Uploaded>;
 
 // --- Actions ---
 namespace action {
@@ -144,6 +149,11 @@ struct Train {
   uint64_t work = 0;
   v1::RoundStart start;
 };
+// Compute the direction of the round that `start` foretells, from the state held, and keep it for its Train.
+struct ComputeAhead {
+  uint64_t work = 0;
+  v1::RoundStart start;
+};
 // The validation loss of the state held.
 struct Evaluate {
   uint64_t work = 0;
@@ -184,8 +194,8 @@ struct Exit {
 
 struct Action {
   std::variant<action::OpenSession, action::CloseSession, action::Send, action::PrepareRun, action::ReleaseRun, action::InitializeState,
-               action::LoadSnapshot, action::ApplyCommits, action::Settle, action::Train, action::Evaluate, action::Download,
-               action::Upload, action::CancelTransfer, action::Count, action::CountMismatch, action::Note, action::Exit>
+               action::LoadSnapshot, action::ApplyCommits, action::Settle, action::Train, action::ComputeAhead, action::Evaluate,
+               action::Download, action::Upload, action::CancelTransfer, action::Count, action::CountMismatch, action::Note, action::Exit>
       what;
   // Why, for people.
   std::string reason;
@@ -251,7 +261,7 @@ class WorkerEngine {
     int failures = 0;
     absl::Time retry_at = absl::InfinitePast();
   };
-  enum class Work { kNone, kPrepare, kLoad, kApply, kTrain, kEvaluate };
+  enum class Work { kNone, kPrepare, kLoad, kApply, kTrain, kComputeAhead, kEvaluate };
 
   void On(event::Tick);
   void On(event::StopRequested stop);
@@ -261,6 +271,7 @@ class WorkerEngine {
   void On(event::SnapshotLoaded loaded);
   void On(event::CommitsApplied applied);
   void On(event::Trained trained);
+  void On(event::ComputedAhead computed);
   void On(event::Evaluated evaluated);
   void On(event::Downloaded downloaded);
   void On(event::Uploaded uploaded);
@@ -285,6 +296,7 @@ class WorkerEngine {
   void AdvanceCommits();
   void AdvanceRound();
   void AdvanceUpload();
+  void ComputeAhead();
   void FinishRun();
   void DropRun();
   void RefuseRun(const std::string& run_id, const std::string& refusal);
@@ -346,7 +358,8 @@ class WorkerEngine {
 
   Work work_ = Work::kNone;
   uint64_t work_number_ = 0;
-  v1::RoundStart training_;  // kTrain
+  v1::RoundStart training_;      // kTrain, and what it was after that
+  uint64_t computed_ahead_ = 0;  // the newest round that was computed before it began
   // kApply: the round it leads to, the hash to be reached there (empty: not known), and whether to report then.
   uint64_t applying_through_ = 0;
   std::string expected_hash_;

@@ -324,9 +324,11 @@ void WorkerEngine::AdvanceRound() {
   const v1::RoundStart start = *std::move(round_start_);
   round_start_.reset();
   const uint64_t round = start.round();
-  if (!held_.has_value() || held_->round + 1 != round || held_->hash != start.base_state_hash()) {
+  const bool from_held = held_.has_value() && start.base_round() == held_->round && start.base_state_hash() == held_->hash;
+  const bool from_previous = held_.has_value() && start.base_round() + 1 == held_->round && start.base_state_hash() == held_->previous_hash;
+  if (!held_.has_value() || held_->round + 1 != round || !(from_held || from_previous)) {
     if (awaiting_plan_) return;
-    return AskForPlan(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ", round - 1,
+    return AskForPlan(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ", start.base_round(),
                                    ", held is ",
                                    held_.has_value() ? absl::StrCat(Hex(held_->hash), " of round ", held_->round) : "nothing"));
   }
@@ -348,6 +350,30 @@ void WorkerEngine::AdvanceRound() {
   }
   training_ = start;
   Do(action::Train{StartWork(Work::kTrain), start}, absl::StrCat("round ", round, " starts"));
+}
+
+// In a pipelined run the next round's base is the state held: while this round's update and commit travel, its direction is computed.
+void WorkerEngine::ComputeAhead() {
+  const uint64_t next = training_.round() + 1;
+  if (!pending_.has_value() || pending_->round != training_.round() || !Mine(training_.run_id()) || !pending_->sent ||
+      computed_ahead_ >= next || !held_.has_value() || held_->round + 1 != training_.round() || training_.next_local_steps() < 1 ||
+      training_.next_local_steps() > options_.consent.max_local_steps() || !std::isfinite(training_.next_learning_rate()) ||
+      training_.next_learning_rate() < 0) {
+    return;
+  }
+  computed_ahead_ = next;
+  action::ComputeAhead ahead{StartWork(Work::kComputeAhead), {}};
+  ahead.start.set_run_id(training_.run_id());
+  ahead.start.set_round(next);
+  ahead.start.set_learning_rate(training_.next_learning_rate());
+  ahead.start.set_local_steps(training_.next_local_steps());
+  ahead.start.set_base_round(held_->round);
+  ahead.start.set_base_state_hash(held_->hash);
+  Do(std::move(ahead), absl::StrCat("round ", next, " will be computed from the state held"));
+}
+
+void WorkerEngine::On(event::ComputedAhead computed) {
+  TakeWork(computed.work);
 }
 
 void WorkerEngine::On(event::Trained trained) {

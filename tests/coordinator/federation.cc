@@ -236,6 +236,7 @@ void FakeSite::SayReady() {
 void FakeSite::OnStart(const v1::RoundStart& start) {
   starts.push_back(start);
   ASSERT_EQ(start.round(), state_->round + 1);
+  ASSERT_EQ(start.base_round(), start.round() - 1);
   ASSERT_EQ(start.base_state_hash(), StateHash());
   if (start.update_held() || silent) {
     return;

@@ -30,7 +30,7 @@ class RoundEngineTest : public ::testing::Test {
   }
 
   RoundEngine& Start(const RoundPolicy& policy = Policy(),
-                     const RunPosition& position = {.committed = 0, .state_hash = "h0", .open = std::nullopt}) {
+                     const RunPosition& position = {.committed = 0, .state_hash = "h0", .base_state_hash = "h0", .open = std::nullopt}) {
     engine_.emplace(policy, position, At());
     return *engine_;
   }
@@ -439,13 +439,32 @@ TEST_F(RoundEngineTest, ADrainEndsAfterTheRoundInFlight) {
   EXPECT_THAT(engine_->reason(), HasSubstr("shutting down after round 1"));
 }
 
+TEST_F(RoundEngineTest, InAPipelinedRunUpdatesAreComputedFromTheStateBeforeTheLast) {
+  RoundPolicy policy = Policy();
+  policy.pipeline = true;
+  policy.min_workers = 1;
+  Start(policy);
+  Ready("a");
+  for (const auto& [round, base] : {std::pair(1, "h0"), std::pair(2, "h0"), std::pair(3, "h1")}) {
+    ASSERT_EQ(engine_->open_round(), static_cast<uint64_t>(round));
+    EXPECT_EQ(engine_->base_state_hash(), base);
+    EXPECT_EQ(engine_->Judge("a", round, base, "digest").kind, Kind::kAcceptable);
+    if (round > 1) {
+      EXPECT_EQ(engine_->Judge("a", round, absl::StrCat("h", round - 1), "digest").kind, Kind::kWrongBase);
+    }
+    Accept("a");
+    Commit();
+  }
+}
+
 TEST_F(RoundEngineTest, ADrainBetweenRoundsIsImmediate) {
   Start();
   EXPECT_NE(Only<Drained>(Step(DrainRequested{})), nullptr);
 }
 
 TEST_F(RoundEngineTest, ARoundThatARestartFoundOpenContinuesWithWhatWasAccepted) {
-  RunPosition position{.committed = 4, .state_hash = "h4", .open = RunPosition::OpenRound{5, {"a", "b"}, {{"a", "digest of a"}}}};
+  RunPosition position{
+      .committed = 4, .state_hash = "h4", .base_state_hash = "h4", .open = RunPosition::OpenRound{5, {"a", "b"}, {{"a", "digest of a"}}}};
   RoundPolicy policy = Policy();
   policy.rounds = 10;
   membership_.Expect("a", now_);
@@ -465,7 +484,7 @@ TEST_F(RoundEngineTest, ARoundThatARestartFoundOpenContinuesWithWhatWasAccepted)
 
 TEST_F(RoundEngineTest, AfterARestartBehindTheLastCommitItAsksForReportsOnly) {
   membership_.Expect("a", now_);
-  Start(Policy(), {.committed = 3, .state_hash = "h3", .open = std::nullopt});
+  Start(Policy(), {.committed = 3, .state_hash = "h3", .base_state_hash = "h3", .open = std::nullopt});
   EXPECT_THAT(Step(MembersChanged{}), IsEmpty());
   EXPECT_NE(Only<EndRun>(Ready("a")), nullptr) << "ready at the last round: its state is known to agree";
 }

@@ -153,6 +153,7 @@ class EngineDriver {
     start.set_round(round);
     start.set_learning_rate(0.01f);
     start.set_local_steps(1);
+    start.set_base_round(round - 1);
     start.set_base_state_hash(base.empty() ? HashOf(round - 1) : base);
     start.set_update_held(update_held);
     return Receive(std::move(message));

@@ -168,6 +168,7 @@ bool MiniCoordinator::StartNextRound(Stream& stream) {
   start.set_round(round);
   start.set_learning_rate(parameters.learning_rate);
   start.set_local_steps(parameters.local_steps);
+  start.set_base_round(state_.round);
   start.set_base_state_hash(hashes_[state_.round]);
   start.set_evaluate_base(round == 1);
   stream.Write(answer);

@@ -333,6 +333,70 @@ TEST(RoundTest, MoreLocalStepsThanTheSiteAllowsAreNotTaken) {
   EXPECT_THAT(driver.Sent(v1::WorkerMessage::kUpdateSkipped)->update_skipped().reason(), HasSubstr("max_local_steps"));
 }
 
+// --- Pipelined runs ---
+
+v1::CoordinatorMessage PipelinedStart(uint64_t round) {
+  v1::CoordinatorMessage message;
+  v1::RoundStart& start = *message.mutable_round_start();
+  start.set_run_id("run-1");
+  start.set_round(round);
+  start.set_learning_rate(0.01f);
+  start.set_local_steps(1);
+  start.set_base_round(round < 2 ? 0 : round - 2);
+  start.set_base_state_hash(HashOf(start.base_round()));
+  start.set_next_learning_rate(0.02f);
+  start.set_next_local_steps(2);
+  return message;
+}
+
+TEST(PipelineTest, TheNextRoundIsComputedWhileTheCommitTravels) {
+  EngineDriver driver;
+  driver.Join().Receive(PipelinedStart(1));
+  ASSERT_TRUE(driver.Training());
+  driver.Train("update 1");
+  const auto* ahead = driver.Find<action::ComputeAhead>();
+  ASSERT_NE(ahead, nullptr);
+  EXPECT_EQ(ahead->start.round(), 2u);
+  EXPECT_EQ(ahead->start.base_round(), 0u);
+  EXPECT_EQ(ahead->start.base_state_hash(), HashOf(0));
+  EXPECT_EQ(ahead->start.learning_rate(), 0.02f);
+  EXPECT_EQ(ahead->start.local_steps(), 2u);
+  const uint64_t work = ahead->work;
+  driver.Receipt(1, v1::Receipt::INCLUDED);
+  EXPECT_EQ(Settled(driver), true);
+  driver.Commit(1);
+  EXPECT_EQ(driver.Find<action::ApplyCommits>(), nullptr) << "one piece of work at a time";
+  driver.Feed(event::ComputedAhead{work});
+  driver.Feed(event::CommitsApplied{driver.TakeWork<action::ApplyCommits>(), absl::OkStatus(), {1, HashOf(1), HashOf(0)}});
+  EXPECT_EQ(driver.Find<action::ComputeAhead>(), nullptr) << "once a round";
+  driver.Receive(PipelinedStart(2));
+  ASSERT_TRUE(driver.Training());
+  driver.Train("update 2");
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kUpdate), nullptr);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kUpdate)->update().base_state_hash(), HashOf(0));
+  ASSERT_NE(driver.Find<action::ComputeAhead>(), nullptr);
+  EXPECT_EQ(driver.Find<action::ComputeAhead>()->start.base_state_hash(), HashOf(1));
+}
+
+TEST(PipelineTest, WithoutTheStateBeforeTheLastThereIsNothingToTrainFrom) {
+  EngineDriver driver;
+  driver.Join().Commit(1);
+  driver.Feed(event::CommitsApplied{driver.TakeWork<action::ApplyCommits>(), absl::OkStatus(), {1, HashOf(1), ""}});
+  driver.Receive(PipelinedStart(2));
+  EXPECT_EQ(driver.Find<action::Train>(), nullptr);
+  EXPECT_NE(driver.Sent(v1::WorkerMessage::kReady), nullptr);
+}
+
+TEST(PipelineTest, NothingIsComputedAheadThatConsentForbids) {
+  EngineDriver driver;
+  v1::CoordinatorMessage start = PipelinedStart(1);
+  start.mutable_round_start()->set_next_local_steps(5);
+  driver.Join().Receive(start);
+  ASSERT_TRUE(driver.Training());
+  driver.Train("update 1");
+  EXPECT_EQ(driver.Find<action::ComputeAhead>(), nullptr);
+}
+
 TEST(RoundTest, MessagesOfAnotherRunAreIgnored) {
   EngineDriver driver;
   driver.Join();
