@@ -201,6 +201,19 @@ absl::StatusOr<v1::RunStatus> Client::StopRun(const std::string& run, const std:
   return Call(&v1::AdminService::Stub::StopRun, request);
 }
 
+absl::StatusOr<v1::RunStatus> Client::PauseRun(const std::string& run, const std::string& reason) {
+  v1::PauseRunRequest request;
+  request.set_run(run);
+  request.set_reason(reason);
+  return Call(&v1::AdminService::Stub::PauseRun, request);
+}
+
+absl::StatusOr<v1::RunStatus> Client::ResumeRun(const std::string& run) {
+  v1::ResumeRunRequest request;
+  request.set_run(run);
+  return Call(&v1::AdminService::Stub::ResumeRun, request);
+}
+
 absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
   return Call(&v1::AdminService::Stub::GetServerInfo, v1::GetServerInfoRequest());
 }

@@ -1,4 +1,4 @@
-// `tributary run`: submit, look, watch, stop.
+// `tributary run`: submit, look, watch, pause, resume, stop.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <ostream>
@@ -58,6 +58,18 @@ absl::Status Status(const Session& session, const std::string& run) {
 absl::Status Stop(const Session& session, const std::string& run, const std::string& reason) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.StopRun(run, reason));
+  return Show(session, status);
+}
+
+absl::Status Pause(const Session& session, const std::string& run, const std::string& reason) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.PauseRun(run, reason));
+  return Show(session, status);
+}
+
+absl::Status Resume(const Session& session, const std::string& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.ResumeRun(run));
   return Show(session, status);
 }
 
@@ -137,7 +149,7 @@ absl::Status Watch(const Session& session, const std::string& run) {
 }  // namespace
 
 void AddRunCommands(CLI::App* app, Session* session) {
-  CLI::App* run = app->add_subcommand("run", "Runs: submit, look, watch, stop");
+  CLI::App* run = app->add_subcommand("run", "Runs: submit, look, watch, pause, resume, stop");
   run->require_subcommand(1);
 
   struct Options {
@@ -169,9 +181,17 @@ void AddRunCommands(CLI::App* app, Session* session) {
   add("watch", "Follow a run to its end; exits 0 if it finished, 9 if it failed or was stopped", [session, options] {
     return Watch(*session, options->run);
   })->add_option("RUN", options->run, kRunHelp);
+  const char* const kRunRequiredHelp = "run id, or name of the newest run that bears it";
+  CLI::App* pause = add("pause", "Start no further round after the one in flight until `run resume`, also over restarts",
+                        [session, options] { return Pause(*session, options->run, options->reason); });
+  pause->add_option("RUN", options->run, kRunRequiredHelp)->required();
+  pause->add_option("--reason", options->reason, "why, for those who look at the run");
+  add("resume", "Go on with a paused run", [session, options] { return Resume(*session, options->run); })
+      ->add_option("RUN", options->run, kRunRequiredHelp)
+      ->required();
   CLI::App* stop =
       add("stop", "End a run after the round in flight", [session, options] { return Stop(*session, options->run, options->reason); });
-  stop->add_option("RUN", options->run, "run id, or name of the newest run that bears it")->required();
+  stop->add_option("RUN", options->run, kRunRequiredHelp)->required();
   stop->add_option("--reason", options->reason, "why, for the record");
   add("history", "Losses, bytes and times of every round", [session, options] {
     return History(*session, options->run);

@@ -205,7 +205,11 @@ absl::Status CoordinatorImpl::SetRunState(Run& run, v1::RunState state, const st
 absl::Status CoordinatorImpl::Activate(Run& run, bool recovering) {
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host, RunHost::Open(run.journaled, config_.snapshots(), deps_.journal, &store_));
   const std::string& run_id = run.journaled.run_id;
-  auto active = std::make_unique<ActiveRun>(std::move(host), PolicyOf(run.journaled.spec), At());
+  RunPosition position = host->position();
+  if (run.journaled.state == v1::PAUSED) {
+    position.paused = run.journaled.reason;
+  }
+  auto active = std::make_unique<ActiveRun>(std::move(host), PolicyOf(run.journaled.spec), position, At());
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, deps_.journal->CommitSummaries(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, deps_.journal->SiteTotals(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, deps_.journal->ValidationLosses(run_id));
@@ -255,7 +259,7 @@ void CoordinatorImpl::ActivateNext() {
   }
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const std::string& reason) {
+absl::StatusOr<CoordinatorImpl::Run*> CoordinatorImpl::FindLiveRun(const std::string& name) {
   if (failed_) {
     return StorageHasFailed();
   }
@@ -263,11 +267,48 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, 
   if (run == nullptr) {
     return absl::NotFoundError(absl::StrCat("no run ", name));
   }
-  const std::string run_id = run->journaled.run_id;
   if (IsOver(run->journaled.state)) {
     return absl::FailedPreconditionError(
-        absl::StrCat("run ", run_id, " is over: ", absl::AsciiStrToLower(v1::RunState_Name(run->journaled.state))));
+        absl::StrCat("run ", run->journaled.run_id, " is over: ", absl::AsciiStrToLower(v1::RunState_Name(run->journaled.state))));
   }
+  return run;
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const std::string& reason) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
+  const std::string run_id = run->journaled.run_id;
+  if (active_ == nullptr || active_->id() != run_id) {
+    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it when it has, or stop it"));
+  }
+  if (active_->engine.stopping() || active_->engine.reporting()) {
+    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is ending: ", active_->engine.reason()));
+  }
+  const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", reason);
+  if (const absl::Status set = SetRunState(*run, v1::PAUSED, why); !Survives(set)) {
+    return set;
+  }
+  Dispatch(PauseRequested{why});
+  return GetRun(run_id);
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
+  const std::string run_id = run->journaled.run_id;
+  if (active_ == nullptr || active_->id() != run_id || !active_->engine.paused()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("run ", run_id, " is not paused: it is ", absl::AsciiStrToLower(v1::RunState_Name(StatusOf(*run).state()))));
+  }
+  const v1::RunState state = active_->engine.open_round() == 0 ? v1::WAITING : v1::RUNNING;
+  if (const absl::Status set = SetRunState(*run, state, "resumed by an operator"); !Survives(set)) {
+    return set;
+  }
+  Dispatch(ResumeRequested{});
+  return GetRun(run_id);
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const std::string& reason) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
+  const std::string run_id = run->journaled.run_id;
   const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", reason);
   if (active_ != nullptr && active_->id() == run_id) {
     Dispatch(StopRequested{why});

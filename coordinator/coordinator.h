@@ -86,6 +86,9 @@ class Coordinator {
   virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) = 0;
   virtual absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) = 0;
+  // Durable before it is answered: a paused run stays paused over restarts.
+  virtual absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason) = 0;
+  virtual absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run) = 0;
   // Called after every change of any run's status, with the run's id; at most one observer.
   virtual void SetRunObserver(std::function<void(const std::string& run_id)> observer) = 0;
   virtual v1::ServerInfo GetServerInfo() = 0;

@@ -45,6 +45,8 @@ class CoordinatorImpl final : public Coordinator {
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) override;
   absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) override;
   absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) override;
+  absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason) override;
+  absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run) override;
   void SetRunObserver(std::function<void(const std::string& run_id)> observer) override { observer_ = std::move(observer); }
   v1::ServerInfo GetServerInfo() override;
   void Drain(std::function<void()> done) override;
@@ -63,8 +65,8 @@ class CoordinatorImpl final : public Coordinator {
     std::optional<v1::RunStatus> ended;  // of a terminal run, once asked for
   };
   struct ActiveRun {
-    ActiveRun(std::unique_ptr<RunHost> run_host, const RoundPolicy& policy, Instant at)
-        : host(std::move(run_host)), engine(policy, host->position(), at) {}
+    ActiveRun(std::unique_ptr<RunHost> run_host, const RoundPolicy& policy, const RunPosition& position, Instant at)
+        : host(std::move(run_host)), engine(policy, position, at) {}
     const std::string& id() const { return host->run_id(); }
     std::unique_ptr<RunHost> host;
     RoundEngine engine;
@@ -92,6 +94,8 @@ class CoordinatorImpl final : public Coordinator {
   // False after reporting a storage error, after which nothing may be done or acknowledged any more.
   bool Survives(const absl::Status& status);
   Run* FindRun(absl::string_view run_id_or_name);
+  // The run, if operators may still change what becomes of it. NotFound, FailedPrecondition (over).
+  absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);
   std::string NewRunId(const std::string& name) const;
   absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state);
   absl::Status Activate(Run& run, bool recovering);

@@ -42,7 +42,11 @@ absl::Duration Median(std::vector<absl::Duration> values) {
 }  // namespace
 
 RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position, Instant at)
-    : policy_(policy), committed_(position.committed), state_hash_(position.state_hash), base_state_hash_(position.base_state_hash) {
+    : policy_(policy),
+      committed_(position.committed),
+      state_hash_(position.state_hash),
+      base_state_hash_(position.base_state_hash),
+      paused_(position.paused) {
   if (position.open.has_value()) {
     Open(position.open->members, at);
     for (const auto& [site, digest] : position.open->accepted) {
@@ -55,6 +59,7 @@ RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position,
   }
   if (committed_ >= policy_.rounds) {
     phase_ = Phase::kReporting;
+    paused_.reset();
     wait_ = BoundAfter(at, policy_.max_deadline);
   } else {
     wait_ = BoundAfter(at, policy_.wait_timeout);
@@ -129,7 +134,23 @@ void RoundEngine::Apply(const Event& event, Instant at, std::vector<Action>& act
                      reported_[report.site] = true;
                    }
                  },
-                 [&](const StopRequested& stop) { stop_reason_ = stop.reason; },
+                 [&](const StopRequested& stop) {
+                   stop_reason_ = stop.reason;
+                   paused_.reset();
+                 },
+                 [&](const PauseRequested& pause) {
+                   if (phase_ != Phase::kReporting && !stop_reason_.has_value()) {
+                     paused_ = pause.reason;
+                   }
+                 },
+                 [&](const ResumeRequested&) {
+                   if (paused_.has_value()) {
+                     paused_.reset();
+                     // The time of the pause is nobody's fault.
+                     const bool deadline_ahead = phase_ == Phase::kCollecting && deadline_.at > at.now;
+                     wait_ = BoundAfter(at, policy_.wait_timeout + (deadline_ahead ? deadline_.at - at.now : absl::ZeroDuration()));
+                   }
+                 },
                  [&](const DrainRequested&) { draining_ = true; },
                  [](const MembersChanged&) {},
                  [](const TimePassed&) {},
@@ -166,6 +187,10 @@ void RoundEngine::DecideWaiting(const Membership& membership, Instant at, std::v
     actions.push_back(Drained{});
     return;
   }
+  if (paused_.has_value()) {
+    reason_ = absl::StrCat(*paused_, "; round ", committed_ + 1, " starts after `tributary run resume` (", membership.Describe(), ")");
+    return;
+  }
   const size_t ready = membership.In(Presence::kReady).size();
   if (ready >= policy_.min_workers) {
     const std::vector<std::string> members = ChooseMembers(membership);
@@ -196,7 +221,7 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
     Close(actions);
     return;
   }
-  if (!enough && tally.awaited.empty() && !stop_reason_.has_value() && Reopen(membership, at, actions)) {
+  if (!enough && tally.awaited.empty() && !stop_reason_.has_value() && !paused_.has_value() && Reopen(membership, at, actions)) {
     DecideCollecting(membership, at, actions);
     return;
   }
@@ -204,7 +229,8 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
   for (const std::string& site : tally.gone) {
     missing.push_back(absl::StrCat(site, " (gone)"));
   }
-  const std::string standing = absl::StrCat("round ", committed_ + 1, ": ", tally.accepted, " of ", members_.size(), " updates in");
+  const std::string standing = absl::StrCat(paused_.has_value() ? absl::StrCat(*paused_, "; ") : "", "round ", committed_ + 1, ": ",
+                                            tally.accepted, " of ", members_.size(), " updates in");
   if (!deadline_passed_) {
     reason_ = absl::StrCat(standing, "; waiting for ", Names(missing), " until ", deadline_.text);
     return;
@@ -214,6 +240,10 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
     return;
   }
   const std::string shortage = absl::StrCat(standing, ", ", quorum, " needed");
+  if (paused_.has_value()) {
+    reason_ = absl::StrCat(shortage, " and the deadline has passed; it stays open for ", Names(missing), WhyUnanswered());
+    return;
+  }
   if (at.now >= wait_.at) {
     End(v1::FAILED,
         absl::StrCat(shortage, "; waited ", absl::FormatDuration(policy_.wait_timeout), " beyond the deadline for ", Names(missing),
@@ -250,6 +280,7 @@ void RoundEngine::EnterAfterCommit(Instant at, std::vector<Action>& actions) {
   deadline_ = Bound{};
   if (committed_ >= policy_.rounds) {
     phase_ = Phase::kReporting;
+    paused_.reset();  // there is nothing left to hold back
     reported_.clear();
     // As long as a round may take: the report needs a commit applied and a validation split evaluated.
     wait_ = BoundAfter(at, policy_.max_deadline);
@@ -425,12 +456,13 @@ bool RoundEngine::HoldsUpdateOf(const std::string& site) const {
 }
 
 absl::Time RoundEngine::wake_at() const {
+  const absl::Time wait_end = paused_.has_value() ? absl::InfiniteFuture() : wait_.at;
   switch (phase_) {
     case Phase::kWaiting:
     case Phase::kReporting:
-      return wait_.at;
+      return wait_end;
     case Phase::kCollecting:
-      return deadline_passed_ ? wait_.at : deadline_.at;
+      return deadline_passed_ ? wait_end : deadline_.at;
     case Phase::kCommitting:
     case Phase::kDrained:
     case Phase::kOver:
@@ -445,6 +477,9 @@ v1::RunState RoundEngine::state() const {
   }
   if (draining_) {
     return v1::DRAINING;
+  }
+  if (paused_.has_value()) {
+    return v1::PAUSED;
   }
   return phase_ == Phase::kWaiting ? v1::WAITING : v1::RUNNING;
 }

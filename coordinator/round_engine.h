@@ -4,7 +4,7 @@
 // carries out what it decides; tests and simulations drive it directly.
 //
 //   waiting ──enough ready sites──> collecting ──all in | quorum and deadline──> committing ──> waiting | reporting ──> over
-// Every wait has a bound (wake_at) and says in reason() who is awaited and until when.
+// Every wait has a bound (wake_at) and says in reason() who is awaited and until when. Only a pause has none: it is the operator's.
 #ifndef TRIBUTARY_COORDINATOR_ROUND_ENGINE_H_
 #define TRIBUTARY_COORDINATOR_ROUND_ENGINE_H_
 
@@ -60,6 +60,7 @@ struct RunPosition {
   std::string state_hash;       // of state[committed]
   std::string base_state_hash;  // of state[BaseRound(committed + 1)]
   std::optional<OpenRound> open;
+  std::optional<std::string> paused = std::nullopt;  // by an operator, and why
 };
 
 // ---- Events ----
@@ -92,10 +93,14 @@ struct StateReported {  // holds state[rounds], with the right hash
 struct StopRequested {
   std::string reason;
 };
+struct PauseRequested {
+  std::string reason;
+};
+struct ResumeRequested {};
 struct DrainRequested {};
 struct TimePassed {};
 using Event = std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate, RoundCommitted,
-                           StateReported, StopRequested, DrainRequested, TimePassed>;
+                           StateReported, StopRequested, PauseRequested, ResumeRequested, DrainRequested, TimePassed>;
 
 // ---- Actions, to be carried out in order ----
 // Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted
@@ -146,7 +151,7 @@ class RoundEngine {
 
   // Call Step(TimePassed) then; InfiniteFuture if only an event can change anything.
   absl::Time wake_at() const;
-  // WAITING, RUNNING, DRAINING, or how the run ended.
+  // WAITING, RUNNING, PAUSED (from the request on, while the round in flight still ends), DRAINING, or how the run ended.
   v1::RunState state() const;
   const std::string& reason() const { return reason_; }
 
@@ -163,6 +168,8 @@ class RoundEngine {
   // The deadline has passed and the quorum is not reached.
   bool short_of_quorum() const { return phase_ == Phase::kCollecting && deadline_passed_; }
   bool reporting() const { return phase_ == Phase::kReporting; }
+  bool stopping() const { return stop_reason_.has_value(); }
+  bool paused() const { return paused_.has_value(); }
   // Of the open round (or the one being committed).
   absl::Time round_start() const { return round_start_; }
   absl::Time deadline() const { return deadline_.at; }
@@ -215,6 +222,7 @@ class RoundEngine {
   std::string reason_;
   v1::RunState end_state_ = v1::RUN_STATE_UNSPECIFIED;
   std::optional<std::string> stop_reason_;
+  std::optional<std::string> paused_;  // why
   bool draining_ = false;
 
   std::map<std::string, Member> members_;  // of the open round

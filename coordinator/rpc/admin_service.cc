@@ -169,6 +169,16 @@ grpc::ServerUnaryReactor* AdminService::StopRun(grpc::CallbackServerContext* con
   return Answer(context, response, "run stopped", [this, request] { return coordinator_->StopRun(request->run(), request->reason()); });
 }
 
+grpc::ServerUnaryReactor* AdminService::PauseRun(grpc::CallbackServerContext* context, const v1::PauseRunRequest* request,
+                                                 v1::RunStatus* response) {
+  return Answer(context, response, "run paused", [this, request] { return coordinator_->PauseRun(request->run(), request->reason()); });
+}
+
+grpc::ServerUnaryReactor* AdminService::ResumeRun(grpc::CallbackServerContext* context, const v1::ResumeRunRequest* request,
+                                                  v1::RunStatus* response) {
+  return Answer(context, response, "run resumed", [this, request] { return coordinator_->ResumeRun(request->run()); });
+}
+
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
   return Answer(context, response, nullptr, [this]() -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });

@@ -113,6 +113,16 @@ class FakeAdmin final : public v1::AdminService::Service {
     *response = StatusAt(2, v1::STOPPED);
     return refusal;
   }
+  grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* request, v1::RunStatus* response) override {
+    *response = StatusAt(2, v1::PAUSED);
+    response->set_reason(request->run() + " paused: " + request->reason());
+    return refusal;
+  }
+  grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* request, v1::RunStatus* response) override {
+    *response = StatusAt(2, v1::RUNNING);
+    response->set_reason(request->run() + " resumed");
+    return refusal;
+  }
   grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*, v1::ServerInfo* response) override {
     response->set_software_version(TRIBUTARY_VERSION);
     response->set_protocol_version(1);
@@ -208,6 +218,9 @@ TEST_F(OnlineTest, SubmitSendsTheCompletedRunAndSaysWhoCalls) {
 TEST_F(OnlineTest, ListStatusAndStopShowRuns) {
   EXPECT_THAT(Command({"run", "list"}).out, HasSubstr("r     r-1  running  2/3"));
   EXPECT_THAT(Command({"run", "status"}).out, HasSubstr("r (r-1)"));
+  EXPECT_THAT(Command({"run", "pause", "r", "--reason", "maintenance"}).out, HasSubstr("paused: r paused: maintenance"));
+  EXPECT_THAT(Command({"run", "resume", "r"}).out, HasSubstr("running: r resumed"));
+  EXPECT_EQ(Command({"run", "pause"}).code, ExitCode::kUsage) << "which run is not guessed";
   EXPECT_THAT(Command({"run", "stop", "r", "--reason", "enough"}).out, HasSubstr("stopped"));
   EXPECT_EQ(admin_.stop_reason.Get(), "enough");
 }

@@ -97,6 +97,25 @@ TEST_F(AdminServiceTest, PassesTheCoordinatorsErrorsOn) {
     EXPECT_EQ(result.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
     EXPECT_THAT(result.error_message(), HasSubstr("enough"));
   }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::PauseRunRequest request;
+    request.set_run("toy");
+    request.set_reason("maintenance");
+    v1::RunStatus status;
+    const grpc::Status result = stub_->PauseRun(&context, request, &status);
+    EXPECT_EQ(result.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_EQ(result.error_message(), "toy is queued: maintenance");
+  }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::ResumeRunRequest request;
+    request.set_run("toy");
+    v1::RunStatus status;
+    EXPECT_EQ(stub_->ResumeRun(&context, request, &status).error_message(), "toy is not paused");
+  }
 }
 
 TEST_F(AdminServiceTest, RefusesSitesAndOperatorsOutsideTheRegistry) {

@@ -204,6 +204,53 @@ TEST(Coordinator, AStoppedRunEndsAfterTheRoundInFlight) {
   EXPECT_TRUE(absl::IsNotFound(federation.coordinator().StopRun("other", "").status()));
 }
 
+TEST(Coordinator, APausedRunStaysPausedOverARestartUntilItIsResumed) {
+  Federation undisturbed(2);
+  const std::string same = Submit(undisturbed, MakeSpec("toy", 6, 2));
+  undisturbed.ConnectAll();
+
+  Federation federation(2);
+  federation.site(1).silent = true;
+  const std::string run = Submit(federation, MakeSpec("toy", 6, 2));
+  federation.ConnectAll();
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, "maintenance").ok());
+  EXPECT_EQ(federation.Status(run).state(), v1::PAUSED);
+  ASSERT_TRUE(federation.Restart().ok());
+  federation.site(1).silent = false;
+  federation.ConnectAll();
+  federation.Advance(absl::Hours(24));
+  EXPECT_EQ(federation.Status(run).state(), v1::PAUSED);
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: maintenance; round 2 starts after"));
+  EXPECT_EQ(federation.Status(run).round(), 1u) << "the round in flight was committed";
+  const std::string next = Submit(federation, MakeSpec("next", 1, 2));
+  EXPECT_EQ(federation.Status(next).state(), v1::SUBMITTED) << "the paused run keeps the head of the queue";
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(next, "").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().ResumeRun(next).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().PauseRun("other", "").status()));
+
+  ASSERT_TRUE(federation.coordinator().ResumeRun(run).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().ResumeRun(run).status())) << "it is not paused any more";
+  federation.RunToEnd(run);
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  EXPECT_EQ(federation.Status(run).state_hash(), undisturbed.Status(same).state_hash());
+  EXPECT_EQ(federation.Status(next).state(), v1::FINISHED) << "the queue goes on";
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(run, "").status()));
+}
+
+TEST(Coordinator, APausedRunIsStoppedAndAResumedOneSurvivesARestart) {
+  Federation federation(1);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 1));
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, "").ok());
+  ASSERT_TRUE(federation.coordinator().ResumeRun(run).ok());
+  ASSERT_TRUE(federation.Restart().ok());
+  EXPECT_EQ(federation.Status(run).state(), v1::WAITING);
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, "").ok());
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status(run).round(), 0u);
+  ASSERT_TRUE(federation.coordinator().StopRun(run, "").ok());
+  EXPECT_EQ(federation.Status(run).state(), v1::STOPPED);
+}
+
 TEST(Coordinator, AQueuedRunIsStoppedAtOnce) {
   Federation federation(1);
   Submit(federation, MakeSpec("first", 2, 1));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "tests/coordinator/round_engine_support.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -11,83 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 using Kind = UpdateVerdict::Kind;
-
-// An engine with its sites and a clock that moves when told.
-class RoundEngineTest : public ::testing::Test {
- protected:
-  static RoundPolicy Policy() {
-    RoundPolicy policy;
-    policy.rounds = 3;
-    policy.min_workers = 2;
-    policy.quorum = 0.5;
-    policy.min_deadline = absl::Seconds(1);
-    policy.max_deadline = absl::Seconds(60);
-    policy.wait_timeout = absl::Minutes(5);
-    policy.evaluate_every = 1000000;
-    return policy;
-  }
-
-  RoundEngine& Start(const RoundPolicy& policy = Policy(),
-                     const RunPosition& position = {.committed = 0, .state_hash = "h0", .base_state_hash = "h0", .open = std::nullopt}) {
-    engine_.emplace(policy, position, At());
-    return *engine_;
-  }
-  Instant At() const { return {now_, absl::FromUnixSeconds(1767225600) + (now_ - absl::UnixEpoch())}; }  // wall: from 2026-01-01
-  std::vector<Action> Step(const Event& event) { return engine_->Step(event, membership_, At()); }
-  std::vector<Action> After(absl::Duration time) {
-    now_ += time;
-    for (const std::string& site : connected_) {
-      membership_.Heard(site, now_);
-    }
-    membership_.Expire(now_);
-    return Step(TimePassed{});
-  }
-  void Connect(const std::string& site) {
-    membership_.Connected(site, now_);
-    connected_.insert(site);
-  }
-  std::vector<Action> Ready(const std::string& site) {
-    Connect(site);
-    membership_.Set(site, Presence::kReady);
-    return Step(SiteReady{site});
-  }
-  std::vector<Action> Drop(const std::string& site) {
-    membership_.Dropped(site);
-    connected_.erase(site);
-    return Step(MembersChanged{});
-  }
-  std::vector<Action> Accept(const std::string& site) { return Step(UpdateAccepted{site, "digest of " + site}); }
-  // Answers CloseRound.
-  std::vector<Action> Commit() { return Step(RoundCommitted{absl::StrCat("h", engine_->committed() + 1)}); }
-  // Both a and b answer after this time.
-  void CommitRoundAfter(absl::Duration time) {
-    After(time);
-    Accept("a");
-    Accept("b");
-    Commit();
-  }
-  // Starts round 1 with these members.
-  void StartRoundWith(const std::vector<std::string>& sites, RoundPolicy policy = Policy()) {
-    policy.min_workers = static_cast<uint32_t>(sites.size());
-    Start(policy);
-    for (const std::string& site : sites) {
-      Ready(site);
-    }
-    ASSERT_EQ(engine_->open_round(), 1u);
-  }
-
-  absl::Time now_ = absl::UnixEpoch();
-  Membership membership_{absl::Seconds(30)};
-  std::set<std::string> connected_;
-  std::optional<RoundEngine> engine_;
-};
-
-template <typename T>
-const T* Only(const std::vector<Action>& actions) {
-  return actions.size() == 1 ? std::get_if<T>(&actions[0]) : nullptr;
-}
 
 TEST_F(RoundEngineTest, WaitsForMinWorkersAndSaysForWhomAndUntilWhen) {
   Start();
@@ -401,44 +326,6 @@ TEST_F(RoundEngineTest, ASiteThatLeavesIsNotWaitedForAtTheEnd) {
   EXPECT_NE(Only<EndRun>(Step(MembersChanged{})), nullptr);
 }
 
-TEST_F(RoundEngineTest, AStopEndsAWaitingRunAtOnce) {
-  Start();
-  const std::vector<Action> actions = Step(StopRequested{"stopped by an operator: wrong data"});
-  ASSERT_NE(Only<EndRun>(actions), nullptr);
-  EXPECT_EQ(Only<EndRun>(actions)->state, v1::STOPPED);
-  EXPECT_EQ(Only<EndRun>(actions)->reason, "stopped by an operator: wrong data");
-}
-
-TEST_F(RoundEngineTest, AStopLetsTheRoundInFlightEnd) {
-  StartRoundWith({"a", "b"});
-  EXPECT_THAT(Step(StopRequested{"enough"}), IsEmpty());
-  Accept("a");
-  EXPECT_NE(Only<CloseRound>(Accept("b")), nullptr);
-  const std::vector<Action> actions = Commit();
-  ASSERT_NE(Only<EndRun>(actions), nullptr);
-  EXPECT_EQ(Only<EndRun>(actions)->state, v1::STOPPED);
-}
-
-TEST_F(RoundEngineTest, AStopDoesNotWaitBeyondTheDeadlineForAQuorum) {
-  StartRoundWith({"a", "b", "c"});
-  Step(StopRequested{"enough"});
-  Accept("a");
-  const std::vector<Action> actions = After(absl::Seconds(60));
-  ASSERT_NE(Only<EndRun>(actions), nullptr);
-  EXPECT_EQ(Only<EndRun>(actions)->reason, "enough (round 1: 1 of 3 updates in at its deadline, 2 needed: not committed)");
-}
-
-TEST_F(RoundEngineTest, ADrainEndsAfterTheRoundInFlight) {
-  StartRoundWith({"a", "b"});
-  EXPECT_THAT(Step(DrainRequested{}), IsEmpty());
-  EXPECT_EQ(engine_->state(), v1::DRAINING);
-  Accept("a");
-  Accept("b");
-  EXPECT_NE(Only<Drained>(Commit()), nullptr);
-  EXPECT_EQ(engine_->open_round(), 0u);
-  EXPECT_THAT(engine_->reason(), HasSubstr("shutting down after round 1"));
-}
-
 TEST_F(RoundEngineTest, InAPipelinedRunUpdatesAreComputedFromTheStateBeforeTheLast) {
   RoundPolicy policy = Policy();
   policy.pipeline = true;
@@ -455,11 +342,6 @@ TEST_F(RoundEngineTest, InAPipelinedRunUpdatesAreComputedFromTheStateBeforeTheLa
     Accept("a");
     Commit();
   }
-}
-
-TEST_F(RoundEngineTest, ADrainBetweenRoundsIsImmediate) {
-  Start();
-  EXPECT_NE(Only<Drained>(Step(DrainRequested{})), nullptr);
 }
 
 TEST_F(RoundEngineTest, ARoundThatARestartFoundOpenContinuesWithWhatWasAccepted) {

@@ -142,6 +142,10 @@ class RecordingCoordinator final : public Coordinator {
   absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) override {
     return absl::FailedPreconditionError("already over: " + reason);
   }
+  absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason) override {
+    return absl::FailedPreconditionError(run + " is queued: " + reason);
+  }
+  absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run) override { return absl::FailedPreconditionError(run + " is not paused"); }
   void SetRunObserver(std::function<void(const std::string&)> observer) override {
     const Change change(*this);
     run_observer = std::move(observer);
