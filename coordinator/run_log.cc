@@ -1,5 +1,6 @@
 #include "coordinator/run_log.h"
 
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "common/status_macros.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
+#include "optim/parallel.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
 
@@ -57,6 +59,7 @@ absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(model.options, OptimizerOptionsOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(model.layout, optim::MakeLayout(model.model));
   model.max_payload = optim::MaxPayloadBytes(model.options, model.layout);
+  model.threads = optim::UsefulThreads(model.layout.size(), static_cast<int>(std::thread::hardware_concurrency()));
   return model;
 }
 
@@ -91,10 +94,10 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const Journaled
   if (decoded->round != round) {
     return Damaged(absl::StrCat(place, ": its record is of round ", decoded->round));
   }
-  if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state); !applied.ok()) {
+  if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state, model.threads); !applied.ok()) {
     return Damaged(absl::StrCat(place, ": ", applied.message()));
   }
-  if (const optim::Digest hash = optim::StateHash(model.layout, state); hash != commit.state_hash) {
+  if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != commit.state_hash) {
     return Damaged(absl::StrCat(place, ": leads to state ", DigestHex(hash), " where the journal says ", DigestHex(commit.state_hash)));
   }
   return absl::OkStatus();
@@ -106,7 +109,7 @@ absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const Sn
   if (!state.ok()) {
     return Damaged(absl::StrCat("snapshot ", snapshot.file, ": ", state.status().message()));
   }
-  if (state->round != snapshot.round || optim::StateHash(model.layout, *state) != snapshot.state_hash) {
+  if (state->round != snapshot.round || optim::StateHash(model.layout, *state, model.threads) != snapshot.state_hash) {
     return Damaged(absl::StrCat("snapshot ", snapshot.file, " is not the state that the journal recorded for round ", snapshot.round));
   }
   return state;

@@ -20,13 +20,14 @@
 
 namespace tributary::coordinator {
 
-// What follows from a run's specification alone.
+// What follows from a run's specification, and how many threads of this machine its model is worth.
 struct RunModel {
   v1::RunSpec spec;
   optim::ModelSpec model;
   optim::OptimizerOptions options;
   optim::Layout layout;
   uint64_t max_payload = 0;  // longest update, bytes
+  int threads = 1;           // for Apply and StateHash; results do not depend on it
 
   // InvalidArgument names the key.
   static absl::StatusOr<RunModel> Of(const v1::RunSpec& spec);

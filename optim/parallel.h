@@ -10,6 +10,14 @@
 
 namespace tributary::optim {
 
+// Of `available` threads, how many to give to Apply, an encoder or a state hash of a model of `parameters`: one where starting the others
+// would cost more than they save (a pass over 2^20 parameters takes about a millisecond), and never more than profit.
+constexpr int UsefulThreads(int64_t parameters, int available) {
+  constexpr int64_t kWorthSharing = int64_t{1} << 20;
+  constexpr int kMaxThreads = 16;
+  return parameters < kWorthSharing ? 1 : std::clamp(available, 1, kMaxThreads);
+}
+
 // Calls work(i) once for each i in [0, count), from `threads` threads (the caller's is one of them), and returns when all are done. Which
 // thread takes which i is left open: `work` must give the same result either way, and must not throw.
 template <typename Work>

@@ -9,6 +9,7 @@
 #include "common/checksum.h"
 #include "common/status_macros.h"
 #include "optim/commit.h"
+#include "optim/parallel.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
 
@@ -50,7 +51,6 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig&
   replica->spec_ = offer.spec();
   TRIBUTARY_ASSIGN_OR_RETURN(TrainerOptions options, TrainerOptionsOf(offer.spec(), config));
   options.clock = replica->dependencies_.clock;
-  replica->threads_ = options.threads;
   replica->optimizer_ = options.optimizer;
   replica->model_ = options.model;
   TRIBUTARY_ASSIGN_OR_RETURN(replica->layout_, optim::MakeLayout(replica->model_));
@@ -58,14 +58,15 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig&
     return absl::FailedPreconditionError(
         "the coordinator's model has other blocks than this worker's; install the version that the coordinator runs");
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(replica->encoder_, optim::MakeUpdateEncoder(replica->optimizer_, replica->layout_));
+  replica->threads_ = optim::UsefulThreads(replica->layout_.size(), options.threads);
+  TRIBUTARY_ASSIGN_OR_RETURN(replica->encoder_, optim::MakeUpdateEncoder(replica->optimizer_, replica->layout_, replica->threads_));
   TRIBUTARY_ASSIGN_OR_RETURN(replica->trainer_, replica->dependencies_.make_trainer(options, replica->layout_));
   replica->direction_.resize(replica->layout_.size());
   return replica;
 }
 
 HeldState Replica::Held() const {
-  HeldState held{state_->round, DigestBytes(optim::StateHash(layout_, *state_))};
+  HeldState held{state_->round, DigestBytes(optim::StateHash(layout_, *state_, threads_))};
   if (previous_.has_value() && previous_->round + 1 == state_->round) held.previous_hash = previous_->hash;
   return held;
 }

@@ -70,7 +70,7 @@ class Replica {
 
   Dependencies dependencies_;
   v1::RunSpec spec_;
-  int threads_ = 1;
+  int threads_ = 1;  // of everything but the trainer
   optim::OptimizerOptions optimizer_;
   optim::ModelSpec model_;
   optim::Layout layout_;
