@@ -63,6 +63,14 @@ TEST(RunOptionsTest, WhatTheRunSaysIsTaken) {
   EXPECT_EQ(options.adam.beta1, 0.8f);
 }
 
+TEST(RunOptionsTest, OnlyAllReduceDecaysWeightsThatTheRunDoesNotSpeakOf) {
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: allreduce"))->weight_decay, 0.1f);
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: allreduce, weight_decay: 0"))->weight_decay, 0.0f);
+  for (const char* mode : {"demo", "distro", "local", "fedavg", "diloco", "signsgd"}) {
+    EXPECT_EQ(OptimizerOptionsOf(MakeRun(absl::StrCat("mode: ", mode)))->weight_decay, 0.0f) << mode;
+  }
+}
+
 TEST(RunOptionsTest, TheCommitKeepsAsManyComponentsAsAnUpdate) {
   EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro, k: 5"))->commit_k, 5u);
   EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro, k: 5, commit_k: 6"))->commit_k, 6u);
