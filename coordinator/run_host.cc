@@ -104,8 +104,8 @@ absl::StatusOr<PendingCommit> RunHost::MakeCommit() {
 }
 
 absl::Status RunHost::ApplyCommit(PendingCommit& pending) {
-  TRIBUTARY_RETURN_IF_ERROR(optim::Apply(model_->options, model_->layout, pending.commit, state_));
-  pending.state_hash = optim::StateHash(model_->layout, state_);
+  TRIBUTARY_RETURN_IF_ERROR(optim::Apply(model_->options, model_->layout, pending.commit, state_, model_->threads));
+  pending.state_hash = optim::StateHash(model_->layout, state_, model_->threads, block_hashes_);
   return absl::OkStatus();
 }
 

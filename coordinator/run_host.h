@@ -116,6 +116,7 @@ class RunHost {
   std::unique_ptr<optim::Aggregator> aggregator_;
 
   optim::ReplicaState state_;
+  optim::BlockHashes block_hashes_;  // of state_, after the first commit
   optim::Digest chain_hash_{};
   // By round, 0..round(): the state's hash as protobuf bytes, and the bytes of all records up to it.
   std::vector<std::string> hashes_;

@@ -40,6 +40,34 @@ TEST(StateHashTest, DoesNotDependOnTheNumberOfThreads) {
   for (int threads : {2, 3, 16}) EXPECT_EQ(StateHash(layout, state, threads), one);
 }
 
+TEST(StateHashTest, WhoHoldsTheBlocksHashesGetsTheSameHashAfterBlocksMoved) {
+  const Layout layout = *Layout::Create({{"moves", {300, 1000}}, {"frozen", {400000}, true}, {"empty", {0}}, {"last", {5}}});
+  ReplicaState state = TestState(layout);
+  BlockHashes held;
+  ASSERT_EQ(StateHash(layout, state, 1, held), StateHash(layout, state));
+  ASSERT_EQ(held.size(), 8u);
+  for (int threads : {1, 3}) {
+    ++state.round;
+    state.theta[299999] += 1;
+    state.slots[0].back() += 1;
+    EXPECT_EQ(StateHash(layout, state, threads, held), StateHash(layout, state));
+  }
+}
+
+TEST(StateHashTest, OnlyFrozenBlocksAreTakenFromWhatIsHeld) {
+  const Layout layout = *Layout::Create({{"moves", {5}}, {"frozen", {5}, true}});
+  const ReplicaState state = TestState(layout);
+  BlockHashes held;
+  StateHash(layout, state, 1, held);
+  for (Digest& digest : held) digest[0] ^= 1;
+  const BlockHashes spoilt = held;
+  EXPECT_NE(StateHash(layout, state, 1, held), StateHash(layout, state));
+  EXPECT_NE(held[0], spoilt[0]);
+  EXPECT_EQ(held[1], spoilt[1]);
+  EXPECT_NE(held[2], spoilt[2]);
+  EXPECT_EQ(held[3], spoilt[3]);
+}
+
 TEST(StateHashTest, ChangesWithEveryPartOfTheState) {
   const Layout layout = TestLayout();
   const ReplicaState state = TestState(layout);
