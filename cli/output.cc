@@ -11,6 +11,8 @@
 #include "absl/time/time.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
+#include "optim/encoder.h"
+#include "proto/config/run_options.h"
 
 namespace tributary::cli {
 namespace {
@@ -157,6 +159,26 @@ std::string FormatStatusLine(const v1::RunStatus& status) {
   return line;
 }
 
+namespace {
+
+// What the run's budget has chosen, and the bytes that it then takes at most; empty without a budget.
+std::string FormatBudget(const v1::RunSpec& spec) {
+  if (spec.optimizer().budget() == 0) return "";
+  const absl::StatusOr<optim::OptimizerOptions> options = OptimizerOptionsOf(spec);
+  const absl::StatusOr<optim::ModelSpec> model = ModelSpecOf(spec);
+  const absl::StatusOr<optim::Layout> layout = model.ok() ? optim::MakeLayout(*model) : model.status();
+  if (!options.ok() || !layout.ok()) return "-";  // a run of a coordinator with another version
+  const optim::PayloadBounds bounds = optim::MaxPayloadBytes(*options, *layout);
+  const bool sparse = options->mode == optim::Mode::kDistro || options->mode == optim::Mode::kLocal;
+  const double steps = options->local_steps;
+  return absl::StrCat(FormatBytes(static_cast<double>(spec.optimizer().budget())),
+                      " a step: ", sparse ? absl::StrCat("k ", options->k, ", ") : "", "local steps ", options->local_steps, ", at most ",
+                      FormatBytes(static_cast<double>(bounds.update) / steps), " up and ",
+                      FormatBytes(static_cast<double>(bounds.commit) / steps), " down");
+}
+
+}  // namespace
+
 std::string FormatStatus(const v1::RunStatus& status) {
   std::vector<std::vector<std::string>> rows = {
       {"run", absl::StrCat(status.spec().name(), " (", status.run_id(), ")")},
@@ -170,6 +192,7 @@ std::string FormatStatus(const v1::RunStatus& status) {
       {"submitted", FormatTime(status.submitted_unix_ms())},
       {"finished", FormatTime(status.finished_unix_ms())},
   };
+  if (const std::string budget = FormatBudget(status.spec()); !budget.empty()) rows.push_back({"budget", budget});
   std::string text = FormatTable(rows);
   if (status.sites().empty()) return text;
   rows = {{"SITE", "CONNECTED", "DOING", "ROUND", "HASH", "INCLUDED", "LATE", "REJECTED", "MISSED", "UP", "DOWN"}};

@@ -58,7 +58,7 @@ absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(model.model, ModelSpecOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(model.options, OptimizerOptionsOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(model.layout, optim::MakeLayout(model.model));
-  model.max_payload = optim::MaxPayloadBytes(model.options, model.layout);
+  model.max_payload = optim::MaxPayloadBytes(model.options, model.layout).update;
   model.threads = optim::UsefulThreads(model.layout.size(), static_cast<int>(std::thread::hardware_concurrency()));
   return model;
 }

@@ -41,8 +41,14 @@ class UpdateEncoder {
 // Validate(options).
 absl::StatusOr<std::unique_ptr<UpdateEncoder>> MakeUpdateEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
 
-// Longest payload, in bytes, that the mode can produce for this layout: a bound to check before anything is allocated.
-uint64_t MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout);
+// Longest payloads, in bytes.
+struct PayloadBounds {
+  uint64_t update = 0;
+  uint64_t commit = 0;
+};
+
+// What no payload of the mode for this layout exceeds, whatever the residuals hold: to check before anything is allocated, and to promise.
+PayloadBounds MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout);
 
 }  // namespace tributary::optim
 

@@ -66,8 +66,11 @@ absl::StatusOr<std::unique_ptr<Aggregator>> MakeAggregator(const OptimizerOption
   return MakeSparseAggregator(options, layout);
 }
 
-uint64_t MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout) {
-  if (TraitsOf(options.mode).family == Family::kDense) return MaxDensePayloadBytes(options, layout);
+PayloadBounds MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout) {
+  if (TraitsOf(options.mode).family == Family::kDense) {
+    const uint64_t bytes = MaxDensePayloadBytes(options, layout);
+    return {bytes, bytes};
+  }
   return MaxSparsePayloadBytes(options, layout);
 }
 

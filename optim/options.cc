@@ -65,7 +65,7 @@ absl::Status CheckQuantised(const OptimizerOptions& options) {
 // What the worker's H AdamW steps and the step at the replicas read.
 absl::Status CheckLocalSteps(const OptimizerOptions& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckAdam(options.adam));
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_steps", options.local_steps, 1, 100000));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_steps", options.local_steps, 1, kMaxLocalSteps));
   return CheckPositive("outer_learning_rate", options.outer_learning_rate, 100);
 }
 

@@ -15,6 +15,7 @@ inline constexpr int64_t kChunkSize = 4096;
 inline constexpr int64_t kTileEdge = 64;
 // Workers that one round may aggregate; accumulator ranges are proven for it.
 inline constexpr int64_t kMaxWorkers = 4096;
+inline constexpr uint32_t kMaxLocalSteps = 100000;
 
 enum class Mode { kAllReduce, kDemo, kDistro, kLocal, kFedAvg, kDiLoCo, kSignSgd };
 absl::string_view ModeName(Mode mode);

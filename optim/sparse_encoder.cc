@@ -195,9 +195,9 @@ std::unique_ptr<UpdateEncoder> MakeSparseEncoder(const OptimizerOptions& options
   return std::make_unique<SparseEncoder>(options, layout, threads);
 }
 
-uint64_t MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout) {
+PayloadBounds MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout) {
   const ChunkPlan plan(options, layout);
-  return std::max(MaxPayloadBytes(plan.update_shape()), MaxPayloadBytes(plan.commit_shape()));
+  return {MaxPayloadBytes(plan.update_shape()), MaxPayloadBytes(plan.commit_shape())};
 }
 
 }  // namespace tributary::optim

@@ -48,7 +48,7 @@ namespace tributary::optim {
 // work between `threads` >= 1 threads; its result does not depend on it.
 std::unique_ptr<UpdateEncoder> MakeSparseEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
 std::unique_ptr<Aggregator> MakeSparseAggregator(const OptimizerOptions& options, const Layout& layout);
-uint64_t MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout);
+PayloadBounds MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout);
 
 // The part of Apply (replica.h) that differs by mode. Apply has checked that the commit is the state's next, that theta has the layout's
 // size and that something is included; it advances state.round itself after success. InvalidArgument: the payload is not canonical; theta

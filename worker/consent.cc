@@ -65,7 +65,7 @@ absl::Status ValidateConsent(const v1::ConsentConfig& consent) {
   return absl::OkStatus();
 }
 
-absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters) {
+absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters, uint32_t local_steps) {
   if (std::none_of(consent.runs().begin(), consent.runs().end(),
                    [&](const std::string& pattern) { return MatchesPattern(pattern, spec.name()); })) {
     return Refusal("runs", absl::StrCat("'", absl::StrJoin(consent.runs(), "', '"), "'"), absl::StrCat("is named '", spec.name(), "'"));
@@ -74,9 +74,9 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
   if (std::find(consent.models().begin(), consent.models().end(), kind) == consent.models().end()) {
     return Refusal("models", absl::StrJoin(consent.models(), ", "), absl::StrCat("trains a model of kind ", kind));
   }
-  if (spec.optimizer().local_steps() > consent.max_local_steps()) {
+  if (local_steps > consent.max_local_steps()) {
     return Refusal("max_local_steps", absl::StrCat("at most ", consent.max_local_steps()),
-                   absl::StrCat("asks for ", spec.optimizer().local_steps(), " local steps a round"));
+                   absl::StrCat("asks for ", local_steps, " local steps a round"));
   }
   if (spec.rounds() > consent.max_rounds()) {
     return Refusal("max_rounds", absl::StrCat("at most ", consent.max_rounds()), absl::StrCat("asks for ", spec.rounds(), " rounds"));

@@ -18,8 +18,9 @@ bool MatchesPattern(absl::string_view pattern, absl::string_view name);
 absl::Status ValidateConsent(const v1::ConsentConfig& consent);
 
 // OK: the site takes part. PermissionDenied, exit code kConsent: it does not; the message names the rule and both values, and is sent to
-// the coordinator, so it says nothing of the data. `parameters`: size of the model of `spec`.
-absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters);
+// the coordinator, so it says nothing of the data. `parameters` and `local_steps`: what `spec` comes to, size of the model and steps a
+// round.
+absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters, uint32_t local_steps);
 
 }  // namespace tributary::worker
 

@@ -242,6 +242,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   const std::string label = absl::StrCat("run ", offer.spec().name());
 
   Run run;
+  uint32_t local_steps = 0;
   absl::Status status = ValidateRunSpec(offer.spec());
   if (status.ok()) {
     absl::StatusOr<optim::ModelSpec> model = ModelSpecOf(offer.spec());
@@ -254,13 +255,14 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
     } else {
       run.parameters = static_cast<uint64_t>(layout->size());
       run.slots = static_cast<uint64_t>(optim::SlotCount(optimizer->mode));
+      local_steps = optimizer->local_steps;
     }
   }
   if (!status.ok()) {
     Note(LogLevel::kError, absl::StrCat(label, " is refused: it is not valid: ", status.message()));
     return RefuseRun(run_id, absl::StrCat("the run is not valid: ", status.message()));
   }
-  status = CheckConsent(options_.consent, offer.spec(), run.parameters);
+  status = CheckConsent(options_.consent, offer.spec(), run.parameters, local_steps);
   if (!status.ok()) {
     Note(LogLevel::kWarning, absl::StrCat(label, " is refused: ", status.message()));
     RefuseRun(run_id, std::string(status.message()));

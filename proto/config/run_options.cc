@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
+#include "optim/budget.h"
 #include "proto/config/rules.h"
 
 namespace tributary {
@@ -86,6 +87,20 @@ absl::Status CheckKeysOfMode(const OptimizerSpec& spec) {
   return absl::OkStatus();
 }
 
+// What the budget leaves to choose, for all who run the same specification.
+absl::StatusOr<optim::OptimizerOptions> WithinBudget(const v1::RunSpec& run, const optim::OptimizerOptions& options) {
+  const OptimizerSpec& spec = run.optimizer();
+  const char* contradiction = spec.has_k() ? "k" : spec.has_commit_k() ? "commit_k" : spec.local_steps() > 1 ? "local_steps" : nullptr;
+  if (contradiction != nullptr) {
+    return Invalid("optimizer.budget", absl::StrCat("chooses k, commit_k and local_steps itself; remove it, or optimizer.", contradiction));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
+  absl::StatusOr<optim::OptimizerOptions> fitted = optim::FitBudget(options, layout, spec.budget());
+  if (!fitted.ok()) return Invalid("optimizer.budget", fitted.status().message());
+  return fitted;
+}
+
 absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
@@ -150,6 +165,7 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   if (spec.has_outer_learning_rate()) options.outer_learning_rate = static_cast<float>(spec.outer_learning_rate());
   if (spec.has_outer_momentum()) options.outer_momentum = static_cast<float>(spec.outer_momentum());
   TRIBUTARY_RETURN_IF_ERROR(Annotate(optim::Validate(options), "optimizer"));
+  if (spec.budget() > 0) return WithinBudget(run, options);
   return options;
 }
 

@@ -10,7 +10,7 @@
 
 namespace tributary {
 
-// The mode's defaults with what the run sets. InvalidArgument names the key.
+// The mode's defaults with what the run sets, and what its budget chooses (optim/budget.h). InvalidArgument names the key.
 absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& spec);
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec);
 

@@ -5,6 +5,9 @@
 
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+#include "proto/config/run_options.h"
+#include "proto/config/yaml.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary::cli {
@@ -111,6 +114,18 @@ TEST(StatusTest, ListsTheSites) {
   const std::string text = FormatStatus(Status());
   EXPECT_THAT(text, HasSubstr("bible (bible-1)"));
   EXPECT_THAT(text, HasSubstr("berlin  yes        training"));
+}
+
+TEST(StatusTest, SaysWhatTheBudgetHasChosen) {
+  v1::RunStatus status;
+  ASSERT_TRUE(ParseYaml("name: r\nrounds: 10\nmodel: {gpt: {}}\ndata: {kind: text}\n"
+                        "optimizer: {mode: local, budget: 2KiB, learning_rate: {peak: 1e-3}}",
+                        "run.yaml", status.mutable_spec())
+                  .ok());
+  const auto options = OptimizerOptionsOf(status.spec()).value();
+  EXPECT_THAT(FormatStatus(status),
+              HasSubstr(absl::StrCat("2.00 KiB a step: k ", options.k, ", local steps ", options.local_steps, ", at most 1")));
+  EXPECT_THAT(FormatStatus(Status()), Not(HasSubstr("a step:")));
 }
 
 TEST(HistoryCsvTest, HasAColumnForEveryField) {

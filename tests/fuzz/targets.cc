@@ -193,7 +193,7 @@ void RunUpdate(absl::string_view input) {
   const bool accepted = run.aggregator->Check(input).ok();
   Must(run.aggregator->BeginRound({1, 0.01f, 1}, 2).ok(), "a round opens");
   Must(run.aggregator->Add(input).ok() == accepted, "Add accepts what Check accepts");
-  if (accepted) Must(input.size() <= MaxPayloadBytes(run.options, run.layout), "an accepted update is within the bound");
+  if (accepted) Must(input.size() <= MaxPayloadBytes(run.options, run.layout).update, "an accepted update is within the bound");
   const absl::StatusOr<Commit> commit = run.aggregator->Finish();
   Must(commit.ok() && commit->included == (accepted ? 1 : 0), "the round ends with what was added");
   Must(DecodeCommit(EncodeCommit(*commit)).ok(), "the commit is a commit");

@@ -85,7 +85,7 @@ TEST(SparseEncoderTest, WhatIsSentAndWhatStaysSumToWhatCameIn) {
       for (size_t i = 0; i < direction.size(); ++i) came_in[i] += gain * direction[i];
       auto payload = encoder->Encode(kRound, direction);
       ASSERT_TRUE(payload.ok()) << payload.status();
-      EXPECT_LE(payload->size(), MaxSparsePayloadBytes(options, layout));
+      EXPECT_LE(payload->size(), MaxSparsePayloadBytes(options, layout).update);
       const bool included = round != 1;
       if (included) {
         const std::vector<double> decoded = Decoded(options, layout, *payload);

@@ -85,6 +85,31 @@ TEST(RunOptionsTest, AKeyThatTheModeDoesNotHaveIsRefused) {
             "optimizer.k: mode allreduce has no k (only demo, distro, local); remove the key or change the mode");
 }
 
+TEST(RunOptionsTest, ABudgetChoosesKAndLocalSteps) {
+  const auto distro = OptimizerOptionsOf(MakeRun("mode: distro, budget: 20KiB")).value();
+  EXPECT_GT(distro.k, 32u);
+  EXPECT_EQ(distro.commit_k, distro.k);
+  const auto smaller = OptimizerOptionsOf(MakeRun("mode: distro, budget: 20KiB, value_bits: 8")).value();
+  EXPECT_LT(smaller.k, distro.k) << "what the run says of values holds";
+  EXPECT_GT(OptimizerOptionsOf(MakeRun("mode: local, budget: 2KiB"))->local_steps, 2u);
+  EXPECT_GT(OptimizerOptionsOf(MakeRun("mode: diloco, budget: 100KiB"))->local_steps, 30u);
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro, k: 5, budget: 0B"))->k, 5u) << "no budget";
+}
+
+TEST(RunOptionsTest, ABudgetAndWhatItChoosesContradictEachOther) {
+  for (const char* chosen : {"k", "commit_k", "local_steps"}) {
+    EXPECT_EQ(Problem(MakeRun(absl::StrCat("mode: local, budget: 20KiB, ", chosen, ": 2"))),
+              absl::StrCat("optimizer.budget: chooses k, commit_k and local_steps itself; remove it, or optimizer.", chosen));
+  }
+}
+
+TEST(RunOptionsTest, ABudgetThatTheModeCannotMeetIsRefused) {
+  EXPECT_EQ(Problem(MakeRun("mode: distro, budget: 10B")).substr(0, 70),
+            "optimizer.budget: mode distro cannot train this model with 10 bytes a ");
+  EXPECT_EQ(Problem(MakeRun("mode: allreduce, budget: 10KiB")).substr(0, 68),
+            "optimizer.budget: mode allreduce has nothing that a budget could cho");
+}
+
 TEST(RunOptionsTest, ValueBitsAreAPowerOfTwo) {
   EXPECT_EQ(Problem(MakeRun("mode: distro, value_bits: 3")), "optimizer.value_bits: 3 is not 1, 2, 4 or 8");
 }

@@ -12,8 +12,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::string RefusalOf(const v1::RunSpec& spec, uint64_t parameters = 10) {
-  return std::string(CheckConsent(MakeConsent(), spec, parameters).message());
+std::string RefusalOf(const v1::RunSpec& spec, uint64_t parameters = 10, uint32_t local_steps = 1) {
+  return std::string(CheckConsent(MakeConsent(), spec, parameters, local_steps).message());
 }
 
 TEST(PatternTest, AStarStandsForAnyCharactersAlsoNone) {
@@ -37,7 +37,7 @@ TEST(PatternTest, ManyStarsDoNotTakeExponentialTime) {
 }
 
 TEST(ConsentTest, ARunWithinAllLimitsIsAccepted) {
-  EXPECT_EQ(CheckConsent(MakeConsent(), MakeSpec(), 1000), absl::OkStatus());
+  EXPECT_EQ(CheckConsent(MakeConsent(), MakeSpec(), 1000, 4), absl::OkStatus());
 }
 
 TEST(ConsentTest, ARefusalNamesTheRuleAndBothValues) {
@@ -47,9 +47,7 @@ TEST(ConsentTest, ARefusalNamesTheRuleAndBothValues) {
   gpt.mutable_model()->mutable_gpt();
   EXPECT_THAT(RefusalOf(gpt), AllOf(HasSubstr("consent.models"), HasSubstr("mlp"), HasSubstr("gpt")));
 
-  v1::RunSpec steps = MakeSpec();
-  steps.mutable_optimizer()->set_local_steps(5);
-  EXPECT_THAT(RefusalOf(steps), AllOf(HasSubstr("consent.max_local_steps"), HasSubstr("at most 4"), HasSubstr("5")));
+  EXPECT_THAT(RefusalOf(MakeSpec(), 10, 5), AllOf(HasSubstr("consent.max_local_steps"), HasSubstr("at most 4"), HasSubstr("5")));
 
   v1::RunSpec rounds = MakeSpec();
   rounds.set_rounds(101);
@@ -59,7 +57,7 @@ TEST(ConsentTest, ARefusalNamesTheRuleAndBothValues) {
 }
 
 TEST(ConsentTest, ARefusalCarriesItsExitCode) {
-  EXPECT_EQ(ExitCodeOf(CheckConsent(MakeConsent(), MakeSpec("other"), 1)), ExitCode::kConsent);
+  EXPECT_EQ(ExitCodeOf(CheckConsent(MakeConsent(), MakeSpec("other"), 1, 1)), ExitCode::kConsent);
 }
 
 TEST(ConsentTest, AModelKindThatDoesNotExistIsAMistake) {

@@ -1,0 +1,80 @@
+#include "optim/budget.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "optim/encoder.h"
+
+namespace tributary::optim {
+namespace {
+
+uint64_t CeilDivide(uint64_t a, uint64_t b) {
+  return a / b + (a % b != 0 ? 1 : 0);
+}
+
+// Longest payload of a round in either direction.
+uint64_t LongestPayload(const OptimizerOptions& options, const Layout& layout) {
+  const PayloadBounds bounds = MaxPayloadBytes(options, layout);
+  return std::max(bounds.update, bounds.commit);
+}
+
+OptimizerOptions WithK(OptimizerOptions options, uint32_t k) {
+  options.k = k;
+  options.commit_k = k;
+  return options;
+}
+
+absl::Status TooSmall(Mode mode, uint64_t bytes, uint64_t least) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("mode ", ModeName(mode), " cannot train this model with ", bytes, " bytes a step; the least that it can is ", least));
+}
+
+// The largest k whose payloads fit in `round_bytes`; 0: not even 1 does. Bounds grow with k.
+uint32_t LargestK(const OptimizerOptions& options, const Layout& layout, uint64_t round_bytes) {
+  uint32_t fits = 0;
+  uint32_t beyond = kChunkSize + 1;
+  while (beyond - fits > 1) {
+    const uint32_t k = fits + (beyond - fits) / 2;
+    (LongestPayload(WithK(options, k), layout) <= round_bytes ? fits : beyond) = k;
+  }
+  return fits;
+}
+
+}  // namespace
+
+absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layout& layout, uint64_t bytes) {
+  if (bytes == 0) return absl::InvalidArgumentError("0 bytes a step train nothing");
+  switch (options.mode) {
+    case Mode::kDistro:
+      options = WithK(options, LargestK(options, layout, bytes));
+      if (options.k == 0) return TooSmall(options.mode, bytes, LongestPayload(WithK(options, 1), layout));
+      return options;
+    case Mode::kLocal: {
+      const uint64_t wanted = CeilDivide(LongestPayload(WithK(options, kLocalLeastK), layout), bytes);
+      options.local_steps = static_cast<uint32_t>(std::clamp<uint64_t>(wanted, 2, kLocalMostSteps));
+      options = WithK(options, LargestK(options, layout, options.local_steps * bytes));
+      if (options.k == 0) return TooSmall(options.mode, bytes, CeilDivide(LongestPayload(WithK(options, 1), layout), kLocalMostSteps));
+      return options;
+    }
+    case Mode::kFedAvg:
+    case Mode::kDiLoCo: {
+      const uint64_t dense = LongestPayload(options, layout);
+      const uint64_t steps = CeilDivide(dense, bytes);
+      if (steps > kMaxLocalSteps) return TooSmall(options.mode, bytes, CeilDivide(dense, kMaxLocalSteps));
+      options.local_steps = static_cast<uint32_t>(steps);
+      return options;
+    }
+    case Mode::kAllReduce:
+    case Mode::kDemo:
+    case Mode::kSignSgd: {
+      const uint64_t needed = LongestPayload(options, layout);
+      if (needed <= bytes) return options;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "mode ", ModeName(options.mode), " has nothing that a budget could choose, and may take ", needed, " bytes a step where ", bytes,
+          " are allowed; remove the budget or change the mode (distro, local, fedavg, diloco)"));
+    }
+  }
+  return options;
+}
+
+}  // namespace tributary::optim
