@@ -1,0 +1,106 @@
+"""Real processes, real faults: every scenario, its outcome and its figures.
+
+    bash tests/e2e/chaos.sh [--long] [--json FILE] [--only NAME ...] [--seed N] [--list]
+
+The short form takes about a minute and a half, the long form about twenty. Exit code 0: no scenario failed; 1: one did; 77: all were skipped.
+docs/reliability.md says what the figures mean.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+import traceback
+
+import harness
+
+import chaos_crashes
+from chaos_kit import Chaos, Skip, percentiles
+
+# name -> (scenario, in the short form too)
+SCENARIOS = {
+    "coordinator_at_crash_points": (chaos_crashes.crash_points, True),
+    "coordinator_at_crash_points_of_a_recovery": (chaos_crashes.crash_points_of_a_recovery, True),
+    "coordinator_at_random_times": (chaos_crashes.coordinator_at_random_times, True),
+    "workers_at_random_times_distro": (chaos_crashes.workers_distro, True),
+    "workers_at_random_times_local": (chaos_crashes.workers_local, True),
+    "drain_and_restart": (chaos_crashes.drain_and_restart, True),
+}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="chaos.sh", description="Injects faults into real federations on this machine.")
+    parser.add_argument("--long", action="store_true", help="every crash point, 100 kills, slow links: about twenty minutes")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="NAME", help="only these scenarios")
+    parser.add_argument("--seed", type=int, default=1, help="of all random moments and choices")
+    parser.add_argument("--list", action="store_true", help="name the scenarios and end")
+    return parser.parse_args()
+
+
+def run(name, scenario, chaos):
+    """One scenario; what the report says of it."""
+    print(f"{name} ...", flush=True)
+    started = time.monotonic()
+    entry = {"name": name, "outcome": "passed"}
+    try:
+        entry["figures"] = scenario(chaos)
+    except Skip as skip:
+        entry.update(outcome="skipped", reason=str(skip))
+    except Exception as error:  # the others still run, and the report says what went wrong here
+        entry.update(outcome="failed", reason=str(error))
+        traceback.print_exc()
+        print("\n".join(chaos.logs()), file=sys.stderr)
+    finally:
+        chaos.end_scenario()
+    entry["seconds"] = round(time.monotonic() - started, 1)
+    print(f"{name}: {entry['outcome']} ({entry['seconds']} s) {entry.get('reason', '')}{json.dumps(entry.get('figures', ''))}", flush=True)
+    return entry
+
+
+def report(chaos, entries, seconds):
+    outcomes = [entry["outcome"] for entry in entries]
+    restart = percentiles(entry["session"] for entry in chaos.restarts)
+    return {
+        **chaos.figures,
+        "restart_seconds_p50": restart.get("p50"),
+        "restart_seconds_max": restart.get("max"),
+        "final_hashes_equal": chaos.figures["hashes_unequal"] == 0 and chaos.figures["hashes_compared"] > 0,
+        "form": "long" if chaos.long else "short",
+        "seed": chaos.seed,
+        "seconds": round(seconds, 1),
+        "passed": outcomes.count("passed"),
+        "failed": outcomes.count("failed"),
+        "skipped": outcomes.count("skipped"),
+        "scenarios": entries,
+    }
+
+
+def main():
+    options = arguments()
+    if options.list:
+        print("\n".join(f"{name}: {scenario.__doc__.splitlines()[0]}" for name, (scenario, _) in SCENARIOS.items()))
+        return 0
+    shim = os.environ.get("TRIBUTARY_CRASH_SHIM", harness.BINARIES.parent / "tests" / "libcrash_at.so")
+    chosen = options.only or [name for name, (_, short) in SCENARIOS.items() if short or options.long]
+    chaos = Chaos(options.long, options.seed, shim)
+    print(f"seed {options.seed}; programs of {harness.BINARIES}", flush=True)
+    started = time.monotonic()
+    try:
+        entries = [run(name, SCENARIOS[name][0], chaos) for name in chosen]
+    finally:
+        chaos.end_scenario()
+        chaos.close()
+    result = report(chaos, entries, time.monotonic() - started)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in result.items() if key != "scenarios"}))
+    if result["failed"]:
+        return 1
+    return 77 if result["passed"] == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

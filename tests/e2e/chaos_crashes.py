@@ -1,0 +1,242 @@
+"""Programs that are killed: the coordinator at each of its crash points and at random times, workers at random times; and an orderly stop."""
+
+import itertools
+import re
+import shutil
+import time
+
+import harness
+from harness import federation
+
+from chaos_kit import Mismatch, Skip, pause, percentiles
+
+SITES = ("alpha", "beta")
+# Small, but with everything that a coordinator writes: rounds, updates, commits, snapshots that are pruned, a clean stop.
+SNAPSHOTS = {"every": 2, "keep": 1}
+WRITES = ("write", "pwrite")
+
+
+class CrashRun:
+    """One short run after another, each in a data folder of its own, with the same workers; the coordinator runs under the shim."""
+
+    def __init__(self, chaos):
+        if not chaos.shim.exists():
+            raise Skip(f"{chaos.shim} is not built: cmake --build --preset release --target crash_at")
+        self.chaos = chaos
+        self.spec = chaos.spec(SITES, rounds=3)
+        self.expected = chaos.reference(SITES, self.spec)
+        self.parties = chaos.make(*SITES, snapshots=SNAPSHOTS)
+        chaos.start(self.parties)
+        self.listen = self.parties.address()
+        self.parties.processes["coordinator"].stop()
+        self.numbers = itertools.count()
+        self.calls_before_stop = 0
+
+    def fresh(self):
+        """The next coordinator begins with an empty folder."""
+        shutil.rmtree(self.parties.data_dir)
+        self.parties.data_dir = self.parties.directory / f"data-{next(self.numbers)}"
+        self.parties.write_coordinator_config(listen=self.listen, snapshots=SNAPSHOTS)
+
+    def shim(self, **environment):
+        assignments = [f"{key}={value}" for key, value in environment.items()]
+        return ("env", f"LD_PRELOAD={self.chaos.shim}", f"CRASH_FOLDER={self.parties.data_dir}", *assignments)
+
+    def points(self):
+        """The calls of a whole run, from an empty folder to a clean stop: [(name, path below the folder)]."""
+        self.fresh()
+        log = self.parties.directory / "calls"
+        self.parties.start_coordinator(prefix=self.shim(CRASH_LOG=log))
+        self.chaos.submit(self.parties, self.spec)
+        self.check()
+        self.calls_before_stop = len(log.read_text(encoding="utf-8").splitlines())
+        self.parties.processes["coordinator"].stop()
+        return [(line.split()[1], line.split()[3]) for line in log.read_text(encoding="utf-8").splitlines()]
+
+    def check(self):
+        self.chaos.compare(self.chaos.finish(self.parties, self.spec, timeout=60), self.expected, "after a crash")
+
+    def killed(self):
+        return self.parties.processes["coordinator"].popen.poll() == -9
+
+    def drive(self, stop):
+        """Submits the run, waits for its end and, if `stop`, stops the coordinator; gives up when that is killed on the way."""
+        log = self.chaos.coordinator_log(self.parties)
+        submitted = self.parties.tool("--config", self.parties.directory / "operator.yaml", "run", "submit",
+                                      self.parties.write_yaml("run.yaml", self.spec), check=False)
+        if submitted.returncode == 0:
+            federation.wait_until(lambda: self.killed() or log.find(r"run \S+ (finished|failed)"), 60, "the end of the run")
+        elif not self.killed():
+            raise Mismatch(f"the submission failed though the coordinator runs: {submitted.stderr}")
+        if stop and not self.killed():
+            self.parties.processes["coordinator"].stop()
+
+    def go_on(self):
+        """Starts the coordinator without the shim, submits the run if it did not get through, and checks the result."""
+        self.parties.processes["coordinator"].kill()
+        self.parties.start_coordinator()
+        runs = self.parties.operator("run", "list").get("runs", [])
+        if not any(run["state"] != "failed" for run in runs):
+            self.chaos.submit(self.parties, self.spec)
+        self.check()
+        self.parties.processes["coordinator"].kill()
+
+    def crash(self, number, how):
+        """Whether the coordinator was killed at call `number` of a run from an empty folder. The run is finished in any case."""
+        self.fresh()
+        try:
+            self.parties.start_coordinator(prefix=self.shim(CRASH_AT=number, CRASH_HOW=how))
+            self.drive(stop=number > self.calls_before_stop)
+        except federation.FederationError:
+            if not self.killed():
+                raise
+        crashed = self.killed()
+        self.go_on()
+        return crashed
+
+    def crash_while_recovering(self, number):
+        """The same, at call `number` of a start that finds a run in the middle of a round. False: the start has fewer calls."""
+        try:
+            self.parties.start_coordinator(prefix=self.shim(CRASH_AT=number))
+        except federation.FederationError:
+            if self.killed():
+                return True
+            raise
+        return False
+
+
+def crash_points(chaos):
+    """kill -9 at the n-th change to the data folder, for every n; of a write, also with half of its bytes in the file."""
+    run = CrashRun(chaos)
+    points = run.points()
+    cases = [(number, "before") for number in range(1, len(points) + 1)]
+    cases += [(number, "torn") for number, (call, _) in enumerate(points, start=1) if call in WRITES]
+    if not chaos.long:
+        cases = chaos.random.sample(cases, 8)
+    killed = 0
+    for number, how in cases:
+        try:
+            killed += run.crash(number, how)
+        except Exception as error:
+            call, path = points[number - 1]
+            raise Mismatch(f"killed {how} call {number} ({call} {path}): {error}") from error
+    chaos.figures["kills_coordinator"] += killed
+    chaos.figures["kills_coordinator_at_crash_points"] += killed
+    chaos.figures["crash_points"] = len(points)
+    return {"points": len(points), "tried": len(cases), "killed": killed, "calls": {
+        name: sum(call == name for call, _ in points) for name in sorted({call for call, _ in points})}}
+
+
+def crash_points_of_a_recovery(chaos):
+    """The coordinator is killed in the middle of a run, and again at the n-th change that its restart makes, for n = 1, 2, ..."""
+    run = CrashRun(chaos)
+    run.spec = chaos.spec(SITES, rounds=40)
+    run.expected = chaos.reference(SITES, run.spec)
+    run.fresh()
+    run.parties.start_coordinator()
+    log = chaos.coordinator_log(run.parties)
+    chaos.submit(run.parties, run.spec)
+    log.wait("round 5 committed", 60)
+    chaos.kill_coordinator(run.parties)
+    killed = 0
+    for number in range(1, 200 if chaos.long else 4):
+        if not run.crash_while_recovering(number):
+            break
+        killed += 1
+    if run.parties.processes["coordinator"].running():
+        run.check()
+    else:
+        run.go_on()
+    chaos.figures["kills_coordinator"] += killed
+    chaos.figures["kills_coordinator_at_crash_points"] += killed
+    return {"killed": killed}
+
+
+def coordinator_at_random_times(chaos):
+    """kill -9 between nothing and 1.2 s after exec, again and again, over as many runs as that takes."""
+    kills = 100 if chaos.long else 5
+    spec = chaos.spec(SITES, rounds=300)
+    expected = chaos.reference(SITES, spec)
+    parties = chaos.make(*SITES)
+    chaos.start(parties)
+    log = chaos.coordinator_log(parties)
+    done = runs = 0
+    measured = []
+    while done < kills:
+        run_id = chaos.submit(parties, spec)
+        runs += 1
+        log.mark()
+        while done < kills and not log.find(f"run {run_id} finished"):
+            pause(chaos.random.uniform(0, 1.2))
+            chaos.kill_coordinator(parties)
+            done += 1
+            committed = max([0, *(int(number) for number in re.findall(rf"round (\d+) committed.*run={run_id}", log.text()))])
+            restart = chaos.restart_coordinator(parties)
+            continued = restart[0].find(rf"run {run_id} continues after round (\d+)")
+            if continued:
+                chaos.check_commits(committed, int(continued[1][1]))
+                if done % 2 == 1:  # the others may be killed while they start
+                    measured.append(chaos.restart_seconds(restart))
+        chaos.compare(chaos.finish(parties, spec, timeout=120), expected, f"run {runs}, after {done} kills")
+    chaos.restarts += measured
+    return {"kills": done, "runs": runs, **{f"restart_to_{what}_seconds": percentiles(entry[what] for entry in measured)
+                                            for what in ("serving", "session", "round")}}
+
+
+def _workers(chaos, optimizer):
+    sites = ("alpha", "beta", "gamma")
+    spec = chaos.spec(sites, rounds=150 if chaos.long else 60, optimizer=optimizer)
+    expected = chaos.reference(sites, spec)
+    parties = chaos.make(*sites)
+    chaos.start(parties)
+    log = chaos.coordinator_log(parties)
+    chaos.submit(parties, spec)
+    log.wait("round 1 committed", 60)
+    kills = 0
+    while kills < (20 if chaos.long else 3) and not log.find(r"run \S+ finished"):
+        site = chaos.random.choice(sites)
+        log.mark()
+        parties.processes[f"worker-{site}"].kill()
+        chaos.figures["kills_worker"] += 1
+        kills += 1
+        parties.start_worker(site)
+        log.wait(rf"ready at round \d+ site={site}|run \S+ finished", 60)
+        pause(chaos.random.uniform(0, 0.2))
+    found = chaos.finish(parties, spec, timeout=180)
+    if not any((parties.directory / f"state-{site}").rglob("*.*") for site in sites):
+        # Nothing was kept on disk, so the residual is lost with the process; every round and every update is there.
+        return {"kills": kills, "rounds": spec["rounds"], "residual_kept": False, "final_hash_equal": found == expected}
+    chaos.compare(found, expected, f"after {kills} kills of workers")
+    return {"kills": kills, "rounds": spec["rounds"], "residual_kept": True, "final_hash_equal": True}
+
+
+def workers_distro(chaos):
+    """kill -9 of workers at random times, started again at once; residual momentum in the worker (distro)."""
+    return _workers(chaos, {})
+
+
+def workers_local(chaos):
+    """The same with local steps: optimiser state and residual in the worker."""
+    return _workers(chaos, {"mode": "local", "local_steps": 3, "value_bits": 2})
+
+
+def drain_and_restart(chaos):
+    """SIGTERM: exit code 0, at a round's end; then a restart, and the same result."""
+    spec = chaos.spec(SITES, rounds=120)
+    expected = chaos.reference(SITES, spec)
+    parties = chaos.make(*SITES)
+    chaos.start(parties)
+    log = chaos.coordinator_log(parties)
+    chaos.submit(parties, spec)
+    seconds = []
+    for after in (5, 30, 60):
+        log.wait(f"round {after} committed", 60)
+        started = time.monotonic()
+        code = parties.processes["coordinator"].stop()
+        seconds.append(time.monotonic() - started)
+        if code != 0:
+            raise Mismatch(f"exit code {code} on SIGTERM")
+        log.mark()
+        parties.start_coordinator()
+    chaos.compare(chaos.finish(parties, spec, timeout=120), expected, "after three drains")
+    return {"drains": len(seconds), "drain_seconds": percentiles(seconds)}

@@ -1,0 +1,240 @@
+"""What the scenarios of chaos.py share: federations that end when the scenario does, reference runs, and restarts measured from the log.
+
+A scenario is a function of a Chaos; it returns its figures, raises Skip with a reason, or fails with any other exception.
+"""
+
+import calendar
+import os
+import pathlib
+import random
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import urllib.request
+
+import harness
+from harness import federation
+
+_STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{3})Z ")
+_METRIC = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
+# Every update counts: a round waits for all its members, however long they take.
+STRICT = {"quorum": 1.0, "min_deadline": "1s", "max_deadline": "60s", "wait_timeout": "3m"}
+
+
+class Skip(Exception):
+    """Why a scenario cannot run here."""
+
+
+class Mismatch(Exception):
+    """What should have been equal and is not."""
+
+
+def pause(seconds):
+    """A fault of this length, or a moment chosen at random; never a wait for something to happen."""
+    threading.Event().wait(seconds)
+
+
+def lasting_port(generator):
+    """A free port of loopback below those that the system gives to outgoing connections. While the coordinator is away, a worker that tries
+    again and again could be given the very port that it calls, reach itself, and keep the coordinator from coming back."""
+    while True:
+        port = generator.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+class Log:
+    """The lines that a program has written since `mark`, with their times."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.offset = 0
+        self.mark()
+
+    def mark(self):
+        self.offset = self.path.stat().st_size if self.path.exists() else 0
+
+    def text(self):
+        if not self.path.exists():
+            return ""
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read().decode("utf-8", "replace")
+
+    def find(self, pattern, after=None):
+        """(Unix time, match) of the first line that `pattern` finds and that is not before the time `after`; None if there is none."""
+        for line in self.text().splitlines():
+            stamp = _STAMP.match(line)
+            match = re.search(pattern, line)
+            if stamp and match:
+                when = calendar.timegm(time.strptime(stamp[1], "%Y-%m-%dT%H:%M:%S")) + int(stamp[2]) / 1000
+                if after is None or when >= after:
+                    return when, match
+        return None
+
+    def wait(self, pattern, timeout, after=None):
+        return federation.wait_until(lambda: self.find(pattern, after), timeout, f"`{pattern}` in {self.path}")
+
+
+class Chaos:
+    """What a scenario gets. `figures` counts over all scenarios; `long`: the long form."""
+
+    def __init__(self, long, seed, shim):
+        self.long = long
+        self.seed = seed
+        self.shim = pathlib.Path(shim)
+        self.random = random.Random(seed)
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
+        self.figures = {"kills_coordinator": 0, "kills_coordinator_at_crash_points": 0, "kills_worker": 0, "rounds_lost": 0,
+                        "updates_lost": 0, "hashes_compared": 0, "hashes_unequal": 0}
+        self.restarts = []  # of run-of-the-mill size: {"serving": s, "session": s, "round": s}
+        self.cleanups = []
+        self._references = {}
+        self._federations = []
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end_scenario(self):
+        """Ends every process and undoes what the scenario set up, in reverse order."""
+        for parties in self._federations:
+            parties.close()
+            shutil.rmtree(parties.directory, ignore_errors=True)
+        self._federations = []
+        while self.cleanups:
+            self.cleanups.pop()()
+
+    def logs(self):
+        """The end of the log of each process of the scenario, for a failure."""
+        for parties in self._federations:
+            for process in parties.processes.values():
+                yield f"--- {process.name} ({process.popen.returncode})\n{process.log_tail(15)}"
+
+    # --- federations ---
+
+    def make(self, *sites, name="chaos", hosts=("127.0.0.1", "localhost"), **config):
+        """A federation with keys and data, nothing running. `config`: over coordinator.yaml's defaults."""
+        parties = federation.Federation(self.folder / f"{name}-{len(self._federations)}", harness.BINARIES, sites, name=name)
+        self._federations.append(parties)
+        parties.make_pki(hosts=hosts)
+        for index, site in enumerate(sites):
+            harness.write_text(parties.directory / "data" / site, seed=index)
+        parties.write_coordinator_config(**{"listen": f"127.0.0.1:{lasting_port(self.random)}", **config})
+        return parties
+
+    def start(self, parties, workers=True, worker_config=None):
+        """Starts everything."""
+        parties.start_coordinator()
+        parties.write_operator_config()
+        for site in parties.sites:
+            parties.write_worker_config(site, parties.directory / "data" / site, **{"max_backoff": "200ms", **(worker_config or {})})
+            if workers:
+                parties.start_worker(site)
+
+    def submit(self, parties, spec):
+        return parties.submit(parties.write_yaml("run.yaml", spec))["run_id"]
+
+    def coordinator_log(self, parties):
+        return Log(parties.directory / "coordinator.log")
+
+    # --- what is measured ---
+
+    def spec(self, sites, **overrides):
+        return federation.merged(harness.run_spec(participation={"min_workers": len(sites), **STRICT}), overrides)
+
+    def reference(self, sites, spec):
+        """The final hash of this run when nothing goes wrong."""
+        key = repr((sites, sorted(spec.items())))
+        if key not in self._references:
+            parties = self.make(*sites, name="reference")
+            self.start(parties)
+            self.submit(parties, spec)
+            self._references[key] = self.finish(parties, spec, timeout=300)
+            parties.close()
+        return self._references[key]
+
+    def finish(self, parties, spec, timeout, complete=True):
+        """Waits for the end of the run. Checks that every round is there, that all replicas agree and, if `complete`, that no round lacks an
+        update of a member. Returns the final hash."""
+        status = parties.wait_for_end(spec["name"], timeout)
+        if status["state"] != "finished":
+            raise Mismatch(f"the run {status['state']}: {status.get('reason')}")
+        hashes = {"coordinator": status["state_hash"], **{site["site"]: site.get("state_hash") for site in status["sites"]}}
+        if len(set(hashes.values())) != 1:
+            raise Mismatch(f"replicas differ at the end: {hashes}")
+        rounds = [record for record in parties.history(spec["name"]) if int(record.get("round", 0)) > 0]
+        if [int(record["round"]) for record in rounds] != list(range(1, spec["rounds"] + 1)):
+            raise Mismatch("the history does not have every round once")
+        if complete:
+            lacking = sum(int(record["members"]) - int(record["included"]) for record in rounds)
+            self.figures["updates_lost"] += lacking
+            if lacking:
+                raise Mismatch(f"{lacking} updates are in no round")
+        return status["state_hash"]
+
+    def compare(self, found, expected, what):
+        self.figures["hashes_compared"] += 1
+        if found != expected:
+            self.figures["hashes_unequal"] += 1
+            raise Mismatch(f"{what}: the final hash is {found}, without faults {expected}")
+
+    def kill_coordinator(self, parties):
+        parties.processes["coordinator"].kill()
+        self.figures["kills_coordinator"] += 1
+
+    def check_commits(self, before, after):
+        """`before`, `after`: the newest round that was known to be committed, and what a restarted coordinator went on from."""
+        if after < before:
+            self.figures["rounds_lost"] += before - after
+            raise Mismatch(f"round {before} was committed; after the restart the run went on from round {after}")
+
+    def restart_coordinator(self, parties, timeout=60):
+        """Starts it again; returns what restart_seconds() needs."""
+        log = self.coordinator_log(parties)
+        started = time.time()
+        parties.start_coordinator(timeout=timeout)
+        return log, started
+
+    def restart_seconds(self, restart, timeout=60):
+        """Seconds from exec of the coordinator to: it serves; the first site is ready; the first round is committed with a session there.
+        None where the run is over before."""
+        log, started = restart
+        serving = log.wait("serving federation", timeout)[0]
+
+        def progress():
+            session = log.find(r"ready at round \d+")
+            committed = session and log.find(r"round \d+ committed", after=session[0])
+            over = log.find(r"run \S+ finished")
+            return (session, committed) if committed or over else None
+
+        session, committed = federation.wait_until(progress, timeout, "a session and a round after the restart")
+        return {"serving": serving - started, "session": session and session[0] - started, "round": committed and committed[0] - started}
+
+    def metrics(self, parties):
+        """{(name, labels as text): value} of the coordinator's page."""
+        with urllib.request.urlopen(f"http://{parties.endpoints()['metrics']}/metrics", timeout=10) as page:
+            found = (_METRIC.match(line) for line in page.read().decode().splitlines())
+            return {(match[1], match[2] or ""): float(match[3]) for match in found if match}
+
+    def site_bytes(self, parties, site):
+        """All bytes that moved between the coordinator and the site, both directions, all kinds, as the coordinator counts them."""
+        return sum(value for (name, labels), value in self.metrics(parties).items()
+                   if name == "tributary_bytes_total" and f'site="{site}"' in labels)
+
+
+def percentiles(values):
+    """{"p50": ..., "max": ..., "n": ...}, in ms resolution; empty if there are none."""
+    known = sorted(value for value in values if value is not None)
+    return {"n": len(known), "p50": round(known[len(known) // 2], 3), "max": round(known[-1], 3)} if known else {}
+
+
+def need_root(what):
+    if os.geteuid() != 0:
+        raise Skip(f"needs root: {what}")
