@@ -17,6 +17,8 @@ import traceback
 import harness
 
 import chaos_crashes
+import chaos_network
+import chaos_storage
 from chaos_kit import Chaos, Skip, percentiles
 
 # name -> (scenario, in the short form too)
@@ -27,6 +29,14 @@ SCENARIOS = {
     "workers_at_random_times_distro": (chaos_crashes.workers_distro, True),
     "workers_at_random_times_local": (chaos_crashes.workers_local, True),
     "drain_and_restart": (chaos_crashes.drain_and_restart, True),
+    "slow_line": (chaos_network.slow_line, True),
+    "cut_line": (chaos_network.cut_line, True),
+    "full_disk_coordinator": (chaos_storage.full_disk_coordinator, True),
+    "full_disk_worker": (chaos_storage.full_disk_worker, True),
+    "stopped_coordinator": (chaos_crashes.stopped_coordinator, True),
+    "stopped_worker": (chaos_crashes.stopped_worker, True),
+    "restart_of_a_large_run": (chaos_storage.restart_of_a_large_run, False),
+    "rejoin": (chaos_network.rejoin, True),
 }
 
 

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shutil
+import signal
 import time
 
 import harness
@@ -13,6 +14,7 @@ from chaos_kit import Mismatch, Skip, pause, percentiles
 SITES = ("alpha", "beta")
 # Small, but with everything that a coordinator writes: rounds, updates, commits, snapshots that are pruned, a clean stop.
 SNAPSHOTS = {"every": 2, "keep": 1}
+LEASE = 3  # seconds
 WRITES = ("write", "pwrite")
 
 
@@ -130,7 +132,7 @@ def crash_points(chaos):
 def crash_points_of_a_recovery(chaos):
     """The coordinator is killed in the middle of a run, and again at the n-th change that its restart makes, for n = 1, 2, ..."""
     run = CrashRun(chaos)
-    run.spec = chaos.spec(SITES, rounds=40)
+    run.spec = chaos.spec(SITES, rounds=200)
     run.expected = chaos.reference(SITES, run.spec)
     run.fresh()
     run.parties.start_coordinator()
@@ -155,7 +157,7 @@ def crash_points_of_a_recovery(chaos):
 def coordinator_at_random_times(chaos):
     """kill -9 between nothing and 1.2 s after exec, again and again, over as many runs as that takes."""
     kills = 100 if chaos.long else 5
-    spec = chaos.spec(SITES, rounds=300)
+    spec = chaos.spec(SITES, rounds=200)
     expected = chaos.reference(SITES, spec)
     parties = chaos.make(*SITES)
     chaos.start(parties)
@@ -222,7 +224,7 @@ def workers_local(chaos):
 
 def drain_and_restart(chaos):
     """SIGTERM: exit code 0, at a round's end; then a restart, and the same result."""
-    spec = chaos.spec(SITES, rounds=120)
+    spec = chaos.spec(SITES, rounds=200)
     expected = chaos.reference(SITES, spec)
     parties = chaos.make(*SITES)
     chaos.start(parties)
@@ -240,3 +242,50 @@ def drain_and_restart(chaos):
         parties.start_coordinator()
     chaos.compare(chaos.finish(parties, spec, timeout=120), expected, "after three drains")
     return {"drains": len(seconds), "drain_seconds": percentiles(seconds)}
+
+
+def stopped_worker(chaos):
+    """SIGSTOP of a worker past its lease: the site leaves, the run waits for it, it comes back, and the model is the same. With a smaller
+    minimum the others go on without it."""
+    sites = ("alpha", "beta", "gamma")
+    spec = chaos.spec(sites, rounds=60)
+    expected = chaos.reference(sites, spec)
+    parties = chaos.make(*sites, lease=f"{LEASE}s")
+    chaos.start(parties)
+    log = chaos.coordinator_log(parties)
+    worker = parties.processes["worker-beta"]
+    chaos.submit(parties, spec)
+    log.wait("round 5 committed", 60)
+    worker.signal(signal.SIGSTOP)
+    log.wait("the site has left site=beta", 4 * LEASE)
+    worker.signal(signal.SIGCONT)
+    chaos.compare(chaos.finish(parties, spec, timeout=120), expected, "after a stopped worker")
+
+    elastic = chaos.spec(sites, rounds=600, participation={"min_workers": 2, "quorum": 0.5})
+    chaos.submit(parties, elastic)
+    log.mark()
+    log.wait("round 5 committed", 60)
+    worker.signal(signal.SIGSTOP)
+    log.wait("the site has left site=beta", 4 * LEASE)
+    log.wait(r"round \d+ committed: 2 of 2", 60)
+    worker.signal(signal.SIGCONT)
+    log.wait(r"ready at round \d+ site=beta", 60)
+    chaos.finish(parties, elastic, timeout=120, complete=False)
+    return {"lease_seconds": LEASE}
+
+
+def stopped_coordinator(chaos):
+    """SIGSTOP of the coordinator past everybody's lease: the workers find it again, and the model is the same."""
+    spec = chaos.spec(SITES, rounds=200)
+    expected = chaos.reference(SITES, spec)
+    parties = chaos.make(*SITES, lease=f"{LEASE}s")
+    chaos.start(parties)
+    log = chaos.coordinator_log(parties)
+    coordinator = parties.processes["coordinator"]
+    chaos.submit(parties, spec)
+    log.wait("round 5 committed", 60)
+    coordinator.signal(signal.SIGSTOP)
+    pause((20 if chaos.long else 2) * LEASE)
+    coordinator.signal(signal.SIGCONT)
+    chaos.compare(chaos.finish(parties, spec, timeout=120), expected, "after a stopped coordinator")
+    return {"stopped_seconds": (20 if chaos.long else 2) * LEASE}

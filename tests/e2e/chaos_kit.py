@@ -16,6 +16,7 @@ import time
 import urllib.request
 
 import harness
+import link
 from harness import federation
 
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{3})Z ")
@@ -97,6 +98,8 @@ class Chaos:
         self.restarts = []  # of run-of-the-mill size: {"serving": s, "session": s, "round": s}
         self.cleanups = []
         self._references = {}
+        self._pki = None
+        self._made = 0
         self._federations = []
 
     def close(self):
@@ -105,11 +108,17 @@ class Chaos:
     def end_scenario(self):
         """Ends every process and undoes what the scenario set up, in reverse order."""
         for parties in self._federations:
-            parties.close()
-            shutil.rmtree(parties.directory, ignore_errors=True)
+            self._end(parties)
         self._federations = []
         while self.cleanups:
             self.cleanups.pop()()
+
+    @staticmethod
+    def _end(parties):
+        """Without ceremony: what a clean stop does is a scenario of its own."""
+        for process in parties.processes.values():
+            process.kill()
+        shutil.rmtree(parties.directory, ignore_errors=True)
 
     def logs(self):
         """The end of the log of each process of the scenario, for a failure."""
@@ -119,11 +128,16 @@ class Chaos:
 
     # --- federations ---
 
-    def make(self, *sites, name="chaos", hosts=("127.0.0.1", "localhost"), **config):
+    def make(self, *sites, **config):
         """A federation with keys and data, nothing running. `config`: over coordinator.yaml's defaults."""
-        parties = federation.Federation(self.folder / f"{name}-{len(self._federations)}", harness.BINARIES, sites, name=name)
+        if self._pki is None:
+            maker = federation.Federation(self.folder / "keys", harness.BINARIES, ("alpha", "beta", "gamma"), name="chaos")
+            maker.make_pki(hosts=("127.0.0.1", link.HUB))
+            self._pki = maker.pki
+        self._made += 1
+        parties = federation.Federation(self.folder / f"federation-{self._made}", harness.BINARIES, sites, name="chaos")
         self._federations.append(parties)
-        parties.make_pki(hosts=hosts)
+        shutil.copytree(self._pki, parties.pki)
         for index, site in enumerate(sites):
             harness.write_text(parties.directory / "data" / site, seed=index)
         parties.write_coordinator_config(**{"listen": f"127.0.0.1:{lasting_port(self.random)}", **config})
@@ -141,6 +155,9 @@ class Chaos:
     def submit(self, parties, spec):
         return parties.submit(parties.write_yaml("run.yaml", spec))["run_id"]
 
+    def log_of(self, process):
+        return Log(process.log_path)
+
     def coordinator_log(self, parties):
         return Log(parties.directory / "coordinator.log")
 
@@ -153,11 +170,12 @@ class Chaos:
         """The final hash of this run when nothing goes wrong."""
         key = repr((sites, sorted(spec.items())))
         if key not in self._references:
-            parties = self.make(*sites, name="reference")
+            parties = self.make(*sites)
             self.start(parties)
             self.submit(parties, spec)
             self._references[key] = self.finish(parties, spec, timeout=300)
-            parties.close()
+            self._federations.remove(parties)
+            self._end(parties)
         return self._references[key]
 
     def finish(self, parties, spec, timeout, complete=True):
