@@ -7,7 +7,7 @@ import subprocess
 import harness
 from harness import federation
 
-from chaos_kit import Mismatch, Skip, need_root, percentiles
+from chaos_kit import Mismatch, Skip, keeps_state, need_root, percentiles
 
 SITES = ("alpha", "beta")
 _CLONE_NEWNS = 0x00020000
@@ -78,7 +78,7 @@ def full_disk_worker(chaos):
     chaos.submit(parties, spec)
     log.wait("round 10 committed", 60)
     worker = parties.processes["worker-alpha"]
-    if not any(path.is_file() and path.stat().st_size for path in state.rglob("*")):
+    if not keeps_state(state):
         raise Skip("this worker keeps nothing in its state_dir while it trains")
     ballast = _fill(state)
     message = _expect_storage_exit(worker, chaos.log_of(worker))
