@@ -129,7 +129,7 @@ absl::Status RunHost::Reaggregate(uint64_t round, const JournaledCommit& commit)
   }
   TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters, std::max<uint32_t>(1, commit.round_record.members())));
   for (const JournaledUpdate& update : updates) {
-    if (const absl::Status added = aggregator_->Add(update.payload); !added.ok()) {
+    if (const absl::Status added = Sum(update); !added.ok()) {
       return Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.message()));
     }
   }
@@ -154,7 +154,7 @@ absl::Status RunHost::ResumeOpenRound() {
   TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members_.size())));
   TRIBUTARY_ASSIGN_OR_RETURN(std::vector<JournaledUpdate> updates, journal_->Updates(run_id_, open_round_));
   for (JournaledUpdate& update : updates) {
-    if (const absl::Status added = aggregator_->Add(update.payload); !added.ok()) {
+    if (const absl::Status added = Sum(update); !added.ok()) {
       return Damaged(absl::StrCat("update of ", update.site, " for round ", open_round_, ": ", added.message()));
     }
     accepted_[update.site] = Accepted{DigestBytes(Sha256(update.payload)), std::move(update.report)};

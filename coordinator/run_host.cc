@@ -76,7 +76,8 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   return ResumeOpenRound();
 }
 
-absl::Status RunHost::CheckPayload(absl::string_view payload) const {
+absl::Status RunHost::CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const {
+  TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, report.samples()).status());
   if (payload.size() > model_->max_payload) {
     return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes where an update of this run has at most ", model_->max_payload));
   }
@@ -90,9 +91,14 @@ absl::Status RunHost::AcceptUpdate(const std::string& site, std::string payload,
   update.payload = std::move(payload);
   update.report = report;
   TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdate(run_id_, open_round_, update));
-  TRIBUTARY_RETURN_IF_ERROR(aggregator_->Add(update.payload));
+  TRIBUTARY_RETURN_IF_ERROR(Sum(update));
   accepted_[site] = Accepted{digest, report};
   return absl::OkStatus();
+}
+
+absl::Status RunHost::Sum(const JournaledUpdate& update) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model_->options, update.report.samples()));
+  return aggregator_->Add(update.payload, weight);
 }
 
 absl::StatusOr<PendingCommit> RunHost::MakeCommit() {

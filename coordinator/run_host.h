@@ -71,9 +71,9 @@ class RunHost {
 
   // Makes the round durable and opens its sum.
   absl::Status StartRound(uint64_t round, const std::vector<std::string>& members);
-  // Whether the payload is a valid update; nothing changes. InvalidArgument.
-  absl::Status CheckPayload(absl::string_view payload) const;
-  // A checked payload: durable, then summed.
+  // Whether the payload is a valid update, and the report gives it a weight; nothing changes. InvalidArgument.
+  absl::Status CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const;
+  // A checked update: durable, then summed.
   absl::Status AcceptUpdate(const std::string& site, std::string payload, const std::string& digest, const v1::UpdateReport& report);
 
   // The three steps of a commit: make it from the sum, apply it, append it to the log.
@@ -105,6 +105,8 @@ class RunHost {
   absl::StatusOr<const JournaledSnapshot*> LoadStart(const std::vector<JournaledSnapshot>& snapshots);
   absl::Status Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest);
   absl::Status Reaggregate(uint64_t round, const JournaledCommit& commit);
+  // Adds a journaled update to the sum, with its weight.
+  absl::Status Sum(const JournaledUpdate& update);
   absl::Status ResumeOpenRound();
 
   const std::string run_id_;

@@ -90,7 +90,7 @@ absl::Status CoordinatorImpl::OnUpdate(const std::string& site, IncomingUpdate u
     return absl::OkStatus();
   }
   RunHost& host = *active_->host;
-  if (const absl::Status valid = host.CheckPayload(update.payload); !valid.ok()) {
+  if (const absl::Status valid = host.CheckUpdate(update.payload, update.report); !valid.ok()) {
     const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", valid.message());
     const absl::Status rejected = Reject(site, update.run_id, update.round, RejectionReason::kInvalid, reason);
     Dispatch(UpdateRefused{site, std::string(valid.message())});

@@ -16,6 +16,15 @@
 
 namespace tributary::optim {
 
+// Weights only count against each other; equal ones give the plain mean.
+inline constexpr uint32_t kMaxWeight = uint32_t{1} << 24;
+
+// Of an update of a site with so many training samples: kMaxWeight in uniform runs, else the samples, as far as kMaxWeight.
+// InvalidArgument: a run that weighs by samples, and none are given.
+absl::StatusOr<uint32_t> WeightOf(const OptimizerOptions& options, uint64_t samples);
+// InvalidArgument: not 1..kMaxWeight, or another than kMaxWeight in a uniform run.
+absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight);
+
 // Holds the accumulator and the server-side residual. Not thread-safe: one caller at a time (Check alone is const and may run
 // beside other Checks).
 class Aggregator {
@@ -30,11 +39,11 @@ class Aggregator {
   // the server-side residual stays.
   virtual absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) = 0;
 
-  // Adds one update with weight 1. Checks first; an error leaves the sum unchanged. FailedPrecondition: no round open, or more
+  // Adds one update. Checks first, the weight too; an error leaves the sum unchanged. FailedPrecondition: no round open, or more
   // than `members` updates.
-  virtual absl::Status Add(absl::string_view payload) = 0;
+  virtual absl::Status Add(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
 
-  // Closes the round: mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
+  // Closes the round: weighted mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
   virtual absl::StatusOr<Commit> Finish() = 0;
 
   // The server-side residual between rounds. A coordinator that restores it and adds the same updates makes the same commits.

@@ -103,16 +103,15 @@ void PackScaled(const float* __restrict values, float factor, int64_t size, char
   }
 }
 
-// Rounds value * 2^kDenseFractionBits to the nearest integer, ties to even: adding 1.5 * 2^52 leaves the integer in the low bits of a
-// double, exactly, because |value| * 2^40 <= 2^50.
+// Rounds value * units to the nearest integer, ties to even: adding 1.5 * 2^52 leaves the integer in the low bits of a double, exactly,
+// because units <= 2^40 has at most 24 significant bits and |value| * units <= 2^50.
 TRIBUTARY_SIMD_CLONES
-void AddFixed(const char* __restrict bytes, int64_t size, int64_t* __restrict sums) {
-  constexpr double kUnits = static_cast<double>(int64_t{1} << kDenseFractionBits);
+void AddFixed(const char* __restrict bytes, double units, int64_t size, int64_t* __restrict sums) {
   constexpr double kMagic = 6755399441055744.0;
   for (int64_t i = 0; i < size; ++i) {
     float value;
     std::memcpy(&value, bytes + i * sizeof(value), sizeof(value));
-    const double shifted = static_cast<double>(value) * kUnits + kMagic;
+    const double shifted = static_cast<double>(value) * units + kMagic;
     sums[i] += std::bit_cast<int64_t>(shifted) - std::bit_cast<int64_t>(kMagic);
   }
 }
@@ -355,16 +354,19 @@ class DenseAggregator : public Aggregator {
     parameters_ = parameters;
     members_ = members;
     included_ = 0;
+    weights_ = 0;
     open_ = true;
     Clear();
     return absl::OkStatus();
   }
 
-  absl::Status Add(absl::string_view payload) final {
+  absl::Status Add(absl::string_view payload, uint32_t weight) final {
     if (!open_) return absl::FailedPreconditionError("no round is open");
     if (included_ == members_) return absl::FailedPreconditionError(absl::StrCat("the round has its ", members_, " updates already"));
-    TRIBUTARY_RETURN_IF_ERROR(CheckAndSum(payload));
+    TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
+    TRIBUTARY_RETURN_IF_ERROR(CheckAndSum(payload, weight));
     ++included_;
+    weights_ += weight;
     return absl::OkStatus();
   }
 
@@ -375,7 +377,7 @@ class DenseAggregator : public Aggregator {
     commit.round = parameters_.round;
     commit.learning_rate = parameters_.learning_rate;
     commit.included = included_;
-    if (included_ > 0) commit.payload = Mean(included_);
+    if (included_ > 0) commit.payload = Mean(weights_);
     return commit;
   }
 
@@ -385,8 +387,9 @@ class DenseAggregator : public Aggregator {
  protected:
   virtual void Clear() = 0;
   // An error leaves the sum as it was.
-  virtual absl::Status CheckAndSum(absl::string_view payload) = 0;
-  virtual std::string Mean(uint32_t included) const = 0;
+  virtual absl::Status CheckAndSum(absl::string_view payload, uint32_t weight) = 0;
+  // `weights`: the sum of those that were added.
+  virtual std::string Mean(uint64_t weights) const = 0;
 
   const OptimizerOptions options_;
   const Layout& layout_;
@@ -396,6 +399,7 @@ class DenseAggregator : public Aggregator {
   RoundParameters parameters_;
   uint32_t members_ = 0;
   uint32_t included_ = 0;
+  uint64_t weights_ = 0;
   bool open_ = false;
 };
 
@@ -408,18 +412,19 @@ class ValueAggregator final : public DenseAggregator {
  protected:
   void Clear() override { sums_.assign(LiveSize(pieces_), 0); }
 
-  absl::Status CheckAndSum(absl::string_view payload) override {
+  absl::Status CheckAndSum(absl::string_view payload, uint32_t weight) override {
     TRIBUTARY_RETURN_IF_ERROR(Check(payload));
+    const double units = weight * kUnitsOfWeight;
     for (const Piece& piece : pieces_) {
-      AddFixed(payload.data() + kHeaderSize + piece.live * sizeof(float), piece.size, sums_.data() + piece.live);
+      AddFixed(payload.data() + kHeaderSize + piece.live * sizeof(float), units, piece.size, sums_.data() + piece.live);
     }
     return absl::OkStatus();
   }
 
-  std::string Mean(uint32_t included) const override {
+  std::string Mean(uint64_t weights) const override {
     std::string payload(MaxDensePayloadBytes(options_, layout_), '\0');
     payload[0] = static_cast<char>(kVersion);
-    const double divisor = static_cast<double>(int64_t{1} << kDenseFractionBits) * included;
+    const double divisor = kUnitsOfWeight * static_cast<double>(weights);
     for (const Piece& piece : pieces_) {
       PackMean(sums_.data() + piece.live, divisor, piece.size, payload.data() + kHeaderSize + piece.live * sizeof(float));
     }
@@ -427,7 +432,9 @@ class ValueAggregator final : public DenseAggregator {
   }
 
  private:
-  std::vector<int64_t> sums_;  // [live elements], in units of 2^-kDenseFractionBits
+  // A value v of weight w adds round(v * w * kUnitsOfWeight) to its sum.
+  static constexpr double kUnitsOfWeight = static_cast<double>(int64_t{1} << kDenseFractionBits) / kMaxWeight;
+  std::vector<int64_t> sums_;  // [live elements]
 };
 
 class SignAggregator final : public DenseAggregator {
@@ -442,7 +449,7 @@ class SignAggregator final : public DenseAggregator {
     found_.resize(pieces_.size());
   }
 
-  absl::Status CheckAndSum(absl::string_view payload) override {
+  absl::Status CheckAndSum(absl::string_view payload, uint32_t) override {
     TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces_, payload, found_.data()));
     for (size_t p = 0; p < pieces_.size(); ++p) {
       int16_t* votes = votes_.data() + pieces_[p].live;
@@ -451,7 +458,7 @@ class SignAggregator final : public DenseAggregator {
     return absl::OkStatus();
   }
 
-  std::string Mean(uint32_t) const override {
+  std::string Mean(uint64_t) const override {
     std::string payload(1, static_cast<char>(kVersion));
     for (const Piece& piece : pieces_) {
       const int16_t* votes = votes_.data() + piece.live;

@@ -22,8 +22,8 @@ namespace tributary::optim {
 
 // Largest magnitude of a value in a dense payload.
 inline constexpr float kDenseValueBound = 1024.0f;
-// Fraction bits of the aggregator's int64 sums. A value times 2^40 is rounded once, to nearest even; kMaxWorkers (2^12) values of at
-// most 2^10 sum to at most 2^62 units.
+// Fraction bits of the aggregator's int64 sums at kMaxWeight. A value times its weight's share of 2^40 is rounded once, to nearest even;
+// kMaxWorkers (2^12) values of at most 2^10 sum to at most 2^62 units.
 inline constexpr int kDenseFractionBits = 40;
 
 // The factories and the bound of encoder.h and aggregator.h, for the dense modes; `options` have been validated.

@@ -1,4 +1,5 @@
 // The table of modes, and the factories that pick by it.
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -64,6 +65,18 @@ absl::StatusOr<std::unique_ptr<Aggregator>> MakeAggregator(const OptimizerOption
   TRIBUTARY_RETURN_IF_ERROR(Validate(options));
   if (TraitsOf(options.mode).family == Family::kDense) return MakeDenseAggregator(options, layout);
   return MakeSparseAggregator(options, layout);
+}
+
+absl::StatusOr<uint32_t> WeightOf(const OptimizerOptions& options, uint64_t samples) {
+  if (options.weighting == Weighting::kUniform) return kMaxWeight;
+  if (samples == 0) return absl::InvalidArgumentError("the run weighs updates by samples, and this one comes without their number");
+  return static_cast<uint32_t>(std::min<uint64_t>(samples, kMaxWeight));
+}
+
+absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight) {
+  const uint32_t least = options.weighting == Weighting::kUniform ? kMaxWeight : 1;
+  if (weight >= least && weight <= kMaxWeight) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("weight ", weight, "; allowed: ", least, " to ", kMaxWeight));
 }
 
 PayloadBounds MaxPayloadBytes(const OptimizerOptions& options, const Layout& layout) {

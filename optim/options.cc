@@ -69,6 +69,14 @@ absl::Status CheckLocalSteps(const OptimizerOptions& options) {
   return CheckPositive("outer_learning_rate", options.outer_learning_rate, 100);
 }
 
+// `allreduce`, `demo` and `signsgd` are there to be compared with what was published: every worker counts the same.
+absl::Status CheckWeighting(const OptimizerOptions& options) {
+  const bool samples = options.weighting == Weighting::kSamples;
+  if (!samples || options.mode == Mode::kDistro || DirectionOf(options.mode) == Direction::kPseudoGradient) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("weighting by samples: mode ", ModeName(options.mode), " counts every worker the same; allowed: uniform"));
+}
+
 }  // namespace
 
 float LearningRate(const ScheduleOptions& schedule, uint64_t round, uint64_t rounds) {
@@ -151,6 +159,7 @@ absl::Status Validate(const OptimizerOptions& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("rounds", static_cast<double>(options.rounds), 1, 1e8));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("clip_norm", options.clip_norm, 0, 1e6));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
+  TRIBUTARY_RETURN_IF_ERROR(CheckWeighting(options));
   switch (options.mode) {
     case Mode::kAllReduce:
       return CheckAdam(options.adam);

@@ -26,6 +26,9 @@ enum class Domain { kIdentity, kDct };
 // What a replica does with a decoded commit v: theta -= step * v, or theta -= step * sign(v) with sign(0) = 0.
 enum class Rule { kScaled, kSign };
 
+// How the mean of a round weighs its updates: all the same, or by the samples of their site's training split.
+enum class Weighting { kUniform, kSamples };
+
 enum class ScheduleKind { kConstant, kLinear, kCosine, kWarmupStableDecay };
 
 struct ScheduleOptions {
@@ -65,6 +68,7 @@ struct OptimizerOptions {
   uint32_t commit_value_bits = 4;
   float outer_learning_rate = 1.0f;
   float outer_momentum = 0.0f;
+  Weighting weighting = Weighting::kUniform;  // kSamples: distro, local, fedavg, diloco
 };
 
 OptimizerOptions Defaults(Mode mode);

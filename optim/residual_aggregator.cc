@@ -24,13 +24,23 @@ namespace {
 // Units per root mean square of a segment's update, Rule::kSign with normalize.
 struct NormalisedUnits {
   using Integer = int32_t;
+  static constexpr bool kNormalised = true;
   static constexpr int kFractionBits = 24;
   static constexpr int kPeakBits = 6;  // one place counts at most 2^6 times the root mean square
+  static constexpr Integer kLimit = Integer{1} << (kFractionBits + kPeakBits);
+};
+// The same where weights may be small shares of the largest.
+struct WeighedUnits {
+  using Integer = int64_t;
+  static constexpr bool kNormalised = true;
+  static constexpr int kFractionBits = 55;
+  static constexpr int kPeakBits = 6;
   static constexpr Integer kLimit = Integer{1} << (kFractionBits + kPeakBits);
 };
 // Units per 1, otherwise.
 struct AbsoluteUnits {
   using Integer = int64_t;
+  static constexpr bool kNormalised = false;
   static constexpr int kFractionBits = 52;
   static constexpr int kPeakBits = 9;  // magnitudes below 2^9 are accepted
   static constexpr Integer kLimit = Integer{1} << (kFractionBits + kPeakBits);
@@ -94,13 +104,13 @@ class ResidualAggregator final : public SparseAggregator {
   }
   absl::Status CheckRange(const SparseValues& values) const override;
   void Drop() override;
-  void Sum(const SparseValues& values, absl::string_view payload) override;
+  void Sum(const SparseValues& values, absl::string_view payload, double share) override;
   void Collect(SparseValues& commit) override;
 
   // What a level 1 of each segment adds to the sum.
-  std::vector<Integer> Weights(const SparseValues& values) const;
+  std::vector<Integer> Weights(const SparseValues& values, double share) const;
   // sum[place] += weight * level for all entries.
-  void AddTo(const SparseValues& values, std::vector<Integer>& sum) const;
+  void AddTo(const SparseValues& values, double share, std::vector<Integer>& sum) const;
   // z - (the open round's updates), for SaveState and Drop.
   void SubtractRound(std::vector<Integer>& z) const;
   // Places of a chunk that the commit may hold, ascending.
@@ -112,7 +122,11 @@ class ResidualAggregator final : public SparseAggregator {
   std::vector<uint64_t> touched_;  // if commit_k is 0: a bit for each place that the open round added to
 
   // The open round's updates, for Drop: while they are few in `payloads_`, later summed in `summed_`.
-  std::vector<std::string> payloads_;
+  struct Added {
+    std::string payload;
+    double share;
+  };
+  std::vector<Added> payloads_;
   size_t payload_bytes_ = 0;
   std::vector<Integer> summed_;
 
@@ -122,7 +136,7 @@ class ResidualAggregator final : public SparseAggregator {
 
 template <typename Units>
 absl::Status ResidualAggregator<Units>::CheckRange(const SparseValues& values) const {
-  if (std::is_same_v<Units, NormalisedUnits> || options().normalize) return absl::OkStatus();
+  if (Units::kNormalised || options().normalize) return absl::OkStatus();
   const double max_level = MaxLevel(plan().update_shape().value_bits);
   for (size_t number = 0; number < values.scales.size(); ++number) {
     if (values.scales[number] * max_level < std::ldexp(1.0, Units::kPeakBits)) continue;
@@ -133,14 +147,14 @@ absl::Status ResidualAggregator<Units>::CheckRange(const SparseValues& values) c
 }
 
 template <typename Units>
-std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const SparseValues& values) const {
+std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const SparseValues& values, double share) const {
   // fp64, single operations in one order: the same on every machine.
-  const double unit = std::ldexp(1.0, Units::kFractionBits) / members();
-  const typename Units::Integer share = Units::kLimit / members();  // of the accumulator's range: whole units
-  const double limit = std::floor(static_cast<double>(share) / MaxLevel(plan().update_shape().value_bits));
+  const double unit = std::ldexp(1.0, Units::kFractionBits) / members() * share;
+  const typename Units::Integer range = Units::kLimit / members();  // of the accumulator's: whole units
+  const double limit = std::floor(static_cast<double>(range) * share / MaxLevel(plan().update_shape().value_bits));
   const std::vector<uint64_t> squares = options().normalize ? SquaredLevels(plan(), values) : std::vector<uint64_t>();
   double norm = 1;
-  if (std::is_same_v<Units, AbsoluteUnits> && options().normalize) {
+  if (!Units::kNormalised && options().normalize) {
     double sum = 0;
     for (size_t number = 0; number < squares.size(); ++number) {
       const double scale = values.scales[number];
@@ -152,7 +166,7 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const Sp
   for (size_t number = 0; number < values.scales.size(); ++number) {
     double weight = 0;
     if (values.scales[number] > 0) {
-      if constexpr (std::is_same_v<Units, NormalisedUnits>) {
+      if constexpr (Units::kNormalised) {
         const SegmentShape& shape = plan().update_shape().segments[number];
         const double kept = static_cast<double>(shape.chunk_count) * shape.max_kept;
         weight = std::sqrt(kept / static_cast<double>(squares[number]));
@@ -166,8 +180,8 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const Sp
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::AddTo(const SparseValues& values, std::vector<Integer>& sum) const {
-  const std::vector<Integer> weights = Weights(values);
+void ResidualAggregator<Units>::AddTo(const SparseValues& values, double share, std::vector<Integer>& sum) const {
+  const std::vector<Integer> weights = Weights(values, share);
   for (size_t number = 0; number < weights.size(); ++number) {
     const Segment& segment = plan().segments()[number];
     Integer* z = sum.data() + segment.first_place;
@@ -180,14 +194,14 @@ void ResidualAggregator<Units>::AddTo(const SparseValues& values, std::vector<In
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::Sum(const SparseValues& values, absl::string_view payload) {
+void ResidualAggregator<Units>::Sum(const SparseValues& values, absl::string_view payload, double share) {
   if (added() == 0) {  // the first of its round
     payloads_.clear();
     payload_bytes_ = 0;
     summed_ = {};
     std::fill(touched_.begin(), touched_.end(), 0);
   }
-  AddTo(values, z_);
+  AddTo(values, share, z_);
   if (!touched_.empty()) {
     for (const Segment& segment : plan().segments()) {
       for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
@@ -201,10 +215,10 @@ void ResidualAggregator<Units>::Sum(const SparseValues& values, absl::string_vie
     }
   }
   if (!summed_.empty()) {
-    AddTo(values, summed_);
+    AddTo(values, share, summed_);
     return;
   }
-  payloads_.emplace_back(payload);
+  payloads_.push_back({std::string(payload), share});
   payload_bytes_ += payload.size();
   if (payload_bytes_ <= z_.size() + 4096) return;
   // A quarter of the model: from here on one sum is smaller.
@@ -218,10 +232,10 @@ void ResidualAggregator<Units>::Sum(const SparseValues& values, absl::string_vie
 template <typename Units>
 void ResidualAggregator<Units>::SubtractRound(std::vector<Integer>& z) const {
   SparseValues values;
-  for (const std::string& payload : payloads_) {
-    if (!DecodePayload(plan().update_shape(), payload, values).ok()) continue;  // it was decoded when it came
+  for (const Added& update : payloads_) {
+    if (!DecodePayload(plan().update_shape(), update.payload, values).ok()) continue;  // it was decoded when it came
     for (int32_t& level : values.value) level = -level;
-    AddTo(values, z);
+    AddTo(values, update.share, z);
   }
   for (size_t i = 0; i < summed_.size(); ++i) z[i] -= summed_[i];
 }
@@ -279,7 +293,7 @@ void ResidualAggregator<Units>::CollectSegment(size_t number, SparseValues& comm
     Clamp(segment.chunk_length(), Units::kLimit - 1, z);
     commit.chunk_begin.push_back(static_cast<uint32_t>(commit.index.size()));
   }
-  const double scale = std::ldexp(static_cast<double>(step), -Units::kFractionBits) * members() / added();
+  const double scale = std::ldexp(static_cast<double>(step), -Units::kFractionBits) * members() / added_weight();
   commit.scales.push_back(commit.index.size() > before ? static_cast<float>(scale) : 0.0f);
 }
 
@@ -349,7 +363,10 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
 }  // namespace
 
 std::unique_ptr<Aggregator> MakeResidualAggregator(const OptimizerOptions& options, const Layout& layout) {
-  if (options.rule == Rule::kSign && options.normalize) return std::make_unique<ResidualAggregator<NormalisedUnits>>(options, layout);
+  if (options.rule == Rule::kSign && options.normalize) {
+    if (options.weighting == Weighting::kSamples) return std::make_unique<ResidualAggregator<WeighedUnits>>(options, layout);
+    return std::make_unique<ResidualAggregator<NormalisedUnits>>(options, layout);
+  }
   return std::make_unique<ResidualAggregator<AbsoluteUnits>>(options, layout);
 }
 

@@ -37,7 +37,7 @@ class SenderMeanAggregator final : public SparseAggregator {
 
   absl::Status CheckRange(const SparseValues& values) const override;
   void Drop() override;
-  void Sum(const SparseValues& values, absl::string_view payload) override;
+  void Sum(const SparseValues& values, absl::string_view payload, double share) override;
   void Collect(SparseValues& commit) override;
 
   // [places], by segment, chunk and component.
@@ -66,7 +66,7 @@ void SenderMeanAggregator::Drop() {
   std::fill(senders_.begin(), senders_.end(), 0);
 }
 
-void SenderMeanAggregator::Sum(const SparseValues& values, absl::string_view) {
+void SenderMeanAggregator::Sum(const SparseValues& values, absl::string_view, double) {
   for (const Segment& segment : plan().segments()) {
     for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
       const int64_t first = segment.first_place + chunk * segment.chunk_length();

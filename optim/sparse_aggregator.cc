@@ -31,16 +31,19 @@ absl::Status SparseAggregator::BeginRound(const RoundParameters& parameters, uin
   parameters_ = parameters;
   members_ = members;
   added_ = 0;
+  weights_ = 0;
   return absl::OkStatus();
 }
 
-absl::Status SparseAggregator::Add(absl::string_view payload) {
+absl::Status SparseAggregator::Add(absl::string_view payload, uint32_t weight) {
   if (!open_) return absl::FailedPreconditionError("no round is open");
   if (added_ == members_)
     return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
+  TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
-  Sum(decoded_, payload);
+  Sum(decoded_, payload, static_cast<double>(weight) / kMaxWeight);
   ++added_;
+  weights_ += weight;
   return absl::OkStatus();
 }
 

@@ -18,7 +18,7 @@ class SparseAggregator : public Aggregator {
 
   absl::Status Check(absl::string_view payload) const final;
   absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) final;
-  absl::Status Add(absl::string_view payload) final;
+  absl::Status Add(absl::string_view payload, uint32_t weight) final;
   absl::StatusOr<Commit> Finish() final;
 
  protected:
@@ -27,6 +27,8 @@ class SparseAggregator : public Aggregator {
   const ChunkPlan& plan() const { return plan_; }
   uint32_t members() const { return members_; }
   uint32_t added() const { return added_; }
+  // Sum of the weights of what was added, kMaxWeight counting 1: added() itself in uniform runs.
+  double added_weight() const { return static_cast<double>(weights_) / kMaxWeight; }
 
   // For RestoreState: the open round is gone, and so is what it had summed.
   void CloseRound() { open_ = false; }
@@ -36,8 +38,8 @@ class SparseAggregator : public Aggregator {
   virtual absl::Status CheckRange(const SparseValues& values) const = 0;
   // Drops what the unfinished round had summed. The residual stays.
   virtual void Drop() = 0;
-  // Adds an update. `payload` is what `values` was decoded from.
-  virtual void Sum(const SparseValues& values, absl::string_view payload) = 0;
+  // Adds an update. `payload` is what `values` was decoded from; `share` its weight, kMaxWeight counting 1.
+  virtual void Sum(const SparseValues& values, absl::string_view payload, double share) = 0;
   // Empties `commit` and fills it; what is not in it is carried over as the mode says. added() >= 1.
   virtual void Collect(SparseValues& commit) = 0;
 
@@ -50,6 +52,7 @@ class SparseAggregator : public Aggregator {
   RoundParameters parameters_;
   uint32_t members_ = 0;
   uint32_t added_ = 0;
+  uint64_t weights_ = 0;
   SparseValues decoded_;
 };
 

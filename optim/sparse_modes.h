@@ -13,9 +13,10 @@
 //
 // At the coordinator, with n updates added of at most N members:
 //   demo:   per component the mean over the workers that sent it; the union of the supports; nothing is carried over
-//   others: Z += sum_i w_i q_i / N, then the commit takes the commit_k largest of Z (commit_k = 0: every place that an update of the
-//           round touched) and is subtracted from Z; Z is the server-side residual and does not age. Replicas read the commit times N / n:
-//           the mean over what was added. What absent members hold is not lost: it waits in their residuals.
+//   others: Z += sum_i s_i w_i q_i / N, then the commit takes the commit_k largest of Z (commit_k = 0: every place that an update of the
+//           round touched) and is subtracted from Z; Z is the server-side residual and does not age. Replicas read the commit times
+//           N / sum_i s_i: the mean over what was added. What absent members hold is not lost: it waits in their residuals.
+// s_i is the update's weight as a share of kMaxWeight: 1 in uniform runs, where sum_i s_i = n.
 // With normalize, w_i brings the update of a worker to unit norm: with Rule::kSign segment by segment (a sign forgets their relative scale
 // anyway, and no site can gain weight in one block by being silent in the others), with Rule::kScaled as a whole.
 //
@@ -26,6 +27,7 @@
 //   Rule::kSign with normalize: Z in units of 2^-24 of an update's root mean square over the places it may keep, int32. One place of one
 //   update
 //     counts at most 2^6 times that, so a round adds at most 2^30, and the residual is held below 2^30.
+//   The same, weighed by samples: Z in units of 2^-55, int64; a round adds at most 2^61, and the residual is held below 2^61.
 //   otherwise: Z in units of 2^-52, int64. A value of magnitude 2^9 or more is refused, so a round adds at most 2^61; the residual is held
 //   below 2^61. demo: sums in units of 2^-44, int64. A value of magnitude 2^7 or more is refused: 2^(7+44+12) = 2^63 is not reached.
 #ifndef TRIBUTARY_OPTIM_SPARSE_MODES_H_

@@ -142,6 +142,7 @@ absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {
   if (!std::isfinite(step.train_loss))
     return absl::FailedPreconditionError("the training loss is not finite; the learning rate may be too high");
   update.report.set_train_loss(step.train_loss);
+  if (optimizer_.weighting == optim::Weighting::kSamples) update.report.set_samples(trainer_->training_samples());
   update.report.set_compute_seconds(step.compute_seconds);
 
   absl::Time encoding = dependencies_.clock->Now();

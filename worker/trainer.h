@@ -54,6 +54,10 @@ class Trainer {
   virtual absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                                       absl::Span<float> direction) = 0;
 
+  // Samples in the site's training split: rows of a table, or windows of `context` tokens that fit into the text side by side. A trainer
+  // without data of its own has 1.
+  virtual uint64_t training_samples() const { return 1; }
+
   // Mean loss of `theta` on the site's validation split; always the same batches. Nats per token or row.
   virtual absl::StatusOr<double> Evaluate(absl::Span<const float> theta) = 0;
 };

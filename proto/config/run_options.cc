@@ -76,6 +76,9 @@ absl::Status CheckKeysOfMode(const OptimizerSpec& spec) {
       {"commit_k", spec.has_commit_k(), {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL}},
       {"outer_learning_rate", spec.has_outer_learning_rate(), {OptimizerSpec::LOCAL, OptimizerSpec::FEDAVG, OptimizerSpec::DILOCO}},
       {"outer_momentum", spec.has_outer_momentum(), {OptimizerSpec::DILOCO}},
+      {"weighting",
+       spec.weighting() == v1::SAMPLES,
+       {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL, OptimizerSpec::FEDAVG, OptimizerSpec::DILOCO}},
   };
   for (const Key& key : keys) {
     if (!key.given || std::find(key.modes.begin(), key.modes.end(), spec.mode()) != key.modes.end()) continue;
@@ -164,6 +167,7 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   if (spec.has_normalize()) options.normalize = spec.normalize();
   if (spec.has_outer_learning_rate()) options.outer_learning_rate = static_cast<float>(spec.outer_learning_rate());
   if (spec.has_outer_momentum()) options.outer_momentum = static_cast<float>(spec.outer_momentum());
+  if (spec.weighting() == v1::SAMPLES) options.weighting = optim::Weighting::kSamples;
   TRIBUTARY_RETURN_IF_ERROR(Annotate(optim::Validate(options), "optimizer"));
   if (spec.budget() > 0) return WithinBudget(run, options);
   return options;

@@ -266,6 +266,9 @@ void FakeSite::SendPending(bool evaluate) {
   }
   update.mutable_report()->set_train_loss(static_cast<float>(initial_loss - 0.1 * static_cast<double>(pending_->round)));
   update.mutable_report()->set_compute_seconds(0.5f);
+  if (model_->options.weighting == optim::Weighting::kSamples) {
+    update.mutable_report()->set_samples(samples);
+  }
   if (evaluate) {
     update.mutable_report()->set_val_loss(static_cast<float>(initial_loss - 0.1 * static_cast<double>(state_->round)));
   }

@@ -116,7 +116,9 @@ class Federation;
 // One site's worker: a replica, an encoder, and the worker's half of the conversation. It outlives its sessions and the coordinator.
 class FakeSite {
  public:
-  FakeSite(Federation* federation, std::string name, int number) : federation_(federation), name_(std::move(name)), number_(number) {}
+  FakeSite(Federation* federation, std::string name, int number) : federation_(federation), name_(std::move(name)), number_(number) {
+    samples = 100 * (static_cast<uint64_t>(number) + 1);
+  }
 
   void Connect();
   void Disconnect();
@@ -137,7 +139,8 @@ class FakeSite {
   bool silent = false;                                              // trains, but sends no update
   std::string refusal;                                              // not empty: refuses the run
   std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
-  double initial_loss = 3;                                          // validation loss of state[r] is initial_loss - .1 r
+  uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)
+  double initial_loss = 3;  // validation loss of state[r] is initial_loss - .1 r
 
   // --- What happened ---
   std::vector<v1::CoordinatorMessage> received;

@@ -9,6 +9,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
@@ -107,8 +108,10 @@ TEST_P(CrashEverywhere, AtNoWriteDoesACrashChangeTheModel) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, CrashEverywhere, ::testing::Values("distro", "local", "allreduce"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Modes, CrashEverywhere, ::testing::Values("distro", "local", "allreduce", "diloco, weighting: samples"),
+                         [](const auto& info) {
+                           return absl::StrReplaceAll(info.param, {{", weighting: ", "_by_"}});
+                         });
 
 TEST(Recovery, KilledAgainAndAgainItStillFinishesWithTheSameModel) {
   std::string expected;

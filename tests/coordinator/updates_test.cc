@@ -25,6 +25,32 @@ TEST_F(OpenRound, AnInvalidUpdateIsRejectedWithThePlaceAndTheRoundGoesOnWithoutI
   EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").updates_rejected(), 1u);
 }
 
+TEST(WeighedUpdates, ASiteWithMoreSamplesMovesTheModelFurther) {
+  std::vector<std::string> hashes;
+  for (const uint64_t samples : {100, 100, 5000}) {
+    Federation federation(2);
+    federation.site(0).samples = samples;
+    federation.site(1).samples = 100;
+    const std::string run = Submit(federation, MakeSpec("toy", 3, 2, "fedavg, weighting: samples"));
+    federation.ConnectAll();
+    federation.RunToEnd(run);
+    hashes.push_back(CommonHash(federation, run));
+  }
+  EXPECT_EQ(hashes[0], hashes[1]);
+  EXPECT_NE(hashes[0], hashes[2]);
+}
+
+TEST(WeighedUpdates, AnUpdateWithoutItsNumberOfSamplesIsRejected) {
+  Federation federation(2);
+  federation.site(1).samples = 0;
+  const std::string run = Submit(federation, MakeSpec("toy", 3, 2, "fedavg, weighting: samples"));
+  federation.ConnectAll();
+  federation.Settle();
+  ASSERT_FALSE(federation.site(1).receipts.empty());
+  EXPECT_EQ(federation.site(1).receipts[0].result(), v1::Receipt::REJECTED);
+  EXPECT_THAT(federation.site(1).receipts[0].reason(), HasSubstr("weighs updates by samples"));
+}
+
 TEST_F(OpenRound, AtTheDeadlineItClosesWithAQuorumAndTheLateUpdateGetsItsReceipt) {
   const std::string base = site().StateHash();
   federation_.Advance(absl::Seconds(61));

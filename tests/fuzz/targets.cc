@@ -142,7 +142,7 @@ std::vector<std::string> SnapshotSeeds() {
 // --- update and state: a byte for the run's options, then what a worker sends or what a disk returns ---
 
 constexpr int kModes = 7;
-constexpr int kVariants = 3;
+constexpr int kVariants = 4;
 
 // One run of each mode and variant: options, layout, and a worker's and the coordinator's half.
 struct Run {
@@ -165,6 +165,11 @@ Run MakeRun(int number) {
       run.options.value_bits = 8;
       run.options.commit_k = 0;
       run.options.domain = Domain::kIdentity;
+      break;
+    case 2:
+      run.layout = *Layout::Create({{"w", {30, 140}}});
+      run.options.weighting = Weighting::kSamples;
+      if (!Validate(run.options).ok()) run.options.weighting = Weighting::kUniform;  // of a mode that has no other
       break;
     default:
       run.layout = *Layout::Create({{"w", {70, 65}}});
@@ -192,7 +197,8 @@ void RunUpdate(absl::string_view input) {
   Run& run = RunOf(TakeByte(input));
   const bool accepted = run.aggregator->Check(input).ok();
   Must(run.aggregator->BeginRound({1, 0.01f, 1}, 2).ok(), "a round opens");
-  Must(run.aggregator->Add(input).ok() == accepted, "Add accepts what Check accepts");
+  const uint32_t weight = run.options.weighting == Weighting::kSamples ? 1u << (input.size() % 25) : kMaxWeight;
+  Must(run.aggregator->Add(input, weight).ok() == accepted, "Add accepts what Check accepts");
   if (accepted) Must(input.size() <= MaxPayloadBytes(run.options, run.layout).update, "an accepted update is within the bound");
   const absl::StatusOr<Commit> commit = run.aggregator->Finish();
   Must(commit.ok() && commit->included == (accepted ? 1 : 0), "the round ends with what was added");

@@ -85,6 +85,15 @@ TEST(RunOptionsTest, AKeyThatTheModeDoesNotHaveIsRefused) {
             "optimizer.k: mode allreduce has no k (only demo, distro, local); remove the key or change the mode");
 }
 
+TEST(RunOptionsTest, WeightingBySamplesIsForSomeModes) {
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro"))->weighting, optim::Weighting::kUniform);
+  for (const char* mode : {"distro", "local", "fedavg", "diloco"}) {
+    EXPECT_EQ(OptimizerOptionsOf(MakeRun(absl::StrCat("mode: ", mode, ", weighting: samples")))->weighting, optim::Weighting::kSamples);
+  }
+  EXPECT_EQ(Problem(MakeRun("mode: demo, weighting: samples")),
+            "optimizer.weighting: mode demo has no weighting (only distro, local, fedavg, diloco); remove the key or change the mode");
+}
+
 TEST(RunOptionsTest, ABudgetChoosesKAndLocalSteps) {
   const auto distro = OptimizerOptionsOf(MakeRun("mode: distro, budget: 20KiB")).value();
   EXPECT_GT(distro.k, 32u);

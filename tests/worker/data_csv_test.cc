@@ -61,6 +61,7 @@ TEST(CsvSource, FeaturesAreStandardisedWithTheTrainingRowsOnly) {
   folder.Write("t.csv", "a,b,y\n1,5,0\n3,5,1\n1,5,0\n1000,5,2\n3,5,1\n");
   const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
   ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ((*source)->training_samples(), 4u);
   CounterRng rng("test");
   const Batch batch = (*source)->DrawTraining(rng, 64);
   for (size_t row = 0; row < 64; ++row) {

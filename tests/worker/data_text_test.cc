@@ -51,6 +51,7 @@ TEST(TextSource, TheLastShareOfEveryFileIsForValidationAndNeverTrainedOn) {
   folder.Write("2.txt", std::string(30, 'b') + std::string(10, 'B'));
   const auto source = MakeTextSource(OptionsFor(folder), 4);
   ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ((*source)->training_samples(), (75u + 30u) / 4);
   std::set<int64_t> trained, evaluated;
   CounterRng rng("test");
   for (int i = 0; i < 200; ++i) {

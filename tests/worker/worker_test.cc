@@ -36,6 +36,7 @@ class FakeTrainer final : public Trainer {
     }
     return StepResult{.train_loss = 1.5f, .compute_seconds = 0.25f};
   }
+  uint64_t training_samples() const override { return 42; }
   absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
 
  private:
@@ -131,8 +132,21 @@ TEST(WorkerTest, ARunEndsWithTheCoordinatorsState) {
   ASSERT_THAT(updates, SizeIs(kRounds));
   EXPECT_EQ(updates[0].update().report().train_loss(), 1.5f);
   EXPECT_EQ(updates[0].update().report().val_loss(), 2.5f);
+  EXPECT_EQ(updates[0].update().report().samples(), 0u) << "nobody asked for the size of the site's data";
   EXPECT_FALSE(updates[1].update().report().has_val_loss());
   EXPECT_EQ(coordinator.Received(v1::WorkerMessage::kStateReport)[0].state_report().val_loss(), 2.5f);
+}
+
+TEST(WorkerTest, TheSizeOfTheDataIsToldToARunThatWeighsByIt) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_optimizer()->set_weighting(v1::SAMPLES);
+  MiniCoordinator coordinator(spec, {});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker worker(hub.address(), {});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  const auto updates = coordinator.Received(v1::WorkerMessage::kUpdate);
+  ASSERT_THAT(updates, SizeIs(kRounds));
+  for (const v1::WorkerMessage& update : updates) EXPECT_EQ(update.update().report().samples(), 42u);
 }
 
 TEST(WorkerTest, AnUpdateLostWithItsSessionIsSentAgainByteForByte) {

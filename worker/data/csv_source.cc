@@ -44,6 +44,8 @@ class CsvSource final : public DataSource {
     return batch;
   }
 
+  uint64_t training_samples() const override { return training_.rows(); }
+
   uint32_t validation_batches() const override { return spacing_.batches(); }
 
   Batch Validation(uint32_t index) const override {

@@ -23,6 +23,9 @@ class DataSource {
   // `rows` >= 1 samples of the training split, drawn with replacement.
   virtual Batch DrawTraining(CounterRng& rng, uint32_t rows) const = 0;
 
+  // Size of the training split, at least 1: rows, or windows of text that fit side by side.
+  virtual uint64_t training_samples() const = 0;
+
   // Validation batches, evenly spaced through the split; at least one.
   virtual uint32_t validation_batches() const = 0;
   // `index` < validation_batches().

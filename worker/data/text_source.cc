@@ -27,6 +27,8 @@ class TextSource final : public DataSource {
     return batch;
   }
 
+  uint64_t training_samples() const override { return training_.size() / context_; }
+
   uint32_t validation_batches() const override { return spacing_.batches(); }
 
   Batch Validation(uint32_t index) const override {
