@@ -2,14 +2,15 @@
 
     bash tests/e2e/chaos.sh [--long] [--json FILE] [--only NAME ...] [--seed N] [--list]
 
-The short form takes about a minute and a half, the long form about twenty. Exit code 0: no scenario failed; 1: one did; 77: all were skipped.
-docs/reliability.md says what the figures mean.
+The short form takes about a minute and a half, the long form about twenty. Exit code 0: no scenario failed; 1: one did; 77: all were
+skipped. docs/reliability.md says what the figures mean.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 import traceback
@@ -56,8 +57,10 @@ def run(name, scenario, chaos):
     print(f"{name} ...", flush=True)
     started = time.monotonic()
     entry = {"name": name, "outcome": "passed"}
+    kills = chaos.kills()
     try:
         entry["figures"] = scenario(chaos)
+        chaos.figures["kills_survived"] += chaos.kills() - kills
     except Skip as skip:
         entry.update(outcome="skipped", reason=str(skip))
     except Exception as error:  # the others still run, and the report says what went wrong here
@@ -91,6 +94,7 @@ def report(chaos, entries, seconds):
 
 def main():
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through `finally`, so that nothing stays behind
     if options.list:
         print("\n".join(f"{name}: {scenario.__doc__.splitlines()[0]}" for name, (scenario, _) in SCENARIOS.items()))
         return 0

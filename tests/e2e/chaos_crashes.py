@@ -1,4 +1,4 @@
-"""Programs that are killed: the coordinator at each of its crash points and at random times, workers at random times; and an orderly stop."""
+"""Programs that are killed or stopped: the coordinator at each of its crash points and at random times, workers at random times."""
 
 import itertools
 import re
@@ -116,7 +116,9 @@ def crash_points(chaos):
     if not chaos.long:
         cases = chaos.random.sample(cases, 8)
     killed = 0
-    for number, how in cases:
+    for done, (number, how) in enumerate(cases):
+        if done % 50 == 0:
+            print(f"  {done} of {len(cases)}", flush=True)
         try:
             killed += run.crash(number, how)
         except Exception as error:

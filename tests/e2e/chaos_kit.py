@@ -93,8 +93,8 @@ class Chaos:
         self.shim = pathlib.Path(shim)
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
-        self.figures = {"kills_coordinator": 0, "kills_coordinator_at_crash_points": 0, "kills_worker": 0, "rounds_lost": 0,
-                        "updates_lost": 0, "hashes_compared": 0, "hashes_unequal": 0}
+        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker", "rounds_lost",
+                                      "updates_lost", "hashes_compared", "hashes_unequal"), 0)
         self.restarts = []  # of run-of-the-mill size: {"serving": s, "session": s, "round": s}
         self.cleanups = []
         self._references = {}
@@ -112,6 +112,9 @@ class Chaos:
         self._federations = []
         while self.cleanups:
             self.cleanups.pop()()
+
+    def kills(self):
+        return self.figures["kills_coordinator"] + self.figures["kills_worker"]
 
     @staticmethod
     def _end(parties):
@@ -179,8 +182,8 @@ class Chaos:
         return self._references[key]
 
     def finish(self, parties, spec, timeout, complete=True):
-        """Waits for the end of the run. Checks that every round is there, that all replicas agree and, if `complete`, that no round lacks an
-        update of a member. Returns the final hash."""
+        """The final hash, once the run is over. Checks that every round is there, that all replicas agree and, if `complete`, that no round
+        lacks an update of a member."""
         status = parties.wait_for_end(spec["name"], timeout)
         if status["state"] != "finished":
             raise Mismatch(f"the run {status['state']}: {status.get('reason')}")

@@ -48,7 +48,7 @@ def _expect_storage_exit(process, log):
 
 
 def full_disk_coordinator(chaos):
-    """The coordinator's disk fills up in the middle of a run: exit code 7 and what to do; after making room the run goes on to the same model."""
+    """The coordinator's disk fills up in mid-run: exit code 7 and what to do; after making room the run goes on to the same model."""
     spec = chaos.spec(SITES, rounds=200)
     expected = chaos.reference(SITES, spec)
     parties = chaos.make(*SITES)

@@ -1,7 +1,7 @@
 """A bad line between two network namespaces: delay, loss, a rate, and a cut, on whole IP packets.
 
-Two TUN devices, one in each namespace, and a thread here that carries packets from one to the other, or does not. It does what `tc netem` does,
-with the losses drawn from a seed, and runs on kernels without netem. TCP on both sides is the real one and answers to it as on a real line.
+Two TUN devices, one in each namespace, and a thread here that carries packets from one to the other, or does not. It does what
+`tc netem` does, with the losses drawn from a seed, and runs on kernels that were built without netem. TCP on both sides is the real one.
 """
 
 import fcntl
@@ -15,6 +15,8 @@ import subprocess
 import threading
 import time
 
+from harness import federation
+
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 # IPv4, and TCP with time stamps: what a packet carries beside its payload.
 HEADERS = 20 + 32
@@ -24,15 +26,40 @@ HUB, SITE = "10.92.7.1", "10.92.7.2"
 
 def missing():
     """Why there can be no Link on this machine; empty if there can."""
-    if os.geteuid() != 0 or not shutil.which("ip"):
-        return "needs root and `ip` (network namespaces)"
+    if os.geteuid() != 0 or not all(map(shutil.which, ("ip", "unshare", "nsenter"))):
+        return "needs root, `ip`, `unshare` and `nsenter` (network namespaces)"
     if not os.path.exists("/dev/net/tun"):
         return "needs /dev/net/tun"
-    name = f"tributary-probe-{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode != 0:
-        return "`ip netns add` is not permitted here"
-    subprocess.run(["ip", "netns", "delete", name], check=True)
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0:
+        return "network namespaces are not permitted here"
     return ""
+
+
+class End:
+    """One end of the line: a network namespace that lasts as long as the process that was started in it, and a TUN device there."""
+
+    def __init__(self, address):
+        # It ends when its standard input does, thus with this program, however that ends.
+        self.keeper = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
+        here, there = os.readlink("/proc/self/ns/net"), f"/proc/{self.keeper.pid}/ns/net"
+        federation.wait_until(lambda: os.readlink(there) != here, 10, "a network namespace")
+        self.prefix = ("nsenter", f"--net={there}")
+        self.file = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        device = f"line{self.keeper.pid}"
+        fcntl.ioctl(self.file, _TUNSETIFF, struct.pack("16sH", device.encode(), _IFF_TUN | _IFF_NO_PI))
+        self._run("ip", "link", "set", device, "netns", str(self.keeper.pid))
+        self._run(*self.prefix, "ip", "address", "add", f"{address}/24", "dev", device)
+        self._run(*self.prefix, "ip", "link", "set", "lo", "up")
+        self._run(*self.prefix, "ip", "link", "set", device, "up")
+
+    @staticmethod
+    def _run(*command):
+        subprocess.run(command, check=True, capture_output=True)
+
+    def close(self):
+        os.close(self.file)
+        self.keeper.stdin.close()
+        self.keeper.wait(10)
 
 
 class Direction:
@@ -53,39 +80,24 @@ class Link:
     def __init__(self, seed):
         self.delay, self.loss, self.rate, self.cut = 0.0, 0.0, None, False
         self._random = random.Random(seed)
-        self.spaces = {HUB: f"tributary-hub-{os.getpid()}", SITE: f"tributary-site-{os.getpid()}"}
         self._ended = threading.Event()
-        self._files = []
-        for address, space in self.spaces.items():
-            self._ip("netns", "add", space)
-            device = f"line{len(self._files)}p{os.getpid()}"
-            file = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-            self._files.append(file)
-            fcntl.ioctl(file, _TUNSETIFF, struct.pack("16sH", device.encode(), _IFF_TUN | _IFF_NO_PI))
-            self._ip("link", "set", device, "netns", space)
-            self._ip("-n", space, "address", "add", f"{address}/24", "dev", device)
-            self._ip("-n", space, "link", "set", "lo", "up")
-            self._ip("-n", space, "link", "set", device, "up")
-        hub, site = self._files
+        self._ends = {}
+        for address in (HUB, SITE):
+            self._ends[address] = End(address)
+        hub, site = (self._ends[address].file for address in (HUB, SITE))
         self.up, self.down = Direction(site, hub), Direction(hub, site)
         self._carrier = threading.Thread(target=self._carry, daemon=True)
         self._carrier.start()
 
-    @staticmethod
-    def _ip(*arguments):
-        subprocess.run(["ip", *arguments], check=True, capture_output=True)
-
     def prefix(self, address):
         """Before a command, to run it at that end."""
-        return ("ip", "netns", "exec", self.spaces[address])
+        return self._ends[address].prefix
 
     def close(self):
         self._ended.set()
         self._carrier.join()
-        for file in self._files:
-            os.close(file)
-        for space in self.spaces.values():
-            subprocess.run(["ip", "netns", "delete", space], capture_output=True, check=False)
+        for end in self._ends.values():
+            end.close()
 
     def _carry(self):
         directions = {self.up.source: self.up, self.down.source: self.down}
