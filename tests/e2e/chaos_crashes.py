@@ -22,8 +22,6 @@ class CrashRun:
     """One short run after another, each in a data folder of its own, with the same workers; the coordinator runs under the shim."""
 
     def __init__(self, chaos):
-        if not chaos.shim.exists():
-            raise Skip(f"{chaos.shim} is not built: cmake --build --preset release --target crash_at")
         self.chaos = chaos
         self.spec = chaos.spec(SITES, rounds=3)
         self.expected = chaos.reference(SITES, self.spec)
@@ -41,8 +39,7 @@ class CrashRun:
         self.parties.write_coordinator_config(listen=self.listen, snapshots=SNAPSHOTS)
 
     def shim(self, **environment):
-        assignments = [f"{key}={value}" for key, value in environment.items()]
-        return ("env", f"LD_PRELOAD={self.chaos.shim}", f"CRASH_FOLDER={self.parties.data_dir}", *assignments)
+        return self.chaos.crashing(self.parties.data_dir, **environment)
 
     def points(self):
         """The calls of a whole run, from an empty folder to a clean stop: [(name, path below the folder)]."""
@@ -231,6 +228,37 @@ def workers_distro(chaos):
 def workers_local(chaos):
     """The same with local steps: optimiser state and residual in the worker."""
     return _workers(chaos, {"mode": "local", "local_steps": 3, "value_bits": 2})
+
+
+def workers_at_crash_points(chaos):
+    """A worker is killed at the n-th change to its state_dir since it started, for n = 1, 2, ..., in one run."""
+    spec = chaos.spec(SITES, rounds=200)
+    expected = chaos.reference(SITES, spec)
+    parties = chaos.make(*SITES)
+    chaos.start(parties, workers=False)
+    parties.start_worker("beta")
+    log = chaos.coordinator_log(parties)
+    log.mark()
+    chaos.submit(parties, spec)
+    state = parties.directory / "state-alpha"
+    kills = 0
+    kept = False
+    for number, how in itertools.product(range(1, 26) if chaos.long else (3, 9), ("before", "torn")):
+        worker = parties.start_worker("alpha", prefix=chaos.crashing(state, CRASH_AT=number, CRASH_HOW=how))
+        federation.wait_until(lambda: not worker.running() or log.find(r"run \S+ finished"), 60, "the worker to be killed")
+        if worker.running():
+            break  # the run is over
+        if worker.wait(1) != -9:
+            raise Mismatch(f"the worker ended with exit code {worker.wait(1)} before call {number}:\n{worker.log_tail()}")
+        kills += 1
+        kept = kept or keeps_state(state)
+        chaos.figures["kills_worker"] += 1
+    if not kept:
+        raise Skip("this worker keeps nothing in its state_dir while it trains")
+    if not parties.processes["worker-alpha"].running():
+        parties.start_worker("alpha")
+    chaos.compare(chaos.finish(parties, spec, timeout=120), expected, f"after {kills} kills of a worker")
+    return {"kills": kills}
 
 
 def drain_and_restart(chaos):

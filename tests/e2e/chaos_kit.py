@@ -93,8 +93,8 @@ class Chaos:
         self.shim = pathlib.Path(shim)
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
-        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker", "rounds_lost",
-                                      "updates_lost", "hashes_compared", "hashes_unequal"), 0)
+        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker",
+                                      "rounds_lost", "updates_lost", "hashes_compared", "hashes_unequal"), 0)
         self.restarts = []  # of run-of-the-mill size: {"serving": s, "session": s, "round": s}
         self.cleanups = []
         self._references = {}
@@ -112,6 +112,13 @@ class Chaos:
         self._federations = []
         while self.cleanups:
             self.cleanups.pop()()
+
+    def crashing(self, folder, **environment):
+        """Before a program, to have it killed at one of its changes to `folder`: tests/e2e/crash_at.cc says by which variables."""
+        if not self.shim.exists():
+            raise Skip(f"{self.shim} is not built: cmake --build --preset release --target crash_at")
+        assignments = [f"{key}={value}" for key, value in environment.items()]
+        return ("env", f"LD_PRELOAD={self.shim}", f"CRASH_FOLDER={folder}", *assignments)
 
     def kills(self):
         return self.figures["kills_coordinator"] + self.figures["kills_worker"]
