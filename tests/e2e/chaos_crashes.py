@@ -65,8 +65,8 @@ class CrashRun:
                                       self.parties.write_yaml("run.yaml", self.spec), check=False)
         if submitted.returncode == 0:
             federation.wait_until(lambda: self.killed() or log.find(r"run \S+ (finished|failed)"), 60, "the end of the run")
-        elif not self.killed():
-            raise Mismatch(f"the submission failed though the coordinator runs: {submitted.stderr}")
+        else:
+            federation.wait_until(self.killed, 5, f"the coordinator to be dead, as the submission failed: {submitted.stderr}")
         if stop and not self.killed():
             self.parties.processes["coordinator"].stop()
 
@@ -111,7 +111,7 @@ def crash_points(chaos):
     cases = [(number, "before") for number in range(1, len(points) + 1)]
     cases += [(number, "torn") for number, (call, _) in enumerate(points, start=1) if call in WRITES]
     if not chaos.long:
-        cases = chaos.random.sample(cases, 8)
+        cases = chaos.random.sample(cases, 6)
     killed = 0
     for done, (number, how) in enumerate(cases):
         if done % 50 == 0:
@@ -144,10 +144,7 @@ def crash_points_of_a_recovery(chaos):
         if not run.crash_while_recovering(number):
             break
         killed += 1
-    if run.parties.processes["coordinator"].running():
-        run.check()
-    else:
-        run.go_on()
+    run.go_on()
     chaos.figures["kills_coordinator"] += killed
     chaos.figures["kills_coordinator_at_crash_points"] += killed
     return {"killed": killed}
@@ -182,10 +179,11 @@ def _coordinator(chaos, kills, overrides):
             committed = max([0, *(int(number) for number in re.findall(rf"round (\d+) committed.*run={run_id}", log.text()))])
             restart = chaos.restart_coordinator(parties)
             continued = restart[0].find(rf"run {run_id} continues after round (\d+)")
-            if continued:
-                chaos.check_commits(committed, int(continued[1][1]))
-                if done % 2 == 1:  # the others may be killed while they start
-                    measured.append(chaos.restart_seconds(restart))
+            if not continued:
+                break  # it was over already
+            chaos.check_commits(committed, int(continued[1][1]))
+            if done % 2 == 1:  # the others may be killed while they start
+                measured.append(chaos.restart_seconds(restart))
         chaos.compare(chaos.finish(parties, spec, timeout=120), expected, f"run {runs}, after {done} kills")
     chaos.restarts += measured
     return {"kills": done, "runs": runs, **{f"restart_to_{what}_seconds": percentiles(entry[what] for entry in measured)
@@ -300,6 +298,8 @@ def stopped_worker(chaos):
     worker.signal(signal.SIGCONT)
     chaos.compare(chaos.finish(parties, spec, timeout=120), expected, "after a stopped worker")
 
+    if not chaos.long:
+        return {"lease_seconds": LEASE}
     elastic = chaos.spec(sites, rounds=600, participation={"min_workers": 2, "quorum": 0.5})
     chaos.submit(parties, elastic)
     log.mark()
