@@ -47,7 +47,7 @@ def slow_line(chaos):
 def cut_line(chaos):
     """A line that is cut in the middle of a dense upload, and of the download of the commit: both go on where they were."""
     seconds = 60 if chaos.long else 3
-    spec = chaos.spec(SITES, rounds=1, optimizer={"mode": "allreduce", "k": None, "learning_rate": {"peak": 0.001}},
+    spec = chaos.spec(SITES, rounds=2, optimizer={"mode": "allreduce", "k": None, "learning_rate": {"peak": 0.001}},
                       model={"gpt": {"layers": 2, "heads": 4, "width": 192, "context": 16}})
     expected = chaos.reference(SITES, spec)
     line, parties = _over_a_line(chaos)
@@ -58,7 +58,7 @@ def cut_line(chaos):
     up = _cut(line, line.up, payload, seconds, lambda: log.wait("round 1 committed", 180))
     figures = {"payload_bytes": payload, "cut_seconds": seconds, "up": up}
     if chaos.long:
-        figures["down"] = _cut(line, line.down, payload, seconds, lambda: log.wait(r"run \S+ finished", 180))
+        figures["down"] = _cut(line, line.down, payload, seconds, lambda: log.wait("round 2 committed", 180))
     line.rate = None
     chaos.compare(chaos.finish(parties, spec, timeout=120), expected, "after a cut")
     return figures
