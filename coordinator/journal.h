@@ -118,9 +118,29 @@ class Journal {
   virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
 };
 
+// What opening a journal does to files besides SQLite's own work on them. Simulations give a disk of their own.
+class JournalDisk {
+ public:
+  virtual ~JournalDisk() = default;
+  // Name of the SQLite VFS; null: SQLite's default.
+  virtual const char* vfs() const = 0;
+  // Held as long as what it returns lives. FailedPrecondition, exit code kStorage: another process holds it.
+  virtual absl::StatusOr<std::shared_ptr<const void>> Lock(const std::string& journal_path) = 0;
+  // Absent: no such file.
+  virtual absl::StatusOr<std::optional<int64_t>> Size(const std::string& path) = 0;
+  // OK if there is no such file.
+  virtual absl::Status Remove(const std::string& path) = 0;
+  // Durable, with all its bytes, when it returns OK.
+  virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
+
+  // The machine's; lives for ever.
+  static JournalDisk& Real();
+};
+
 // Opens or creates `path`. DataLoss with exit code kDamaged: not a journal, a newer format, or SQLite's own check fails; the message
 // names the file and what to do, and the file is left as it is. `fsync_observer`, if given, is told the seconds of every durable write.
-absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer = nullptr);
+absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer = nullptr,
+                                                           JournalDisk& disk = JournalDisk::Real());
 
 }  // namespace tributary::coordinator
 

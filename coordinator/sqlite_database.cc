@@ -32,9 +32,9 @@ absl::Status StorageError(absl::string_view doing, const std::string& path, int 
 
 Database::Database(sqlite3* database, std::string path) : path_(std::move(path)), database_(database) {}
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, const std::string& named, int flags) {
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path, const std::string& named, int flags, const char* vfs) {
   sqlite3* raw = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
+  const int code = sqlite3_open_v2(path.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, vfs);
   auto database = std::unique_ptr<Database>(new Database(raw, named));
   if (code != SQLITE_OK) {
     return database->Error(code, "open");

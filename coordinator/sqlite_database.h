@@ -35,7 +35,8 @@ class Database {
 
   // `flags` as for sqlite3_open_v2; a read-only connection leaves the file as it is even when it is the last to close. Messages call the
   // file `named`.
-  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, const std::string& named, int flags);
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path, const std::string& named, int flags,
+                                                        const char* vfs = nullptr);
 
   // What SQLite's result code means for whoever runs the coordinator.
   absl::Status Error(int code, absl::string_view doing) const;

@@ -32,7 +32,7 @@ class SqliteJournal final : public Journal {
   // Reads the numbers of the runs. Before any other method.
   absl::Status Load();
   // Everything that a start relies on: SQLite's own check, and for runs that are not over, the chain.
-  absl::Status Verify();
+  absl::Status Verify(JournalDisk& disk);
 
   absl::Status AddRun(const JournaledRun& run) override;
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) override;

@@ -1,11 +1,5 @@
 // Opening a journal: one coordinator at a time, whole or not at all, and checked before anything is written.
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
@@ -46,67 +40,21 @@ bool IsOver(v1::RunState state) {
   return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
 }
 
-// An exclusive lock on the data folder for as long as it lives: two coordinators over one journal would each believe in their own rounds.
-class FolderLock {
- public:
-  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& journal_path) {
-    const std::string path = journal_path + ".lock";
-    const int file = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (file < 0) {
-      return StorageError("open", path, errno);
-    }
-    auto lock = std::unique_ptr<FolderLock>(new FolderLock(file));
-    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
-      if (errno != EWOULDBLOCK) {
-        return StorageError("lock", path, errno);
-      }
-      return WithExitCode(absl::FailedPreconditionError(absl::StrCat("the folder ", FolderOf(journal_path),
-                                                                     " is in use by another coordinator; stop that one, or give this one "
-                                                                     "another data_dir")),
-                          ExitCode::kStorage);
-    }
-    return lock;
-  }
-  ~FolderLock() { close(file_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  explicit FolderLock(int file) : file_(file) {}
-  const int file_;
-};
-
 absl::StatusOr<int64_t> ReadPragma(Database& database, const char* sql) {
   Query row(database, sql);
   TRIBUTARY_RETURN_IF_ERROR(row.Run());
   return row.GetInt(0);
 }
 
-bool FileExists(const std::string& path) {
-  struct stat file = {};
-  return stat(path.c_str(), &file) == 0;
-}
-
-absl::Status SyncPath(const std::string& path, int flags) {
-  const int file = open(path.c_str(), flags | O_CLOEXEC);
-  if (file < 0) {
-    return StorageError("open", path, errno);
-  }
-  const int failed = fsync(file);
-  const int error = errno;
-  close(file);
-  return failed == 0 ? absl::OkStatus() : StorageError("write", path, error);
-}
-
 // Makes an empty journal under another name first, so that a file at `path` is always a whole journal: an empty file is damage, not youth.
-absl::Status CreateJournal(const std::string& path) {
+absl::Status CreateJournal(const std::string& path, JournalDisk& disk) {
   const std::string fresh = path + ".new";
   for (const char* const suffix : {"", "-wal", "-shm", "-journal"}) {
-    unlink(absl::StrCat(fresh, suffix).c_str());
+    TRIBUTARY_RETURN_IF_ERROR(disk.Remove(absl::StrCat(fresh, suffix)));
   }
   {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database,
-                               Database::Open(fresh, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE));
+                               Database::Open(fresh, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, disk.vfs()));
     TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA journal_mode = WAL"));
     TRIBUTARY_RETURN_IF_ERROR(database->Execute("BEGIN IMMEDIATE"));
     for (const char* const table : kSchema) {
@@ -118,11 +66,7 @@ absl::Status CreateJournal(const std::string& path) {
     // All of it into the one file that is renamed.
     TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA wal_checkpoint(TRUNCATE)"));
   }
-  TRIBUTARY_RETURN_IF_ERROR(SyncPath(fresh, O_RDWR));
-  if (rename(fresh.c_str(), path.c_str()) != 0) {
-    return StorageError("create", path, errno);
-  }
-  return SyncPath(FolderOf(path), O_RDONLY | O_DIRECTORY);
+  return disk.Rename(fresh, path);
 }
 
 // That the file is a journal of a format this program knows, with exactly its tables.
@@ -167,12 +111,9 @@ absl::Status SqliteJournal::Load() {
   }
 }
 
-absl::Status SqliteJournal::Verify() {
-  struct stat file = {};
-  if (stat(database_->path().c_str(), &file) != 0) {
-    return StorageError("read", database_->path(), errno);
-  }
-  if (file.st_size <= kFullCheckBytes) {
+absl::Status SqliteJournal::Verify(JournalDisk& disk) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(database_->path()));
+  if (size.value_or(0) <= kFullCheckBytes) {
     // More than quick_check: it also compares the indexes, through which rows are found, with the tables.
     Query check(*database_, "PRAGMA integrity_check(1)");
     TRIBUTARY_ASSIGN_OR_RETURN(const bool found, check.Step());
@@ -208,25 +149,28 @@ absl::Status SqliteJournal::VerifyRun(const JournaledRun& run) {
   return VisitCommits(run.run_id, first, last, [](uint64_t, const JournaledCommit&) { return absl::OkStatus(); });
 }
 
-absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(path));
-  if (!FileExists(path)) {
-    if (FileExists(path + "-wal")) {
+absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer,
+                                                           JournalDisk& disk) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, disk.Lock(path));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path));
+  if (!size.has_value()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> log_size, disk.Size(path + "-wal"));
+    if (log_size.has_value()) {
       return DamagedJournal(path, "the file is gone, but its write-ahead log is still there");
     }
-    TRIBUTARY_RETURN_IF_ERROR(CreateJournal(path));
-  } else if (struct stat file = {}; stat(path.c_str(), &file) == 0 && file.st_size == 0) {
+    TRIBUTARY_RETURN_IF_ERROR(CreateJournal(path, disk));
+  } else if (*size == 0) {
     return DamagedJournal(path, "it is empty");
   }
   {
     // Looks before it opens for writing: a damaged file stays as it is.
-    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY));
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY, disk.vfs()));
     TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database));
     SqliteJournal reader(std::move(database), nullptr, nullptr);
     TRIBUTARY_RETURN_IF_ERROR(reader.Load());
-    TRIBUTARY_RETURN_IF_ERROR(reader.Verify());
+    TRIBUTARY_RETURN_IF_ERROR(reader.Verify(disk));
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READWRITE));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READWRITE, disk.vfs()));
   for (const char* const pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
                                    "PRAGMA cell_size_check = ON", "PRAGMA journal_size_limit = 67108864"}) {
     TRIBUTARY_RETURN_IF_ERROR(database->Execute(pragma));
