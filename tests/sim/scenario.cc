@@ -1,0 +1,124 @@
+#include "tests/sim/scenario.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "proto/config/yaml.h"
+
+namespace tributary::sim {
+namespace {
+
+// Written once and given a name, a seed and a length: parsing takes longer than a simulated round.
+v1::RunSpec SpecOf(const std::string& mode, bool pipeline, bool lossless, int workers) {
+  static auto& parsed = *new std::map<std::tuple<std::string, bool, bool, int>, v1::RunSpec>;
+  const auto [it, added] = parsed.try_emplace({mode, pipeline, lossless, workers});
+  if (added) {
+    const bool sparse = mode == "distro" || mode == "local";
+    const bool steps = mode == "local" || mode == "fedavg" || mode == "diloco";
+    const std::string participation =
+        lossless ? absl::StrCat("min_workers: ", workers, ", quorum: 1, min_deadline: 2s, max_deadline: 20s, wait_timeout: 20m")
+                 : absl::StrCat("min_workers: ", std::max(1, workers / 3),
+                                ", quorum: 0.5, min_deadline: 1s, max_deadline: 10s, wait_timeout: 5m");
+    const absl::Status status =
+        ParseYaml(absl::StrCat("name: toy\nrounds: 50\nmodel: {mlp: {inputs: 8, hidden: [16], outputs: 4}}\n"
+                               "data: {kind: csv, label_column: label}\npipeline: ",
+                               pipeline ? 1 : 0, "\noptimizer: {mode: ", mode, sparse ? ", k: 256" : "", steps ? ", local_steps: 2" : "",
+                               ", learning_rate: {peak: 0.01}}\nevaluation: {every: 10}\nparticipation: {", participation, "}\n"),
+                  "run.yaml", &it->second);
+    if (!status.ok()) {
+      std::fprintf(stderr, "%s\n", status.ToString().c_str());
+      std::abort();
+    }
+  }
+  return it->second;
+}
+
+const char* const kModes[] = {"distro", "distro", "distro", "distro", "local", "demo", "diloco", "fedavg", "allreduce", "signsgd"};
+
+v1::CoordinatorConfig ConfigOf(int workers, Random& random) {
+  v1::CoordinatorConfig config;
+  config.set_federation("sim");
+  config.set_data_dir("disk");
+  config.mutable_lease()->set_seconds(6);
+  config.mutable_snapshots()->set_every(1 + random.Below(20));
+  config.mutable_snapshots()->set_keep(1 + static_cast<uint32_t>(random.Below(2)));
+  config.mutable_snapshots()->set_log(uint64_t{256} << 20);
+  config.mutable_snapshots()->mutable_replay()->set_seconds(10);
+  // Sometimes so little that updates and commits travel as transfers.
+  config.set_max_inline(random.Chance(0.3) ? 64 : 262144);
+  config.set_max_update(uint64_t{1} << 30);
+  config.mutable_drain_timeout()->set_seconds(10);
+  config.add_operators("alice");
+  for (int i = 0; i < workers; ++i) {
+    config.add_sites(absl::StrCat("site-", i));
+  }
+  return config;
+}
+
+}  // namespace
+
+Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
+  Random random(seed * 0x2545f4914f6cdd1d + 1);
+  Scenario scenario;
+  scenario.seed = seed;
+  scenario.workers = workers;
+  scenario.coordinator = ConfigOf(workers, random);
+  scenario.network.frame_bytes = 64 << random.Below(5);
+  const double dice = random.Uniform();
+  scenario.kind = dice < 0.05 ? Scenario::Kind::kQuiet : dice < 0.4 ? Scenario::Kind::kLossless : Scenario::Kind::kAnything;
+  const bool lossless = scenario.kind != Scenario::Kind::kAnything;
+  v1::RunSpec spec = SpecOf(kModes[random.Below(std::size(kModes))], random.Chance(0.2), lossless, workers);
+  spec.set_rounds(rounds);
+  // Of lossless scenarios few different runs, so that what they must end with is found once.
+  spec.set_seed(lossless ? 1 : seed);
+  scenario.runs.push_back(spec);
+  scenario.limit = absl::Minutes(10) + static_cast<double>(rounds) * absl::Seconds(20);
+  if (scenario.kind == Scenario::Kind::kQuiet) {
+    return scenario;
+  }
+
+  scenario.faults = {Fault::kCoordinatorKill, Fault::kCoordinatorPowerLoss,
+                     Fault::kDiskDeath,       Fault::kDiskDeath,
+                     Fault::kDiskFull,        Fault::kDiskFailure,
+                     Fault::kDrain,           Fault::kClockJump,
+                     Fault::kBrokenSession,   Fault::kPartition,
+                     Fault::kFreeze};
+  scenario.faults_until = absl::Seconds(30 + random.Below(60));
+  scenario.fault_interval = absl::Seconds(2 + random.Below(8));
+  if (random.Chance(0.3)) {
+    scenario.network.max_latency = absl::Milliseconds(600);
+  }
+  if (random.Chance(0.5)) {
+    scenario.network.breaks = 0.005 * random.Uniform();
+    scenario.network.corrupts = 0.002 * random.Uniform();
+    scenario.network.stalls = 0.01 * random.Uniform();
+    scenario.network.repeats_uploads = 0.05;
+  }
+  if (lossless) {
+    return scenario;
+  }
+  scenario.faults.insert(scenario.faults.end(), {Fault::kWorkerKill, Fault::kWorkerKill, Fault::kBitFlip, Fault::kWorkerStop});
+  if (random.Chance(0.15)) {
+    scenario.hostile_site = static_cast<int>(random.Below(workers));
+  }
+  if (random.Chance(0.15)) {
+    spec.set_name("second");
+    spec.set_rounds(1 + rounds / 10);
+    scenario.runs.push_back(spec);
+    scenario.limit += absl::Minutes(10);
+  }
+  return scenario;
+}
+
+Scenario QuietOf(const Scenario& scenario) {
+  Scenario quiet;
+  Random random(1);
+  quiet.coordinator = ConfigOf(scenario.workers, random);
+  quiet.workers = scenario.workers;
+  quiet.runs = scenario.runs;
+  return quiet;
+}
+
+}  // namespace tributary::sim

@@ -1,0 +1,61 @@
+// What one seed stands for: the run, the federation, and the faults that it meets.
+#ifndef TRIBUTARY_TESTS_SIM_SCENARIO_H_
+#define TRIBUTARY_TESTS_SIM_SCENARIO_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "tests/sim/network.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/run.pb.h"
+
+namespace tributary::sim {
+
+enum class Fault {
+  kCoordinatorKill,
+  kCoordinatorPowerLoss,
+  kDiskDeath,  // in the middle of a disk operation
+  kDiskFull,
+  kDiskFailure,
+  kDrain,
+  kClockJump,
+  kBrokenSession,
+  kPartition,
+  kFreeze,
+  kWorkerKill,
+  kBitFlip,
+  kWorkerStop,
+};
+
+struct Scenario {
+  enum class Kind {
+    kQuiet,     // no faults
+    kLossless,  // faults that lose no update: the model must be that of the quiet run
+    kAnything,
+  };
+  Kind kind = Kind::kQuiet;
+  uint64_t seed = 0;
+  int workers = 8;
+  std::vector<v1::RunSpec> runs;  // submitted at once; they queue
+  v1::CoordinatorConfig coordinator;
+  NetworkConditions network;
+  absl::Duration training = absl::Milliseconds(500);
+  std::vector<Fault> faults;  // each as likely as the others
+  absl::Duration fault_interval = absl::Seconds(4);
+  absl::Duration faults_until = absl::ZeroDuration();
+  int hostile_site = -1;
+  // Simulated time within which all runs must be over.
+  absl::Duration limit = absl::Hours(1);
+};
+
+// `rounds` of the first run, `workers` sites.
+Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers);
+// The same runs without a fault.
+Scenario QuietOf(const Scenario& scenario);
+
+}  // namespace tributary::sim
+
+#endif  // TRIBUTARY_TESTS_SIM_SCENARIO_H_

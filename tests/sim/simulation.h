@@ -1,0 +1,76 @@
+// One federation from its first message to the end of its runs, in one thread, by one seed.
+#ifndef TRIBUTARY_TESTS_SIM_SIMULATION_H_
+#define TRIBUTARY_TESTS_SIM_SIMULATION_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "tests/sim/network.h"
+#include "tests/sim/scenario.h"
+#include "tests/sim/sim_coordinator.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_worker.h"
+#include "tests/sim/witness.h"
+#include "tests/sim/world.h"
+
+namespace tributary::sim {
+
+struct Outcome {
+  std::optional<Violation> violation;
+  uint64_t trace_hash = 0;
+  uint64_t events = 0;
+  uint64_t commits = 0;
+  absl::Duration simulated;
+  std::map<std::string, uint64_t> faults;
+  // Of each run that was submitted, in order.
+  std::vector<v1::RunState> states;
+  std::vector<std::string> hashes;  // of the last state, raw bytes
+};
+
+// Not thread-safe; simulations in one process follow each other or have threads of their own.
+class Simulation {
+ public:
+  explicit Simulation(const Scenario& scenario);
+
+  // Once.
+  Outcome Run();
+
+  World& world() { return world_; }
+  SimDisk& disk() { return disk_; }
+
+ private:
+  void Submit();
+  bool Submitted(const std::string& name) const;
+  void ScheduleFault();
+  void Inject(Fault fault);
+  SimWorker& AnyWorker();
+  void Heal();
+  // Where the runs stand, for people.
+  std::string Standing();
+  // What is not checked where it happens.
+  void CheckStatus();
+  void CheckEnd();
+
+  const Scenario scenario_;
+  World world_;
+  Witness witness_;
+  SimDisk disk_;
+  SimCoordinator coordinator_;
+  Network network_;
+  std::vector<std::unique_ptr<Mischief>> mischief_;
+  std::vector<std::unique_ptr<SimWorker>> workers_;
+  bool submitted_ = false;
+  bool silent_death_ = false;  // of the coordinator: its connections are not reset
+};
+
+// Runs the scenario's seed. Lossless: also compares the model with that of the quiet run, which is kept for the next.
+Outcome RunScenario(const Scenario& scenario, bool tracing = false);
+
+}  // namespace tributary::sim
+
+#endif  // TRIBUTARY_TESTS_SIM_SIMULATION_H_
