@@ -175,6 +175,9 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& pa
                                    "PRAGMA cell_size_check = ON", "PRAGMA journal_size_limit = 67108864"}) {
     TRIBUTARY_RETURN_IF_ERROR(database->Execute(pragma));
   }
+  // What a killed process wrote and had not synced reads as well as the rest, as long as the machine has power. Nobody may be told of it
+  // before it is durable.
+  TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA wal_checkpoint(PASSIVE)"));
   auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), std::move(fsync_observer));
   TRIBUTARY_RETURN_IF_ERROR(journal->Load());
   return journal;
