@@ -8,9 +8,9 @@
 
 namespace tributary {
 
-enum class LogLevel { kDebug, kInfo, kWarning, kError };
+enum class LogLevel { kDebug, kInfo, kWarning, kError, kNone };
 
-// Thread-safe. Lines below this level are dropped; kInfo at start.
+// Thread-safe. Lines below this level are dropped; kInfo at start. kNone: all of them.
 void SetLogLevel(LogLevel level);
 
 // Thread-safe. `component` is the program or part that speaks.

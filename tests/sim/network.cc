@@ -156,6 +156,9 @@ void Network::ArriveDown(const std::shared_ptr<Stream>& stream) {
     world_->Violate("messages survive encoding", sites_.at(stream->site).name);
     return;
   }
+  if (tamper) {
+    tamper(message);
+  }
   sites_.at(stream->site).port->OnMessage(stream->number, std::move(message));
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -54,6 +55,8 @@ class Network {
     sites_[site].port = port;
   }
   NetworkConditions conditions;
+  // Changes what is sent to a site, if set: for planted defects.
+  std::function<void(v1::CoordinatorMessage& message)> tamper;
 
   // --- The worker's end ---
   void OpenSession(int site, uint64_t session);

@@ -1,6 +1,9 @@
 #include "tests/sim/scenario.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <tuple>
 
@@ -10,22 +13,34 @@
 namespace tributary::sim {
 namespace {
 
+// Who must take part in a round, and how long is waited for them.
+enum class Patience { kAll, kMost, kSome };
+std::string ParticipationOf(Patience patience, int workers) {
+  switch (patience) {
+    case Patience::kAll:
+      return absl::StrCat("min_workers: ", workers, ", quorum: 1, min_deadline: 2s, max_deadline: 20s, wait_timeout: 20m");
+    case Patience::kMost:
+      return absl::StrCat("min_workers: ", std::max(1, workers * 3 / 4),
+                          ", quorum: 0.9, min_deadline: 1s, max_deadline: 5s, wait_timeout: 15s");
+    case Patience::kSome:
+      break;
+  }
+  return absl::StrCat("min_workers: ", std::max(1, workers / 3), ", quorum: 0.5, min_deadline: 1s, max_deadline: 10s, wait_timeout: 5m");
+}
+
 // Written once and given a name, a seed and a length: parsing takes longer than a simulated round.
-v1::RunSpec SpecOf(const std::string& mode, bool pipeline, bool lossless, int workers) {
-  static auto& parsed = *new std::map<std::tuple<std::string, bool, bool, int>, v1::RunSpec>;
-  const auto [it, added] = parsed.try_emplace({mode, pipeline, lossless, workers});
+v1::RunSpec SpecOf(const std::string& mode, bool pipeline, Patience patience, int workers) {
+  static auto& parsed = *new std::map<std::tuple<std::string, bool, Patience, int>, v1::RunSpec>;
+  const auto [it, added] = parsed.try_emplace({mode, pipeline, patience, workers});
   if (added) {
     const bool sparse = mode == "distro" || mode == "local";
     const bool steps = mode == "local" || mode == "fedavg" || mode == "diloco";
-    const std::string participation =
-        lossless ? absl::StrCat("min_workers: ", workers, ", quorum: 1, min_deadline: 2s, max_deadline: 20s, wait_timeout: 20m")
-                 : absl::StrCat("min_workers: ", std::max(1, workers / 3),
-                                ", quorum: 0.5, min_deadline: 1s, max_deadline: 10s, wait_timeout: 5m");
     const absl::Status status =
         ParseYaml(absl::StrCat("name: toy\nrounds: 50\nmodel: {mlp: {inputs: 8, hidden: [16], outputs: 4}}\n"
                                "data: {kind: csv, label_column: label}\npipeline: ",
                                pipeline ? 1 : 0, "\noptimizer: {mode: ", mode, sparse ? ", k: 256" : "", steps ? ", local_steps: 2" : "",
-                               ", learning_rate: {peak: 0.01}}\nevaluation: {every: 10}\nparticipation: {", participation, "}\n"),
+                               ", learning_rate: {peak: 0.01}}\nevaluation: {every: 10}\nparticipation: {",
+                               ParticipationOf(patience, workers), "}\n"),
                   "run.yaml", &it->second);
     if (!status.ok()) {
       std::fprintf(stderr, "%s\n", status.ToString().c_str());
@@ -69,7 +84,11 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   const double dice = random.Uniform();
   scenario.kind = dice < 0.05 ? Scenario::Kind::kQuiet : dice < 0.4 ? Scenario::Kind::kLossless : Scenario::Kind::kAnything;
   const bool lossless = scenario.kind != Scenario::Kind::kAnything;
-  v1::RunSpec spec = SpecOf(kModes[random.Below(std::size(kModes))], random.Chance(0.2), lossless, workers);
+  v1::RunSpec spec = SpecOf(kModes[random.Below(std::size(kModes))], random.Chance(0.2),
+                            lossless              ? Patience::kAll
+                            : random.Chance(0.25) ? Patience::kMost
+                                                  : Patience::kSome,
+                            workers);
   spec.set_rounds(rounds);
   // Of lossless scenarios few different runs, so that what they must end with is found once.
   spec.set_seed(lossless ? 1 : seed);
@@ -84,9 +103,10 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
                      Fault::kDiskFull,        Fault::kDiskFailure,
                      Fault::kDrain,           Fault::kClockJump,
                      Fault::kBrokenSession,   Fault::kPartition,
-                     Fault::kFreeze};
+                     Fault::kFreeze,          Fault::kPauseRun};
   scenario.faults_until = absl::Seconds(30 + random.Below(60));
-  scenario.fault_interval = absl::Seconds(2 + random.Below(8));
+  // From one in ten seconds to several a second.
+  scenario.fault_interval = absl::Seconds(10) * std::pow(0.03, random.Uniform());
   if (random.Chance(0.3)) {
     scenario.network.max_latency = absl::Milliseconds(600);
   }
@@ -100,6 +120,9 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
     return scenario;
   }
   scenario.faults.insert(scenario.faults.end(), {Fault::kWorkerKill, Fault::kWorkerKill, Fault::kBitFlip, Fault::kWorkerStop});
+  if (random.Chance(0.05)) {
+    scenario.faults.push_back(Fault::kStopRun);
+  }
   if (random.Chance(0.15)) {
     scenario.hostile_site = static_cast<int>(random.Below(workers));
   }

@@ -28,6 +28,8 @@ enum class Fault {
   kWorkerKill,
   kBitFlip,
   kWorkerStop,
+  kPauseRun,  // and resumed a while later
+  kStopRun,
 };
 
 struct Scenario {

@@ -25,6 +25,9 @@ SimCoordinator::~SimCoordinator() {
 absl::Status SimCoordinator::Open() {
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<coordinator::Journal> journal, coordinator::OpenSqliteJournal("journal.db", nullptr, *disk_));
   witness_->Compare(*journal);
+  if (wrap_journal) {
+    journal = wrap_journal(std::move(journal));
+  }
   journal_ = witness_->Watch(std::move(journal));
   snapshots_ = disk_->OpenStore("snapshots");
   coordinator::Coordinator::Dependencies dependencies;

@@ -52,6 +52,8 @@ class SimCoordinator {
 
   // Called when a process has begun (true) or ended (false).
   std::function<void(bool up)> on_change;
+  // Puts another journal before the real one: for planted defects.
+  std::function<std::unique_ptr<coordinator::Journal>(std::unique_ptr<coordinator::Journal>)> wrap_journal;
   // How long a start takes after the process died by itself.
   absl::Duration restart_delay = absl::Seconds(1);
 

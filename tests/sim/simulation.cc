@@ -236,7 +236,34 @@ void Simulation::Inject(Fault fault) {
     case Fault::kWorkerStop:
       count("workers stopped");
       return AnyWorker().RequestStop();
+    case Fault::kPauseRun:
+    case Fault::kStopRun:
+      for (const auto& [run_id, run] : witness_.runs()) {
+        if (run.over() || !coordinator_.up() || disk_.dead()) {
+          continue;
+        }
+        if (fault == Fault::kStopRun) {
+          count("runs stopped");
+          return coordinator_.Call([&](coordinator::Coordinator& coordinator) { coordinator.StopRun(run_id, "a whim").IgnoreError(); });
+        }
+        count("runs paused");
+        world_.After(pause, "resume", -1, [this, run_id = run_id] { Resume(run_id); });
+        return coordinator_.Call([&](coordinator::Coordinator& coordinator) { coordinator.PauseRun(run_id, "a whim").IgnoreError(); });
+      }
+      return;
   }
+}
+
+// An operator who does not give up before the run goes on.
+void Simulation::Resume(const std::string& run_id) {
+  if (coordinator_.up() && !disk_.dead()) {
+    absl::Status resumed;
+    coordinator_.Call([&](coordinator::Coordinator& coordinator) { resumed = coordinator.ResumeRun(run_id).status(); });
+    if (resumed.ok() || absl::IsFailedPrecondition(resumed)) {
+      return;
+    }
+  }
+  world_.After(absl::Seconds(1), "resume", -1, [this, run_id] { Resume(run_id); });
 }
 
 // ---- Invariants ----
@@ -265,6 +292,7 @@ void Simulation::CheckStatus() {
 
 void Simulation::CheckEnd() {
   // The journal once more, as the next start would find it.
+  Heal();
   coordinator_.Kill(SimDisk::Loss::kUnsynced, absl::ZeroDuration());
   const absl::StatusOr<std::unique_ptr<coordinator::Journal>> journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk_);
   if (!journal.ok()) {
@@ -289,11 +317,11 @@ void Simulation::CheckEnd() {
   }
 }
 
-Outcome RunScenario(const Scenario& scenario, bool tracing) {
+Outcome RunScenario(const Scenario& scenario, Tracing tracing) {
   Outcome outcome;
   {
     Simulation simulation(scenario);
-    simulation.world().tracing = tracing;
+    simulation.world().tracing = tracing == Tracing::kOn;
     outcome = simulation.Run();
   }
   if (scenario.kind != Scenario::Kind::kLossless || outcome.violation.has_value()) {

@@ -41,7 +41,10 @@ class Simulation {
   Outcome Run();
 
   World& world() { return world_; }
+  // For planted defects.
   SimDisk& disk() { return disk_; }
+  SimCoordinator& coordinator() { return coordinator_; }
+  Network& network() { return network_; }
 
  private:
   void Submit();
@@ -50,6 +53,7 @@ class Simulation {
   void Inject(Fault fault);
   SimWorker& AnyWorker();
   void Heal();
+  void Resume(const std::string& run_id);
   // Where the runs stand, for people.
   std::string Standing();
   // What is not checked where it happens.
@@ -69,7 +73,8 @@ class Simulation {
 };
 
 // Runs the scenario's seed. Lossless: also compares the model with that of the quiet run, which is kept for the next.
-Outcome RunScenario(const Scenario& scenario, bool tracing = false);
+enum class Tracing { kOff, kOn };
+Outcome RunScenario(const Scenario& scenario, Tracing tracing = Tracing::kOff);
 
 }  // namespace tributary::sim
 

@@ -1,0 +1,189 @@
+// That the simulator repeats itself, that it finds what is wrong, and that it finds nothing else.
+#include "tests/sim/simulation.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <utility>
+
+#include "common/log.h"
+#include "tests/sim/chaos.h"
+#include "tests/sim/forwarding_journal.h"
+
+namespace tributary::sim {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::Eq;
+
+constexpr int kWorkers = 8;
+
+class SimulationTest : public ::testing::Test {
+ protected:
+  SimulationTest() { SetLogLevel(LogLevel::kNone); }
+  ~SimulationTest() override { SetLogLevel(LogLevel::kInfo); }
+};
+
+// The seeds from `first` on that meet faults of every kind.
+Scenario FaultyScenario(uint64_t first) {
+  while (true) {
+    const Scenario scenario = ScenarioOf(first++, 20, kWorkers);
+    if (scenario.kind == Scenario::Kind::kAnything && scenario.fault_interval < absl::Seconds(3)) {
+      return scenario;
+    }
+  }
+}
+
+TEST_F(SimulationTest, TheSameSeedDoesTheSame) {
+  for (const uint64_t seed : {1, 2, 3, 4, 5, 6}) {
+    const Scenario scenario = ScenarioOf(seed, 20, kWorkers);
+    const Outcome first = Simulation(scenario).Run();
+    const Outcome second = Simulation(scenario).Run();
+    EXPECT_EQ(first.trace_hash, second.trace_hash) << "seed " << seed;
+    EXPECT_EQ(first.events, second.events) << "seed " << seed;
+    EXPECT_EQ(first.hashes, second.hashes) << "seed " << seed;
+  }
+}
+
+TEST_F(SimulationTest, AnotherSeedDoesSomethingElse) {
+  EXPECT_NE(Simulation(ScenarioOf(1, 5, kWorkers)).Run().trace_hash, Simulation(ScenarioOf(2, 5, kWorkers)).Run().trace_hash);
+}
+
+TEST_F(SimulationTest, NoInvariantIsViolated) {
+  ChaosOptions options;
+  options.seeds = 300;
+  options.jobs = 2;
+  const absl::StatusOr<ChaosReport> report = RunChaos(options);
+  ASSERT_TRUE(report.ok()) << report.status();
+  for (const FailedSeed& failed : report->failed) {
+    ADD_FAILURE() << failed.invariant << ": " << failed.detail << "\n  tributary-sim --chaos --seed " << failed.seed << " --trace";
+  }
+  EXPECT_EQ(report->seeds, 300);
+  // Every kind of fault has been there.
+  for (const char* const kind : {"bits flipped",       "broken sessions",
+                                 "broken transfers",   "coordinator drained",
+                                 "coordinator killed", "coordinator lost power",
+                                 "corrupted frames",   "corrupted records",
+                                 "delayed messages",   "died in a disk operation",
+                                 "disk failing",       "disk full",
+                                 "hostile payloads",   "partitions",
+                                 "repeated uploads",   "runs paused",
+                                 "wall clock jumped",  "workers frozen",
+                                 "workers killed",     "workers stopped"}) {
+    EXPECT_TRUE(report->faults.contains(kind)) << kind;
+  }
+}
+
+// ---- Planted defects: each must be seen ----
+
+// What the first of some seeds says that the defect disturbs; nothing if none is disturbed.
+std::string FirstViolation(const std::function<void(Simulation&)>& plant) {
+  uint64_t seed = 1;
+  for (int i = 0; i < 40; ++i) {
+    const Scenario scenario = FaultyScenario(seed);
+    seed = scenario.seed + 1;
+    Simulation simulation(scenario);
+    plant(simulation);
+    const Outcome outcome = simulation.Run();
+    if (outcome.violation.has_value()) {
+      return outcome.violation->invariant;
+    }
+  }
+  return "";
+}
+
+TEST_F(SimulationTest, ADiskThatLiesAboutSyncIsSeen) {
+  EXPECT_THAT(FirstViolation([](Simulation& simulation) { simulation.disk().lies_about_sync = true; }),
+              AnyOf(Eq("no acknowledged update lost"), Eq("no acknowledged write lost"), Eq("the journal survives"),
+                    Eq("the coordinator starts again")));
+}
+
+// Acknowledges every twentieth update and commit without writing it.
+class ForgetfulJournal final : public ForwardingJournal {
+ public:
+  ForgetfulJournal(std::unique_ptr<coordinator::Journal> journal, uint64_t* writes)
+      : ForwardingJournal(std::move(journal)), writes_(writes) {}
+  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update) override {
+    return ++*writes_ % 20 == 0 ? absl::OkStatus() : ForwardingJournal::AddUpdate(run_id, round, update);
+  }
+
+ private:
+  uint64_t* const writes_;
+};
+
+TEST_F(SimulationTest, AJournalThatForgetsUpdatesIsSeen) {
+  uint64_t writes = 0;
+  EXPECT_THAT(FirstViolation([&](Simulation& simulation) {
+                simulation.coordinator().wrap_journal = [&writes](std::unique_ptr<coordinator::Journal> journal) {
+                  return std::make_unique<ForgetfulJournal>(std::move(journal), &writes);
+                };
+              }),
+              AnyOf(Eq("no acknowledged update lost"), Eq("the coordinator starts again")));
+}
+
+TEST_F(SimulationTest, AReceiptForWhatWasNotIncludedIsSeen) {
+  EXPECT_EQ(FirstViolation([](Simulation& simulation) {
+              simulation.network().tamper = [](v1::CoordinatorMessage& message) {
+                if (message.has_receipt()) {
+                  message.mutable_receipt()->set_result(v1::Receipt::INCLUDED);
+                }
+              };
+            }),
+            "a receipt tells the truth");
+}
+
+TEST_F(SimulationTest, AReceiptThatIsTakenBackIsSeen) {
+  EXPECT_EQ(FirstViolation([](Simulation& simulation) {
+              simulation.network().tamper = [count = 0](v1::CoordinatorMessage& message) mutable {
+                if (message.has_receipt() && ++count % 50 == 0) {
+                  message.mutable_receipt()->set_result(v1::Receipt::LATE);
+                }
+              };
+            }),
+            "none applied twice");
+}
+
+// ---- The disk ----
+
+v1::RunSpec AnySpec() {
+  return ScenarioOf(1, 1, 1).runs.at(0);
+}
+
+// What a start has read may be told; so a loss of power after it must not take it back.
+TEST_F(SimulationTest, WhatAStartHasReadSurvivesALossOfPower) {
+  int read_unacknowledged = 0;
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    World world(seed);
+    SimDisk disk(&world, "disk-under-test");
+    coordinator::JournaledRun run;
+    run.run_id = "toy-1";
+    run.spec = AnySpec();
+    bool acknowledged = false;
+    {
+      auto journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk);
+      ASSERT_TRUE(journal.ok()) << journal.status();
+      disk.DieAfter(1 + world.random.Below(6));
+      acknowledged = (*journal)->AddRun(run).ok();
+      disk.Die();
+    }
+    disk.Restart(SimDisk::Loss::kNothing);
+    size_t read = 0;
+    {
+      auto journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk);
+      ASSERT_TRUE(journal.ok()) << "seed " << seed << ": " << journal.status();
+      read = (*journal)->Runs()->size();
+      disk.Die();
+    }
+    EXPECT_TRUE(read == 1 || !acknowledged) << "seed " << seed;
+    read_unacknowledged += read == 1 && !acknowledged ? 1 : 0;
+    disk.Restart(SimDisk::Loss::kUnsynced);
+    auto journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk);
+    ASSERT_TRUE(journal.ok()) << "seed " << seed << ": " << journal.status();
+    EXPECT_EQ((*journal)->Runs()->size(), read) << "seed " << seed;
+  }
+  EXPECT_GT(read_unacknowledged, 0);
+}
+
+}  // namespace
+}  // namespace tributary::sim
