@@ -285,8 +285,13 @@ class DenseEncoder : public UpdateEncoder {
   }
   void Settle(bool included) final { pending_ = false; }
   double ResidualNorm() const final { return 0; }
-  std::string SaveState() const final { return EmptyState("encoder", options_, layout_); }
-  absl::Status RestoreState(absl::string_view state) final { return CheckEmptyState("encoder", options_, layout_, state); }
+  std::string SaveState() const final { return EmptyState(pending_ ? kPendingOwner : kOwner, options_, layout_); }
+  absl::Status RestoreState(absl::string_view state) final {
+    const bool pending = state == EmptyState(kPendingOwner, options_, layout_);
+    if (!pending) TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState(kOwner, options_, layout_, state));
+    pending_ = pending;
+    return absl::OkStatus();
+  }
 
  protected:
   virtual absl::StatusOr<std::string> Pack(double norm, absl::Span<const float> direction) = 0;
@@ -296,6 +301,8 @@ class DenseEncoder : public UpdateEncoder {
   const std::vector<Piece> pieces_;
 
  private:
+  static constexpr absl::string_view kOwner = "encoder";
+  static constexpr absl::string_view kPendingOwner = "encoder with a pending update";
   bool pending_ = false;
 };
 

@@ -31,7 +31,8 @@ class UpdateEncoder {
   // L2 norm of the residual, for the metrics. 0 for modes without one.
   virtual double ResidualNorm() const = 0;
 
-  // The residual (nothing pending), to be kept over a restart.
+  // The residual and what is pending, to be kept over a restart: an encoder of the same options and layout that restores it goes on with
+  // the same bits, Settle included.
   virtual std::string SaveState() const = 0;
   // DataLoss: not a state of this layout and mode, or damaged; the encoder is unchanged.
   virtual absl::Status RestoreState(absl::string_view state) = 0;

@@ -22,9 +22,16 @@ std::string Head(absl::string_view kind, const Layout& layout) {
 }  // namespace
 
 std::string SealState(absl::string_view kind, const Layout& layout, absl::string_view body) {
+  return SealState(kind, layout, {body});
+}
+
+std::string SealState(absl::string_view kind, const Layout& layout, std::initializer_list<absl::string_view> parts) {
+  uint64_t length = 0;
+  for (const absl::string_view part : parts) length += part.size();
   std::string state = Head(kind, layout);
-  AppendLittleEndian(static_cast<uint64_t>(body.size()), state);
-  absl::StrAppend(&state, body);
+  state.reserve(state.size() + sizeof(length) + length + sizeof(uint32_t));
+  AppendLittleEndian(length, state);
+  for (const absl::string_view part : parts) absl::StrAppend(&state, part);
   AppendLittleEndian(Crc32c(state), state);
   return state;
 }

@@ -5,6 +5,7 @@
 #ifndef TRIBUTARY_OPTIM_SEALED_STATE_H_
 #define TRIBUTARY_OPTIM_SEALED_STATE_H_
 
+#include <initializer_list>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -15,6 +16,8 @@ namespace tributary::optim {
 
 // `kind` (at most 255 bytes) says what the body holds and in which units.
 std::string SealState(absl::string_view kind, const Layout& layout, absl::string_view body);
+// The body is `parts`, one after the other: what is long is copied only once.
+std::string SealState(absl::string_view kind, const Layout& layout, std::initializer_list<absl::string_view> parts);
 
 // The body, a view into `state`. DataLoss: truncated, damaged, of another layout or of another kind.
 absl::StatusOr<absl::string_view> OpenState(absl::string_view kind, const Layout& layout, absl::string_view state);

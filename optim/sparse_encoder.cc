@@ -36,7 +36,11 @@ class SparseEncoder final : public UpdateEncoder {
   absl::StatusOr<std::string> Encode(const RoundParameters& parameters, absl::Span<const float> direction) override;
   void Settle(bool included) override;
   double ResidualNorm() const override { return Norm(residual_, threads_); }
-  std::string SaveState() const override { return SealState(Kind(), layout_, AsBytes(absl::MakeConstSpan(residual_))); }
+  // The pending payload, if any, then the residual.
+  std::string SaveState() const override {
+    return SealState(Kind(), layout_,
+                     {pending_ ? EncodePayload(plan_.update_shape(), sent_) : std::string(), AsBytes(absl::MakeConstSpan(residual_))});
+  }
   absl::Status RestoreState(absl::string_view state) override;
 
  private:
@@ -183,9 +187,17 @@ void SparseEncoder::Settle(bool included) {
 
 absl::Status SparseEncoder::RestoreState(absl::string_view state) {
   TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(Kind(), layout_, state));
-  if (body.size() != residual_.size() * sizeof(float)) return absl::DataLossError("saved encoder state: not the layout's size");
-  if (!body.empty()) std::memcpy(residual_.data(), body.data(), body.size());
-  pending_ = false;
+  const size_t residual_bytes = residual_.size() * sizeof(float);
+  if (body.size() < residual_bytes) return absl::DataLossError("saved encoder state: shorter than the layout's residual");
+  const absl::string_view payload = body.substr(0, body.size() - residual_bytes);
+  if (!payload.empty()) {
+    SparseValues sent;
+    const absl::Status decoded = DecodePayload(plan_.update_shape(), payload, sent);
+    if (!decoded.ok()) return absl::DataLossError(absl::StrCat("saved encoder state: pending update: ", decoded.message()));
+    sent_ = std::move(sent);
+  }
+  if (residual_bytes > 0) std::memcpy(residual_.data(), body.data() + payload.size(), residual_bytes);
+  pending_ = !payload.empty();
   return absl::OkStatus();
 }
 

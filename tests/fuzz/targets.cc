@@ -266,7 +266,10 @@ std::vector<std::string> ApplySeeds() {
 
 std::vector<std::string> StateSeeds() {
   return SeedsOfRuns([](Run& run) -> std::vector<std::string> {
-    return {(*MakeUpdateEncoder(run.options, run.layout))->SaveState(), (*MakeAggregator(run.options, run.layout))->SaveState()};
+    std::unique_ptr<UpdateEncoder> encoder = *MakeUpdateEncoder(run.options, run.layout);
+    const std::string settled = encoder->SaveState();
+    Must(encoder->Encode({1, 0.01f, 1}, SomeDirection(run.layout.size())).ok(), "a direction is encoded");
+    return {settled, encoder->SaveState(), (*MakeAggregator(run.options, run.layout))->SaveState()};
   });
 }
 

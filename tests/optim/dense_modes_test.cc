@@ -365,5 +365,19 @@ TEST(DenseModesTest, SavedStatesAreThoseOfTheirModeAndLayout) {
   }
 }
 
+TEST(DenseModesTest, ASavedStateSaysWhetherAnUpdateIsPending) {
+  const Layout layout = TestLayout();
+  const std::vector<float> direction = RandomVector(layout.size(), 3, 1);
+  for (Mode mode : kDenseModes) {
+    std::unique_ptr<UpdateEncoder> first = MakeDenseEncoder(Defaults(mode), layout);
+    ASSERT_TRUE(first->Encode(Round(1), direction).ok());
+    std::unique_ptr<UpdateEncoder> second = MakeDenseEncoder(Defaults(mode), layout);
+    ASSERT_TRUE(second->RestoreState(first->SaveState()).ok());
+    EXPECT_EQ(second->Encode(Round(2), direction).status().code(), absl::StatusCode::kFailedPrecondition);
+    second->Settle(true);
+    EXPECT_TRUE(second->Encode(Round(2), direction).ok());
+  }
+}
+
 }  // namespace
 }  // namespace tributary::optim

@@ -208,9 +208,31 @@ TEST(SparseEncoderTest, ResumesFromItsSavedState) {
   }
 }
 
+TEST(SparseEncoderTest, APendingUpdateIsSettledAfterARestartAsWithoutOne) {
+  Dice dice(4);
+  const Layout layout = *Layout::Create({{.name = "a", .shape = {130, 70}}, {.name = "b", .shape = {77}}});
+  for (const Mode mode : {Mode::kDemo, Mode::kDistro, Mode::kLocal}) {
+    for (const bool included : {true, false}) {
+      auto first = EncoderOf(Defaults(mode), layout);
+      (void)*first->Encode(kRound, RandomFloats(dice, layout.size()));
+      auto second = EncoderOf(Defaults(mode), layout);
+      const std::string saved = first->SaveState();
+      ASSERT_TRUE(second->RestoreState(saved).ok());
+      EXPECT_EQ(second->SaveState(), saved);
+      EXPECT_EQ(second->Encode(kRound, RandomFloats(dice, layout.size())).status().code(), absl::StatusCode::kFailedPrecondition);
+      first->Settle(included);
+      second->Settle(included);
+      EXPECT_NE(second->SaveState(), saved);
+      EXPECT_EQ(second->SaveState(), first->SaveState());
+    }
+  }
+}
+
 TEST(SparseEncoderTest, DamagedOrForeignStatesAreRefused) {
   const Layout layout = OneMatrix(64, 64);
   auto encoder = EncoderOf(Defaults(Mode::kDistro), layout);
+  Dice dice(6);
+  (void)*encoder->Encode(kRound, RandomFloats(dice, layout.size()));
   const std::string state = encoder->SaveState();
   for (size_t at = 0; at < state.size(); at += 97) {
     std::string damaged = state;
