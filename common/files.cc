@@ -1,6 +1,7 @@
 #include "common/files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -179,6 +180,20 @@ absl::Status MakeDirectories(const std::string& path) {
   if (error) return FileError("make the folder", path, error.value());
   if (!std::filesystem::is_directory(path, error)) return FileError("make the folder", path, EEXIST);
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& directory) {
+  const int fd = OpenRetrying(directory.c_str(), O_RDONLY | O_DIRECTORY);
+  if (fd < 0) return FileError("lock the folder", directory, errno);
+  std::unique_ptr<FolderLock> lock(new FolderLock(fd));
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return FileError("lock the folder", directory, errno);
+  return WithExitCode(absl::FailedPreconditionError(absl::StrCat("the folder ", directory, " is in use by another process")),
+                      ExitCode::kStorage);
+}
+
+FolderLock::~FolderLock() {
+  close(fd_);
 }
 
 absl::StatusOr<uint64_t> FreeBytes(const std::string& path) {

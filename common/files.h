@@ -1,8 +1,9 @@
-// Files that are whole or not there: reads with a bound, writes that replace atomically.
+// Files that are whole or not there: reads with a bound, writes that replace atomically; folders that have one owner.
 #ifndef TRIBUTARY_COMMON_FILES_H_
 #define TRIBUTARY_COMMON_FILES_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -25,6 +26,21 @@ absl::Status RemoveTemporaryFiles(const std::string& directory);
 
 // Makes the folder and its parents. OK if it exists.
 absl::Status MakeDirectories(const std::string& path);
+
+// An exclusive lock on a folder, against this and other processes, for as long as it lives. It leaves nothing behind, whatever ends the
+// process.
+class FolderLock {
+ public:
+  // FailedPrecondition: somebody else holds it. Exit code kStorage.
+  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& directory);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  const int fd_;
+};
 
 // Bytes free to this user on the file system of `path`.
 absl::StatusOr<uint64_t> FreeBytes(const std::string& path);

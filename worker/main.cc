@@ -22,7 +22,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/exit_codes.h"
-#include "common/files.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
@@ -116,8 +115,7 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
     TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles({config.tls().ca(), config.tls().certificate(), config.tls().key()},
                                             {config.federation(), Role::kSite, config.site()}));
   }
-  TRIBUTARY_RETURN_IF_ERROR(ListDataFiles(config.data(), "").status());
-  return MakeDirectories(config.state_dir());
+  return ListDataFiles(config.data(), "").status();
 }
 
 absl::Status Run(const RunCommand& command) {
@@ -149,7 +147,7 @@ absl::Status Run(const RunCommand& command) {
     status = worker->Run();
   }
   if (worker->training()) {
-    // A long step cannot be interrupted, and nothing that it computes would be kept.
+    // A long step cannot be interrupted. What it would have led to, the next start computes again from what was saved.
     if (!status.ok()) LogError(kComponent, status.message());
     std::fflush(nullptr);
     std::_Exit(static_cast<int>(ExitCodeOf(status)));

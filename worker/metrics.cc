@@ -21,7 +21,7 @@
 namespace tributary::worker {
 namespace {
 
-constexpr std::array<const char*, 4> kPhases = {"compute", "encode", "apply", "evaluate"};
+constexpr std::array<const char*, 5> kPhases = {"compute", "encode", "persist", "apply", "evaluate"};
 constexpr std::array<const char*, 2> kDirections = {"up", "down"};
 constexpr std::array<const char*, 4> kKinds = {"update", "commit", "snapshot", "control"};
 
@@ -32,7 +32,7 @@ constexpr size_t kServerThreads = 2;
 
 struct WorkerMetrics::State {
   prometheus::Registry registry;
-  std::array<prometheus::Histogram*, 4> step_seconds;
+  std::array<prometheus::Histogram*, kPhases.size()> step_seconds;
   std::array<std::array<prometheus::Counter*, 4>, 2> bytes;
   prometheus::Counter* samples;
   prometheus::Counter* included;

@@ -16,7 +16,7 @@
 
 namespace tributary::worker {
 
-enum class StepPhase { kCompute, kEncode, kApply, kEvaluate };
+enum class StepPhase { kCompute, kEncode, kPersist, kApply, kEvaluate };
 
 // Thread-safe. All children exist from the start, so that a rate over them is right from the first event.
 class WorkerMetrics {

@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/exit_codes.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 #include "optim/commit.h"
 #include "optim/parallel.h"
@@ -48,6 +50,8 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
                                                          Dependencies dependencies) {
   std::unique_ptr<Replica> replica(new Replica(std::move(dependencies)));
+  replica->run_id_ = offer.run_id();
+  replica->site_ = config.site();
   replica->spec_ = offer.spec();
   TRIBUTARY_ASSIGN_OR_RETURN(TrainerOptions options, TrainerOptionsOf(offer.spec(), config));
   options.clock = replica->dependencies_.clock;
@@ -62,7 +66,47 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig&
   TRIBUTARY_ASSIGN_OR_RETURN(replica->encoder_, optim::MakeUpdateEncoder(replica->optimizer_, replica->layout_, replica->threads_));
   TRIBUTARY_ASSIGN_OR_RETURN(replica->trainer_, replica->dependencies_.make_trainer(options, replica->layout_));
   replica->direction_.resize(replica->layout_.size());
+  TRIBUTARY_RETURN_IF_ERROR(replica->Restore());
   return replica;
+}
+
+absl::Status Replica::Restore() {
+  if (dependencies_.store == nullptr) return absl::OkStatus();
+  absl::StatusOr<SavedState> saved = ReadSavedState(Owner(), *dependencies_.store);
+  if (absl::IsNotFound(saved.status())) return absl::OkStatus();
+  absl::Status status = saved.status();
+  if (status.ok()) status = encoder_->RestoreState(saved->encoder);
+  if (status.ok()) {
+    status = trainer_->RestoreState(saved->trainer);
+    // Both or none.
+    if (!status.ok()) {
+      TRIBUTARY_ASSIGN_OR_RETURN(encoder_, optim::MakeUpdateEncoder(optimizer_, layout_));
+    }
+  }
+  if (status.ok()) {
+    pending_ = std::move(saved->pending);
+    LogInfo("worker", "run ", spec_.name(), ": going on with what was saved in round ", saved->round);
+    return absl::OkStatus();
+  }
+  if (!absl::IsDataLoss(status)) {
+    return WithExitCode(absl::AbortedError(absl::StrCat("what is saved of run ", run_id_, ": ", status.message())), ExitCode::kStorage);
+  }
+  const absl::StatusOr<std::string> aside = SetSavedStateAside(run_id_, *dependencies_.store);
+  LogWarning("worker", "run ", spec_.name(), ": what was saved cannot be used: ", status.message(),
+             "; the run goes on with an empty residual. ",
+             aside.ok() ? absl::StrCat("The file is kept as ", *aside) : std::string(aside.status().message()));
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Save(uint64_t round, std::optional<PendingUpdate> pending) {
+  if (dependencies_.store == nullptr) return absl::OkStatus();
+  absl::Time start = dependencies_.clock->Now();
+  const absl::Status status = WriteSavedState(
+      Owner(), {.round = round, .pending = std::move(pending), .encoder = encoder_->SaveState(), .trainer = trainer_->SaveState()},
+      *dependencies_.store);
+  if (!status.ok()) return WithExitCode(absl::AbortedError(status.message()), ExitCode::kStorage);
+  dependencies_.metrics->ObserveStep(StepPhase::kPersist, Lap(*dependencies_.clock, start));
+  return absl::OkStatus();
 }
 
 HeldState Replica::Held() const {
@@ -133,6 +177,14 @@ void Replica::ComputeAhead(const v1::RoundStart& start) {
 }
 
 absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {
+  absl::StatusOr<TrainedUpdate> update = TrainAndEncode(start);
+  // Also without an update: the inner optimiser may have moved.
+  TRIBUTARY_RETURN_IF_ERROR(
+      Save(start.round(), update.ok() ? std::make_optional(PendingUpdate{start.round(), start.base_state_hash(), *update}) : std::nullopt));
+  return update;
+}
+
+absl::StatusOr<TrainedUpdate> Replica::TrainAndEncode(const v1::RoundStart& start) {
   TrainedUpdate update;
   if (start.evaluate_base()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const double loss, Evaluate());

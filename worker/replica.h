@@ -7,12 +7,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/clock.h"
+#include "common/file_store.h"
 #include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/options.h"
@@ -21,6 +23,7 @@
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "worker/metrics.h"
+#include "worker/saved_state.h"
 #include "worker/trainer.h"
 #include "worker/worker_engine.h"
 
@@ -39,12 +42,19 @@ class Replica {
     TrainerFactory make_trainer;
     Clock* clock = nullptr;
     WorkerMetrics* metrics = nullptr;
+    // Where residual, trainer and pending update are kept (saved_state.h); null: nowhere, and a restart loses them.
+    FileStore* store = nullptr;
   };
 
-  // Model, encoder and trainer of the run that is offered. InvalidArgument: the run is not valid. FailedPrecondition: this program's model
-  // has another layout than the coordinator's (versions differ). Errors of Trainer::Create (exit code kData).
+  // Model, encoder and trainer of the run that is offered, as they were saved if they were. What is saved but damaged is set aside with a
+  // warning: it costs the residual. InvalidArgument: the run is not valid. FailedPrecondition: this program's model has another layout than
+  // the coordinator's (versions differ). Aborted, exit code kStorage: what is saved cannot be read. Errors of Trainer::Create (exit code
+  // kData).
   static absl::StatusOr<std::unique_ptr<Replica>> Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
                                                          Dependencies dependencies);
+
+  // The update that was pending in what was saved, once.
+  std::optional<PendingUpdate> TakePending() { return std::exchange(pending_, std::nullopt); }
 
   // state[0] from the run's seed: the same bits as the coordinator's. FailedPrecondition: the run starts from a file of weights.
   absl::StatusOr<HeldState> InitializeFromSeed();
@@ -55,8 +65,9 @@ class Replica {
   absl::Status ApplyCommits(const std::vector<std::string>& records, HeldState& held);
 
   // Evaluates the state held if the round asks for it, trains from the state that the round starts from (the one held or, in a pipelined
-  // run, the one before), encodes. The update stays pending until Settle.
-  // FailedPrecondition: the gradient or the loss is not finite, or the base is neither of the two.
+  // run, the one before), encodes, and saves what that led to. The update stays pending until Settle.
+  // FailedPrecondition: the gradient or the loss is not finite, or the base is neither of the two. Aborted, exit code kStorage: it cannot be
+  // saved; the update must not be sent, and the program should end.
   absl::StatusOr<TrainedUpdate> Train(const v1::RoundStart& start);
   // The computing part of a Train to come, from the state held. Train uses it if its round, base and parameters are these.
   void ComputeAhead(const v1::RoundStart& start);
@@ -67,8 +78,14 @@ class Replica {
   explicit Replica(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
   HeldState Held() const;
   absl::StatusOr<StepResult> Compute(const v1::RoundStart& start);
+  absl::StatusOr<TrainedUpdate> TrainAndEncode(const v1::RoundStart& start);
+  absl::Status Save(uint64_t round, std::optional<PendingUpdate> pending);
+  absl::Status Restore();
+  StateOwner Owner() const { return {run_id_, site_, &layout_}; }
 
   Dependencies dependencies_;
+  std::string run_id_;
+  std::string site_;
   v1::RunSpec spec_;
   int threads_ = 1;  // of everything but the trainer
   optim::OptimizerOptions optimizer_;
@@ -91,6 +108,7 @@ class Replica {
     absl::StatusOr<StepResult> step;
   };
   std::optional<Ahead> ahead_;  // what direction_ holds, if it was computed ahead
+  std::optional<PendingUpdate> pending_;
 };
 
 }  // namespace tributary::worker

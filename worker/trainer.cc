@@ -9,6 +9,8 @@
 #include "absl/time/time.h"
 #include "common/status_macros.h"
 #include "optim/adamw.h"
+#include "optim/bytes.h"
+#include "optim/sealed_state.h"
 #include "worker/data/data_source.h"
 #include "worker/evaluation.h"
 #include "worker/models/model.h"
@@ -18,8 +20,8 @@ namespace {
 
 class LocalTrainer final : public Trainer {
  public:
-  LocalTrainer(const TrainerOptions& options, std::unique_ptr<DataSource> data, std::unique_ptr<Model> model)
-      : options_(options), data_(std::move(data)), model_(std::move(model)) {}
+  LocalTrainer(const TrainerOptions& options, const optim::Layout& layout, std::unique_ptr<DataSource> data, std::unique_ptr<Model> model)
+      : options_(options), layout_(layout), data_(std::move(data)), model_(std::move(model)) {}
 
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                               absl::Span<float> direction) override {
@@ -38,7 +40,39 @@ class LocalTrainer final : public Trainer {
 
   absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override { return ValidationLoss(*model_, *data_, theta); }
 
+  // The inner steps taken, then m and v. Batches need no place to go on from: they are a function of the round.
+  std::string SaveState() const override {
+    if (inner_steps_ == 0) return "";
+    std::string steps;
+    optim::AppendLittleEndian(inner_steps_, steps);
+    return optim::SealState(kStateKind, layout_, {steps, optim::AsBytes(absl::MakeConstSpan(m_)), optim::AsBytes(absl::MakeConstSpan(v_))});
+  }
+
+  absl::Status RestoreState(absl::string_view state) override {
+    if (state.empty()) {
+      inner_steps_ = 0;
+      m_.clear();
+      v_.clear();
+      return absl::OkStatus();
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, optim::OpenState(kStateKind, layout_, state));
+    const size_t elements = static_cast<size_t>(layout_.size());
+    uint64_t steps = 0;
+    optim::ByteReader reader(body);
+    if (!reader.Read(steps) || reader.rest().size() != 2 * elements * sizeof(float) || steps == 0) {
+      return absl::DataLossError("saved trainer state: not the layout's size");
+    }
+    inner_steps_ = steps;
+    m_.resize(elements);
+    v_.resize(elements);
+    std::copy_n(reader.rest().data(), elements * sizeof(float), reinterpret_cast<char*>(m_.data()));
+    std::copy_n(reader.rest().data() + elements * sizeof(float), elements * sizeof(float), reinterpret_cast<char*>(v_.data()));
+    return absl::OkStatus();
+  }
+
  private:
+  static constexpr absl::string_view kStateKind = "trainer, inner AdamW";
+
   absl::StatusOr<double> Gradient(uint64_t round, absl::Span<const float> theta, absl::Span<float> direction) {
     CounterRng rng = BatchRng(options_, round, 0);
     return model_->LossAndGradient(theta, data_->DrawTraining(rng, options_.batch_size), direction);
@@ -70,6 +104,7 @@ class LocalTrainer final : public Trainer {
   }
 
   const TrainerOptions options_;
+  const optim::Layout layout_;
   const std::unique_ptr<DataSource> data_;
   const std::unique_ptr<Model> model_;
   // Of the local steps; empty until the first.
@@ -82,7 +117,7 @@ class LocalTrainer final : public Trainer {
 absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& options, const optim::Layout& layout) {
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(options, layout));
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> data, OpenData(options, options.data_folder));
-  return std::make_unique<LocalTrainer>(options, std::move(data), std::move(model));
+  return std::make_unique<LocalTrainer>(options, layout, std::move(data), std::move(model));
 }
 
 }  // namespace tributary::worker

@@ -7,7 +7,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/clock.h"
 #include "optim/layout.h"
@@ -60,6 +62,14 @@ class Trainer {
 
   // Mean loss of `theta` on the site's validation split; always the same batches. Nats per token or row.
   virtual absl::StatusOr<double> Evaluate(absl::Span<const float> theta) = 0;
+
+  // What persists from round to round, to be kept over a restart: a trainer of the same options and layout that restores it goes on with
+  // the same bits. Empty: nothing does.
+  virtual std::string SaveState() const { return ""; }
+  // DataLoss: not a state of this layout and mode, or damaged; the trainer is unchanged.
+  virtual absl::Status RestoreState(absl::string_view state) {
+    return state.empty() ? absl::OkStatus() : absl::DataLossError("saved trainer state: this trainer has none");
+  }
 };
 
 }  // namespace tributary::worker

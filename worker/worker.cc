@@ -8,10 +8,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/executor.h"
+#include "common/exit_codes.h"
+#include "common/file_store.h"
+#include "common/files.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "worker/consent.h"
+#include "worker/saved_state.h"
 #include "worker/session_client.h"
 #include "worker/worker_engine.h"
 
@@ -27,7 +31,7 @@ absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
-WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options) {
+WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const std::vector<std::string>& saved_runs) {
   WorkerEngineOptions engine;
   engine.consent = options.config.consent();
   engine.coordinator = options.config.coordinator();
@@ -37,6 +41,7 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options) {
   engine.max_backoff = DurationOf(options.config.max_backoff());
   engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
   engine.random = options.random;
+  engine.saved_runs.insert(saved_runs.begin(), saved_runs.end());
   return engine;
 }
 
@@ -51,14 +56,39 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options) {
   return client;
 }
 
+// The folder of what must survive a restart, this process's own.
+struct StateFolder {
+  std::unique_ptr<FolderLock> lock;
+  std::unique_ptr<FileStore> store;
+  std::vector<std::string> saved_runs;
+};
+
+absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
+  StateFolder folder;
+  TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(path));
+  absl::StatusOr<std::unique_ptr<FolderLock>> lock = FolderLock::Take(path);
+  if (absl::IsFailedPrecondition(lock.status())) {
+    return WithExitCode(absl::FailedPreconditionError(absl::StrCat(
+                            "state_dir ", path, " is in use by another worker; stop that one, or give this one another folder")),
+                        ExitCode::kStorage);
+  }
+  TRIBUTARY_RETURN_IF_ERROR(lock.status());
+  folder.lock = *std::move(lock);
+  // What a residual tells of the data is for this user alone.
+  TRIBUTARY_ASSIGN_OR_RETURN(folder.store, OpenFolder(path, 0600));
+  TRIBUTARY_ASSIGN_OR_RETURN(folder.saved_runs, SavedRuns(*folder.store));
+  return folder;
+}
+
 }  // namespace
 
 class Worker::Impl {
  public:
-  explicit Impl(WorkerOptions options)
+  Impl(WorkerOptions options, StateFolder folder)
       : options_(std::move(options)),
+        folder_(std::move(folder)),
         metrics_(options_.software_version),
-        engine_(EngineOptionsOf(options_)),
+        engine_(EngineOptionsOf(options_, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),
         client_(
@@ -175,20 +205,29 @@ class Worker::Impl {
 
   void Do(action::PrepareRun& action) {
     auto offer = std::make_shared<const v1::RunOffer>(std::move(action.offer));
-    Train<absl::Status>(
-        [this, offer](Replica*) -> absl::Status {
+    Train<absl::StatusOr<std::optional<PendingUpdate>>>(
+        [this, offer](Replica*) -> absl::StatusOr<std::optional<PendingUpdate>> {
           replica_.reset();  // before the next one takes memory
           TRIBUTARY_ASSIGN_OR_RETURN(
-              replica_, Replica::Create(options_.config, *offer,
-                                        {.make_trainer = options_.make_trainer, .clock = options_.clock, .metrics = &metrics_}));
-          return absl::OkStatus();
+              replica_,
+              Replica::Create(
+                  options_.config, *offer,
+                  {.make_trainer = options_.make_trainer, .clock = options_.clock, .metrics = &metrics_, .store = folder_.store.get()}));
+          return replica_->TakePending();
         },
-        [this, work = action.work](absl::Status status) {
-          Handle(event::RunPrepared{work, std::move(status)});
+        [this, work = action.work](absl::StatusOr<std::optional<PendingUpdate>> pending) {
+          Handle(event::RunPrepared{work, pending.status(), pending.ok() ? *std::move(pending) : std::nullopt});
         });
   }
-  void Do(const action::ReleaseRun&) {
-    Train<bool>([this](Replica*) { return replica_ = nullptr, true; }, [](bool) {});
+  void Do(const action::ReleaseRun& action) {
+    Train<absl::Status>(
+        [this, over = action.over](Replica*) {
+          replica_ = nullptr;
+          return over.empty() ? absl::OkStatus() : RemoveSavedState(over, *folder_.store);
+        },
+        [](absl::Status status) {
+          if (!status.ok()) LogWarning(kComponent, status.message());
+        });
   }
   void Do(const action::InitializeState& action) {
     Train<absl::StatusOr<HeldState>>([](Replica* replica) { return replica->InitializeFromSeed(); }, LoadedInto(action.work));
@@ -258,6 +297,7 @@ class Worker::Impl {
   }
 
   const WorkerOptions options_;
+  const StateFolder folder_;  // its store: on the training thread
   WorkerMetrics metrics_;
   std::unique_ptr<MetricsServer> server_;
 
@@ -284,7 +324,8 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   if (!options.insecure && !options.config.has_tls()) {
     return absl::InvalidArgumentError("tls: the section is missing; without certificates the worker runs only with --insecure");
   }
-  auto impl = std::make_unique<Impl>(std::move(options));
+  TRIBUTARY_ASSIGN_OR_RETURN(StateFolder folder, OpenStateFolder(options.config.state_dir()));
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(folder));
   TRIBUTARY_RETURN_IF_ERROR(impl->StartMetrics());
   return std::unique_ptr<Worker>(new Worker(std::move(impl)));
 }

@@ -41,8 +41,9 @@ struct WorkerOptions {
 
 class Worker {
  public:
-  // Starts the metrics page, connects to nothing yet. With TLS, call CheckTlsFiles first. InvalidArgument: a field of the configuration;
-  // errors of MetricsServer::Start.
+  // Takes config.state_dir for itself (it is made if need be), starts the metrics page, connects to nothing yet. With TLS, call
+  // CheckTlsFiles first. InvalidArgument: a field of the configuration. Exit code kStorage: the folder cannot be written, or another worker
+  // uses it. Errors of MetricsServer::Start.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
   // Waits for the piece of work under way on the training thread.
   ~Worker();
@@ -53,7 +54,8 @@ class Worker {
   // Thread-safe. Tells the coordinator, and has Run return OK.
   void RequestStop(const std::string& reason);
 
-  // Whether the training thread still works. After Run: a program that must end now need not wait for it, nothing it does is kept.
+  // Whether the training thread still works. After Run: a program that must end now need not wait for it: what is saved is whole at any
+  // moment.
   bool training() const;
 
   // host:port of the metrics page; empty: none.

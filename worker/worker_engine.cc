@@ -29,7 +29,7 @@ constexpr uint64_t kMaxInlineBytes = 3 << 20;
 
 }  // namespace
 
-WorkerEngine::WorkerEngine(WorkerEngineOptions options) : options_(std::move(options)) {}
+WorkerEngine::WorkerEngine(WorkerEngineOptions options) : options_(std::move(options)), saved_runs_(options_.saved_runs) {}
 
 std::vector<Action> WorkerEngine::Handle(Event event, absl::Time now) {
   actions_.clear();
@@ -123,6 +123,9 @@ void WorkerEngine::Connect(absl::string_view reason) {
       hello.mutable_held()->set_round(held_->round);
       hello.mutable_held()->set_state_hash(held_->hash);
     }
+  } else if (!saved_runs_.empty()) {
+    // No state of it is held; but if it is over, its end is told, and what is saved can go.
+    hello.mutable_held()->set_run_id(*saved_runs_.begin());
   }
   SendMessage(std::move(message), "a session begins with Hello");
 }
@@ -161,7 +164,7 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
   round_start_.reset();
   open_round_ = 0;
   fruitless_resyncs_ = 0;
-  if (pending_.has_value()) pending_->sent = false;
+  pending_sent_ = false;
 
   const std::string at = absl::StrCat("the coordinator at ", options_.coordinator);
   switch (status.code()) {
@@ -274,6 +277,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   }
   run.offer = std::move(offer);
   run_ = std::move(run);
+  saved_runs_.insert(run_id);
   Note(LogLevel::kInfo, absl::StrCat(label, " (", run_id, ") is within this site's consent"));
   Do(action::PrepareRun{StartWork(Work::kPrepare), run_->offer}, "a new run is offered");
 }
@@ -297,6 +301,8 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   if (!TakeWork(prepared.work)) return;
   if (prepared.status.ok()) {
     run_->prepared = true;
+    pending_ = std::move(prepared.pending);
+    pending_sent_ = false;
     if (welcomed_) AnswerAccepted();
     return;
   }
@@ -306,13 +312,17 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   DropRun();
   // The details may name files, and those stay here.
   if (welcomed_) RefuseRun(run_id, "this site cannot train the run; its own log says why");
-  // Data that cannot be read is for a person to mend, and no other run of this site will fare better.
-  if (options_.once || ExitCodeOf(prepared.status) == ExitCode::kData) {
+  // Data or a state folder that cannot be read is for a person to mend, and no other run of this site will fare better.
+  if (options_.once || ExitCodeOf(prepared.status) == ExitCode::kData || absl::IsAborted(prepared.status)) {
     Exit(Annotate(prepared.status, absl::StrCat(label, " cannot be trained here")), "the run cannot be prepared");
   }
 }
 
 void WorkerEngine::OnMessage(v1::RunEnd end) {
+  if (!run_.has_value() && saved_runs_.erase(end.run_id()) > 0) {
+    Note(LogLevel::kInfo, absl::StrCat("run ", end.run_id(), ", of which this worker had saved its state, is over"));
+    return Do(action::ReleaseRun{end.run_id()}, "the run is over");
+  }
   if (!Mine(end.run_id())) return;
   run_end_ = std::move(end);
   // A finished run is first brought to its last state here; of a stopped or failed one nothing more is worth doing.
@@ -336,12 +346,13 @@ void WorkerEngine::FinishRun() {
          absl::StrCat(label, ": this worker ended at round ", held_->round, " with state ", absl::BytesToHexString(held_->hash),
                       ", the coordinator at round ", end.round(), " with ", absl::BytesToHexString(end.state_hash())));
   }
-  DropRun();
+  saved_runs_.erase(end.run_id());
+  DropRun(end.run_id());
   if (!options_.once) return;
   Exit(finished ? absl::OkStatus() : WithExitCode(absl::AbortedError(outcome), ExitCode::kRunFailed), "the run is over");
 }
 
-void WorkerEngine::DropRun() {
+void WorkerEngine::DropRun(std::string over) {
   if (!run_.has_value()) return;
   CancelTransfers();
   run_.reset();
@@ -359,7 +370,7 @@ void WorkerEngine::DropRun() {
   round_start_.reset();
   open_round_ = 0;
   run_end_.reset();
-  Do(action::ReleaseRun{}, "the run is over for this worker");
+  Do(action::ReleaseRun{std::move(over)}, "the run is over for this worker");
 }
 
 // --- What runs next ---

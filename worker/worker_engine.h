@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -41,6 +42,13 @@ struct TrainedUpdate {
   v1::UpdateReport report;
 };
 
+// An update that has been encoded and whose fate is not known yet: what neither a broken connection nor a restart may lose.
+struct PendingUpdate {
+  uint64_t round = 0;
+  std::string base_hash;
+  TrainedUpdate update;
+};
+
 // --- Events ---
 // Sessions, pieces of work and transfers bear the number of the action that began them; an answer to one that was given up is ignored.
 namespace event {
@@ -60,9 +68,12 @@ struct SessionClosed {
   uint64_t session = 0;
   absl::Status status;
 };
+// `pending`: the update that was pending when this run was last let go of, if any; the encoder holds it as before. `status` Aborted: the
+// state folder cannot be read.
 struct RunPrepared {
   uint64_t work = 0;
   absl::Status status;
+  std::optional<PendingUpdate> pending = std::nullopt;
 };
 struct SnapshotLoaded {
   uint64_t work = 0;
@@ -74,6 +85,7 @@ struct CommitsApplied {
   absl::Status status;
   HeldState held;
 };
+// Aborted: the state folder cannot be written, and no update may be sent that a restart would forget.
 struct Trained {
   uint64_t work = 0;
   absl::StatusOr<TrainedUpdate> update;
@@ -116,14 +128,16 @@ struct Send {
   v1::WorkerMessage message;
 };
 
-// Work, done one piece at a time in the order given. PrepareRun makes the model, the encoder and the trainer of an accepted run, and
-// replaces what was prepared before.
+// Work, done one piece at a time in the order given. PrepareRun makes the model, the encoder and the trainer of an accepted run, as they
+// were saved if they were, and replaces what was prepared before.
 struct PrepareRun {
   uint64_t work = 0;
   v1::RunOffer offer;
 };
-// Let go of everything that PrepareRun made.
-struct ReleaseRun {};
+// Let go of everything that PrepareRun made. `over`: a run of which what is saved is of no use any more; empty: none.
+struct ReleaseRun {
+  std::string over;
+};
 // Make state[0] from the run's seed. Answered like LoadSnapshot.
 struct InitializeState {
   uint64_t work = 0;
@@ -213,6 +227,8 @@ struct WorkerEngineOptions {
   // Waits between attempts double from min to max; each is shortened by a random part, up to half.
   absl::Duration min_backoff = absl::Milliseconds(500);
   absl::Duration max_backoff = absl::Seconds(30);
+  // Runs of which something is saved from before a restart.
+  std::set<std::string> saved_runs;
   // A session that has not been welcomed by then is given up.
   absl::Duration welcome_timeout = absl::Seconds(20);
   // Uniform in [0, 1).
@@ -241,13 +257,6 @@ class WorkerEngine {
     uint64_t parameters = 0;
     uint64_t slots = 0;
     bool prepared = false;
-  };
-  struct PendingUpdate {
-    uint64_t round = 0;
-    std::string base_hash;
-    TrainedUpdate update;
-    // Handed to this session, or to a transfer that is under way or has arrived.
-    bool sent = false;
   };
   struct Sync {
     v1::SyncPlan plan;
@@ -298,7 +307,8 @@ class WorkerEngine {
   void AdvanceUpload();
   void ComputeAhead();
   void FinishRun();
-  void DropRun();
+  // `over`: as in ReleaseRun.
+  void DropRun(std::string over = "");
   void RefuseRun(const std::string& run_id, const std::string& refusal);
   void AnswerAccepted();
   void AskForPlan(absl::string_view reason);
@@ -347,12 +357,17 @@ class WorkerEngine {
   std::optional<absl::Duration> drain_;
   std::string last_cause_;
 
+  // Runs that may have a file in the state folder, this one included.
+  std::set<std::string> saved_runs_;
+
   // Run and replica.
   std::optional<Run> run_;
   std::optional<HeldState> held_;
   // Highest round of the run known to be committed.
   uint64_t closed_round_ = 0;
   std::optional<PendingUpdate> pending_;
+  // The pending update was handed to this session, or to a transfer that is under way or has arrived.
+  bool pending_sent_ = false;
   // Resynchronisations since the last commit that was applied well.
   int fruitless_resyncs_ = 0;
 

@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
+#include "common/status_macros.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
@@ -381,6 +382,10 @@ void WorkerEngine::On(event::Trained trained) {
   const uint64_t round = training_.round();
   if (!trained.update.ok()) {
     const absl::Status& status = trained.update.status();
+    if (absl::IsAborted(status)) {
+      return Exit(Annotate(status, absl::StrCat("the update of round ", round, " is not sent, for a restart would forget it")),
+                  "the state folder cannot be written");
+    }
     Note(LogLevel::kError, absl::StrCat("round ", round, " has no update of this site: ", status.message()));
     if (open_round_ == round) {
       // The details may tell of the data, and those stay here.
@@ -391,20 +396,17 @@ void WorkerEngine::On(event::Trained trained) {
     }
     return;
   }
-  PendingUpdate pending;
-  pending.round = round;
-  pending.base_hash = training_.base_state_hash();
-  pending.update = *std::move(trained.update);
-  pending_ = std::move(pending);
+  pending_ = PendingUpdate{round, training_.base_state_hash(), *std::move(trained.update)};
+  pending_sent_ = false;
   if (round <= closed_round_) SettlePending(false, absl::StrCat("round ", round, " was committed before training ended"));
 }
 
 void WorkerEngine::AdvanceUpload() {
-  if (!pending_.has_value() || pending_->sent || !welcomed_ || open_round_ != pending_->round) return;
+  if (!pending_.has_value() || pending_sent_ || !welcomed_ || open_round_ != pending_->round) return;
   const TrainedUpdate& update = pending_->update;
   const std::string& run_id = run_->offer.run_id();
   if (update.payload->size() <= max_inline_bytes_) {
-    pending_->sent = true;
+    pending_sent_ = true;
     v1::WorkerMessage message;
     v1::Update& body = *message.mutable_update();
     body.set_run_id(run_id);
@@ -432,12 +434,12 @@ void WorkerEngine::On(event::Uploaded uploaded) {
   upload_.id = 0;
   if (!pending_.has_value()) return;
   if (uploaded.status.ok()) {
-    pending_->sent = true;
+    pending_sent_ = true;
     upload_.failures = 0;
     return;
   }
   if (IsTransient(uploaded.status) && upload_.failures < kMaxTransferFailures) return RetryLater(upload_, uploaded.status, "the upload");
-  pending_->sent = true;  // not again on this session
+  pending_sent_ = true;  // not again on this session
   if (uploaded.status.code() == absl::StatusCode::kFailedPrecondition) {
     // The round has closed meanwhile; a receipt or the commit says so too.
     return Note(LogLevel::kInfo, absl::StrCat("the upload of round ", pending_->round, " came too late: ", uploaded.status.message()));

@@ -136,6 +136,34 @@ TEST_F(TrainerTest, LocalStepsLowerTheLossAndKeepTheirMomentsFromRoundToRound) {
   EXPECT_LT(loss_last, loss_first - 0.3f);
 }
 
+TEST_F(TrainerTest, ARestoredTrainerGoesOnWithTheSameBits) {
+  for (const bool local : {false, true}) {
+    if (local) UseLocalSteps(3);
+    const auto first = MakeTrainer(options_);
+    const auto second = MakeTrainer(options_);
+    EXPECT_EQ(second->RestoreState(first->SaveState()), absl::OkStatus()) << "before the first round";
+    for (uint64_t round = 1; round <= 2; ++round) {
+      Direction(*first, {.round = round, .learning_rate = 1e-2f, .local_steps = 3});
+    }
+    const std::string saved = first->SaveState();
+    EXPECT_EQ(saved.empty(), !local) << "gradients have no memory";
+    ASSERT_EQ(second->RestoreState(saved), absl::OkStatus());
+    EXPECT_EQ(second->SaveState(), saved);
+    const optim::RoundParameters next{.round = 3, .learning_rate = 1e-2f, .local_steps = 3};
+    EXPECT_EQ(Direction(*second, next), Direction(*first, next));
+    if (!local) continue;
+    EXPECT_NE(Direction(*MakeTrainer(options_), next), Direction(*second, next)) << "the moments count";
+    const std::string before = second->SaveState();
+    for (size_t at = 0; at < saved.size(); at += 997) {
+      std::string damaged = saved;
+      damaged[at] = static_cast<char>(damaged[at] ^ 1);
+      EXPECT_EQ(second->RestoreState(damaged).code(), absl::StatusCode::kDataLoss) << at;
+      EXPECT_EQ(second->RestoreState(saved.substr(0, std::max<size_t>(at, 1))).code(), absl::StatusCode::kDataLoss) << at;
+    }
+    EXPECT_EQ(second->SaveState(), before);
+  }
+}
+
 TEST_F(TrainerTest, AGradientThatIsNotFiniteSkipsTheRoundWithAReason) {
   UseLocalSteps(2);
   const auto trainer = MakeTrainer(options_);

@@ -9,12 +9,14 @@
 #include <thread>
 
 #include "common/exit_codes.h"
+#include "tests/common/temporary_directory.h"
 #include "tests/worker/engine_driver.h"
 #include "tests/worker/mini_coordinator.h"
 
 namespace tributary::worker {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
@@ -58,6 +60,8 @@ class RunningWorker {
     bool metrics = false;
     v1::ConsentConfig consent = MakeConsent();
     std::function<void(uint64_t round)> before_step = nullptr;
+    // Of a worker that comes back; empty: one of its own.
+    std::string state_dir = "";
   };
 
   RunningWorker(const std::string& coordinator, Setup setup) {
@@ -67,6 +71,7 @@ class RunningWorker {
     config.set_site("berlin");
     config.set_coordinator(coordinator);
     config.set_data("/nowhere");
+    config.set_state_dir(setup.state_dir.empty() ? directory_.path() : setup.state_dir);
     config.set_threads(1);
     config.mutable_max_backoff()->set_nanos(50'000'000);
     *config.mutable_consent() = std::move(setup.consent);
@@ -98,6 +103,7 @@ class RunningWorker {
   Worker* operator->() { return worker_.get(); }
 
  private:
+  const TemporaryDirectory directory_;
   std::unique_ptr<Worker> worker_;
   Awaited<absl::Status> ended_;
   std::thread thread_;
@@ -232,6 +238,37 @@ TEST(WorkerTest, ACoordinatorThatGoesAwayIsFoundAgain) {
   EXPECT_EQ(coordinator.state_hash(), UndisturbedHash());
 }
 
+TEST(WorkerTest, AWorkerThatIsStartedAgainGoesOnWhereItWas) {
+  for (const int stops_at_update : {1, 3}) {
+    const TemporaryDirectory directory;
+    MiniCoordinator coordinator(Spec(), {.lose_receipt = 3});
+    const TestHub hub(coordinator.Handlers());
+    {
+      RunningWorker first(hub.address(), {.once = false, .state_dir = directory.path()});
+      coordinator.WaitFor(v1::WorkerMessage::kUpdate, stops_at_update);
+    }
+    RunningWorker second(hub.address(), {.state_dir = directory.path()});
+    EXPECT_EQ(second.Wait(), absl::OkStatus());
+    EXPECT_EQ(coordinator.round(), kRounds);
+    EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
+    EXPECT_EQ(coordinator.state_hash(), UndisturbedHash()) << "stopped at update " << stops_at_update;
+  }
+}
+
+TEST(WorkerTest, AStateFolderHasOneWorker) {
+  const TemporaryDirectory directory;
+  MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
+  const TestHub hub(coordinator.Handlers());
+  RunningWorker first(hub.address(), {.once = false, .state_dir = directory.path()});
+  WorkerOptions options;
+  options.config.set_state_dir(directory.path());
+  *options.config.mutable_consent() = MakeConsent();
+  options.insecure = true;
+  const absl::Status second = Worker::Create(std::move(options)).status();
+  EXPECT_EQ(ExitCodeOf(second), ExitCode::kStorage);
+  EXPECT_THAT(std::string(second.message()), AllOf(HasSubstr(directory.path()), HasSubstr("another worker")));
+}
+
 TEST(WorkerTest, HeartbeatsGoOnDuringALongStep) {
   MiniCoordinator coordinator(Spec(), {.lease_ms = 300});
   const TestHub hub(coordinator.Handlers());
@@ -274,10 +311,11 @@ TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {
   ASSERT_TRUE(page);
   for (const char* line :
        {"tributary_worker_step_seconds_count{phase=\"compute\"} 6", "tributary_worker_step_seconds_count{phase=\"encode\"} 6",
-        "tributary_worker_step_seconds_count{phase=\"apply\"} 6", "tributary_worker_step_seconds_count{phase=\"evaluate\"} 2",
-        "tributary_worker_samples_total 48", "tributary_worker_updates_total{result=\"included\"} 6",
-        "tributary_worker_loss{split=\"train\"} 1.5", "tributary_worker_round 6", "tributary_worker_build_info{version=\"1.2.3\"} 1",
-        "tributary_worker_residual_norm ", "tributary_worker_bytes_total{direction=\"up\",kind=\"update\"} ",
+        "tributary_worker_step_seconds_count{phase=\"persist\"} 6", "tributary_worker_step_seconds_count{phase=\"apply\"} 6",
+        "tributary_worker_step_seconds_count{phase=\"evaluate\"} 2", "tributary_worker_samples_total 48",
+        "tributary_worker_updates_total{result=\"included\"} 6", "tributary_worker_loss{split=\"train\"} 1.5", "tributary_worker_round 6",
+        "tributary_worker_build_info{version=\"1.2.3\"} 1", "tributary_worker_residual_norm ",
+        "tributary_worker_bytes_total{direction=\"up\",kind=\"update\"} ",
         "tributary_worker_bytes_total{direction=\"down\",kind=\"commit\"} "}) {
     EXPECT_THAT(page->body, HasSubstr(line));
   }

@@ -1,0 +1,312 @@
+// What survives a restart: the file, and a replica that goes on from it.
+#include "worker/saved_state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cmath>
+#include <cstdio>
+
+#include "common/checksum.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "optim/bytes.h"
+#include "optim/model_spec.h"
+#include "proto/config/run_options.h"
+#include "tests/common/temporary_directory.h"
+#include "tests/worker/engine_driver.h"
+#include "worker/replica.h"
+
+namespace tributary::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr absl::string_view kModes[] = {"distro", "local", "demo", "allreduce", "diloco", "signsgd"};
+constexpr uint64_t kRounds = 6;
+
+class SavedStateTest : public ::testing::Test {
+ protected:
+  SavedStateTest() : store_(OpenFolder(directory_.path(), 0600).value()), layout_(*optim::Layout::Create({{.name = "a", .shape = {5}}})) {}
+
+  StateOwner Owner() const { return {"run-1", "berlin", &layout_}; }
+  static SavedState Example() {
+    SavedState state;
+    state.round = 7;
+    PendingUpdate& pending = state.pending.emplace();
+    pending.round = 7;
+    pending.base_hash = "a hash";
+    pending.update.payload = std::make_shared<const std::string>("a payload");
+    pending.update.sha256 = "a digest";
+    pending.update.report.set_train_loss(1.5f);
+    state.encoder = "an encoder's state";
+    state.trainer = "a trainer's";
+    return state;
+  }
+
+  TemporaryDirectory directory_;
+  const std::unique_ptr<FileStore> store_;
+  const optim::Layout layout_;
+};
+
+TEST_F(SavedStateTest, WhatIsWrittenIsRead) {
+  ASSERT_EQ(WriteSavedState(Owner(), Example(), *store_), absl::OkStatus());
+  const absl::StatusOr<SavedState> state = ReadSavedState(Owner(), *store_);
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->round, 7u);
+  ASSERT_TRUE(state->pending.has_value());
+  EXPECT_EQ(state->pending->round, 7u);
+  EXPECT_EQ(state->pending->base_hash, "a hash");
+  EXPECT_EQ(*state->pending->update.payload, "a payload");
+  EXPECT_EQ(state->pending->update.sha256, "a digest");
+  EXPECT_EQ(state->pending->update.report.train_loss(), 1.5f);
+  EXPECT_EQ(state->encoder, "an encoder's state");
+  EXPECT_EQ(state->trainer, "a trainer's");
+}
+
+TEST_F(SavedStateTest, ARoundWithoutAnUpdateIsKeptToo) {
+  SavedState state = Example();
+  state.pending.reset();
+  ASSERT_EQ(WriteSavedState(Owner(), state, *store_), absl::OkStatus());
+  EXPECT_FALSE(ReadSavedState(Owner(), *store_)->pending.has_value());
+}
+
+TEST_F(SavedStateTest, OnlyTheOwnerOfTheFilesMayReadThem) {
+  ASSERT_EQ(WriteSavedState(Owner(), Example(), *store_), absl::OkStatus());
+  struct stat info;
+  ASSERT_EQ(stat(directory_.File("run-1.state").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST_F(SavedStateTest, DamagedAndForeignFilesAreToldApartFromNone) {
+  EXPECT_EQ(ReadSavedState(Owner(), *store_).status().code(), absl::StatusCode::kNotFound);
+  ASSERT_EQ(WriteSavedState(Owner(), Example(), *store_), absl::OkStatus());
+  const std::string whole = *store_->Read("run-1.state", 10'000);
+  for (size_t at = 0; at < whole.size(); ++at) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x40);
+    ASSERT_EQ(store_->Write("run-1.state", damaged), absl::OkStatus());
+    EXPECT_EQ(ReadSavedState(Owner(), *store_).status().code(), absl::StatusCode::kDataLoss) << at;
+    ASSERT_EQ(store_->Write("run-1.state", whole.substr(0, at)), absl::OkStatus());
+    EXPECT_EQ(ReadSavedState(Owner(), *store_).status().code(), absl::StatusCode::kDataLoss) << at;
+  }
+  ASSERT_EQ(store_->Write("run-1.state", whole), absl::OkStatus());
+  StateOwner other = Owner();
+  other.site = "paris";
+  const absl::Status foreign = ReadSavedState(other, *store_).status();
+  EXPECT_EQ(foreign.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(foreign.message()), HasSubstr("berlin"));
+  const optim::Layout other_layout = *optim::Layout::Create({{.name = "a", .shape = {6}}});
+  EXPECT_EQ(ReadSavedState({"run-1", "berlin", &other_layout}, *store_).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(SavedStateTest, SavedRunsAreListedSetAsideAndRemoved) {
+  ASSERT_EQ(WriteSavedState(Owner(), Example(), *store_), absl::OkStatus());
+  ASSERT_EQ(WriteSavedState({"run-2", "berlin", &layout_}, Example(), *store_), absl::OkStatus());
+  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("run-1", "run-2"));
+  EXPECT_THAT(*SetSavedStateAside("run-1", *store_), EndsWith("/run-1.state.damaged"));
+  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("run-2"));
+  EXPECT_EQ(RemoveSavedState("run-2", *store_), absl::OkStatus());
+  EXPECT_EQ(RemoveSavedState("run-2", *store_), absl::OkStatus()) << "once more changes nothing";
+  EXPECT_THAT(*SavedRuns(*store_), IsEmpty());
+}
+
+// A trainer with a memory, as the inner optimiser has one.
+class RememberingTrainer final : public Trainer {
+ public:
+  absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                              absl::Span<float> direction) override {
+    memory_ = 0.5f * memory_ + static_cast<float>(parameters.round);
+    for (size_t i = 0; i < theta.size(); ++i) {
+      direction[i] = 0.1f * static_cast<float>(std::sin(static_cast<double>(memory_) * 31 + static_cast<double>(i)));
+    }
+    if (fail) return absl::FailedPreconditionError("not finite");
+    return StepResult{.train_loss = 1.5f, .compute_seconds = 0};
+  }
+  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
+  std::string SaveState() const override { return std::string(reinterpret_cast<const char*>(&memory_), sizeof(memory_)); }
+  absl::Status RestoreState(absl::string_view state) override {
+    return optim::ByteReader(state).Read(memory_) ? absl::OkStatus() : absl::DataLossError("too short");
+  }
+
+  static inline bool fail = false;
+
+ private:
+  float memory_ = 0;
+};
+
+// The trainer and encoder of a site, round by round, as often killed as the test wants.
+class Site {
+ public:
+  Site(absl::string_view mode, const std::string& directory) : directory_(directory) {
+    offer_.set_run_id("run-1");
+    const std::string yaml = absl::StrCat(
+        "name: bible-1\nrounds: 10\nmodel: {mlp: {inputs: 2, hidden: [3], outputs: 2}}\n"
+        "data: {kind: csv, label_column: y}\noptimizer: {mode: ",
+        mode, ", learning_rate: {peak: 0.01}}\n");
+    const absl::Status parsed = ParseYaml(yaml, "run.yaml", offer_.mutable_spec());
+    EXPECT_TRUE(parsed.ok()) << parsed;
+    const optim::Layout layout = *optim::MakeLayout(*ModelSpecOf(offer_.spec()));
+    offer_.set_layout_hash(DigestBytes(layout.hash()));
+    Start();
+  }
+
+  // As after kill -9: what was in memory is gone. Returns what the file says is pending.
+  std::optional<PendingUpdate> Start() {
+    replica_.reset();
+    store_ = OpenFolder(directory_, 0600).value();
+    v1::WorkerConfig config;
+    config.set_site("berlin");
+    config.set_threads(1);
+    replica_ =
+        Replica::Create(config, offer_,
+                        {.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<RememberingTrainer>(); },
+                         .clock = &Clock::Real(),
+                         .metrics = &metrics_,
+                         .store = store_.get()})
+            .value();
+    EXPECT_TRUE(replica_->InitializeFromSeed().ok());
+    return replica_->TakePending();
+  }
+
+  absl::StatusOr<TrainedUpdate> Train(uint64_t round) {
+    v1::RoundStart start;
+    start.set_round(round);
+    start.set_learning_rate(0.01f);
+    start.set_local_steps(2);
+    start.set_base_state_hash(HashOf(round - 1));
+    return replica_->Train(start);
+  }
+  void Settle(bool included) { replica_->Settle(included); }
+
+ private:
+  const std::string directory_;
+  v1::RunOffer offer_;
+  WorkerMetrics metrics_{"1.2.3"};
+  std::unique_ptr<FileStore> store_;
+  std::unique_ptr<Replica> replica_;
+};
+
+// Every third round's update is not included.
+bool Included(uint64_t round) {
+  return round % 3 != 0;
+}
+
+std::vector<std::string> Undisturbed(absl::string_view mode) {
+  const TemporaryDirectory directory;
+  Site site(mode, directory.path());
+  std::vector<std::string> payloads;
+  for (uint64_t round = 1; round <= kRounds; ++round) {
+    payloads.push_back(*site.Train(round)->payload);
+    site.Settle(Included(round));
+  }
+  return payloads;
+}
+
+TEST(ReplicaRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
+  for (const absl::string_view mode : kModes) {
+    const std::vector<std::string> expected = Undisturbed(mode);
+    const TemporaryDirectory directory;
+    Site site(mode, directory.path());
+    EXPECT_FALSE(site.Start().has_value());
+    for (uint64_t round = 1; round <= kRounds; ++round) {
+      EXPECT_EQ(*site.Train(round)->payload, expected[round - 1]) << mode << " round " << round;
+      const std::optional<PendingUpdate> pending = site.Start();
+      ASSERT_TRUE(pending.has_value()) << mode << " round " << round;
+      EXPECT_EQ(pending->round, round);
+      EXPECT_EQ(pending->base_hash, HashOf(round - 1));
+      EXPECT_EQ(*pending->update.payload, expected[round - 1]);
+      EXPECT_EQ(pending->update.sha256, DigestBytes(Sha256(expected[round - 1])));
+      EXPECT_EQ(pending->update.report.train_loss(), 1.5f);
+      site.Settle(Included(round));
+    }
+  }
+}
+
+TEST(ReplicaRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
+  for (const absl::string_view mode : kModes) {
+    const std::vector<std::string> expected = Undisturbed(mode);
+    const TemporaryDirectory directory;
+    Site site(mode, directory.path());
+    for (uint64_t round = 1; round <= kRounds; ++round) {
+      EXPECT_EQ(*site.Train(round)->payload, expected[round - 1]) << mode << " round " << round;
+      site.Settle(Included(round));
+      ASSERT_TRUE(site.Start().has_value());
+      site.Settle(Included(round));
+    }
+  }
+}
+
+TEST(ReplicaRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain) {
+  for (const absl::string_view mode : kModes) {
+    const std::vector<std::string> expected = Undisturbed(mode);
+    const TemporaryDirectory directory;
+    Site site(mode, directory.path());
+    for (uint64_t round = 1; round <= kRounds; ++round) {
+      // Everything that this round did to the replica, but not to the disk.
+      std::string before;
+      const std::string file = directory.File("run-1.state");
+      const bool saved = round > 1;
+      if (saved) before = ReadFile(file, 1 << 20).value();
+      EXPECT_TRUE(site.Train(round).ok());
+      if (saved) {
+        ASSERT_TRUE(WriteFileAtomically(file, before).ok());
+      } else {
+        ASSERT_EQ(std::remove(file.c_str()), 0);
+      }
+      site.Start();
+      site.Settle(Included(round - 1));  // nothing is pending in round 1
+      EXPECT_EQ(*site.Train(round)->payload, expected[round - 1]) << mode << " round " << round;
+      site.Settle(Included(round));
+    }
+  }
+}
+
+TEST(ReplicaRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
+  std::vector<std::string> payloads[2];
+  for (const bool killed : {false, true}) {
+    const TemporaryDirectory directory;
+    Site site("local", directory.path());
+    for (uint64_t round = 1; round <= 3; ++round) {
+      RememberingTrainer::fail = round == 2;
+      const absl::StatusOr<TrainedUpdate> update = site.Train(round);
+      RememberingTrainer::fail = false;
+      ASSERT_EQ(update.ok(), round != 2) << update.status();
+      if (update.ok()) payloads[killed].push_back(*update->payload);
+      if (killed) {
+        EXPECT_EQ(site.Start().has_value(), round != 2);
+      }
+      site.Settle(true);
+    }
+  }
+  EXPECT_EQ(payloads[0], payloads[1]);
+}
+
+TEST(ReplicaRestartTest, ADamagedFileCostsTheResidualAndIsKeptForPeople) {
+  const std::vector<std::string> expected = Undisturbed("distro");
+  const TemporaryDirectory directory;
+  Site site("distro", directory.path());
+  ASSERT_TRUE(site.Train(1).ok());
+  const std::string whole = ReadFile(directory.File("run-1.state"), 1 << 20).value();
+  ASSERT_TRUE(WriteFileAtomically(directory.File("run-1.state"), whole.substr(0, whole.size() - 1)).ok());
+  EXPECT_FALSE(site.Start().has_value());
+  EXPECT_EQ(ReadFile(directory.File("run-1.state.damaged"), 1 << 20).value(), whole.substr(0, whole.size() - 1));
+  EXPECT_EQ(*site.Train(1)->payload, expected[0]) << "from an empty residual";
+}
+
+TEST(ReplicaRestartTest, AFolderThatCannotBeWrittenEndsTheWorkerBeforeAnythingIsSent) {
+  const TemporaryDirectory directory;
+  Site site("distro", directory.path());
+  ASSERT_EQ(mkdir(directory.File("run-1.state").c_str(), 0700), 0);  // in the way of the rename
+  const absl::Status status = site.Train(1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("run-1.state"));
+}
+
+}  // namespace
+}  // namespace tributary::worker

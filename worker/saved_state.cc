@@ -1,0 +1,145 @@
+#include "worker/saved_state.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "common/status_macros.h"
+#include "optim/bytes.h"
+#include "optim/sealed_state.h"
+
+namespace tributary::worker {
+namespace {
+
+constexpr absl::string_view kKind = "worker";
+constexpr absl::string_view kSuffix = ".state";
+// Against reading something else without end; no model comes near.
+constexpr uint64_t kMaxBytes = uint64_t{1} << 42;
+
+std::string FileOf(absl::string_view run_id) {
+  return absl::StrCat(run_id, kSuffix);
+}
+
+template <typename Length>
+void AppendField(absl::string_view bytes, std::string& out) {
+  optim::AppendLittleEndian(static_cast<Length>(bytes.size()), out);
+  out.append(bytes.data(), bytes.size());
+}
+
+// Takes integers and fields off a body. After one that is not there, all are empty and ok() is false.
+class Reader {
+ public:
+  explicit Reader(absl::string_view bytes) : bytes_(bytes) {}
+
+  template <typename T>
+  T Integer() {
+    T value{};
+    optim::ByteReader reader(bytes_);
+    if (reader.Read(value)) {
+      bytes_ = reader.rest();
+    } else {
+      Fail();
+    }
+    return value;
+  }
+  template <typename Length>
+  absl::string_view Field() {
+    const auto length = Integer<Length>();
+    if (length > bytes_.size()) {
+      Fail();
+      return {};
+    }
+    const absl::string_view field = bytes_.substr(0, length);
+    bytes_.remove_prefix(length);
+    return field;
+  }
+  absl::string_view rest() const { return bytes_; }
+  bool ok() const { return ok_; }
+
+ private:
+  void Fail() {
+    ok_ = false;
+    bytes_ = {};
+  }
+
+  absl::string_view bytes_;
+  bool ok_ = true;
+};
+
+absl::StatusOr<SavedState> Decode(const StateOwner& owner, absl::string_view bytes) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, optim::OpenState(kKind, *owner.layout, bytes));
+  Reader reader(body);
+  const absl::string_view run_id = reader.Field<uint32_t>();
+  const absl::string_view site = reader.Field<uint32_t>();
+  if (reader.ok() && (run_id != owner.run_id || site != owner.site)) {
+    return absl::DataLossError(absl::StrCat("it is of run ", run_id, " at site ", site, ", not of run ", owner.run_id, " at ", owner.site));
+  }
+  SavedState state;
+  state.round = reader.Integer<uint64_t>();
+  const auto has_pending = reader.Integer<uint8_t>();
+  if (has_pending != 0) {
+    PendingUpdate& pending = state.pending.emplace();
+    pending.round = state.round;
+    pending.base_hash = std::string(reader.Field<uint64_t>());
+    pending.update.payload = std::make_shared<const std::string>(reader.Field<uint64_t>());
+    pending.update.sha256 = std::string(reader.Field<uint64_t>());
+    const absl::string_view report = reader.Field<uint64_t>();
+    if (!pending.update.report.ParseFromArray(report.data(), static_cast<int>(report.size()))) {
+      return absl::DataLossError("its report cannot be read");
+    }
+  }
+  state.encoder = std::string(reader.Field<uint64_t>());
+  state.trainer = std::string(reader.rest());
+  if (!reader.ok() || has_pending > 1) return absl::DataLossError("its fields do not fit its length");
+  return state;
+}
+
+}  // namespace
+
+absl::Status WriteSavedState(const StateOwner& owner, const SavedState& state, FileStore& store) {
+  std::string head;
+  AppendField<uint32_t>(owner.run_id, head);
+  AppendField<uint32_t>(owner.site, head);
+  optim::AppendLittleEndian(state.round, head);
+  optim::AppendLittleEndian(static_cast<uint8_t>(state.pending.has_value() ? 1 : 0), head);
+  if (state.pending.has_value()) {
+    const TrainedUpdate& update = state.pending->update;
+    AppendField<uint64_t>(state.pending->base_hash, head);
+    AppendField<uint64_t>(*update.payload, head);
+    AppendField<uint64_t>(update.sha256, head);
+    AppendField<uint64_t>(update.report.SerializeAsString(), head);
+  }
+  optim::AppendLittleEndian(static_cast<uint64_t>(state.encoder.size()), head);
+  return store.Write(FileOf(owner.run_id), optim::SealState(kKind, *owner.layout, {head, state.encoder, state.trainer}));
+}
+
+absl::StatusOr<SavedState> ReadSavedState(const StateOwner& owner, const FileStore& store) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.Read(FileOf(owner.run_id), kMaxBytes));
+  return Decode(owner, bytes);
+}
+
+absl::StatusOr<std::string> SetSavedStateAside(const std::string& run_id, FileStore& store) {
+  const std::string name = FileOf(run_id);
+  const std::string aside = absl::StrCat(name, ".damaged");
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.Read(name, kMaxBytes));
+  TRIBUTARY_RETURN_IF_ERROR(store.Write(aside, bytes));
+  TRIBUTARY_RETURN_IF_ERROR(store.Remove(name));
+  return store.PathOf(aside);
+}
+
+absl::Status RemoveSavedState(const std::string& run_id, FileStore& store) {
+  return store.Remove(FileOf(run_id));
+}
+
+absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, store.Names());
+  std::vector<std::string> runs;
+  for (absl::string_view name : names) {
+    if (absl::ConsumeSuffix(&name, kSuffix)) runs.emplace_back(name);
+  }
+  return runs;
+}
+
+}  // namespace tributary::worker

@@ -1,0 +1,61 @@
+// What a worker keeps of a run over a restart: one file a run in its state folder, "<run id>.state".
+//
+// It is replaced after every round that was trained, before anything of that round's update is sent. So a worker that was killed holds the
+// newest update that the coordinator can have of it, and learns from SyncPlan.last_receipt what became of that; what Settle does then is
+// not written down, for it follows from the file and the receipt again. Killed before the write, it trains the round again from the file of
+// the round before: batches depend on the round alone, so to the same bits.
+//
+// Format: optim/sealed_state.h of kind "worker", whose body is: length of the run id (4) and run id, likewise the site; round (8); 1 if an
+// update is pending, else 0 (1); if so, each with its length before it (8): base state hash, payload, SHA-256 of the payload, UpdateReport
+// (Protocol Buffers); then, likewise, the encoder's state; the rest is the trainer's. Integers little-endian.
+#ifndef TRIBUTARY_WORKER_SAVED_STATE_H_
+#define TRIBUTARY_WORKER_SAVED_STATE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/file_store.h"
+#include "optim/layout.h"
+#include "worker/worker_engine.h"
+
+namespace tributary::worker {
+
+// Whose state it is.
+struct StateOwner {
+  std::string run_id;
+  std::string site;
+  const optim::Layout* layout = nullptr;
+};
+
+struct SavedState {
+  // The newest that was trained.
+  uint64_t round = 0;
+  // Its update; absent if the round had none.
+  std::optional<PendingUpdate> pending;
+  // UpdateEncoder::SaveState, with what is pending, and Trainer::SaveState.
+  std::string encoder;
+  std::string trainer;
+};
+
+// Replaces what is saved of this run. Errors of FileStore::Write.
+absl::Status WriteSavedState(const StateOwner& owner, const SavedState& state, FileStore& store);
+
+// NotFound. DataLoss: damaged, of another site or model, or of a format that this program does not know. Others: errors of FileStore::Read.
+absl::StatusOr<SavedState> ReadSavedState(const StateOwner& owner, const FileStore& store);
+
+// Renames the file of this run to *.damaged, for people to look at. Returns where it is now. Errors of FileStore.
+absl::StatusOr<std::string> SetSavedStateAside(const std::string& run_id, FileStore& store);
+
+// OK if nothing is saved of this run.
+absl::Status RemoveSavedState(const std::string& run_id, FileStore& store);
+
+// Ids of the runs that something is saved of.
+absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store);
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_SAVED_STATE_H_
