@@ -356,7 +356,7 @@ void WorkerEngine::AdvanceRound() {
 // In a pipelined run the next round's base is the state held: while this round's update and commit travel, its direction is computed.
 void WorkerEngine::ComputeAhead() {
   const uint64_t next = training_.round() + 1;
-  if (!pending_.has_value() || pending_->round != training_.round() || !Mine(training_.run_id()) || !pending_->sent ||
+  if (!pending_.has_value() || pending_->round != training_.round() || !Mine(training_.run_id()) || !pending_sent_ ||
       computed_ahead_ >= next || !held_.has_value() || held_->round + 1 != training_.round() || training_.next_local_steps() < 1 ||
       training_.next_local_steps() > options_.consent.max_local_steps() || !std::isfinite(training_.next_learning_rate()) ||
       training_.next_learning_rate() < 0) {
