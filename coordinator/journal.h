@@ -92,6 +92,8 @@ class Journal {
   virtual absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) = 0;
   // 0: none.
   virtual absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) = 0;
+  // The newest round whose commit holds an update of this site; 0: none does.
+  virtual absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) = 0;
   // NotFound.
   virtual absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) = 0;
   // Calls `visit` for commits first..last in order; stops at its first error and returns it.

@@ -161,15 +161,15 @@ bool RunHost::Agrees(uint64_t round, absl::string_view state_hash) const {
   return round < hashes_.size() && hashes_[round] == state_hash;
 }
 
-absl::StatusOr<uint64_t> RunHost::LastIncluded(const std::string& site, std::optional<uint64_t> held_round) {
-  if (held_round.has_value() && *held_round < state_.round) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, Commit(*held_round + 1));
-    if (std::binary_search(commit.included.begin(), commit.included.end(), site)) {
-      return *held_round + 1;
-    }
-  }
+absl::StatusOr<uint64_t> RunHost::LastIncluded(const std::string& site) {
+  // The replay since the last snapshot has not seen every site.
   const auto it = last_included_.find(site);
-  return it == last_included_.end() ? 0 : it->second;
+  if (it != last_included_.end()) {
+    return it->second;
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t round, journal_->LastIncluded(run_id_, site));
+  last_included_[site] = round;
+  return round;
 }
 
 v1::SyncPlan RunHost::PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const {

@@ -89,9 +89,10 @@ class RunHost {
   bool Agrees(uint64_t round, absl::string_view state_hash) const;
   // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: what was wrong with what it held.
   v1::SyncPlan PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const;
-  // The newest round, at most the last commit, that holds an update of this site; 0: none that is known. `held_round`: the round of the
-  // state that the site holds, if it said so: what it still has pending is an update of the round after.
-  absl::StatusOr<uint64_t> LastIncluded(const std::string& site, std::optional<uint64_t> held_round);
+  // The newest round, at most the last commit, that holds an update of this site; 0: none. A site's pending update is of this round, or was
+  // not included: nothing is sent before it is saved as the newest there (worker/saved_state.h), and none after it before its own fate is
+  // known.
+  absl::StatusOr<uint64_t> LastIncluded(const std::string& site);
   // The journaled record. NotFound.
   absl::StatusOr<JournaledCommit> Commit(uint64_t round) { return journal_->Commit(run_id_, round); }
 
@@ -124,7 +125,7 @@ class RunHost {
   std::vector<std::string> hashes_;
   std::vector<uint64_t> record_bytes_;
   std::map<uint64_t, std::string> snapshots_;      // journaled: round -> file
-  std::map<std::string, uint64_t> last_included_;  // by site, of the commits since the snapshot that the run was opened from
+  std::map<std::string, uint64_t> last_included_;  // by site, as far as it was seen
 
   uint64_t open_round_ = 0;  // 0: none
   std::vector<std::string> members_;

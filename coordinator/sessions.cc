@@ -230,9 +230,7 @@ void CoordinatorImpl::SendPlan(const std::string& site, Session& session, const 
   v1::CoordinatorMessage message;
   v1::SyncPlan& plan = *message.mutable_sync_plan();
   plan = active_->host->PlanSync(held, reason);
-  const bool known = held.has_value() && held->run_id() == active_->id() && !held->state_hash().empty();
-  const absl::StatusOr<uint64_t> included =
-      active_->host->LastIncluded(site, known ? std::optional<uint64_t>(held->round()) : std::nullopt);
+  const absl::StatusOr<uint64_t> included = active_->host->LastIncluded(site);
   if (!Survives(included.status())) {
     return;
   }

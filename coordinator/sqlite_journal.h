@@ -43,6 +43,7 @@ class SqliteJournal final : public Journal {
   absl::StatusOr<std::vector<JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) override;
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override;
   absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) override;
+  absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) override;
   absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) override;
   absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
                             const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) override;

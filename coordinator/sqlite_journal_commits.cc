@@ -76,6 +76,16 @@ absl::StatusOr<uint64_t> SqliteJournal::LastCommit(const std::string& run_id) {
   return LastCommitOf(run);
 }
 
+absl::StatusOr<uint64_t> SqliteJournal::LastIncluded(const std::string& run_id, const std::string& site) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
+  // Newest first; the long records are not read. A line of `included` is a site (JoinSites).
+  Query row(*database_,
+            "SELECT round FROM commits WHERE run = ? AND instr(char(10) || included, char(10) || ? || char(10)) > 0 "
+            "ORDER BY round DESC LIMIT 1");
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run).Text(site).Step());
+  return found ? row.GetUnsigned(0) : 0;
+}
+
 absl::StatusOr<JournaledCommit> SqliteJournal::ReadCommit(int64_t run, const Query& row) const {
   const uint64_t round = row.GetUnsigned(0);
   JournaledCommit commit;

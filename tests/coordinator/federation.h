@@ -64,6 +64,9 @@ class FaultyJournal final : public Journal {
     return Write([&] { return journal_->AddCommit(run_id, round, commit); });
   }
   absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) override { return journal_->LastCommit(run_id); }
+  absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) override {
+    return journal_->LastIncluded(run_id, site);
+  }
   absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) override { return journal_->Commit(run_id, round); }
   absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
                             const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) override {
@@ -122,8 +125,10 @@ class FakeSite {
 
   void Connect();
   void Disconnect();
-  // Loses everything it holds, as a worker that was killed.
+  // Loses everything it holds, as a worker that was killed and whose disk is gone.
   void Forget();
+  // Loses the model's state, as a worker that was killed: residual and pending update are in its state folder.
+  void ForgetState() { state_.reset(); }
   // Handles what has arrived; false if nothing had.
   bool Pump();
 

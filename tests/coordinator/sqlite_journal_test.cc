@@ -124,6 +124,16 @@ TEST_F(SqliteJournalTest, RefusesACommitThatDoesNotContinueTheChain) {
   EXPECT_EQ(*journal->LastCommit("run"), 1);
 }
 
+TEST_F(SqliteJournalTest, KnowsTheNewestCommitOfEachSite) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  EXPECT_EQ(*journal->LastIncluded("run", "berlin"), 0u);
+  AddCommits(*journal, "run", 1, 3);
+  EXPECT_EQ(*journal->LastIncluded("run", "berlin"), 3u);
+  EXPECT_EQ(*journal->LastIncluded("run", "paris"), 3u);
+  EXPECT_EQ(*journal->LastIncluded("run", "pari"), 0u) << "a part of a name is another site";
+}
+
 TEST_F(SqliteJournalTest, ReplaysCommitsInOrderAndStopsAtTheVisitorsError) {
   {
     const auto journal = Open();

@@ -154,6 +154,32 @@ TEST_F(OpenRound, AReceiptThatWasMissedComesWithTheNextPlan) {
   EXPECT_FALSE(plan.needs_snapshot());
 }
 
+TEST(MissedReceiptTest, ComesAlsoToARestartedWorkerFromARestartedCoordinator) {
+  Federation federation(3);
+  federation.site(2).silent = true;  // every round waits for its deadline
+  const std::string run = Submit(federation, MakeSpec("toy", 100, 2));
+  federation.ConnectAll();
+  ASSERT_TRUE(federation.site(0).pending());
+  federation.site(0).Disconnect();
+  // The snapshot of a later round leaves nothing of that round to be replayed.
+  for (int i = 0; i < 10 && federation.Status(run).round() < 4; ++i) {
+    for (const int other : {1, 2}) {
+      if (!federation.site(other).connected()) {
+        federation.site(other).Connect();
+      }
+    }
+    federation.Advance(absl::Seconds(61));
+  }
+  ASSERT_GE(federation.Status(run).round(), 4u);
+  ASSERT_TRUE(federation.Restart().ok());
+  federation.site(0).ForgetState();
+  federation.site(0).Connect();
+  federation.Settle();
+  const v1::SyncPlan& plan = federation.site(0).plans.back();
+  EXPECT_TRUE(plan.needs_snapshot());
+  EXPECT_EQ(plan.last_receipt().round(), 2u) << "of site-0, round 1 went before site-2 was ready";
+}
+
 TEST_F(OpenRound, UploadsAreCheckedBeforeTheyBegin) {
   v1::UploadHeader header;
   header.mutable_id()->set_run_id(run_);
