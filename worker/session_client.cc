@@ -15,14 +15,18 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
+#include "common/wire_size.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 #include "worker/session_client_transfer.h"
+#include "worker/token_bucket.h"
 
 namespace tributary::worker {
 namespace {
 
+// How often a transfer that waits for its turn on the line looks up.
+constexpr absl::Duration kPaceStep = absl::Milliseconds(200);
 // docs/architecture.md, "Limits": no message is longer.
 constexpr int kMaxMessageBytes = 4 << 20;
 
@@ -86,12 +90,17 @@ void RouteGrpcLog() {
 class SessionClient::Impl {
  public:
   Impl(SessionClientOptions options, SerialExecutor* executor, SessionClientCallbacks callbacks)
-      : options_(std::move(options)), executor_(executor), callbacks_(std::move(callbacks)) {
+      : options_(std::move(options)),
+        executor_(executor),
+        callbacks_(std::move(callbacks)),
+        up_(options_.up_rate),
+        down_(options_.down_rate) {
     credentials_ = options_.tls.has_value() ? MakeChannelCredentials(*options_.tls) : MakeInsecureChannelCredentials();
   }
 
   void OpenSession(uint64_t number);
   void Send(uint64_t number, v1::WorkerMessage message);
+  void Queue(uint64_t number, v1::WorkerMessage message);
   void CloseSession(uint64_t number);
   void FinishSession(std::function<void()> done);
   void Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload);
@@ -110,6 +119,9 @@ class SessionClient::Impl {
   void Prepare(grpc::ClientContext& context) const;
   void Count(ByteDirection direction, ByteKind kind, uint64_t bytes);
   TransferContext ContextFor(ByteDirection direction, ByteKind kind);
+  TokenBucket& Line(ByteDirection direction) { return direction == ByteDirection::kUp ? up_ : down_; }
+  void PaceUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go);
+  uint64_t FrameBytes() const;
   std::shared_ptr<grpc::Channel> MakeChannel() const;
   void SessionDone(Session* session, absl::Status status);
   // Runs `then` on the executor after the call's last moment on gRPC's threads, with the call taken out of transfers_.
@@ -126,7 +138,10 @@ class SessionClient::Impl {
   const SessionClientCallbacks callbacks_;
   std::shared_ptr<grpc::ChannelCredentials> credentials_;
 
-  // On the executor from here on. Sessions and transfers stay in their maps until gRPC has let go of them.
+  // On the executor from here on.
+  TokenBucket up_;
+  TokenBucket down_;
+  // Sessions and transfers stay in their maps until gRPC has let go of them.
   std::map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::map<uint64_t, Transfer> transfers_;
   uint64_t current_session_ = 0;
@@ -183,7 +198,10 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
     if (over_ || writing_ || half_closed_) return;
     if (!queue_.empty()) {
       writing_ = true;
-      impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), queue_.front().ByteSizeLong());
+      const uint64_t bytes = queue_.front().ByteSizeLong();
+      impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), bytes);
+      // An update was paid for before it was queued.
+      if (!queue_.front().has_update()) impl_->up_.Take(WireSize(bytes), impl_->options_.clock->Now());
       handoff_.Give();
       StartWrite(&queue_.front());
     } else if (finishing_) {
@@ -212,6 +230,7 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
         return;
       }
       impl_->Count(ByteDirection::kDown, KindOf(incoming_), incoming_.ByteSizeLong());
+      impl_->down_.Take(WireSize(incoming_.ByteSizeLong()), impl_->options_.clock->Now());
       v1::CoordinatorMessage message;
       message.Swap(&incoming_);
       handoff_.Give();
@@ -250,10 +269,37 @@ void SessionClient::Impl::Count(ByteDirection direction, ByteKind kind, uint64_t
 }
 
 TransferContext SessionClient::Impl::ContextFor(ByteDirection direction, ByteKind kind) {
-  return {.stub = transfer_stub_.get(),
-          .prepare = [this](grpc::ClientContext& context) { Prepare(context); },
-          .moved = [this, direction,
-                    kind](uint64_t bytes) { executor_->Post([this, direction, kind, bytes] { Count(direction, kind, bytes); }); }};
+  TransferContext context{
+      .stub = transfer_stub_.get(),
+      .prepare = [this](grpc::ClientContext& context) { Prepare(context); },
+      .moved = [this, direction,
+                kind](uint64_t bytes) { executor_->Post([this, direction, kind, bytes] { Count(direction, kind, bytes); }); },
+      .pace = nullptr};
+  if (Line(direction).limited()) {
+    context.pace = [this, direction](uint64_t bytes, std::function<bool()> hurry, std::function<void()> go) {
+      executor_->Post([this, direction, bytes, hurry = std::move(hurry), go = std::move(go)]() mutable {
+        TokenBucket& line = Line(direction);
+        const absl::Time now = options_.clock->Now();
+        absl::Time time = line.Take(WireSize(bytes), now);
+        // What was received is paid for before the next is read.
+        if (direction == ByteDirection::kDown) time = line.Take(0, now);
+        PaceUntil(time, std::move(hurry), std::move(go));
+      });
+    };
+  }
+  return context;
+}
+
+void SessionClient::Impl::PaceUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go) {
+  const absl::Duration wait = time - options_.clock->Now();
+  if (wait <= absl::ZeroDuration() || hurry()) return go();
+  executor_->PostAfter(std::min(wait, kPaceStep), [this, time, hurry = std::move(hurry), go = std::move(go)]() mutable {
+    PaceUntil(time, std::move(hurry), std::move(go));
+  });
+}
+
+uint64_t SessionClient::Impl::FrameBytes() const {
+  return up_.limited() ? std::clamp<uint64_t>(up_.rate() / 4, 1, options_.frame_bytes) : options_.frame_bytes;
 }
 
 std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
@@ -269,6 +315,11 @@ std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   // Bit 0 is "identity": a compressed message could be a bomb.
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1);
+  if (down_.limited()) {
+    // Otherwise gRPC asks for ever more ahead of what is read, to fill the line.
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
+  }
   if (CheckInsecureAddress(options_.coordinator).ok()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return grpc::CreateCustomChannel(options_.coordinator, credentials_, arguments);
 }
@@ -297,6 +348,20 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
 }
 
 void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
+  if (number != current_session_) return;
+  if (message.has_update() && up_.limited()) {
+    const absl::Time now = options_.clock->Now();
+    const absl::Time time = up_.Take(WireSize(message.ByteSizeLong()), now);
+    if (time > now) {
+      // What is said meanwhile, heartbeats above all, overtakes it.
+      executor_->PostAfter(time - now, [this, number, message = std::move(message)]() mutable { Queue(number, std::move(message)); });
+      return;
+    }
+  }
+  Queue(number, std::move(message));
+}
+
+void SessionClient::Impl::Queue(uint64_t number, v1::WorkerMessage message) {
   if (number != current_session_) return;
   if (auto found = sessions_.find(number); found != sessions_.end()) found->second->Send(std::move(message));
 }
@@ -382,7 +447,7 @@ void SessionClient::Impl::Upload(uint64_t transfer, v1::UploadHeader header, std
                                                                             " of ", payload->size(), " bytes")));
     }
     StartCall(transfer, std::make_unique<UploadCall>(ContextFor(ByteDirection::kUp, ByteKind::kUpdate), header, payload,
-                                                     progress->received_bytes(), options_.frame_bytes, sent));
+                                                     progress->received_bytes(), FrameBytes(), sent));
   });
   StartCall(transfer, std::make_unique<ProgressCall>(ContextFor(ByteDirection::kUp, ByteKind::kControl), id, std::move(asked)));
 }

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "common/executor.h"
 #include "common/tls.h"
 #include "tributary/v1/session.pb.h"
@@ -33,8 +34,12 @@ struct SessionClientOptions {
   Identity identity;            // what the worker claims to be in plaintext; with TLS the certificate says it
   // A transfer that moves nothing for this long has failed. There is no limit to its total.
   absl::Duration progress_timeout = absl::Seconds(60);
-  // Data in one frame of an upload; at most 1 MiB.
+  // Data in one frame of an upload; at most 1 MiB. With `up_rate`, at most what takes a quarter of a second.
   uint64_t frame_bytes = 256 << 10;
+  // Bytes per second over the line; 0: no limit. The session's messages count, and hold up transfers; of them only updates wait themselves.
+  uint64_t up_rate = 0;
+  uint64_t down_rate = 0;
+  Clock* clock = &Clock::Real();
   // For a polite end of the session.
   absl::Duration finish_timeout = absl::Seconds(2);
 };

@@ -13,8 +13,19 @@ absl::Status FromGrpc(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
+void TransferCall::Pace(uint64_t encoded_bytes, std::function<void()> go) {
+  if (!context_.pace) return go();
+  context_.pace(
+      encoded_bytes,
+      [this] {
+        CountProgress();
+        return cancelled_.load(std::memory_order_relaxed);
+      },
+      std::move(go));
+}
+
 ProgressCall::ProgressCall(TransferContext context, const v1::UploadId& id, Done done)
-    : context_(std::move(context)), id_(id), done_(std::move(done)) {}
+    : TransferCall(std::move(context)), id_(id), done_(std::move(done)) {}
 
 void ProgressCall::Start() {
   context_.prepare(client_context_);
@@ -31,7 +42,7 @@ void ProgressCall::Start() {
 
 UploadCall::UploadCall(TransferContext context, v1::UploadHeader header, std::shared_ptr<const std::string> payload, uint64_t offset,
                        uint64_t frame_bytes, Done done)
-    : context_(std::move(context)),
+    : TransferCall(std::move(context)),
       payload_(std::move(payload)),
       offset_(offset),
       frame_bytes_(std::clamp<uint64_t>(frame_bytes, 1, 1 << 20)),
@@ -52,6 +63,16 @@ void UploadCall::WriteNext() {
   frame_.set_data(payload_->data() + offset_, size);
   frame_.set_crc32c(Crc32c(frame_.data()));
   offset_ += size;
+  if (!context_.pace) return Write();
+  // Nothing may be under way for a while: the hold keeps the call from ending before the frame is handed over.
+  AddHold();
+  Pace(frame_.ByteSizeLong(), [this] {
+    Write();
+    RemoveHold();
+  });
+}
+
+void UploadCall::Write() {
   context_.moved(frame_.ByteSizeLong());
   handoff_.Give();
   // A reaction may follow on another thread at once, so nothing of this object is touched after the start.
@@ -64,7 +85,7 @@ void UploadCall::WriteNext() {
 
 void UploadCall::OnWriteDone(bool ok) {
   handoff_.Take();
-  progress_.fetch_add(1, std::memory_order_relaxed);
+  CountProgress();
   // Not ok: the call is over, OnDone says why.
   if (!ok || offset_ == payload_->size()) return;
   frame_.clear_header();
@@ -83,7 +104,7 @@ void UploadCall::OnDone(const grpc::Status& status) {
 }
 
 DownloadCall::DownloadCall(TransferContext context, std::unique_ptr<PartialDownload> partial, uint64_t max_bytes, Done done)
-    : context_(std::move(context)),
+    : TransferCall(std::move(context)),
       partial_(std::move(partial)),
       max_bytes_(max_bytes),
       request_(partial_->request),
@@ -125,7 +146,7 @@ absl::Status DownloadCall::Accept(const v1::DownloadFrame& frame) {
 void DownloadCall::OnReadDone(bool ok) {
   handoff_.Take();
   if (!ok) return;
-  progress_.fetch_add(1, std::memory_order_relaxed);
+  CountProgress();
   v1::DownloadFrame frame;
   frame.Swap(&frame_);
   context_.moved(frame.ByteSizeLong());
@@ -133,9 +154,17 @@ void DownloadCall::OnReadDone(bool ok) {
     error_ = Accept(frame);
     if (!error_.ok()) client_context_.TryCancel();
   }
-  handoff_.Give();
-  // Also after an error: reading to the end is what ends the call.
-  StartRead(&frame_);
+  // Also after an error: reading to the end is what ends the call. What is not read, flow control keeps the coordinator from sending.
+  if (!context_.pace) {
+    handoff_.Give();
+    return StartRead(&frame_);
+  }
+  AddHold();
+  Pace(frame.ByteSizeLong(), [this] {
+    handoff_.Give();
+    StartRead(&frame_);
+    RemoveHold();
+  });
 }
 
 void DownloadCall::OnDone(const grpc::Status& status) {

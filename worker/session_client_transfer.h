@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -37,6 +38,9 @@ struct TransferContext {
   std::function<void(grpc::ClientContext&)> prepare;
   // Size of a message that was sent or received.
   std::function<void(uint64_t encoded_bytes)> moved;
+  // Calls `go` (on any thread) when the line may carry a message of this size, or was paid for one; at the latest soon after `hurry` says
+  // so. Empty: at once.
+  std::function<void(uint64_t encoded_bytes, std::function<bool()> hurry, std::function<void()> go)> pace;
 };
 
 absl::Status FromGrpc(const grpc::Status& status);
@@ -46,13 +50,26 @@ class TransferCall {
  public:
   virtual ~TransferCall() = default;
   // Thread-safe.
-  virtual void Cancel() = 0;
-  // Grows while something moves.
+  void Cancel() {
+    cancelled_.store(true, std::memory_order_relaxed);
+    client_context_.TryCancel();
+  }
+  // Grows while something moves, or could but for the pace.
   uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
 
  protected:
-  std::atomic<uint64_t> progress_{0};
+  explicit TransferCall(TransferContext context) : context_(std::move(context)) {}
+  void CountProgress() { progress_.fetch_add(1, std::memory_order_relaxed); }
+  // Does `go` at the pace of the line, at once if there is none. The call must be held meanwhile.
+  void Pace(uint64_t encoded_bytes, std::function<void()> go);
+
+  const TransferContext context_;
+  grpc::ClientContext client_context_;
   Handoff handoff_;
+
+ private:
+  std::atomic<uint64_t> progress_{0};
+  std::atomic<bool> cancelled_{false};
 };
 
 // Asks for the progress of an upload.
@@ -61,11 +78,8 @@ class ProgressCall final : public TransferCall {
   using Done = std::function<void(absl::StatusOr<v1::UploadProgress>)>;
   ProgressCall(TransferContext context, const v1::UploadId& id, Done done);
   void Start();
-  void Cancel() override { client_context_.TryCancel(); }
 
  private:
-  const TransferContext context_;
-  grpc::ClientContext client_context_;
   v1::UploadId id_;
   v1::UploadProgress progress_reply_;
   Done done_;
@@ -78,15 +92,13 @@ class UploadCall final : public TransferCall, private grpc::ClientWriteReactor<v
   UploadCall(TransferContext context, v1::UploadHeader header, std::shared_ptr<const std::string> payload, uint64_t offset,
              uint64_t frame_bytes, Done done);
   void Start();
-  void Cancel() override { client_context_.TryCancel(); }
 
  private:
   void WriteNext();
+  void Write();
   void OnWriteDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
 
-  const TransferContext context_;
-  grpc::ClientContext client_context_;
   const std::shared_ptr<const std::string> payload_;
   uint64_t offset_;
   const uint64_t frame_bytes_;
@@ -109,7 +121,6 @@ class DownloadCall final : public TransferCall, private grpc::ClientReadReactor<
   using Done = std::function<void(absl::Status)>;
   DownloadCall(TransferContext context, std::unique_ptr<PartialDownload> partial, uint64_t max_bytes, Done done);
   void Start();
-  void Cancel() override { client_context_.TryCancel(); }
   // After `done`.
   std::unique_ptr<PartialDownload> TakePartial() { return std::move(partial_); }
 
@@ -118,8 +129,6 @@ class DownloadCall final : public TransferCall, private grpc::ClientReadReactor<
   void OnReadDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
 
-  const TransferContext context_;
-  grpc::ClientContext client_context_;
   std::unique_ptr<PartialDownload> partial_;
   const uint64_t max_bytes_;
   v1::DownloadRequest request_;

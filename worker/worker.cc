@@ -15,6 +15,7 @@
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "worker/consent.h"
+#include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 #include "worker/session_client.h"
 #include "worker/worker_engine.h"
@@ -24,6 +25,8 @@ namespace {
 
 constexpr absl::string_view kComponent = "worker";
 constexpr absl::Duration kInsecureReminder = absl::Minutes(1);
+// Below, heartbeats alone would fill the line.
+constexpr uint64_t kMinRate = 1024;
 // Timers are set on the executor's clock; one that is early by rounding must not spin.
 constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
 
@@ -31,7 +34,7 @@ absl::Duration DurationOf(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
-WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const std::vector<std::string>& saved_runs) {
+WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs) {
   WorkerEngineOptions engine;
   engine.consent = options.config.consent();
   engine.coordinator = options.config.coordinator();
@@ -41,6 +44,11 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const std::vec
   engine.max_backoff = DurationOf(options.config.max_backoff());
   engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
   engine.random = options.random;
+  if (options.config.quiet_hours_size() > 0) {
+    engine.quiet_until = [hours, clock = options.clock] { return hours.EndOf(clock->WallNow()); };
+  }
+  // A message on the session cannot be paced: what takes longer than a second travels beside it, in frames.
+  if (options.config.bandwidth().up() != 0) engine.max_inline_bytes = options.config.bandwidth().up();
   engine.saved_runs.insert(saved_runs.begin(), saved_runs.end());
   return engine;
 }
@@ -53,6 +61,8 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options) {
   client.identity = {config.federation(), Role::kSite, config.site()};
   client.progress_timeout = options.progress_timeout;
   client.frame_bytes = options.frame_bytes;
+  client.up_rate = config.bandwidth().up();
+  client.down_rate = config.bandwidth().down();
   return client;
 }
 
@@ -84,11 +94,11 @@ absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
 
 class Worker::Impl {
  public:
-  Impl(WorkerOptions options, StateFolder folder)
+  Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder)
       : options_(std::move(options)),
         folder_(std::move(folder)),
         metrics_(options_.software_version),
-        engine_(EngineOptionsOf(options_, folder_.saved_runs)),
+        engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),
         client_(
@@ -321,11 +331,20 @@ class Worker::Impl {
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(options.config.consent()));
+  for (const uint64_t rate : {options.config.bandwidth().up(), options.config.bandwidth().down()}) {
+    if (rate != 0 && rate < kMinRate) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("bandwidth: ", rate, " bytes a second carry no run; allow at least ", kMinRate, ", or 0 for no cap"));
+    }
+  }
   if (!options.insecure && !options.config.has_tls()) {
     return absl::InvalidArgumentError("tls: the section is missing; without certificates the worker runs only with --insecure");
   }
+  TRIBUTARY_ASSIGN_OR_RETURN(
+      const QuietHours hours,
+      QuietHours::Parse({options.config.quiet_hours().begin(), options.config.quiet_hours().end()}, options.time_zone));
   TRIBUTARY_ASSIGN_OR_RETURN(StateFolder folder, OpenStateFolder(options.config.state_dir()));
-  auto impl = std::make_unique<Impl>(std::move(options), std::move(folder));
+  auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder));
   TRIBUTARY_RETURN_IF_ERROR(impl->StartMetrics());
   return std::unique_ptr<Worker>(new Worker(std::move(impl)));
 }

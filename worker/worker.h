@@ -35,6 +35,8 @@ struct WorkerOptions {
   uint64_t frame_bytes = 256 << 10;
   TrainerFactory make_trainer;
   Clock* clock = &Clock::Real();
+  // Of config.quiet_hours.
+  absl::TimeZone time_zone = absl::LocalTimeZone();
   // Uniform in [0, 1), for backoff; called on one thread.
   std::function<double()> random;
 };

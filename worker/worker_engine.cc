@@ -23,6 +23,9 @@ namespace {
 
 constexpr absl::Duration kDefaultLease = absl::Seconds(30);
 constexpr absl::Duration kMinLease = absl::Milliseconds(100);
+constexpr absl::Duration kLookAtClock = absl::Minutes(1);
+// For the last message of a session.
+constexpr absl::Duration kLeaveTime = absl::Seconds(2);
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);
 // What the transport carries in one message is 4 MiB; the rest is room for the other fields.
 constexpr uint64_t kMaxInlineBytes = 3 << 20;
@@ -47,13 +50,16 @@ std::vector<Action> WorkerEngine::Handle(Event event, absl::Time now) {
 
 absl::Time WorkerEngine::NextWakeup() const {
   if (exiting_ || !started_.has_value()) return absl::InfiniteFuture();
-  absl::Time wakeup = absl::InfiniteFuture();
+  absl::Time wakeup = HeedsQuietHours() ? look_at_clock_at_ : absl::InfiniteFuture();
+  if (quiet_) {
+    return wakeup;
+  }
   if (session_ == 0) {
-    wakeup = connect_at_;
+    wakeup = std::min(wakeup, connect_at_);
   } else if (!welcomed_) {
-    wakeup = opened_at_ + options_.welcome_timeout;
+    wakeup = std::min(wakeup, opened_at_ + options_.welcome_timeout);
   } else {
-    wakeup = std::min(next_heartbeat_, last_heard_ + 2 * lease_);
+    wakeup = std::min({wakeup, next_heartbeat_, last_heard_ + 2 * lease_});
     for (const Transfer* transfer : {&download_, &upload_}) {
       if (transfer->id == 0 && transfer->retry_at > now_) wakeup = std::min(wakeup, transfer->retry_at);
     }
@@ -138,7 +144,7 @@ void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
   last_cause_.clear();
   lease_ = welcome.lease_ms() == 0 ? kDefaultLease : std::max(absl::Milliseconds(welcome.lease_ms()), kMinLease);
   next_heartbeat_ = now_ + lease_ / 3;
-  max_inline_bytes_ = std::min<uint64_t>(welcome.max_inline_bytes(), kMaxInlineBytes);
+  max_inline_bytes_ = std::min({uint64_t{welcome.max_inline_bytes()}, options_.max_inline_bytes, kMaxInlineBytes});
   Note(LogLevel::kInfo, absl::StrCat("connected to the coordinator at ", options_.coordinator));
 }
 
@@ -148,8 +154,7 @@ void WorkerEngine::OnMessage(const v1::Drain& drain) {
        absl::StrCat("the coordinator is shutting down; reconnecting ", absl::FormatDuration(*drain_), " after it has closed the session"));
 }
 
-void WorkerEngine::LoseSession(const absl::Status& status) {
-  const bool was_welcomed = welcomed_;
+void WorkerEngine::ForgetSession() {
   session_ = 0;
   welcomed_ = false;
   // What the session had asked for is asked for again, as it stands then, by the next one. Only the pending update and the replica stay.
@@ -165,6 +170,39 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
   open_round_ = 0;
   fruitless_resyncs_ = 0;
   pending_sent_ = false;
+}
+
+void WorkerEngine::HeedQuietHours() {
+  if (!HeedsQuietHours() || now_ < look_at_clock_at_) return;
+  look_at_clock_at_ = now_ + kLookAtClock;
+  if (leaving_session_ != 0) Do(action::CloseSession{std::exchange(leaving_session_, 0)}, "quiet hours have begun");
+  const std::optional<std::string> until = options_.quiet_until();
+  if (until.has_value() == quiet_) return;
+  quiet_ = until.has_value();
+  if (!quiet_) {
+    connect_at_ = now_;
+    failed_attempts_ = 0;
+    if (!ever_welcomed_) started_ = now_;
+    return Note(LogLevel::kInfo, "quiet hours are over");
+  }
+  const std::string reason = absl::StrCat("quiet hours until ", *until);
+  Note(LogLevel::kInfo, absl::StrCat(reason, ": this worker takes part in nothing, and keeps what it has"));
+  if (welcomed_) {
+    v1::WorkerMessage message;
+    message.mutable_leave()->set_reason(reason);
+    SendMessage(std::move(message), reason);
+    // Closed at once, it might not arrive.
+    leaving_session_ = session_;
+    look_at_clock_at_ = now_ + kLeaveTime;
+  } else if (session_ != 0) {
+    Do(action::CloseSession{session_}, reason);
+  }
+  ForgetSession();
+}
+
+void WorkerEngine::LoseSession(const absl::Status& status) {
+  const bool was_welcomed = welcomed_;
+  ForgetSession();
 
   const std::string at = absl::StrCat("the coordinator at ", options_.coordinator);
   switch (status.code()) {
@@ -204,6 +242,8 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
 }
 
 void WorkerEngine::CheckTimers() {
+  HeedQuietHours();
+  if (quiet_) return;
   if (!ever_welcomed_ && now_ - *started_ >= options_.connect_timeout) {
     const std::string cause = last_cause_.empty() ? absl::StrCat("no answer from the coordinator at ", options_.coordinator) : last_cause_;
     return Exit(WithExitCode(absl::UnavailableError(absl::StrCat(cause, "; gave up after ", absl::FormatDuration(options_.connect_timeout),

@@ -231,6 +231,11 @@ struct WorkerEngineOptions {
   std::set<std::string> saved_runs;
   // A session that has not been welcomed by then is given up.
   absl::Duration welcome_timeout = absl::Seconds(20);
+  // When the quiet hours that it is in are over ("06:00"), or absent: asked once a minute, because calendar time jumps. Empty: there are
+  // none. Not heeded with `once`.
+  std::function<std::optional<std::string>()> quiet_until;
+  // Updates up to this size, and the coordinator's own limit, travel on the session.
+  uint64_t max_inline_bytes = 3 << 20;
   // Uniform in [0, 1).
   std::function<double()> random;
 };
@@ -297,6 +302,10 @@ class WorkerEngine {
   // Session.
   void Connect(absl::string_view reason);
   void LoseSession(const absl::Status& status);
+  // What the session had asked for is over with it.
+  void ForgetSession();
+  void HeedQuietHours();
+  bool HeedsQuietHours() const { return options_.quiet_until != nullptr && !options_.once; }
   void CheckTimers();
 
   // Run. Advance starts what can be started now; everything that changes state ends in it.
@@ -355,6 +364,10 @@ class WorkerEngine {
   absl::Duration lease_;
   uint64_t max_inline_bytes_ = 0;
   std::optional<absl::Duration> drain_;
+  // In quiet hours there is no session; the last one is closed when its Leave has had time to go.
+  bool quiet_ = false;
+  absl::Time look_at_clock_at_ = absl::InfinitePast();
+  uint64_t leaving_session_ = 0;
   std::string last_cause_;
 
   // Runs that may have a file in the state folder, this one included.

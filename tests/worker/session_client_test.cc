@@ -52,13 +52,16 @@ grpc::Status WaitForEnd(grpc::ServerContext&, TestHub::Stream& stream) {
 // A client with its executor; what it reports can be waited for.
 class Client {
  public:
-  explicit Client(const std::string& address, std::optional<TlsFiles> tls = std::nullopt, absl::Duration progress_timeout = kPatience)
+  explicit Client(const std::string& address, std::optional<TlsFiles> tls = std::nullopt, absl::Duration progress_timeout = kPatience,
+                  uint64_t rate = 0)
       : executor_("test"),
         client_({.coordinator = address,
                  .tls = std::move(tls),
                  .identity = {"demo", Role::kSite, "berlin"},
                  .progress_timeout = progress_timeout,
                  .frame_bytes = 1000,
+                 .up_rate = rate,
+                 .down_rate = rate,
                  .finish_timeout = absl::Milliseconds(300)},
                 &executor_,
                 {.message =
@@ -399,6 +402,55 @@ TEST(UploadTest, ABrokenUploadGoesOnWhereItStood) {
   EXPECT_EQ(store.calls, 2) << "what is complete is not sent again";
 }
 
+TEST(UploadTest, AnUploadKeepsToTheRateAndItsPausesAreNoStall) {
+  UploadStore store;
+  const std::string payload = Noise(10'500);
+  {
+    const TestHub hub(store.Handlers());
+    Client client(hub.address(), std::nullopt, /*progress_timeout=*/absl::Milliseconds(1500), /*rate=*/4000);
+    const absl::Time start = Clock::Real().Now();
+    client.Post([&payload](SessionClient& session) {
+      session.OpenSession(1);
+      session.Upload(2, HeaderFor(payload), std::make_shared<const std::string>(payload));
+    });
+    EXPECT_EQ(client.uploaded.Wait(), absl::OkStatus());
+    // All but the last frame, of a quarter of a second, have been paid for.
+    EXPECT_GE(Clock::Real().Now() - start, absl::Seconds(9'500 / 4000.0));
+  }
+  EXPECT_EQ(store.bytes, payload);
+}
+
+TEST(UploadTest, ACancelledUploadDoesNotWaitForItsTurn) {
+  UploadStore store;
+  const TestHub hub(store.Handlers());
+  Client client(hub.address(), std::nullopt, kPatience, /*rate=*/1);
+  client.Post([](SessionClient& session) {
+    session.OpenSession(1);
+    v1::WorkerMessage long_one;
+    long_one.mutable_update()->set_payload(Noise(100'000));  // more than a day's worth
+    session.Send(1, std::move(long_one));
+    session.Upload(2, HeaderFor("payload"), std::make_shared<const std::string>("payload"));
+  });
+  client.Shutdown();
+  EXPECT_EQ(store.bytes, "");
+}
+
+TEST(SessionClientTest, HeartbeatsOvertakeAnUpdateThatWaitsForItsTurn) {
+  const TestHub hub({.open = Echo});
+  Client client(hub.address(), std::nullopt, kPatience, /*rate=*/1000);
+  client.Post([](SessionClient& session) {
+    session.OpenSession(1);
+    for (const size_t size : {1'000'000, 1}) {
+      v1::WorkerMessage update;
+      update.mutable_update()->set_payload(Noise(size));
+      session.Send(1, std::move(update));
+    }
+    session.Send(1, Hello("beat"));
+  });
+  // Echo answers each message: the long update went at once, the short one will wait for a quarter of an hour.
+  EXPECT_THAT(client.WaitForMessages(2), ElementsAre("", "beat"));
+}
+
 TEST(UploadTest, TheReasonOfARefusalArrives) {
   const TestHub hub({
       .open = WaitForEnd,
@@ -459,6 +511,23 @@ TEST(DownloadTest, TheWholeArrives) {
   const absl::StatusOr<std::string> bytes = Fetch(content, nullptr);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_EQ(*bytes, content);
+}
+
+TEST(DownloadTest, ADownloadKeepsToTheRate) {
+  const std::string content = Noise(10'500);
+  const TestHub hub({.open = WaitForEnd, .download = [&content](const v1::DownloadRequest& request, TestHub::Download& frames) {
+                       return Serve(content, request, frames);
+                     }});
+  Client client(hub.address(), std::nullopt, /*progress_timeout=*/absl::Milliseconds(1500), /*rate=*/4000);
+  const absl::Time start = Clock::Real().Now();
+  client.Post([](SessionClient& session) {
+    session.OpenSession(1);
+    session.Download(2, Snapshot(3), 1 << 20);
+  });
+  const absl::StatusOr<std::string> bytes = client.downloaded.Wait();
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(*bytes, content);
+  EXPECT_GE(Clock::Real().Now() - start, absl::Seconds(10'500 / 4000.0));
 }
 
 TEST(DownloadTest, WhatFailsItsChecksIsRefused) {

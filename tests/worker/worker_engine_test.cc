@@ -313,5 +313,95 @@ TEST(RunTest, AStoppedRunDoesNotWaitForTheTrainingUnderWay) {
   EXPECT_EQ(CodeOf(driver), ExitCode::kRunFailed);
 }
 
+// --- Quiet hours ---
+
+class QuietTest : public ::testing::Test {
+ protected:
+  QuietTest()
+      : driver_([this] {
+          WorkerEngineOptions options = EngineDriver::DefaultOptions();
+          options.quiet_until = [this] { return until_; };
+          return options;
+        }()) {}
+  // To the next look at the clock, which finds this.
+  void Look(std::optional<std::string> until) {
+    until_ = std::move(until);
+    driver_.Advance(absl::Minutes(1));
+  }
+
+  std::optional<std::string> until_;
+  EngineDriver driver_;
+};
+
+TEST_F(QuietTest, TheWorkerLeavesAndReturnsWhenTheyEnd) {
+  driver_.Join();
+  const uint64_t first = driver_.session();
+  // What comes with the last look is a heartbeat's due.
+  until_ = "06:00";
+  for (int i = 0; i < 10 && driver_.Sent(v1::WorkerMessage::kLeave) == nullptr; ++i) {
+    driver_.AdvanceToWakeup();
+    v1::CoordinatorMessage ack;
+    ack.mutable_heartbeat_ack();
+    if (driver_.Sent(v1::WorkerMessage::kLeave) == nullptr) driver_.Receive(std::move(ack));
+  }
+  ASSERT_NE(driver_.Sent(v1::WorkerMessage::kLeave), nullptr);
+  EXPECT_EQ(driver_.Sent(v1::WorkerMessage::kLeave)->leave().reason(), "quiet hours until 06:00");
+  EXPECT_THAT(driver_.Notes(), HasSubstr("quiet hours until 06:00"));
+  EXPECT_EQ(driver_.Find<action::CloseSession>(), nullptr) << "the message must have time to go";
+  driver_.Start(1);
+  EXPECT_EQ(driver_.Find<action::Train>(), nullptr) << "nothing is trained any more";
+  driver_.AdvanceToWakeup();
+  ASSERT_NE(driver_.Find<action::CloseSession>(), nullptr);
+  EXPECT_EQ(driver_.Find<action::CloseSession>()->session, first);
+
+  for (int i = 0; i < 100; ++i) {
+    driver_.AdvanceToWakeup();
+    ASSERT_TRUE(driver_.actions().empty()) << driver_.actions().front().reason;
+  }
+  Look(std::nullopt);
+  EXPECT_NE(driver_.Find<action::OpenSession>(), nullptr);
+  EXPECT_EQ(driver_.Sent(v1::WorkerMessage::kHello)->hello().held().state_hash(), HashOf(0)) << "it has kept its state";
+  driver_.Welcome().Offer().Plan(EngineDriver::PlanTo(0)).Start(1);
+  EXPECT_TRUE(driver_.Training());
+}
+
+TEST_F(QuietTest, WhatWasTrainedWhenTheyBeganIsKeptForTheReturn) {
+  driver_.Join().Start(1);
+  ASSERT_TRUE(driver_.Training());
+  Look("06:00");
+  driver_.Train("update 1");
+  EXPECT_EQ(driver_.Sent(v1::WorkerMessage::kUpdate), nullptr);
+  EXPECT_TRUE(driver_.engine().has_pending_update());
+  Look(std::nullopt);
+  driver_.Welcome().Offer().Plan(EngineDriver::PlanTo(0)).Start(1);
+  EXPECT_EQ(driver_.Sent(v1::WorkerMessage::kUpdate)->update().payload(), "update 1");
+}
+
+TEST_F(QuietTest, AWorkerThatStartsInThemWaits) {
+  until_ = "06:00";
+  driver_.Tick();
+  EXPECT_EQ(driver_.Find<action::OpenSession>(), nullptr);
+  EXPECT_EQ(driver_.engine().NextWakeup(), driver_.now() + absl::Minutes(1));
+}
+
+TEST(QuietOnceTest, AWorkerForOneRunHeedsNone) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.once = true;
+  options.quiet_until = [] { return std::make_optional<std::string>("06:00"); };
+  EngineDriver driver(options);
+  driver.Tick();
+  EXPECT_NE(driver.Find<action::OpenSession>(), nullptr);
+}
+
+TEST(SessionTest, AnUpdateLongerThanTheSitesOwnLimitTravelsBesideTheSession) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.max_inline_bytes = 4;
+  EngineDriver driver(options);
+  driver.Join(1000).Start(1);
+  ASSERT_TRUE(driver.Training());
+  driver.Train("update 1");
+  EXPECT_NE(driver.Find<action::Upload>(), nullptr);
+}
+
 }  // namespace
 }  // namespace tributary::worker

@@ -1,0 +1,38 @@
+// Paces what goes over a line: so many bytes a second, averaged over a second or so.
+#ifndef TRIBUTARY_WORKER_TOKEN_BUCKET_H_
+#define TRIBUTARY_WORKER_TOKEN_BUCKET_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace tributary::worker {
+
+// A bucket that holds one message and may go into debt: a message goes when the bytes before it have been paid for. So in any time T at
+// most rate * T bytes go, and one message; an idle line saves up nothing. Not thread-safe.
+class TokenBucket {
+ public:
+  // `rate`: bytes per second; 0: everything may go at once.
+  explicit TokenBucket(uint64_t rate) : rate_(rate) {}
+
+  bool limited() const { return rate_ != 0; }
+  uint64_t rate() const { return rate_; }
+
+  // Takes `bytes` for a message, and returns when it may go: at `now` or later. `now` never decreases.
+  absl::Time Take(uint64_t bytes, absl::Time now) {
+    if (!limited()) return now;
+    const absl::Time go = std::max(now, free_at_);
+    free_at_ = go + absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate_));
+    return go;
+  }
+
+ private:
+  const uint64_t rate_;
+  // When what was taken so far has been paid for.
+  absl::Time free_at_ = absl::InfinitePast();
+};
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_TOKEN_BUCKET_H_
