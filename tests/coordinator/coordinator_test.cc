@@ -88,6 +88,29 @@ TEST(Coordinator, TheHistoryHoldsEveryRoundWithItsLossesBytesAndDenseEquivalent)
   EXPECT_EQ(federation.coordinator().GetRunHistory(run)->rounds_size(), 6);
 }
 
+TEST(Coordinator, ARunWithABudgetStaysWithinIt) {
+  Federation federation(3);
+  const v1::RunSpec spec = MakeSpec("toy", 4, 3, "local, budget: 4B");
+  const std::string run = Submit(federation, spec);
+  federation.ConnectAll();
+  federation.RunToEnd(run);
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  const uint32_t local_steps = RunModel::Of(spec)->options.local_steps;
+  ASSERT_GT(local_steps, 2u) << "the budget chooses";
+  for (const v1::RoundStart& start : federation.site(0).starts) EXPECT_EQ(start.local_steps(), local_steps);
+  const v1::RunHistory history = federation.coordinator().GetRunHistory(run).value();
+  ASSERT_EQ(history.rounds_size(), 5);
+  for (const v1::RoundRecord& record : history.rounds()) {
+    if (record.round() == 0) {
+      continue;  // the evaluation before the first
+    }
+    EXPECT_GT(record.payload_bytes_up(), 0u);
+    EXPECT_LE(record.payload_bytes_up(), uint64_t{3} * local_steps * 4);
+    const optim::Commit commit = *optim::DecodeCommit(federation.journal().Commit(run, record.round())->record);
+    EXPECT_LE(commit.payload.size(), uint64_t{local_steps} * 4);
+  }
+}
+
 TEST(Coordinator, CommitsTooLongForASessionAreDownloaded) {
   Federation federation(2, 2, /*max_inline=*/16);
   const std::string run = Submit(federation, MakeSpec("toy", 3, 2, "fedavg"));
