@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,6 +181,10 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
                                  : absl::StrCat("ended with ", WEXITSTATUS(status))});
   }
   munmap(shared, shared_bytes);
+  rusage used{};
+  getrusage(RUSAGE_CHILDREN, &used);
+  report.cpu_seconds = static_cast<double>(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                       static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6;
   std::sort(report.failed.begin(), report.failed.end(), [](const FailedSeed& a, const FailedSeed& b) { return a.seed < b.seed; });
   return report;
 }

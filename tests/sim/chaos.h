@@ -36,6 +36,7 @@ struct ChaosReport {
   uint64_t rounds = 0;  // committed, over all seeds
   uint64_t events = 0;
   double simulated_seconds = 0;
+  double cpu_seconds = 0;                  // of all processes
   std::map<std::string, uint64_t> faults;  // by kind
   std::map<std::string, uint64_t> runs;    // by how they ended
   std::vector<FailedSeed> failed;          // ascending

@@ -2,21 +2,25 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cli/output.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "tests/sim/chaos.h"
+#include "tests/sim/research.h"
 
 namespace tributary::sim {
 namespace {
@@ -28,6 +32,13 @@ struct Command {
   bool one_seed = false;
   bool trace = false;
   std::string json;
+};
+
+struct ResearchCommand {
+  ResearchOptions options;
+  std::string format = "text";
+  std::string json;
+  std::string model;
 };
 
 std::string ReplayCommand(uint64_t seed, const Command& command) {
@@ -57,6 +68,7 @@ nlohmann::ordered_json ToJson(const ChaosReport& report, const Command& command,
           {"violations", report.failed.size()},
           {"failures", failures},
           {"jobs", command.options.jobs},
+          {"cpu_seconds", report.cpu_seconds},
           {"seconds", seconds}};
 }
 
@@ -113,28 +125,123 @@ absl::Status Chaos(Command command) {
   return absl::OkStatus();
 }
 
+// ---- A run file ----
+
+// A table as long as a screen.
+constexpr size_t kTableRows = 20;
+
+std::string Number(bool present, double value) {
+  return present ? absl::StrFormat("%.4f", value) : "";
+}
+
+void PrintRounds(const v1::RunHistory& history) {
+  std::vector<std::vector<std::string>> rows = {{"round", "train loss", "val loss", "included", "up", "down", "dense each way"}};
+  const size_t rounds = history.rounds_size();
+  const size_t step = std::max<size_t>(1, (rounds + kTableRows - 1) / kTableRows);
+  for (size_t i = 0; i < rounds; ++i) {
+    const v1::RoundRecord& record = history.rounds(static_cast<int>(i));
+    if (i % step != 0 && i + 1 != rounds && !record.has_val_loss()) {
+      continue;
+    }
+    rows.push_back({absl::StrCat(record.round()), Number(record.has_train_loss(), record.train_loss()),
+                    Number(record.has_val_loss(), record.val_loss()), absl::StrCat(record.included(), "/", record.members()),
+                    cli::FormatBytes(static_cast<double>(record.bytes_up())), cli::FormatBytes(static_cast<double>(record.bytes_down())),
+                    cli::FormatBytes(static_cast<double>(record.dense_bytes_per_direction()))});
+  }
+  std::cout << cli::FormatTable(rows);
+}
+
+absl::Status Research(ResearchCommand command) {
+  SetLogLevel(LogLevel::kNone);
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  if (terminal) {
+    command.options.progress = [](const v1::RoundRecord& record, uint64_t rounds) {
+      std::fprintf(stderr, "\rround %llu of %llu  loss %.4f ", static_cast<unsigned long long>(record.round()),
+                   static_cast<unsigned long long>(rounds), record.train_loss());
+    };
+  }
+  const absl::Time start = Clock::Real().Now();
+  const absl::StatusOr<ResearchResult> result = RunResearch(command.options);
+  if (terminal) {
+    std::fprintf(stderr, "\r\x1b[K");
+  }
+  TRIBUTARY_RETURN_IF_ERROR(result.status());
+  const v1::RunStatus& status = result->status;
+  const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - start);
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(cli::ToJson(status));
+  json["rounds"] = nlohmann::ordered_json::parse(cli::ToJson(result->history)).value("rounds", nlohmann::ordered_json::array());
+  json["faults"] = result->outcome.faults;
+  json["seconds"] = seconds;
+  if (!command.json.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.json, json.dump(2) + "\n"));
+  }
+  if (!command.model.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.model, result->model));
+  }
+  if (command.format == "json") {
+    std::cout << json.dump() << "\n";
+  } else {
+    PrintRounds(result->history);
+    std::printf("run %s %s at round %llu: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id().c_str(),
+                cli::FormatState(status.state()).c_str(), static_cast<unsigned long long>(status.round()), status.reason().c_str(),
+                absl::BytesToHexString(status.state_hash()).c_str(), cli::FormatBytes(static_cast<double>(status.bytes_up_total())).c_str(),
+                cli::FormatBytes(static_cast<double>(status.bytes_down_total())).c_str(), seconds);
+  }
+  if (status.state() != v1::FINISHED) {
+    return WithExitCode(absl::AbortedError(absl::StrCat("the run ended as ", cli::FormatState(status.state()), ": ", status.reason())),
+                        ExitCode::kRunFailed);
+  }
+  return absl::OkStatus();
+}
+
 int Main(int argc, char** argv) {
   Command command;
+  ResearchCommand research;
   command.options.jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   CLI::App app("A federation in one process and one thread: the real coordinator and workers on a simulated clock, network and disk.",
                "tributary-sim");
   app.set_version_flag("--version", std::string("tributary-sim ") + TRIBUTARY_VERSION);
-  app.add_flag("--chaos", command.chaos, "look for defects: a scenario of faults for every seed")->required();
-  app.add_option("--seeds", command.options.seeds, "how many")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--first-seed", command.options.first_seed, "the first of them")->capture_default_str();
-  const CLI::Option* const seed = app.add_option("--seed", command.seed, "this seed alone");
-  app.add_flag("--trace", command.trace, "print what happens; with --seed");
-  app.add_option("--rounds", command.options.rounds, "of each run")->capture_default_str()->check(CLI::Range(1, 100000));
-  app.add_option("--workers", command.options.workers, "sites")->capture_default_str()->check(CLI::Range(1, 1000));
-  app.add_option("--jobs", command.options.jobs, "processes")->capture_default_str()->check(CLI::Range(1, 1024));
+  bool faults = false;
+  int workers = 0;
+  CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml: try this run on the sites' real data");
+  CLI::Option* const chaos = app.add_flag("--chaos", command.chaos, "look for defects instead: a scenario of faults for every seed");
+  run_file->excludes(chaos);
+  app.add_option("--workers", workers, "sites; with RUN by default all sub-folders of the data folder, with --chaos 8")
+      ->check(CLI::Range(1, 1000));
+  CLI::Option* const seed = app.add_option("--seed", command.seed, "RUN: of the network and its faults; --chaos: this seed alone");
   app.add_option("--json", command.json, "also write the result to this file");
+
+  const std::string of_run = "A run file";
+  app.add_option("--data", research.options.data_folder, "folder with one sub-folder of data for each site; default: `data` beside RUN")
+      ->group(of_run);
+  app.add_option("--threads", research.options.threads, "for training, as in worker.yaml")->group(of_run)->capture_default_str();
+  app.add_flag("--faults", faults, "crashes, full disks, broken connections and partitions, none of which loses an update")->group(of_run);
+  app.add_option("--export", research.model, "write the model to this file as safetensors")->group(of_run);
+  app.add_option("--format", research.format, "text or json")->group(of_run)->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+
+  const std::string of_chaos = "Chaos";
+  app.add_option("--seeds", command.options.seeds, "how many")->group(of_chaos)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--first-seed", command.options.first_seed, "the first of them")->group(of_chaos)->capture_default_str();
+  app.add_flag("--trace", command.trace, "print what happens; with --seed")->group(of_chaos);
+  app.add_option("--rounds", command.options.rounds, "of each run")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 100000));
+  app.add_option("--jobs", command.options.jobs, "processes")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1024));
   try {
     app.parse(argc, argv);
+    if (!command.chaos && research.options.run_file.empty()) {
+      throw CLI::RequiredError("RUN or --chaos");
+    }
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
   }
   command.one_seed = seed->count() > 0;
-  const absl::Status status = Chaos(command);
+  if (workers != 0) {
+    command.options.workers = workers;
+  }
+  research.options.workers = workers;
+  research.options.seed = command.seed;
+  research.options.weather = faults ? Weather::kFaults : Weather::kFair;
+  research.json = command.json;
+  const absl::Status status = command.chaos ? Chaos(command) : Research(research);
   if (!status.ok()) {
     std::cerr << "tributary-sim: " << status.message() << "\n";
   }

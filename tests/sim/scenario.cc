@@ -98,12 +98,7 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
     return scenario;
   }
 
-  scenario.faults = {Fault::kCoordinatorKill, Fault::kCoordinatorPowerLoss,
-                     Fault::kDiskDeath,       Fault::kDiskDeath,
-                     Fault::kDiskFull,        Fault::kDiskFailure,
-                     Fault::kDrain,           Fault::kClockJump,
-                     Fault::kBrokenSession,   Fault::kPartition,
-                     Fault::kFreeze,          Fault::kPauseRun};
+  AddLosslessFaults(scenario);
   scenario.faults_until = absl::Seconds(30 + random.Below(60));
   // From one in ten seconds to several a second.
   scenario.fault_interval = absl::Seconds(10) * std::pow(0.03, random.Uniform());
@@ -116,6 +111,7 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
     scenario.network.stalls = 0.01 * random.Uniform();
     scenario.network.repeats_uploads = 0.05;
   }
+
   if (lossless) {
     return scenario;
   }
@@ -133,6 +129,15 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
     scenario.limit += absl::Minutes(10);
   }
   return scenario;
+}
+
+void AddLosslessFaults(Scenario& scenario) {
+  scenario.faults = {Fault::kCoordinatorKill, Fault::kCoordinatorPowerLoss,
+                     Fault::kDiskDeath,       Fault::kDiskDeath,
+                     Fault::kDiskFull,        Fault::kDiskFailure,
+                     Fault::kDrain,           Fault::kClockJump,
+                     Fault::kBrokenSession,   Fault::kPartition,
+                     Fault::kFreeze,          Fault::kPauseRun};
 }
 
 Scenario QuietOf(const Scenario& scenario) {

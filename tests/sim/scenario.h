@@ -3,6 +3,7 @@
 #define TRIBUTARY_TESTS_SIM_SCENARIO_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "tests/sim/network.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
+#include "worker/replica.h"
 
 namespace tributary::sim {
 
@@ -49,12 +51,20 @@ struct Scenario {
   absl::Duration fault_interval = absl::Seconds(4);
   absl::Duration faults_until = absl::ZeroDuration();
   int hostile_site = -1;
+  // Empty: synthetic trainers, which read no data.
+  worker::TrainerFactory make_trainer;
+  std::vector<std::string> data_folders;  // by site
+  uint32_t threads = 1;                   // for training
+  // Told of each commit, if set.
+  std::function<void(const v1::RoundRecord& record)> on_commit;
   // Simulated time within which all runs must be over.
   absl::Duration limit = absl::Hours(1);
 };
 
 // `rounds` of the first run, `workers` sites.
 Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers);
+// Faults that lose no update, and a network to match.
+void AddLosslessFaults(Scenario& scenario);
 // The same runs without a fault.
 Scenario QuietOf(const Scenario& scenario);
 

@@ -261,7 +261,9 @@ void SimWorker::CarryOut(worker::Action& action) {
             if (world_->tracing) {
               world_->Trace(options_.number, absl::StrCat("exits: ", exit.status.ToString()));
             }
-            exit_status_ = exit.status;
+            if (!exit.status.ok() && options_.on_failure) {
+              options_.on_failure(exit.status);
+            }
             Kill(kSupervisorDelay, false);
           },
       },

@@ -34,6 +34,8 @@ struct SimWorkerOptions {
   // Time that one piece of training takes; every other piece of work takes a hundredth of it.
   absl::Duration training = absl::Milliseconds(500);
   worker::WorkerMetrics* metrics = nullptr;
+  // Its process has ended with this error; it is started again.
+  std::function<void(const absl::Status&)> on_failure;
   // Not null: what goes wrong here.
   Mischief* mischief = nullptr;
 };
@@ -55,8 +57,6 @@ class SimWorker final : public SitePort {
   bool running() const { return process_ != nullptr; }
   const std::optional<worker::HeldState>& held() const;
   const std::string& name() const { return options_.config.site(); }
-  // The error with which the process last ended by itself.
-  const absl::Status& exit_status() const { return exit_status_; }
 
   // SitePort
   void OnMessage(uint64_t session, v1::CoordinatorMessage message) override;
@@ -101,7 +101,6 @@ class SimWorker final : public SitePort {
   std::unique_ptr<Process> process_;
   uint64_t life_ = 0;
   absl::Time frozen_until_ = absl::InfinitePast();
-  absl::Status exit_status_;
 };
 
 }  // namespace tributary::sim

@@ -39,6 +39,7 @@ Simulation::Simulation(const Scenario& scenario)
       network_(&world_, &coordinator_) {
   sqlite3_test_control(SQLITE_TESTCTRL_PRNG_SEED, static_cast<int>(scenario.seed % 0x7fffffff) + 1, nullptr);
   network_.conditions = scenario.network;
+  witness_.on_commit = scenario.on_commit;
   coordinator_.on_change = [this](bool up) {
     if (!up) {
       network_.CoordinatorDied(std::exchange(silent_death_, false));
@@ -51,7 +52,10 @@ Simulation::Simulation(const Scenario& scenario)
     options.number = i;
     options.config.set_site(scenario.coordinator.sites(i));
     options.config.set_coordinator("coordinator:8443");
-    options.config.set_threads(1);
+    options.config.set_threads(scenario.threads);
+    if (!scenario.data_folders.empty()) {
+      options.config.set_data(scenario.data_folders[i]);
+    }
     v1::ConsentConfig& consent = *options.config.mutable_consent();
     consent.add_runs(std::string(1, '*'));
     consent.add_models("mlp");
@@ -59,7 +63,13 @@ Simulation::Simulation(const Scenario& scenario)
     consent.set_max_local_steps(1000000);
     consent.set_max_rounds(100000000);
     consent.set_max_parameters(uint64_t{1} << 40);
-    options.make_trainer = SyntheticTrainers(mischief_.back().get());
+    if (scenario.make_trainer) {
+      options.make_trainer = scenario.make_trainer;
+      // What is wrong with real data does not pass by itself.
+      options.on_failure = [this](const absl::Status& status) { worker_error_.Update(status); };
+    } else {
+      options.make_trainer = SyntheticTrainers(mischief_.back().get());
+    }
     // Sites differ in speed, up to three times.
     options.training = scenario.training * (1 + 2.0 * i / scenario.workers) / 2;
     options.metrics = Metrics();
@@ -79,7 +89,7 @@ Outcome Simulation::Run() {
     world_.After(scenario_.faults_until, "faults end", -1, [this] { Heal(); });
   }
   absl::Duration end = absl::InfiniteDuration();
-  while (!world_.violation().has_value() && world_.Elapsed() < end) {
+  while (!world_.violation().has_value() && worker_error_.ok() && world_.Elapsed() < end) {
     if (!world_.Step()) {
       world_.Violate("every wait bounded", "nothing is ever going to happen again");
       break;
@@ -94,11 +104,13 @@ Outcome Simulation::Run() {
       CheckStatus();
     }
   }
-  if (!world_.violation().has_value()) {
+  Outcome outcome;
+  Describe(outcome);
+  if (!world_.violation().has_value() && worker_error_.ok()) {
     CheckEnd();
   }
 
-  Outcome outcome;
+  outcome.worker_error = worker_error_;
   outcome.violation = world_.violation();
   outcome.trace_hash = world_.trace_hash();
   outcome.events = world_.events();
@@ -114,6 +126,19 @@ Outcome Simulation::Run() {
     }
   }
   return outcome;
+}
+
+void Simulation::Describe(Outcome& outcome) {
+  if (!coordinator_.up() || disk_.dead()) {
+    return;
+  }
+  const std::string& name = scenario_.runs[0].name();
+  if (absl::StatusOr<v1::RunStatus> status = coordinator_.get()->GetRun(name); status.ok()) {
+    outcome.status = *std::move(status);
+  }
+  if (absl::StatusOr<v1::RunHistory> history = coordinator_.get()->GetRunHistory(name); history.ok()) {
+    outcome.history = *std::move(history);
+  }
 }
 
 std::string Simulation::Standing() {

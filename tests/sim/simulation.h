@@ -30,6 +30,10 @@ struct Outcome {
   // Of each run that was submitted, in order.
   std::vector<v1::RunState> states;
   std::vector<std::string> hashes;  // of the last state, raw bytes
+  // Of the first run, if the coordinator was there at the end.
+  v1::RunStatus status;
+  v1::RunHistory history;
+  absl::Status worker_error;  // real trainers: why the simulation ended early
 };
 
 // Not thread-safe; simulations in one process follow each other or have threads of their own.
@@ -45,6 +49,7 @@ class Simulation {
   SimDisk& disk() { return disk_; }
   SimCoordinator& coordinator() { return coordinator_; }
   Network& network() { return network_; }
+  const Witness& witness() const { return witness_; }
 
  private:
   void Submit();
@@ -56,6 +61,7 @@ class Simulation {
   void Resume(const std::string& run_id);
   // Where the runs stand, for people.
   std::string Standing();
+  void Describe(Outcome& outcome);
   // What is not checked where it happens.
   void CheckStatus();
   void CheckEnd();
@@ -69,6 +75,7 @@ class Simulation {
   std::vector<std::unique_ptr<Mischief>> mischief_;
   std::vector<std::unique_ptr<SimWorker>> workers_;
   bool submitted_ = false;
+  absl::Status worker_error_;
   bool silent_death_ = false;  // of the coordinator: its connections are not reset
 };
 

@@ -95,6 +95,9 @@ void Witness::OnUpdate(const std::string& run_id, uint64_t round, const Journale
 void Witness::OnCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) {
   WitnessedRun& run = runs_.at(run_id);
   ++commits_;
+  if (on_commit) {
+    on_commit(commit.round_record);
+  }
   if (run.broken) {
     return;
   }

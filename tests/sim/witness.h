@@ -6,6 +6,7 @@
 #define TRIBUTARY_TESTS_SIM_WITNESS_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -58,6 +59,8 @@ class Witness {
   // All runs that were submitted are over.
   bool AllOver() const;
   uint64_t commits() const { return commits_; }
+  // Told of each commit, if set.
+  std::function<void(const v1::RoundRecord& record)> on_commit;
 
  private:
   friend class WatchedJournal;

@@ -1,0 +1,57 @@
+"""tributary-sim ends with the model that real processes over gRPC end with, from the same run file and data."""
+
+import json
+import subprocess
+
+import harness
+
+
+class SimulationHash(harness.FederationTest):
+    MODES = {
+        "distro": {"mode": "distro", "k": 64},
+        "local": {"mode": "local", "local_steps": 3, "k": 64, "value_bits": 2},
+    }
+
+    def simulate(self, *arguments):
+        result = subprocess.run([harness.BINARIES / "tributary-sim", *(str(argument) for argument in arguments), "--format", "json"],
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    def test_a_simulated_run_ends_with_the_hash_of_the_real_one(self):
+        parties = self.make("alpha", "beta", "gamma")
+        self.start(parties)
+        for name, optimizer in self.MODES.items():
+            with self.subTest(mode=name):
+                spec = harness.run_spec(name=name, rounds=8, participation={"min_workers": 3})
+                spec["optimizer"] = {"learning_rate": {"peak": 0.001}, **optimizer}
+                run_file = parties.write_yaml(f"{name}.yaml", spec)
+                parties.submit(run_file)
+                real = parties.wait_for_end(name, timeout=120)
+                self.assertEqual(real["state"], "finished", real.get("reason"))
+
+                quiet = self.simulate(run_file)
+                self.assertEqual(quiet["state_hash"], real["state_hash"])
+                self.assertEqual(len(quiet["sites"]), 3)
+                self.assertLess(quiet["bytes_up_total"], quiet["parameters"] * 4 * 3 * 8)
+                # Another network and sites named: the same model.
+                exported = self.folder / f"{name}.safetensors"
+                named = self.simulate(run_file, "--data", parties.directory / "data", "--workers", 3, "--seed", 5, "--export", exported)
+                self.assertEqual(named["state_hash"], real["state_hash"])
+                real_export = self.folder / f"{name}-real.safetensors"
+                parties.operator("export", name, "--output", real_export)
+                # The run's id, which is in the file, tells submissions apart; the tensors stand behind the header.
+                size = 4 * quiet["parameters"]
+                self.assertEqual(exported.read_bytes()[-size:], real_export.read_bytes()[-size:])
+
+    def test_what_is_wrong_with_the_data_is_said(self):
+        parties = self.make("alpha")
+        run_file = parties.write_yaml("run.yaml", harness.run_spec())
+        result = subprocess.run([harness.BINARIES / "tributary-sim", run_file, "--workers", "2"], stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(result.returncode, harness.EXIT_DATA, result.stderr)
+        self.assertIn("has 1 sub-folders", result.stderr)
+
+
+if __name__ == "__main__":
+    harness.main()
