@@ -9,7 +9,7 @@ import time
 import harness
 from harness import federation
 
-from chaos_kit import Mismatch, Skip, keeps_state, pause, percentiles
+from chaos_kit import Mismatch, Skip, keeps_state, pause, percentiles, restart_figures
 
 SITES = ("alpha", "beta")
 # Small, but with everything that a coordinator writes: rounds, updates, commits, snapshots that are pruned, a clean stop.
@@ -186,8 +186,7 @@ def _coordinator(chaos, kills, overrides):
                 measured.append(chaos.restart_seconds(restart))
         chaos.compare(chaos.finish(parties, spec, timeout=120), expected, f"run {runs}, after {done} kills")
     chaos.restarts += measured
-    return {"kills": done, "runs": runs, **{f"restart_to_{what}_seconds": percentiles(entry[what] for entry in measured)
-                                            for what in ("serving", "session", "round")}}
+    return {"kills": done, "runs": runs, **restart_figures(measured)}
 
 
 def _workers(chaos, optimizer):

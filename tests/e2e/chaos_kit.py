@@ -95,7 +95,7 @@ class Chaos:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
         self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker",
                                       "rounds_lost", "updates_lost", "hashes_compared", "hashes_unequal"), 0)
-        self.restarts = []  # of run-of-the-mill size: {"serving": s, "session": s, "round": s}
+        self.restarts = []  # of small runs, as restart_seconds() gives them
         self.cleanups = []
         self._references = {}
         self._pki = None
@@ -224,16 +224,17 @@ class Chaos:
             raise Mismatch(f"round {before} was committed; after the restart the run went on from round {after}")
 
     def restart_coordinator(self, parties, timeout=60):
-        """Starts it again; returns what restart_seconds() needs."""
+        """Starts it again; returns what restart_seconds() needs: its log, when it was started, CPU seconds that it took to serve."""
         log = self.coordinator_log(parties)
         started = time.time()
-        parties.start_coordinator(timeout=timeout)
-        return log, started
+        process = parties.start_coordinator(timeout=timeout)
+        ticks = pathlib.Path(f"/proc/{process.popen.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
+        return log, started, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
     def restart_seconds(self, restart, timeout=60):
         """Seconds from exec of the coordinator to: it serves; the first site is ready; the first round is committed with a session there.
-        None where the run is over before."""
-        log, started = restart
+        None where the run is over before. "cpu": seconds of CPU until it serves, which do not depend on what else the machine does."""
+        log, started, cpu = restart
         serving = log.wait("serving federation", timeout)[0]
 
         def progress():
@@ -243,7 +244,8 @@ class Chaos:
             return (session, committed) if committed or over else None
 
         session, committed = federation.wait_until(progress, timeout, "a session and a round after the restart")
-        return {"serving": serving - started, "session": session and session[0] - started, "round": committed and committed[0] - started}
+        return {"serving": serving - started, "cpu": cpu, "session": session and session[0] - started,
+                "round": committed and committed[0] - started}
 
     def metrics(self, parties):
         """{(name, labels as text): value} of the coordinator's page."""
@@ -255,6 +257,11 @@ class Chaos:
         """All bytes that moved between the coordinator and the site, both directions, all kinds, as the coordinator counts them."""
         return sum(value for (name, labels), value in self.metrics(parties).items()
                    if name == "tributary_bytes_total" and f'site="{site}"' in labels)
+
+
+def restart_figures(measured):
+    return {f"restart_to_{what}_seconds": percentiles(entry[key] for entry in measured)
+            for what, key in (("serving", "serving"), ("serving_cpu", "cpu"), ("session", "session"), ("round", "round"))}
 
 
 def percentiles(values):

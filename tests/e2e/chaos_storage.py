@@ -7,7 +7,7 @@ import subprocess
 import harness
 from harness import federation
 
-from chaos_kit import Mismatch, Skip, keeps_state, need_root, percentiles
+from chaos_kit import Mismatch, Skip, keeps_state, need_root, restart_figures
 
 SITES = ("alpha", "beta")
 _CLONE_NEWNS = 0x00020000
@@ -104,5 +104,4 @@ def restart_of_a_large_run(chaos):
         chaos.kill_coordinator(parties)
         measured.append(chaos.restart_seconds(chaos.restart_coordinator(parties), timeout=120))
     chaos.compare(chaos.finish(parties, spec, timeout=240), expected, "after the restarts")
-    return {"parameters": parameters, **{f"restart_to_{what}_seconds": percentiles(entry[what] for entry in measured)
-                                         for what in ("serving", "session", "round")}}
+    return {"parameters": parameters, **restart_figures(measured)}
