@@ -94,7 +94,7 @@ class Chaos:
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
         self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker",
-                                      "rounds_lost", "updates_lost", "hashes_compared", "hashes_unequal"), 0)
+                                      "crash_points", "rounds_lost", "updates_lost", "hashes_compared", "hashes_unequal"), 0)
         self.restarts = []  # of small runs, as restart_seconds() gives them
         self.cleanups = []
         self._references = {}
