@@ -270,11 +270,6 @@ def percentiles(values):
     return {"n": len(known), "p50": round(known[len(known) // 2], 3), "max": round(known[-1], 3)} if known else {}
 
 
-def keeps_state(folder):
-    """Whether a worker has anything in its state_dir besides the file that locks it."""
-    return any(path.is_file() and path.stat().st_size for path in folder.rglob("*"))
-
-
 def need_root(what):
     if os.geteuid() != 0:
         raise Skip(f"needs root: {what}")

@@ -7,7 +7,7 @@ import subprocess
 import harness
 from harness import federation
 
-from chaos_kit import Mismatch, Skip, keeps_state, need_root, restart_figures
+from chaos_kit import Mismatch, Skip, need_root, restart_figures
 
 SITES = ("alpha", "beta")
 _CLONE_NEWNS = 0x00020000
@@ -78,8 +78,6 @@ def full_disk_worker(chaos):
     chaos.submit(parties, spec)
     log.wait("round 10 committed", 60)
     worker = parties.processes["worker-alpha"]
-    if not keeps_state(state):
-        raise Skip("this worker keeps nothing in its state_dir while it trains")
     ballast = _fill(state)
     message = _expect_storage_exit(worker, chaos.log_of(worker))
     ballast.unlink()
