@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
@@ -12,7 +13,6 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
-#include "optim/aggregator.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
 
@@ -101,6 +101,7 @@ absl::Status CoordinatorImpl::Recover() {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, deps_.journal->Snapshots(run.run_id));
     for (const JournaledSnapshot& snapshot : snapshots) {
       snapshot_files.insert(snapshot.file);
+      snapshot_files.insert(snapshot.aggregator_file);
     }
   }
   TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(snapshot_files));
@@ -145,11 +146,9 @@ std::string CoordinatorImpl::NewRunId(const std::string& name) const {
 }
 
 absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<optim::Aggregator> aggregator, optim::MakeAggregator(model.options, model.layout));
   JournaledSnapshot snapshot;
   snapshot.round = 0;
-  snapshot.state_hash = optim::StateHash(model.layout, state);
-  snapshot.aggregator_state = aggregator->SaveState();
+  snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
   TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_.Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
   TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
   return deps_.journal->AddSnapshot(run.run_id, snapshot);
@@ -203,9 +202,11 @@ absl::Status CoordinatorImpl::SetRunState(Run& run, v1::RunState state, const st
 }
 
 absl::Status CoordinatorImpl::Activate(Run& run, bool recovering) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host, RunHost::Open(run.journaled, config_.snapshots(), deps_.journal, &store_));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host,
+                             RunHost::Open(run.journaled, config_.snapshots(), deps_.journal, &store_, deps_.clock));
   const std::string& run_id = run.journaled.run_id;
   RunPosition position = host->position();
+  TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, deps_.journal->LatestArrivals(run_id));
   if (run.journaled.state == v1::PAUSED) {
     position.paused = run.journaled.reason;
   }
@@ -220,7 +221,7 @@ absl::Status CoordinatorImpl::Activate(Run& run, bool recovering) {
       membership_.Expect(site, At().now);
     }
     LogInfo("coordinator", "run ", run_id, " continues after round ", active->host->round(), " with state ",
-            DigestHex(optim::StateHash(active->host->model().layout, active->host->state())));
+            absl::BytesToHexString(active->host->state_hash()));
   } else {
     TRIBUTARY_RETURN_IF_ERROR(SetRunState(run, v1::WAITING, "waiting for workers"));
     LogInfo("coordinator", "run ", run_id, " starts");

@@ -4,6 +4,7 @@
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -15,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "optim/layout.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -42,6 +44,10 @@ struct JournaledUpdate {
   v1::UpdateReport report;
 };
 
+// How long after their round's start the latest updates came, oldest first: what the adaptive deadline looks back on. Rounds with an
+// evaluation ([1]) apart.
+using Arrivals = std::array<std::vector<absl::Duration>, 2>;
+
 struct JournaledCommit {
   std::string record;                       // optim::EncodeCommit
   optim::Digest chain_hash{};               // optim::ChainHash of the log up to here
@@ -49,6 +55,7 @@ struct JournaledCommit {
   v1::RoundRecord round_record;             // without val_loss: see SetValidationLoss
   std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
   std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
+  Arrivals arrivals;                        // the latest; read back with LatestArrivals, not with Commit
 };
 
 // What the journal knows of a commit besides its bytes.
@@ -64,7 +71,27 @@ struct JournaledSnapshot {
   uint64_t round = 0;
   std::string file;  // name inside the snapshot folder
   optim::Digest state_hash{};
-  std::string aggregator_state;  // optim::Aggregator::SaveState at this round
+  std::string aggregator_file;      // of optim::Aggregator::SaveState at this round; empty: as a new aggregator (round 0)
+  optim::Digest aggregator_hash{};  // SHA-256 of that file
+};
+
+// What happened to a site or its update and follows from no commit: joined, left, refused, quarantined, resynchronised, late, rejected.
+struct JournaledEvent {
+  int64_t unix_ms = 0;
+  std::string site;
+  std::string kind;
+  uint64_t round = 0;
+  std::string detail;  // why, for people
+};
+
+// That a replica was in another state than the log's.
+struct JournaledEvidence {
+  int64_t unix_ms = 0;
+  std::string site;
+  uint64_t round = 0;            // of the state that the site reported
+  std::string reported_hash;     // as it came
+  std::string log_hash;          // of state[round]; empty: the log has no such round
+  std::string software_version;  // of the worker
 };
 
 // Not thread-safe: used from the coordinator's executor (reads for downloads too). Every write is durable when it returns OK.
@@ -109,6 +136,19 @@ class Journal {
   virtual absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& round_record,
                                        const std::vector<v1::SiteStatus>& site_totals) = 0;
 
+  // Of the newest commit; empty before.
+  virtual absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) = 0;
+
+  // Kept in memory and made durable with the next write of any kind: what a site can cause as often as it likes must not cost an fsync each
+  // time. A crash loses what was not yet written, and more than a thousand between two writes are dropped.
+  virtual void NoteEvent(const std::string& run_id, const JournaledEvent& event) = 0;
+  virtual void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) = 0;
+  // Writes what was noted.
+  virtual absl::Status Flush() = 0;
+  // Oldest first; the newest kMaxEvents and kMaxEvidence of all runs are kept. Without those not yet written.
+  virtual absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) = 0;
+  virtual absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) = 0;
+
   // Mean validation loss of state[round] over the sites that evaluated it; round 0 is the initial weights. Replaces an earlier one.
   virtual absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) = 0;
   virtual absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) = 0;
@@ -119,6 +159,9 @@ class Journal {
   // Ascending by round.
   virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
 };
+
+inline constexpr int64_t kMaxEvents = 10'000;
+inline constexpr int64_t kMaxEvidence = 1'000;
 
 // What opening a journal does to files besides SQLite's own work on them. Simulations give a disk of their own.
 class JournalDisk {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "common/checksum.h"
+#include "optim/bytes.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -64,8 +65,35 @@ int64_t SiteTotalsCrc(int64_t run, absl::string_view sites) {
 int64_t ValidationLossCrc(int64_t run, uint64_t round, double loss) {
   return RowCrc("validation_losses").Add(run).Add(round).Add(DoubleBits(loss)).Finish();
 }
-int64_t SnapshotCrc(int64_t run, uint64_t round, absl::string_view file, absl::string_view state_hash, absl::string_view aggregator_state) {
-  return RowCrc("snapshots").Add(run).Add(round).Add(file).Add(state_hash).Add(aggregator_state).Finish();
+int64_t SnapshotCrc(int64_t run, uint64_t round, absl::string_view file, absl::string_view state_hash, absl::string_view aggregator_file,
+                    absl::string_view aggregator_hash) {
+  return RowCrc("snapshots").Add(run).Add(round).Add(file).Add(state_hash).Add(aggregator_file).Add(aggregator_hash).Finish();
+}
+int64_t ArrivalsCrc(int64_t run, absl::string_view plain, absl::string_view evaluating) {
+  return RowCrc("arrivals").Add(run).Add(plain).Add(evaluating).Finish();
+}
+int64_t EventCrc(int64_t number, int64_t run, const JournaledEvent& event) {
+  return RowCrc("events")
+      .Add(number)
+      .Add(run)
+      .Add(event.unix_ms)
+      .Add(event.site)
+      .Add(event.kind)
+      .Add(event.round)
+      .Add(event.detail)
+      .Finish();
+}
+int64_t EvidenceCrc(int64_t number, int64_t run, const JournaledEvidence& evidence) {
+  return RowCrc("evidence")
+      .Add(number)
+      .Add(run)
+      .Add(evidence.unix_ms)
+      .Add(evidence.site)
+      .Add(evidence.round)
+      .Add(evidence.reported_hash)
+      .Add(evidence.log_hash)
+      .Add(evidence.software_version)
+      .Finish();
 }
 
 absl::string_view BytesOf(const optim::Digest& digest) {
@@ -93,6 +121,23 @@ absl::StatusOr<std::string> JoinSites(const std::vector<std::string>& sites) {
 
 std::vector<std::string> SplitSites(absl::string_view lines) {
   return absl::StrSplit(lines, '\n', absl::SkipEmpty());
+}
+
+std::string PackDurations(const std::vector<absl::Duration>& durations) {
+  std::string bytes;
+  for (const absl::Duration duration : durations) {
+    optim::AppendLittleEndian(static_cast<uint64_t>(absl::ToInt64Nanoseconds(duration)), bytes);
+  }
+  return bytes;
+}
+
+std::vector<absl::Duration> UnpackDurations(absl::string_view bytes) {
+  std::vector<absl::Duration> durations;
+  optim::ByteReader reader(bytes);
+  for (uint64_t nanoseconds = 0; reader.Read(nanoseconds);) {
+    durations.push_back(absl::Nanoseconds(static_cast<int64_t>(nanoseconds)));
+  }
+  return durations;
 }
 
 std::string SerializeSites(const std::vector<v1::SiteStatus>& sites) {

@@ -1,6 +1,6 @@
 // How a run comes back from its journal.
 //
-//   newest snapshot --commits since--> state[last]        every state hash and chain hash must be the journaled one
+//   newest snapshot --commits since--> state[last]        every chain hash, and the last state's hash, must be the journaled one
 //   snapshot's aggregator state --updates since--> the same commits, byte for byte, and the server-side residual that they leave
 //   open round: its sum again, from the updates that were accepted
 #include <algorithm>
@@ -12,10 +12,14 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/run_host.h"
+#include "optim/parallel.h"
 #include "optim/snapshot.h"
 
 namespace tributary::coordinator {
 namespace {
+
+// Anything that takes longer shows how far it is.
+constexpr absl::Duration kTellEvery = absl::Seconds(2);
 
 absl::Status Damaged(absl::string_view message) {
   return WithExitCode(
@@ -31,7 +35,7 @@ absl::Status RunHost::Recover() {
     return absl::FailedPreconditionError("its submission was interrupted before the initial weights were stored; submit it again");
   }
   for (const JournaledSnapshot& snapshot : snapshots) {
-    snapshots_[snapshot.round] = snapshot.file;
+    snapshots_[snapshot.round] = snapshot;
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> summaries, journal_->CommitSummaries(run_id_));
   hashes_.push_back(DigestBytes(snapshots.front().state_hash));
@@ -88,42 +92,78 @@ absl::StatusOr<const JournaledSnapshot*> RunHost::LoadStart(const std::vector<Jo
 // the journal holds for that round.
 absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest) {
   chain_hash_ = start.round == 0 ? ChainStart(model_->layout, start.state_hash) : summaries[start.round - 1].chain_hash;
-  if (const absl::Status restored = aggregator_->RestoreState(newest.aggregator_state); !restored.ok()) {
-    return Damaged(absl::StrCat("aggregator state of round ", newest.round, ": ", restored.message()));
-  }
+  TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(newest));
   const uint64_t last = summaries.size();
   if (start.round == last) {
     return absl::OkStatus();
   }
   LogInfo("coordinator", "run ", run_id_, ": replaying rounds ", start.round + 1, " to ", last);
-  return journal_->VisitCommits(run_id_, start.round + 1, last, [&](uint64_t round, const JournaledCommit& commit) {
+  const absl::Time begin = clock_->Now();
+  absl::Time told = begin;
+  const auto replay = [&](uint64_t round, const JournaledCommit& commit) -> absl::Status {
     chain_hash_ = optim::ChainHash(chain_hash_, commit.record);
     if (chain_hash_ != commit.chain_hash) {
       return Damaged(absl::StrCat("commit ", round, " breaks the hash chain"));
     }
-    if (round > newest.round) {
-      TRIBUTARY_RETURN_IF_ERROR(Reaggregate(round, commit));
+    const bool aggregated_later = round > newest.round;
+    std::vector<JournaledUpdate> updates;
+    if (aggregated_later) {
+      TRIBUTARY_ASSIGN_OR_RETURN(updates, journal_->Updates(run_id_, round));
     }
-    TRIBUTARY_RETURN_IF_ERROR(ReplayCommit(*model_, round, commit, state_));
+    // The state and the server-side residual know nothing of each other.
+    absl::Status replayed;
+    absl::Status aggregated;
+    optim::ParallelFor(aggregated_later ? std::min(2, model_->threads) : 1, aggregated_later ? 2 : 1, [&](int64_t part) {
+      if (part == 0) {
+        replayed = ReplayCommit(*model_, round, commit, state_);
+      } else {
+        aggregated = Reaggregate(round, commit, updates);
+      }
+    });
+    TRIBUTARY_RETURN_IF_ERROR(replayed);
+    TRIBUTARY_RETURN_IF_ERROR(aggregated);
     for (const std::string& site : commit.included) {
       last_included_[site] = round;
     }
     if (round == newest.round) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckState(*model_, state_, commit.state_hash));
       TRIBUTARY_RETURN_IF_ERROR(store_->Save(run_id_, round, optim::EncodeSnapshot(model_->layout, state_)).status());
     }
+    if (const absl::Time now = clock_->Now(); now - told >= kTellEvery) {
+      told = now;
+      const double share = static_cast<double>(round - start.round) / static_cast<double>(last - start.round);
+      LogInfo("coordinator", "run ", run_id_, ": replaying round ", round, " of ", last, ", ", static_cast<int>(share * 100), " %, about ",
+              static_cast<int>(absl::ToDoubleSeconds(now - begin) * (1 - share) / share + 0.5), " s left");
+    }
     return absl::OkStatus();
-  });
+  };
+  TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, start.round + 1, last, replay));
+  replay_cost_ = clock_->Now() - begin;
+  return CheckState(*model_, state_, summaries.back().state_hash);
+}
+
+absl::Status RunHost::RestoreAggregator(const JournaledSnapshot& snapshot) {
+  if (snapshot.aggregator_file.empty()) {
+    return absl::OkStatus();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store_->LoadUnchecked(snapshot.aggregator_file));
+  if (Sha256(bytes) != snapshot.aggregator_hash) {
+    return Damaged(absl::StrCat(store_->PathOf(snapshot.aggregator_file), " is not the file that the journal names"));
+  }
+  if (const absl::Status restored = aggregator_->RestoreState(bytes); !restored.ok()) {
+    return Damaged(absl::StrCat(store_->PathOf(snapshot.aggregator_file), ": ", restored.message()));
+  }
+  return absl::OkStatus();
 }
 
 // Makes the commit again from the updates that went into it: the server-side residual moves with it.
-absl::Status RunHost::Reaggregate(uint64_t round, const JournaledCommit& commit) {
+absl::Status RunHost::Reaggregate(uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates) {
   const absl::StatusOr<optim::Commit> journaled = optim::DecodeCommit(commit.record);
   if (!journaled.ok()) {
     return Damaged(absl::StrCat("commit ", round, ": ", journaled.status().message()));
   }
   optim::RoundParameters parameters = optim::ParametersForRound(model_->options, round);
   parameters.learning_rate = journaled->learning_rate;
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledUpdate> updates, journal_->Updates(run_id_, round));
   if (updates.size() != journaled->included) {
     return Damaged(absl::StrCat("round ", round, " has ", updates.size(), " updates where its commit holds ", journaled->included));
   }

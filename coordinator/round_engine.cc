@@ -47,6 +47,9 @@ RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position,
       state_hash_(position.state_hash),
       base_state_hash_(position.base_state_hash),
       paused_(position.paused) {
+  for (size_t i = 0; i < position.arrivals.size(); ++i) {
+    arrivals_[i].assign(position.arrivals[i].begin(), position.arrivals[i].end());
+  }
   if (position.open.has_value()) {
     Open(position.open->members, at);
     for (const auto& [site, digest] : position.open->accepted) {
@@ -387,6 +390,11 @@ void RoundEngine::NoteArrival(uint64_t round, absl::Duration after_start) {
   if (past.size() > kArrivalsKept) {
     past.pop_front();
   }
+}
+
+std::array<std::vector<absl::Duration>, 2> RoundEngine::arrivals() const {
+  return {std::vector<absl::Duration>(arrivals_[0].begin(), arrivals_[0].end()),
+          std::vector<absl::Duration>(arrivals_[1].begin(), arrivals_[1].end())};
 }
 
 uint32_t RoundEngine::Quorum() const {

@@ -9,6 +9,7 @@
 #define TRIBUTARY_COORDINATOR_ROUND_ENGINE_H_
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -61,6 +62,8 @@ struct RunPosition {
   std::string base_state_hash;  // of state[BaseRound(committed + 1)]
   std::optional<OpenRound> open;
   std::optional<std::string> paused = std::nullopt;  // by an operator, and why
+  // How long after their round's start the latest answers came, oldest first; of rounds with an evaluation [1] apart.
+  std::array<std::vector<absl::Duration>, 2> arrivals = {};
 };
 
 // ---- Events ----
@@ -173,6 +176,8 @@ class RoundEngine {
   // Of the open round (or the one being committed).
   absl::Time round_start() const { return round_start_; }
   absl::Time deadline() const { return deadline_.at; }
+  // As RunPosition's.
+  std::array<std::vector<absl::Duration>, 2> arrivals() const;
 
  private:
   enum class Phase { kWaiting, kCollecting, kCommitting, kReporting, kDrained, kOver };

@@ -142,7 +142,7 @@ void CoordinatorImpl::CommitRound(const CloseRound& close) {
   const std::vector<std::string> recipients = membership_.In(Presence::kReady);
   v1::RoundRecord record = MakeRecord(close, *pending, closing, recipients.size());
   accounts.CloseInterval(record);
-  if (!Survives(host.AppendCommit(*pending, record, accounts.SiteTotals()))) {
+  if (!Survives(host.AppendCommit(*pending, record, accounts.SiteTotals(), active_->engine.arrivals()))) {
     return;
   }
   const absl::Time journaled = At().now;

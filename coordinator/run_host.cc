@@ -14,18 +14,19 @@
 namespace tributary::coordinator {
 
 RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
-                 SnapshotStore* store)
+                 SnapshotStore* store, const Clock* clock)
     : run_id_(run.run_id),
       model_(std::move(model)),
       snapshot_config_(snapshots),
       journal_(journal),
       store_(store),
+      clock_(clock),
       log_(run.run_id, model_.get(), journal, store) {}
 
 absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
-                                                       SnapshotStore* store) {
+                                                       SnapshotStore* store, const Clock* clock) {
   TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(run.spec));
-  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), snapshots, journal, store));
+  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), snapshots, journal, store, clock));
   TRIBUTARY_ASSIGN_OR_RETURN(host->aggregator_, optim::MakeAggregator(host->model_->options, host->model_->layout));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(host->Recover(), absl::StrCat("run ", run.run_id)));
   return host;
@@ -91,7 +92,9 @@ absl::Status RunHost::AcceptUpdate(const std::string& site, std::string payload,
   update.payload = std::move(payload);
   update.report = report;
   TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdate(run_id_, open_round_, update));
+  const absl::Time start = clock_->Now();
   TRIBUTARY_RETURN_IF_ERROR(Sum(update));
+  replay_cost_ += clock_->Now() - start;
   accepted_[site] = Accepted{digest, report};
   return absl::OkStatus();
 }
@@ -103,19 +106,24 @@ absl::Status RunHost::Sum(const JournaledUpdate& update) {
 
 absl::StatusOr<PendingCommit> RunHost::MakeCommit() {
   PendingCommit pending;
+  const absl::Time start = clock_->Now();
   TRIBUTARY_ASSIGN_OR_RETURN(pending.commit, aggregator_->Finish());
+  replay_cost_ += clock_->Now() - start;
   pending.record = optim::EncodeCommit(pending.commit);
   pending.chain_hash = optim::ChainHash(chain_hash_, pending.record);
   return pending;
 }
 
 absl::Status RunHost::ApplyCommit(PendingCommit& pending) {
+  const absl::Time start = clock_->Now();
   TRIBUTARY_RETURN_IF_ERROR(optim::Apply(model_->options, model_->layout, pending.commit, state_, model_->threads));
+  replay_cost_ += clock_->Now() - start;
   pending.state_hash = optim::StateHash(model_->layout, state_, model_->threads, block_hashes_);
   return absl::OkStatus();
 }
 
-absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals) {
+absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
+                                   Arrivals arrivals) {
   JournaledCommit commit;
   commit.record = pending.record;
   commit.chain_hash = pending.chain_hash;
@@ -126,6 +134,7 @@ absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::Round
     last_included_[site] = pending.commit.round;
   }
   commit.site_totals = std::move(site_totals);
+  commit.arrivals = std::move(arrivals);
   TRIBUTARY_RETURN_IF_ERROR(journal_->AddCommit(run_id_, pending.commit.round, commit));
   chain_hash_ = pending.chain_hash;
   hashes_.push_back(DigestBytes(pending.state_hash));
@@ -136,6 +145,14 @@ absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::Round
   return absl::OkStatus();
 }
 
+bool RunHost::SnapshotDue() const {
+  const uint64_t newest = snapshots_.rbegin()->first;
+  const absl::Duration replay = absl::Seconds(snapshot_config_.replay().seconds()) + absl::Nanoseconds(snapshot_config_.replay().nanos());
+  return state_.round - newest >= snapshot_config_.every() ||
+         (snapshot_config_.log() > 0 && record_bytes_.back() - record_bytes_[newest] >= snapshot_config_.log()) ||
+         (replay > absl::ZeroDuration() && replay_cost_ >= replay);
+}
+
 absl::Status RunHost::SaveSnapshot() {
   if (snapshots_.contains(state_.round)) {
     return absl::OkStatus();
@@ -143,15 +160,19 @@ absl::Status RunHost::SaveSnapshot() {
   JournaledSnapshot snapshot;
   snapshot.round = state_.round;
   std::copy(state_hash().begin(), state_hash().end(), snapshot.state_hash.begin());
-  snapshot.aggregator_state = aggregator_->SaveState();
+  const std::string aggregator_state = aggregator_->SaveState();
+  snapshot.aggregator_hash = Sha256(aggregator_state);
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store_->SaveAggregator(run_id_, state_.round, aggregator_state));
   TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, optim::EncodeSnapshot(model_->layout, state_)));
   TRIBUTARY_RETURN_IF_ERROR(journal_->AddSnapshot(run_id_, snapshot));
-  snapshots_[snapshot.round] = snapshot.file;
+  snapshots_[snapshot.round] = snapshot;
+  replay_cost_ = absl::ZeroDuration();
   // The initial weights stay, besides the newest `keep`.
   while (snapshots_.size() > snapshot_config_.keep() + 1) {
     const auto oldest = std::next(snapshots_.begin());
     TRIBUTARY_RETURN_IF_ERROR(journal_->RemoveSnapshot(run_id_, oldest->first));
-    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(oldest->second));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(oldest->second.file));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(oldest->second.aggregator_file));
     snapshots_.erase(oldest);
   }
   return absl::OkStatus();

@@ -15,6 +15,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
 #include "coordinator/journal.h"
 #include "coordinator/round_engine.h"
 #include "coordinator/run_log.h"
@@ -45,10 +47,10 @@ class RunHost {
   };
 
   // Rebuilds the run from the journal (recovery.cc): newest snapshot, commits since, and the sum of the open round. Every recomputed commit
-  // and state hash must be the journaled one. `journal` and `store` must outlive the host.
+  // and the state that they lead to must be the journaled one. `journal`, `store` and `clock` must outlive the host.
   // DataLoss, exit code kDamaged: journal or snapshot damaged, with the place. FailedPrecondition: the run was never fully submitted.
   static absl::StatusOr<std::unique_ptr<RunHost>> Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
-                                                       SnapshotStore* store);
+                                                       SnapshotStore* store, const Clock* clock);
   RunHost(const RunHost&) = delete;
   RunHost& operator=(const RunHost&) = delete;
 
@@ -79,11 +81,15 @@ class RunHost {
   // The three steps of a commit: make it from the sum, apply it, append it to the log.
   absl::StatusOr<PendingCommit> MakeCommit();
   absl::Status ApplyCommit(PendingCommit& pending);
-  absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals);
+  absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
+                            Arrivals arrivals);
 
   // Snapshot of the current state, unless there is one; prunes older ones.
   absl::Status SaveSnapshot();
-  bool SnapshotDue() const { return state_.round % snapshot_config_.every() == 0; }
+  // Rounds, bytes of commits or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0 is none.
+  bool SnapshotDue() const;
+  // How long a restart would take to replay the rounds since the newest snapshot, as measured when they were made (or replayed).
+  absl::Duration replay_cost() const { return replay_cost_; }
 
   // Whether `state_hash` is that of state[round] in this log.
   bool Agrees(uint64_t round, absl::string_view state_hash) const;
@@ -98,14 +104,15 @@ class RunHost {
 
  private:
   RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
-          SnapshotStore* store);
+          SnapshotStore* store, const Clock* clock);
 
   // recovery.cc
   absl::Status Recover();
   absl::Status CheckSummaries(const std::vector<CommitSummary>& summaries);
   absl::StatusOr<const JournaledSnapshot*> LoadStart(const std::vector<JournaledSnapshot>& snapshots);
   absl::Status Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest);
-  absl::Status Reaggregate(uint64_t round, const JournaledCommit& commit);
+  absl::Status RestoreAggregator(const JournaledSnapshot& snapshot);
+  absl::Status Reaggregate(uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates);
   // Adds a journaled update to the sum, with its weight.
   absl::Status Sum(const JournaledUpdate& update);
   absl::Status ResumeOpenRound();
@@ -115,6 +122,7 @@ class RunHost {
   const v1::SnapshotConfig snapshot_config_;
   Journal* const journal_;
   SnapshotStore* const store_;
+  const Clock* const clock_;
   RunLog log_;
   std::unique_ptr<optim::Aggregator> aggregator_;
 
@@ -124,7 +132,8 @@ class RunHost {
   // By round, 0..round(): the state's hash as protobuf bytes, and the bytes of all records up to it.
   std::vector<std::string> hashes_;
   std::vector<uint64_t> record_bytes_;
-  std::map<uint64_t, std::string> snapshots_;      // journaled: round -> file
+  std::map<uint64_t, JournaledSnapshot> snapshots_;  // journaled, by round
+  absl::Duration replay_cost_;
   std::map<std::string, uint64_t> last_included_;  // by site, as far as it was seen
 
   uint64_t open_round_ = 0;  // 0: none

@@ -1,5 +1,6 @@
 #include "coordinator/run_log.h"
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -97,20 +98,26 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const Journaled
   if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state, model.threads); !applied.ok()) {
     return Damaged(absl::StrCat(place, ": ", applied.message()));
   }
-  if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != commit.state_hash) {
-    return Damaged(absl::StrCat(place, ": leads to state ", DigestHex(hash), " where the journal says ", DigestHex(commit.state_hash)));
+  return absl::OkStatus();
+}
+
+absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled) {
+  if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != journaled) {
+    return Damaged(absl::StrCat("journal: run ", model.spec.name(), ": its commits lead to state ", DigestHex(hash), " in round ",
+                                state.round, " where it says ", DigestHex(journaled)));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.Load(snapshot.file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.file));
   absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(bytes, model.layout, optim::SlotCount(model.options.mode));
   if (!state.ok()) {
-    return Damaged(absl::StrCat("snapshot ", snapshot.file, ": ", state.status().message()));
+    return Damaged(absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
   }
   if (state->round != snapshot.round || optim::StateHash(model.layout, *state, model.threads) != snapshot.state_hash) {
-    return Damaged(absl::StrCat("snapshot ", snapshot.file, " is not the state that the journal recorded for round ", snapshot.round));
+    return Damaged(
+        absl::StrCat("snapshot ", store.PathOf(snapshot.file), " is not the state that the journal recorded for round ", snapshot.round));
   }
   return state;
 }
@@ -121,22 +128,23 @@ absl::StatusOr<optim::ReplicaState> RunLog::StateAt(uint64_t round) {
     return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no round ", round, " yet: the last commit is ", last));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
-  const JournaledSnapshot* start = nullptr;
-  for (const JournaledSnapshot& snapshot : snapshots) {
-    if (snapshot.round <= round) {
-      start = &snapshot;
+  for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
+    if (snapshot->round > round || (!store_->Exists(snapshot->file) && snapshot + 1 != snapshots.rend())) {
+      continue;
     }
-  }
-  if (start == nullptr) {
-    return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no snapshot at or before round ", round));
-  }
-  TRIBUTARY_ASSIGN_OR_RETURN(optim::ReplicaState state, LoadSnapshot(*model_, *store_, *start));
-  if (start->round < round) {
-    TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, start->round + 1, round, [&](uint64_t r, const JournaledCommit& commit) {
+    TRIBUTARY_ASSIGN_OR_RETURN(optim::ReplicaState state, LoadSnapshot(*model_, *store_, *snapshot));
+    if (snapshot->round == round) {
+      return state;
+    }
+    optim::Digest journaled{};
+    TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, snapshot->round + 1, round, [&](uint64_t r, const JournaledCommit& commit) {
+      journaled = commit.state_hash;
       return ReplayCommit(*model_, r, commit, state);
     }));
+    TRIBUTARY_RETURN_IF_ERROR(CheckState(*model_, state, journaled));
+    return state;
   }
-  return state;
+  return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no snapshot at or before round ", round));
 }
 
 absl::StatusOr<SharedBytes> RunLog::Snapshot(uint64_t round) {

@@ -41,8 +41,12 @@ absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model);
 // The chain hash before the first commit.
 optim::Digest ChainStart(const optim::Layout& layout, const optim::Digest& initial_state_hash);
 
-// Moves `state` over one journaled commit. DataLoss, exit code kDamaged: the record does not decode, follow or lead to the journaled hash.
+// Moves `state` over one journaled commit. DataLoss, exit code kDamaged: the record does not decode or follow. Whether the state is the
+// journaled one is for CheckState to say, once at the end: the log's hash chain holds every record in its place, and one wrong bit on the
+// way would show in the last hash.
 absl::Status ReplayCommit(const RunModel& model, uint64_t round, const JournaledCommit& commit, optim::ReplicaState& state);
+// DataLoss, exit code kDamaged.
+absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled);
 
 // Reads the snapshot file and checks it against the journal. DataLoss, exit code kDamaged.
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot);
@@ -53,7 +57,7 @@ class RunLog {
   RunLog(std::string run_id, const RunModel* model, Journal* journal, const SnapshotStore* store)
       : run_id_(std::move(run_id)), model_(model), journal_(journal), store_(store) {}
 
-  // state[round], from the newest snapshot at or before it and the commits since. NotFound: not committed yet.
+  // state[round], from the newest snapshot at or before it whose file is there, and the commits since. NotFound: not committed yet.
   absl::StatusOr<optim::ReplicaState> StateAt(uint64_t round);
 
   // The snapshot file of that round. Shared by all who ask while one of them still holds it. NotFound: no snapshot of that round.

@@ -14,6 +14,7 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr absl::string_view kSuffix = ".snapshot";
+constexpr absl::string_view kAggregatorSuffix = ".aggregator";
 constexpr size_t kDigestBytes = 32;
 
 absl::Status Damaged(absl::string_view path, absl::string_view how) {
@@ -26,13 +27,22 @@ absl::Status Damaged(absl::string_view path, absl::string_view how) {
 }  // namespace
 
 absl::StatusOr<std::string> SnapshotStore::Save(const std::string& run_id, uint64_t round, absl::string_view bytes) {
+  return SaveAs(run_id, round, kSuffix, bytes);
+}
+
+absl::StatusOr<std::string> SnapshotStore::SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes) {
+  return SaveAs(run_id, round, kAggregatorSuffix, bytes);
+}
+
+absl::StatusOr<std::string> SnapshotStore::SaveAs(const std::string& run_id, uint64_t round, absl::string_view suffix,
+                                                  absl::string_view bytes) {
   // Zero-padded, so that a listing sorts by round.
-  std::string file = absl::StrFormat("%s-%012d%s", run_id, round, kSuffix);
+  std::string file = absl::StrFormat("%s-%012d%s", run_id, round, suffix);
   TRIBUTARY_RETURN_IF_ERROR(files_->Write(file, bytes));
   return file;
 }
 
-absl::StatusOr<std::string> SnapshotStore::Load(const std::string& file) const {
+absl::StatusOr<std::string> SnapshotStore::LoadUnchecked(const std::string& file) const {
   const std::string path = files_->PathOf(file);
   absl::StatusOr<std::string> bytes = files_->Read(file, std::numeric_limits<int64_t>::max());
   if (absl::IsInvalidArgument(bytes.status())) {
@@ -41,14 +51,18 @@ absl::StatusOr<std::string> SnapshotStore::Load(const std::string& file) const {
   if (absl::IsNotFound(bytes.status())) {
     return Damaged(path, "is missing although the journal names it");
   }
-  TRIBUTARY_RETURN_IF_ERROR(bytes.status());
-  if (bytes->size() < kDigestBytes) {
-    return Damaged(path, "is truncated");
+  return bytes;
+}
+
+absl::StatusOr<std::string> SnapshotStore::Load(const std::string& file) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, LoadUnchecked(file));
+  if (bytes.size() < kDigestBytes) {
+    return Damaged(files_->PathOf(file), "is truncated");
   }
-  const absl::string_view content(bytes->data(), bytes->size() - kDigestBytes);
-  const absl::string_view digest(bytes->data() + content.size(), kDigestBytes);
+  const absl::string_view content(bytes.data(), bytes.size() - kDigestBytes);
+  const absl::string_view digest(bytes.data() + content.size(), kDigestBytes);
   if (DigestBytes(Sha256(content)) != digest) {
-    return Damaged(path, "is damaged: its SHA-256 does not match");
+    return Damaged(files_->PathOf(file), "is damaged: its SHA-256 does not match");
   }
   return bytes;
 }
@@ -64,7 +78,7 @@ absl::Status SnapshotStore::Remove(const std::string& file) {
 absl::Status SnapshotStore::RemoveAllBut(const std::set<std::string>& keep) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_->Names());
   for (const std::string& name : names) {
-    if (absl::EndsWith(name, kSuffix) && !keep.contains(name)) {
+    if ((absl::EndsWith(name, kSuffix) || absl::EndsWith(name, kAggregatorSuffix)) && !keep.contains(name)) {
       TRIBUTARY_RETURN_IF_ERROR(files_->Remove(name));
     }
   }

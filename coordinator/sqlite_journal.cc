@@ -192,15 +192,18 @@ absl::StatusOr<std::map<uint64_t, double>> SqliteJournal::ValidationLosses(const
 absl::Status SqliteJournal::AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) {
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
   return Write([&]() -> absl::Status {
-    TRIBUTARY_RETURN_IF_ERROR(
-        Query(*database_, "INSERT OR REPLACE INTO snapshots(run, round, file, state_hash, crc, aggregator_state) VALUES(?, ?, ?, ?, ?, ?)")
-            .Int(run)
-            .Unsigned(snapshot.round)
-            .Text(snapshot.file)
-            .Blob(BytesOf(snapshot.state_hash))
-            .Int(SnapshotCrc(run, snapshot.round, snapshot.file, BytesOf(snapshot.state_hash), snapshot.aggregator_state))
-            .Blob(snapshot.aggregator_state)
-            .Run());
+    TRIBUTARY_RETURN_IF_ERROR(Query(*database_,
+                                    "INSERT OR REPLACE INTO snapshots(run, round, file, state_hash, aggregator_file, aggregator_hash, crc) "
+                                    "VALUES(?, ?, ?, ?, ?, ?, ?)")
+                                  .Int(run)
+                                  .Unsigned(snapshot.round)
+                                  .Text(snapshot.file)
+                                  .Blob(BytesOf(snapshot.state_hash))
+                                  .Text(snapshot.aggregator_file)
+                                  .Blob(BytesOf(snapshot.aggregator_hash))
+                                  .Int(SnapshotCrc(run, snapshot.round, snapshot.file, BytesOf(snapshot.state_hash),
+                                                   snapshot.aggregator_file, BytesOf(snapshot.aggregator_hash)))
+                                  .Run());
     return Query(*database_, "DELETE FROM updates WHERE run = ? AND round <= ?").Int(run).Unsigned(snapshot.round).Run();
   });
 }
@@ -212,7 +215,8 @@ absl::Status SqliteJournal::RemoveSnapshot(const std::string& run_id, uint64_t r
 
 absl::StatusOr<std::vector<JournaledSnapshot>> SqliteJournal::Snapshots(const std::string& run_id) {
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  Query rows(*database_, "SELECT round, file, state_hash, crc, aggregator_state FROM snapshots WHERE run = ? ORDER BY round");
+  Query rows(*database_,
+             "SELECT round, file, state_hash, aggregator_file, aggregator_hash, crc FROM snapshots WHERE run = ? ORDER BY round");
   rows.Int(run);
   std::vector<JournaledSnapshot> snapshots;
   while (true) {
@@ -223,9 +227,9 @@ absl::StatusOr<std::vector<JournaledSnapshot>> SqliteJournal::Snapshots(const st
     JournaledSnapshot snapshot;
     snapshot.round = rows.GetUnsigned(0);
     snapshot.file = std::string(rows.GetBytes(1));
-    snapshot.aggregator_state = std::string(rows.GetBytes(4));
-    if (SnapshotCrc(run, snapshot.round, snapshot.file, rows.GetBytes(2), snapshot.aggregator_state) != rows.GetInt(3) ||
-        !ToDigest(rows.GetBytes(2), snapshot.state_hash)) {
+    snapshot.aggregator_file = std::string(rows.GetBytes(3));
+    if (SnapshotCrc(run, snapshot.round, snapshot.file, rows.GetBytes(2), snapshot.aggregator_file, rows.GetBytes(4)) != rows.GetInt(5) ||
+        !ToDigest(rows.GetBytes(2), snapshot.state_hash) || !ToDigest(rows.GetBytes(4), snapshot.aggregator_hash)) {
       return DamagedRow(absl::StrCat("run ", run_id, ": the record of snapshot ", snapshot.round, " fails its checksum"));
     }
     snapshots.push_back(std::move(snapshot));

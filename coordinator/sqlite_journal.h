@@ -51,6 +51,12 @@ class SqliteJournal final : public Journal {
   absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) override;
   absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& round_record,
                                const std::vector<v1::SiteStatus>& site_totals) override;
+  absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) override;
+  void NoteEvent(const std::string& run_id, const JournaledEvent& event) override;
+  void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) override;
+  absl::Status Flush() override;
+  absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override;
+  absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override;
   absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override;
   absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) override;
   absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override;
@@ -74,9 +80,14 @@ class SqliteJournal final : public Journal {
     TRIBUTARY_RETURN_IF_ERROR(database_->Execute("BEGIN IMMEDIATE"));
     absl::Status status = body();
     if (status.ok()) {
+      status = WriteNoted();
+    }
+    if (status.ok()) {
       const absl::Time start = Clock::Real().Now();
       status = database_->Execute("COMMIT");
       if (status.ok()) {
+        noted_events_.clear();
+        noted_evidence_.clear();
         if (fsync_observer_ != nullptr) {
           fsync_observer_(absl::ToDoubleSeconds(Clock::Real().Now() - start));
         }
@@ -95,6 +106,9 @@ class SqliteJournal final : public Journal {
 
   absl::StatusOr<uint64_t> LastCommitOf(int64_t run);
   absl::StatusOr<std::string> ChainHashOf(int64_t run, uint64_t round);
+  // Inside a transaction.
+  absl::Status WriteNoted();
+  absl::Status WriteArrivals(int64_t run, const Arrivals& arrivals);
   absl::Status WriteSiteTotals(int64_t run, const std::vector<v1::SiteStatus>& site_totals);
   // Of a row "round, chain_hash, state_hash, round_record, included, crc, record_crc, record".
   absl::StatusOr<JournaledCommit> ReadCommit(int64_t run, const Query& row) const;
@@ -103,7 +117,9 @@ class SqliteJournal final : public Journal {
   std::shared_ptr<const void> lock_;
   std::unique_ptr<Database> database_;
   std::function<void(double)> fsync_observer_;
-  std::map<std::string, int64_t> numbers_;  // of runs, by id
+  std::map<std::string, int64_t> numbers_;                        // of runs, by id
+  std::vector<std::pair<int64_t, JournaledEvent>> noted_events_;  // by number of the run
+  std::vector<std::pair<int64_t, JournaledEvidence>> noted_evidence_;
 };
 
 }  // namespace tributary::coordinator

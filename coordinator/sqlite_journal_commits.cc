@@ -32,6 +32,30 @@ absl::Status SqliteJournal::WriteSiteTotals(int64_t run, const std::vector<v1::S
       .Run();
 }
 
+absl::Status SqliteJournal::WriteArrivals(int64_t run, const Arrivals& arrivals) {
+  const std::string plain = PackDurations(arrivals[0]);
+  const std::string evaluating = PackDurations(arrivals[1]);
+  return Query(*database_, "INSERT OR REPLACE INTO arrivals(run, plain, evaluating, crc) VALUES(?, ?, ?, ?)")
+      .Int(run)
+      .Blob(plain)
+      .Blob(evaluating)
+      .Int(ArrivalsCrc(run, plain, evaluating))
+      .Run();
+}
+
+absl::StatusOr<Arrivals> SqliteJournal::LatestArrivals(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
+  Query row(*database_, "SELECT plain, evaluating, crc FROM arrivals WHERE run = ?");
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run).Step());
+  if (!found) {
+    return Arrivals();
+  }
+  if (ArrivalsCrc(run, row.GetBytes(0), row.GetBytes(1)) != row.GetInt(2)) {
+    return DamagedRow(absl::StrCat("the arrivals of run ", run_id, " fail their checksum"));
+  }
+  return Arrivals{UnpackDurations(row.GetBytes(0)), UnpackDurations(row.GetBytes(1))};
+}
+
 absl::Status SqliteJournal::AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) {
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string included, JoinSites(commit.included));
@@ -67,6 +91,7 @@ absl::Status SqliteJournal::AddCommit(const std::string& run_id, uint64_t round,
             .Blob(commit.record)
             .Run());
     TRIBUTARY_RETURN_IF_ERROR(WriteSiteTotals(run, commit.site_totals));
+    TRIBUTARY_RETURN_IF_ERROR(WriteArrivals(run, commit.arrivals));
     return Query(*database_, "DELETE FROM open_rounds WHERE run = ?").Int(run).Run();
   });
 }

@@ -12,7 +12,7 @@ namespace {
 
 // Frozen: they identify the file. "TRIB".
 constexpr int64_t kApplicationId = 0x54524942;
-constexpr int64_t kFormatVersion = 1;
+constexpr int64_t kFormatVersion = 2;
 
 // SQLite's own check reads the whole file, and so does the check of the chain: above this size a start would take too long, and rows are
 // checked as they are read instead.
@@ -33,7 +33,15 @@ constexpr const char* kSchema[] = {
     "CREATE TABLE validation_losses(run INTEGER NOT NULL REFERENCES runs(number), round INTEGER NOT NULL, loss REAL NOT NULL, "
     "crc INTEGER NOT NULL, PRIMARY KEY(run, round)) STRICT",
     "CREATE TABLE snapshots(run INTEGER NOT NULL REFERENCES runs(number), round INTEGER NOT NULL, file TEXT NOT NULL, "
-    "state_hash BLOB NOT NULL, crc INTEGER NOT NULL, aggregator_state BLOB NOT NULL, PRIMARY KEY(run, round)) STRICT",
+    "state_hash BLOB NOT NULL, aggregator_file TEXT NOT NULL, aggregator_hash BLOB NOT NULL, crc INTEGER NOT NULL, "
+    "PRIMARY KEY(run, round)) STRICT",
+    "CREATE TABLE arrivals(run INTEGER PRIMARY KEY REFERENCES runs(number), plain BLOB NOT NULL, evaluating BLOB NOT NULL, "
+    "crc INTEGER NOT NULL) STRICT",
+    "CREATE TABLE events(number INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number), unix_ms INTEGER NOT NULL, "
+    "site TEXT NOT NULL, kind TEXT NOT NULL, round INTEGER NOT NULL, detail TEXT NOT NULL, crc INTEGER NOT NULL) STRICT",
+    "CREATE TABLE evidence(number INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(number), unix_ms INTEGER NOT NULL, "
+    "site TEXT NOT NULL, round INTEGER NOT NULL, reported_hash BLOB NOT NULL, log_hash BLOB NOT NULL, software_version TEXT NOT NULL, "
+    "crc INTEGER NOT NULL) STRICT",
 };
 
 bool IsOver(v1::RunState state) {
@@ -83,6 +91,15 @@ absl::Status CheckFormat(Database& database) {
                                                          ". It was left as it is. Start that newer version, or restore the backup made "
                                                          "before the upgrade")),
                         ExitCode::kDamaged);
+  }
+  if (version >= 1 && version < kFormatVersion) {
+    return WithExitCode(
+        absl::DataLossError(absl::StrCat("journal ", database.path(), " has format ", version,
+                                         ", which an unreleased version of Tributary wrote; this one (", TRIBUTARY_VERSION,
+                                         ") reads format ", kFormatVersion,
+                                         " alone. It was left as it is. Finish its runs with that version, or begin with an "
+                                         "empty folder")),
+        ExitCode::kDamaged);
   }
   if (version != kFormatVersion) {
     return DamagedJournal(database.path(), absl::StrCat("it says format ", version, ", which never was"));
@@ -136,6 +153,9 @@ absl::Status SqliteJournal::VerifyRun(const JournaledRun& run) {
   TRIBUTARY_RETURN_IF_ERROR(OpenRound(run.run_id).status());
   TRIBUTARY_RETURN_IF_ERROR(SiteTotals(run.run_id).status());
   TRIBUTARY_RETURN_IF_ERROR(ValidationLosses(run.run_id).status());
+  TRIBUTARY_RETURN_IF_ERROR(LatestArrivals(run.run_id).status());
+  TRIBUTARY_RETURN_IF_ERROR(Events(run.run_id).status());
+  TRIBUTARY_RETURN_IF_ERROR(Evidence(run.run_id).status());
   uint64_t bytes = 0;
   for (size_t i = 0; i < summaries.size(); ++i) {
     if (summaries[i].round != i + 1) {

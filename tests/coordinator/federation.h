@@ -84,6 +84,14 @@ class FaultyJournal final : public Journal {
                                const std::vector<v1::SiteStatus>& totals) override {
     return Write([&] { return journal_->ReplaceAccounts(run_id, record, totals); });
   }
+  absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) override { return journal_->LatestArrivals(run_id); }
+  void NoteEvent(const std::string& run_id, const JournaledEvent& event) override { journal_->NoteEvent(run_id, event); }
+  void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) override { journal_->NoteEvidence(run_id, evidence); }
+  absl::Status Flush() override {
+    return Write([&] { return journal_->Flush(); });
+  }
+  absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override { return journal_->Events(run_id); }
+  absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override { return journal_->Evidence(run_id); }
   absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override {
     return Write([&] { return journal_->SetValidationLoss(run_id, round, loss); });
   }

@@ -1,6 +1,7 @@
 #include "tests/coordinator/journal_support.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/checksum.h"
 #include "optim/commit.h"
 
 namespace tributary::coordinator {
@@ -36,6 +37,7 @@ JournaledCommit MakeCommit(uint64_t round, const optim::Digest& previous, const 
   site.set_site("berlin");
   site.set_updates_included(round);
   commit.site_totals = {site};
+  commit.arrivals[0] = {absl::Seconds(round), absl::Milliseconds(1500)};
   return commit;
 }
 
@@ -85,10 +87,28 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
     const auto losses = journal.ValidationLosses(run.run_id);
     if (!losses.ok()) return losses.status();
     for (const auto& [round, loss] : *losses) absl::StrAppend(&text, " loss ", round, " ", loss);
+    const auto arrivals = journal.LatestArrivals(run.run_id);
+    if (!arrivals.ok()) return arrivals.status();
+    for (const auto& kind : *arrivals) {
+      absl::StrAppend(&text, " arrivals");
+      for (const absl::Duration arrival : kind) absl::StrAppend(&text, " ", absl::FormatDuration(arrival));
+    }
+    const auto events = journal.Events(run.run_id);
+    if (!events.ok()) return events.status();
+    for (const JournaledEvent& event : *events) {
+      absl::StrAppend(&text, " event ", event.unix_ms, " ", event.site, " ", event.kind, " ", event.round, " ", event.detail);
+    }
+    const auto evidence = journal.Evidence(run.run_id);
+    if (!evidence.ok()) return evidence.status();
+    for (const JournaledEvidence& piece : *evidence) {
+      absl::StrAppend(&text, " evidence ", piece.unix_ms, " ", piece.site, " ", piece.round, " ", piece.reported_hash, " ", piece.log_hash,
+                      " ", piece.software_version);
+    }
     const auto snapshots = journal.Snapshots(run.run_id);
     if (!snapshots.ok()) return snapshots.status();
     for (const JournaledSnapshot& snapshot : *snapshots) {
-      absl::StrAppend(&text, " snapshot ", snapshot.round, " ", snapshot.file, " ", snapshot.aggregator_state);
+      absl::StrAppend(&text, " snapshot ", snapshot.round, " ", snapshot.file, " ", snapshot.aggregator_file, " ",
+                      DigestHex(snapshot.aggregator_hash));
     }
   }
   return text;

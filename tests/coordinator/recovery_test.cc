@@ -13,6 +13,7 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "optim/snapshot.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
@@ -189,6 +190,78 @@ TEST(Recovery, ADamagedSnapshotIsRefusedWithWhatToDo) {
   federation.ConnectAll();
   EXPECT_EQ(federation.Status("toy").state(), v1::FINISHED);
   CommonHash(federation, "toy");
+}
+
+TEST(Recovery, ADamagedAggregatorFileIsRefused) {
+  Federation federation(2);
+  Submit(federation, MakeSpec("toy", 50, 2));
+  federation.site(1).silent = true;
+  federation.ConnectAll();
+  federation.Advance(absl::Seconds(200));
+  federation.Crash();
+  for (const auto& entry : std::filesystem::directory_iterator(federation.folder() + "/snapshots")) {
+    if (entry.path().extension() == ".aggregator") {
+      std::string bytes = *ReadFile(entry.path().string(), 1 << 20);
+      bytes[bytes.size() / 2] ^= 1;
+      ASSERT_TRUE(WriteFileAtomically(entry.path().string(), bytes).ok());
+    }
+  }
+  const absl::Status status = federation.Restart();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kDamaged) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(".aggregator is not the file that the journal names"));
+}
+
+TEST(Recovery, AStateThatTheCommitsDoNotLeadToIsFoundAtTheStart) {
+  Federation federation(2, 100);
+  Submit(federation, MakeSpec("toy", 50, 2));
+  federation.site(1).alter = [](std::string& payload, uint64_t round) {
+    if (round == 4) payload.clear();
+  };
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status("toy").round(), 3u);
+  // The parameters themselves, under a snapshot that fits its own checksum and the journal's hash no more.
+  const std::string run = federation.Status("toy").run_id();
+  federation.Crash();
+  const std::string file = federation.NewestSnapshotFile();
+  const absl::StatusOr<RunModel> model = RunModel::Of(MakeSpec("toy", 50, 2));
+  absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(*ReadFile(file, 1 << 20), model->layout, 0);
+  ASSERT_TRUE(state.ok());
+  state->theta[5] += 1;
+  ASSERT_TRUE(WriteFileAtomically(file, optim::EncodeSnapshot(model->layout, *state)).ok());
+  const absl::Status status = federation.Restart();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kDamaged) << status;
+}
+
+TEST(Recovery, APastStateIsHadFromAnOlderSnapshotIfTheNewestFileIsGone) {
+  Federation federation(2);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 2));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).state(), v1::FINISHED);
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_state_at_round(5);
+  const std::string before = **federation.coordinator().OpenDownload(request, true);
+  ASSERT_TRUE(std::filesystem::remove(federation.NewestSnapshotFile()));
+  const absl::StatusOr<SharedBytes> after = federation.coordinator().OpenDownload(request, true);
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(**after, before);
+}
+
+TEST(Recovery, ASnapshotIsDueByRoundsOrByBytesOfCommits) {
+  for (const bool by_bytes : {false, true}) {
+    Federation federation(2, by_bytes ? 1000 : 3);
+    if (by_bytes) {
+      federation.config.mutable_snapshots()->set_log(1);
+      ASSERT_TRUE(federation.Restart().ok());
+    }
+    const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
+    federation.site(1).alter = [](std::string& payload, uint64_t round) {
+      if (round == 6) payload.clear();  // five rounds, and no end
+    };
+    federation.ConnectAll();
+    ASSERT_EQ(federation.Status(run).round(), 5u);
+    EXPECT_EQ(federation.journal().Snapshots(run)->back().round, by_bytes ? 5u : 3u);
+  }
 }
 
 TEST(Recovery, ACommitThatWasTamperedWithIsFoundAtTheStart) {

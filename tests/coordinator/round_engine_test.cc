@@ -251,6 +251,25 @@ TEST_F(RoundEngineTest, TheDeadlineFollowsPastArrivals) {
   EXPECT_EQ(engine_->deadline() - now_, absl::Seconds(16)) << "10, 10, 10, 14: the spread is still the median's tenth";
 }
 
+TEST_F(RoundEngineTest, TheDeadlineRemembersPastArrivalsOverARestart) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 100;
+  StartRoundWith({"a", "b"}, policy);
+  CommitRoundAfter(absl::Seconds(30));
+  CommitRoundAfter(absl::Seconds(10));
+  RunPosition position{.committed = 2, .state_hash = "h2", .base_state_hash = "h2", .open = std::nullopt};
+  position.arrivals = engine_->arrivals();
+  EXPECT_THAT(position.arrivals[0], ElementsAre(absl::Seconds(10), absl::Seconds(10)));
+  EXPECT_THAT(position.arrivals[1], ElementsAre(absl::Seconds(30), absl::Seconds(30)));
+  Start(policy, position);
+  Step(MembersChanged{});
+  EXPECT_EQ(engine_->open_round(), 3u);
+  EXPECT_EQ(engine_->deadline() - now_, absl::Seconds(16));
+  position.open = RunPosition::OpenRound{3, {"a", "b"}, {}};
+  Start(policy, position);
+  EXPECT_EQ(engine_->deadline() - now_, absl::Seconds(16)) << "also that of a round found open";
+}
+
 TEST_F(RoundEngineTest, RoundsWithAnEvaluationHaveDeadlinesOfTheirOwn) {
   RoundPolicy policy = Policy();
   policy.rounds = 100;

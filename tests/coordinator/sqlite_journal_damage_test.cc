@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "coordinator/journal.h"
 #include "gmock/gmock.h"
@@ -44,7 +45,9 @@ class DamagedJournalTest : public SqliteJournalTest {
       AddCommits(*journal, "run", 1, 12, std::string(3000, 'z'));
       EXPECT_TRUE(journal->StartRound("run", {13, {"berlin", "paris"}}).ok());
       EXPECT_TRUE(journal->AddUpdate("run", 13, MakeUpdate("paris", std::string(5000, 'p'))).ok());
-      EXPECT_TRUE(journal->AddSnapshot("run", {10, "ten.snapshot", {}, std::string(6000, 'r')}).ok());
+      EXPECT_TRUE(journal->AddSnapshot("run", {10, "ten.snapshot", {}, "ten.aggregator", Sha256("r")}).ok());
+      for (int i = 0; i < 40; ++i) journal->NoteEvent("run", {i, "paris", "rejected", 12, std::string(100, 'e')});
+      journal->NoteEvidence("run", {1, "paris", 12, "reported", "log", "0.1.0"});
       EXPECT_TRUE(journal->SetValidationLoss("run", 0, 5.5).ok());
       description_ = *Describe(*journal);
     }
@@ -84,9 +87,11 @@ TEST_F(DamagedJournalTest, RefusesAFileThatIsNoJournal) {
 TEST_F(DamagedJournalTest, RefusesANewerFormatAndSaysToUpgrade) {
   std::string newer = MakeSoundFile();
   // SQLite's header holds user_version, big-endian, at offset 60.
-  ASSERT_EQ(newer[63], 1);
-  newer[63] = 2;
+  ASSERT_EQ(newer[63], 2);
+  newer[63] = 3;
   ExpectRefusedAsDamaged(newer, "newer version of Tributary");
+  newer[63] = 1;
+  ExpectRefusedAsDamaged(newer, "which an unreleased version of Tributary wrote");
 }
 
 TEST_F(DamagedJournalTest, RefusesAWriteAheadLogWithoutItsJournal) {

@@ -219,8 +219,8 @@ TEST_F(SqliteJournalTest, PrunesTheUpdatesThatASnapshotCovers) {
     }
     optim::Digest hash{};
     hash.fill(7);
-    ASSERT_TRUE(journal->AddSnapshot("run", {0, "zero.snapshot", hash, ""}).ok());
-    ASSERT_TRUE(journal->AddSnapshot("run", {2, "two.snapshot", hash, "residual"}).ok());
+    ASSERT_TRUE(journal->AddSnapshot("run", {0, "zero.snapshot", hash, "", {}}).ok());
+    ASSERT_TRUE(journal->AddSnapshot("run", {2, "two.snapshot", hash, "two.aggregator", hash}).ok());
   }
   const auto journal = Open();
   EXPECT_THAT(*journal->Updates("run", 2), IsEmpty());
@@ -228,10 +228,73 @@ TEST_F(SqliteJournalTest, PrunesTheUpdatesThatASnapshotCovers) {
   const absl::StatusOr<std::vector<JournaledSnapshot>> snapshots = journal->Snapshots("run");
   ASSERT_THAT(*snapshots, SizeIs(2));
   EXPECT_EQ((*snapshots)[1].file, "two.snapshot");
-  EXPECT_EQ((*snapshots)[1].aggregator_state, "residual");
+  EXPECT_EQ((*snapshots)[1].aggregator_file, "two.aggregator");
+  EXPECT_EQ((*snapshots)[1].aggregator_hash[0], 7);
   EXPECT_EQ((*snapshots)[1].state_hash[0], 7);
   ASSERT_TRUE(journal->RemoveSnapshot("run", 2).ok());
   EXPECT_THAT(*journal->Snapshots("run"), SizeIs(1));
+}
+
+TEST_F(SqliteJournalTest, KeepsTheLatestArrivals) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+    EXPECT_THAT((*journal->LatestArrivals("run"))[0], IsEmpty());
+    AddCommits(*journal, "run", 1, 2);
+  }
+  const auto journal = Open();
+  EXPECT_THAT((*journal->LatestArrivals("run"))[0], ElementsAre(absl::Seconds(2), absl::Milliseconds(1500)));
+  EXPECT_THAT((*journal->LatestArrivals("run"))[1], IsEmpty());
+}
+
+TEST_F(SqliteJournalTest, WritesWhatWasNotedWithTheNextWriteAndNotBefore) {
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+    journal->NoteEvent("run", {5, "paris", "late", 1, "round 1 is closed"});
+    journal->NoteEvidence("run", {6, "paris", 1, "reported", "log", "0.1.0"});
+    EXPECT_THAT(*journal->Events("run"), IsEmpty());
+    ASSERT_TRUE(journal->StartRound("run", {1, {"paris"}}).ok());
+    EXPECT_THAT(*journal->Events("run"), SizeIs(1));
+    journal->NoteEvent("run", {7, "oslo", "left", 1, "shutting down"});
+    ASSERT_TRUE(journal->Flush().ok());
+    journal->NoteEvent("run", {8, "oslo", "joined", 2, ""});
+    journal->NoteEvent("other", {8, "oslo", "joined", 2, ""});
+  }
+  const auto journal = Open();
+  const std::vector<JournaledEvent> events = *journal->Events("run");
+  ASSERT_THAT(events, SizeIs(2)) << "the last was never written";
+  EXPECT_EQ(events[0].unix_ms, 5);
+  EXPECT_EQ(events[0].site, "paris");
+  EXPECT_EQ(events[0].kind, "late");
+  EXPECT_EQ(events[0].round, 1u);
+  EXPECT_EQ(events[0].detail, "round 1 is closed");
+  EXPECT_EQ(events[1].kind, "left");
+  const std::vector<JournaledEvidence> evidence = *journal->Evidence("run");
+  ASSERT_THAT(evidence, SizeIs(1));
+  EXPECT_EQ(evidence[0].reported_hash, "reported");
+  EXPECT_EQ(evidence[0].log_hash, "log");
+  EXPECT_EQ(evidence[0].software_version, "0.1.0");
+}
+
+TEST_F(SqliteJournalTest, AFloodOfEventsNeitherGrowsItWithoutBoundNorWashesEvidenceOut) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  journal->NoteEvidence("run", {1, "paris", 1, "reported", "log", "0.1.0"});
+  for (int64_t i = 0; i < 15'000; ++i) {
+    journal->NoteEvent("run", {i, "paris", "rejected", 1, "size"});
+    if (i % 500 == 499) {
+      ASSERT_TRUE(journal->Flush().ok());
+    }
+  }
+  EXPECT_THAT(*journal->Events("run"), SizeIs(kMaxEvents));
+  EXPECT_EQ(journal->Events("run")->back().unix_ms, 14'999);
+  EXPECT_THAT(*journal->Evidence("run"), SizeIs(1));
+  for (int64_t i = 0; i < 5'000; ++i) {
+    journal->NoteEvent("run", {i, "paris", "rejected", 1, "size"});
+  }
+  ASSERT_TRUE(journal->Flush().ok());
+  EXPECT_EQ(journal->Events("run")->back().unix_ms, 999) << "between two writes a thousand are kept";
 }
 
 TEST_F(SqliteJournalTest, KnowsNothingOfARunThatWasNotAdded) {
@@ -292,7 +355,7 @@ TEST_F(SqliteJournalTest, SaysTheSameAfterReopeningAtAnyPoint) {
         break;
       }
       case 3:
-        ASSERT_TRUE(journal->AddSnapshot("run", {last, absl::StrCat("s", last), {}, "residual"}).ok());
+        ASSERT_TRUE(journal->AddSnapshot("run", {last, absl::StrCat("s", last), {}, absl::StrCat("a", last), {}}).ok());
         break;
       case 4:
         ASSERT_TRUE(journal->SetValidationLoss("run", random() % (last + 1), 0.5).ok());
