@@ -55,6 +55,7 @@ class CoordinatorImpl final : public Coordinator {
   struct Session {
     SessionSink* sink = nullptr;
     bool greeted = false;
+    std::string software_version;       // as its Hello said
     std::optional<v1::HeldState> held;  // as its Hello said
     int mismatches = 0;                 // states in a row that differed from the log
     // Round to which the last SyncPlan leads, until a Ready answers it: a Ready that answers no plan asks for one.
@@ -73,6 +74,7 @@ class CoordinatorImpl final : public Coordinator {
     RunAccounts accounts;
     absl::Time last_accepted = absl::InfinitePast();  // of the open round
     std::map<std::string, double> final_losses;       // by site, from StateReports
+    std::map<std::string, uint64_t> last_mismatch;    // by site: the round in which its state last differed from the log's
     // What was last told of it.
     v1::RunState told_state = v1::RUN_STATE_UNSPECIFIED;
     std::string told_reason;
@@ -122,6 +124,8 @@ class CoordinatorImpl final : public Coordinator {
   void SendPlan(const std::string& site, Session& session, const std::optional<v1::HeldState>& held, const std::string& reason);
   // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
   void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);
+  // For the journal's record of the active run, if there is one.
+  void NoteEvent(const std::string& site, absl::string_view kind, uint64_t round, absl::string_view detail);
   // Has accepted the active run.
   bool Consented(const std::string& site) const;
   void Send(const std::string& site, std::shared_ptr<const v1::CoordinatorMessage> message);
@@ -164,6 +168,7 @@ class CoordinatorImpl final : public Coordinator {
   std::unique_ptr<ActiveRun> active_;
   std::function<void(const std::string&)> observer_;
 
+  absl::Time evidence_written_ = absl::InfinitePast();
   std::deque<Event> events_;
   bool dispatching_ = false;
   bool failed_ = false;  // a storage error was reported

@@ -342,6 +342,7 @@ void CoordinatorImpl::Wake() {
   for (const std::string& site : membership_.Expire(At().now)) {
     const absl::Duration lease = DurationOf(config_.lease());
     LogWarning("coordinator", "nothing heard for ", absl::FormatDuration(lease), ": the site has left site=", site);
+    NoteEvent(site, "left", 0, absl::StrCat("nothing heard for ", absl::FormatDuration(lease)));
     CloseSession(site, absl::UnavailableError(absl::StrCat("nothing was heard from this site for ", absl::FormatDuration(lease))));
   }
   Dispatch(TimePassed{});

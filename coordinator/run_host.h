@@ -60,6 +60,8 @@ class RunHost {
   uint64_t round() const { return state_.round; }
   // Of state[round()], as protobuf bytes.
   const std::string& state_hash() const { return hashes_.back(); }
+  // Of state[round]; `round` is at most round().
+  const std::string& StateHashAt(uint64_t round) const { return hashes_[round]; }
   RunLog& log() { return log_; }
 
   // Where the run stands, for its engine.

@@ -168,7 +168,11 @@ std::string CoordinatorImpl::Activity(const std::string& name) const {
     case Presence::kReady:
       break;
   }
-  return active_->engine.IsMember(name) ? (active_->engine.HoldsUpdateOf(name) ? "update received" : "training") : "ready";
+  const char* const doing = !active_->engine.IsMember(name)       ? "ready"
+                            : active_->engine.HoldsUpdateOf(name) ? "update received"
+                                                                  : "training";
+  const auto mismatch = active_->last_mismatch.find(name);
+  return mismatch == active_->last_mismatch.end() ? doing : absl::StrCat(doing, "; its state differed in round ", mismatch->second);
 }
 
 v1::ServerInfo CoordinatorImpl::GetServerInfo() {

@@ -19,6 +19,7 @@ constexpr uint64_t kMaxCatchUp = 16;
 // After so many wrong states in a row a replica is beyond repair by resynchronising.
 constexpr int kMaxMismatches = 3;
 constexpr size_t kMaxReasonBytes = 500;
+constexpr absl::Duration kEvidenceInterval = absl::Seconds(1);
 
 // What a site says of itself, short enough to be quoted in statuses. Cut between characters: a protobuf string that is not UTF-8 cannot be
 // read back.
@@ -170,6 +171,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
     return;
   }
   session.greeted = true;
+  session.software_version = Excerpt(hello.software_version());
   if (hello.has_held()) {
     session.held = hello.held();
   }
@@ -212,6 +214,7 @@ void CoordinatorImpl::OnRunAnswer(const std::string& site, Session& session, con
   if (!answer.accepted()) {
     LogWarning("coordinator", "run ", active_->id(), " refused: ", answer.refusal(), " site=", site);
     membership_.Set(site, Presence::kRefused, Excerpt(answer.refusal()));
+    NoteEvent(site, "refused", 0, Excerpt(answer.refusal()));
     RefreshSessionMetrics();
     Dispatch(MembersChanged{});
     return;
@@ -246,6 +249,12 @@ void CoordinatorImpl::SendPlan(const std::string& site, Session& session, const 
   RefreshSessionMetrics();
   Send(site, std::move(message));
   Dispatch(MembersChanged{});
+}
+
+void CoordinatorImpl::NoteEvent(const std::string& site, absl::string_view kind, uint64_t round, absl::string_view detail) {
+  if (active_ != nullptr) {
+    deps_.journal->NoteEvent(active_->id(), {UnixMillis(), site, std::string(kind), round, std::string(detail)});
+  }
 }
 
 bool CoordinatorImpl::Consented(const std::string& site) const {
@@ -287,6 +296,10 @@ void CoordinatorImpl::OnReady(const std::string& site, Session& session, const v
     }
     Send(site, CommitMessage(round, commit->record, DigestBytes(commit->state_hash)));
   }
+  const Presence before = membership_.sites().at(site).presence;
+  if (before != Presence::kReady) {
+    NoteEvent(site, before == Presence::kQuarantined ? "resynchronised" : "joined", host.round(), "");
+  }
   membership_.Set(site, Presence::kReady);
   RefreshSessionMetrics();
   LogInfo("coordinator", "ready at round ", host.round(), " site=", site);
@@ -317,6 +330,17 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
   LogError("coordinator", "replica disagrees: ", reason, "; its hash ", hex(state_hash), " log's round ", host.round(), " hash ",
            hex(host.state_hash()), " site=", site);
   Session& session = it->second;
+  active_->last_mismatch[site] = round;
+  NoteEvent(site, "quarantined", round, reason);
+  deps_.journal->NoteEvidence(active_->id(), {UnixMillis(), site, round, Excerpt(state_hash),
+                                              round <= host.round() ? host.StateHashAt(round) : "", session.software_version});
+  // At once, but not as often as a site likes.
+  if (const absl::Time now = At().now; now - evidence_written_ >= kEvidenceInterval) {
+    evidence_written_ = now;
+    if (!Survives(deps_.journal->Flush())) {
+      return;
+    }
+  }
   if (++session.mismatches > kMaxMismatches) {
     membership_.Set(site, Presence::kQuarantined,
                     absl::StrCat(reason, " again after ", kMaxMismatches,
@@ -364,6 +388,7 @@ void CoordinatorImpl::OnStateReport(const std::string& site, Session& session, c
 
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
   LogInfo("coordinator", "leaves: ", leave.reason(), " site=", site);
+  NoteEvent(site, "left", 0, Excerpt(leave.reason()));
   membership_.Left(site, Excerpt(leave.reason()));
   RefreshSessionMetrics();
   Dispatch(MembersChanged{});

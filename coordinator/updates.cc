@@ -17,6 +17,7 @@ absl::Status CoordinatorImpl::Reject(const std::string& site, const std::string&
     deps_.metrics->CountRejection(kind);
   }
   if (active_ != nullptr && run_id == active_->id()) {
+    NoteEvent(site, "rejected", round, reason);
     v1::SiteStatus& totals = active_->accounts.site(site);
     totals.set_updates_rejected(totals.updates_rejected() + 1);
   }
@@ -54,6 +55,7 @@ absl::Status CoordinatorImpl::JudgeUpdate(const std::string& site, const Incomin
       }
       v1::SiteStatus& totals = active_->accounts.site(site);
       totals.set_updates_late(totals.updates_late() + 1);
+      NoteEvent(site, "late", update.round, verdict.reason);
       SendReceipt(site, update.run_id, update.round, v1::Receipt::LATE, verdict.reason);
       Dispatch(UpdateCameLate{update.round});
       return absl::FailedPreconditionError(verdict.reason);

@@ -85,6 +85,7 @@ void FakeSite::Connect() {
 void FakeSite::SayHello() {
   v1::WorkerMessage message;
   message.mutable_hello()->set_protocol_version(kProtocolVersion);
+  message.mutable_hello()->set_software_version("9.9-test");
   if (!run_id_.empty()) {
     v1::HeldState& held = *message.mutable_hello()->mutable_held();
     held.set_run_id(run_id_);

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "tests/coordinator/federation.h"
 
@@ -60,6 +62,10 @@ TEST(Sessions, RefusalsAreQuotedWhenTheRunFailsForWantOfWorkers) {
   EXPECT_THAT(federation.Status(run).reason(), HasSubstr("refused: site-1 (consent.runs of this site does not cover the run)"));
   ASSERT_TRUE(federation.site(0).end.has_value());
   EXPECT_EQ(federation.site(0).end->state(), v1::FAILED);
+  const std::vector<JournaledEvent> events = *federation.journal().Events(run);
+  EXPECT_TRUE(std::any_of(events.begin(), events.end(), [](const JournaledEvent& event) {
+    return event.site == "site-1" && event.kind == "refused" && event.detail == "consent.runs of this site does not cover the run";
+  }));
 }
 
 TEST(Sessions, ASiteFarBehindIsBroughtUpToDateByCommitsAloneWhenTheyAreFewerBytes) {

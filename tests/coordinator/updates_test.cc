@@ -107,6 +107,38 @@ TEST_F(OpenRound, AReplicaThatDiffersIsQuarantinedAndStartsFromASnapshot) {
   EXPECT_THAT(SiteOf(federation_.Status(run_), "site-2").activity(), HasSubstr("again after 3 resynchronisations"));
 }
 
+TEST_F(OpenRound, TheJournalTellsWhatHappenedToASiteAndKeepsTheEvidence) {
+  const std::string state = site().StateHash();
+  Send(1, std::string(32, 'x'), "from elsewhere");
+  const std::vector<JournaledEvidence> evidence = *federation_.journal().Evidence(run_);
+  ASSERT_EQ(evidence.size(), 1u) << "written at once";
+  EXPECT_EQ(evidence[0].site, "site-2");
+  EXPECT_EQ(evidence[0].round, 0u);
+  EXPECT_EQ(evidence[0].reported_hash, std::string(32, 'x'));
+  EXPECT_EQ(evidence[0].log_hash, state);
+  EXPECT_EQ(evidence[0].software_version, "9.9-test");
+  const int writes = federation_.journal().writes();
+  Send(1, std::string(32, 'x'), "from elsewhere");
+  EXPECT_EQ(federation_.journal().writes(), writes) << "a site buys no fsync with each";
+  EXPECT_THAT(SiteOf(federation_.Status(run_), "site-2").activity(), HasSubstr("training; its state differed in round 0"));
+  federation_.Advance(absl::Seconds(61));
+  Send(1, state, "too late");
+  v1::WorkerMessage leave;
+  leave.mutable_leave()->set_reason("maintenance");
+  site().Say(leave);
+  federation_.Settle();
+  ASSERT_TRUE(federation_.journal().Flush().ok());
+  std::vector<std::string> kinds;
+  for (const JournaledEvent& event : *federation_.journal().Events(run_)) {
+    if (event.site == "site-2") {
+      kinds.push_back(event.kind);
+    }
+  }
+  EXPECT_THAT(kinds, ::testing::ElementsAre("joined", "rejected", "quarantined", "resynchronised", "rejected", "quarantined",
+                                            "resynchronised", "late", "left"));
+  EXPECT_EQ(federation_.journal().Evidence(run_)->size(), 2u) << "the second came with the next write";
+}
+
 TEST_F(OpenRound, ASkipIsAnAnswer) {
   v1::WorkerMessage message;
   message.mutable_update_skipped()->set_run_id(run_);
