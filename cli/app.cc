@@ -77,6 +77,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddSharedOptions(&app, &session);
   AddRunCommands(&app, &session);
   AddExportCommand(&app, &session);
+  AddJournalCommands(&app, &session);
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);

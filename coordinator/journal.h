@@ -158,6 +158,15 @@ class Journal {
   virtual absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) = 0;
   // Ascending by round.
   virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
+
+  // ---- For `tributary journal` ----
+  // Every check that needs the journal alone, of every row of every run, however long it takes.
+  virtual absl::Status CheckAll() = 0;
+  // Writes a whole and durable copy to `path`. AlreadyExists: there is such a file.
+  virtual absl::Status BackUp(const std::string& path) = 0;
+  // Takes back everything after commit `round`: later commits, snapshots and losses, and the open round. A run that was over is queued
+  // again. Counters and arrivals stay as they are. FailedPrecondition: no snapshot up to `round`, or fewer commits.
+  virtual absl::Status Truncate(const std::string& run_id, uint64_t round) = 0;
 };
 
 inline constexpr int64_t kMaxEvents = 10'000;
@@ -186,6 +195,10 @@ class JournalDisk {
 // names the file and what to do, and the file is left as it is. `fsync_observer`, if given, is told the seconds of every durable write.
 absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer = nullptr,
                                                            JournalDisk& disk = JournalDisk::Real());
+
+// Opens `path` to look at it: changes nothing, and checks no more than that it is a journal of this format, so that a damaged one can be
+// looked at too (reading a damaged row is DataLoss). NotFound: no such file. FailedPrecondition: a coordinator holds it.
+absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path);
 
 }  // namespace tributary::coordinator
 

@@ -92,7 +92,7 @@ absl::StatusOr<const JournaledSnapshot*> RunHost::LoadStart(const std::vector<Jo
 // the journal holds for that round.
 absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest) {
   chain_hash_ = start.round == 0 ? ChainStart(model_->layout, start.state_hash) : summaries[start.round - 1].chain_hash;
-  TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(newest));
+  TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(*store_, newest, *aggregator_));
   const uint64_t last = summaries.size();
   if (start.round == last) {
     return absl::OkStatus();
@@ -117,7 +117,7 @@ absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const 
       if (part == 0) {
         replayed = ReplayCommit(*model_, round, commit, state_);
       } else {
-        aggregated = Reaggregate(round, commit, updates);
+        aggregated = Reaggregate(*model_, round, commit, updates, *aggregator_);
       }
     });
     TRIBUTARY_RETURN_IF_ERROR(replayed);
@@ -142,38 +142,39 @@ absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const 
   return CheckState(*model_, state_, summaries.back().state_hash);
 }
 
-absl::Status RunHost::RestoreAggregator(const JournaledSnapshot& snapshot) {
+absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapshot& snapshot, optim::Aggregator& aggregator) {
   if (snapshot.aggregator_file.empty()) {
     return absl::OkStatus();
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store_->LoadUnchecked(snapshot.aggregator_file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.aggregator_file));
   if (Sha256(bytes) != snapshot.aggregator_hash) {
-    return Damaged(absl::StrCat(store_->PathOf(snapshot.aggregator_file), " is not the file that the journal names"));
+    return Damaged(absl::StrCat(store.PathOf(snapshot.aggregator_file), " is not the file that the journal names"));
   }
-  if (const absl::Status restored = aggregator_->RestoreState(bytes); !restored.ok()) {
-    return Damaged(absl::StrCat(store_->PathOf(snapshot.aggregator_file), ": ", restored.message()));
+  if (const absl::Status restored = aggregator.RestoreState(bytes); !restored.ok()) {
+    return Damaged(absl::StrCat(store.PathOf(snapshot.aggregator_file), ": ", restored.message()));
   }
   return absl::OkStatus();
 }
 
 // Makes the commit again from the updates that went into it: the server-side residual moves with it.
-absl::Status RunHost::Reaggregate(uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates) {
+absl::Status Reaggregate(const RunModel& model, uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates,
+                         optim::Aggregator& aggregator) {
   const absl::StatusOr<optim::Commit> journaled = optim::DecodeCommit(commit.record);
   if (!journaled.ok()) {
     return Damaged(absl::StrCat("commit ", round, ": ", journaled.status().message()));
   }
-  optim::RoundParameters parameters = optim::ParametersForRound(model_->options, round);
+  optim::RoundParameters parameters = optim::ParametersForRound(model.options, round);
   parameters.learning_rate = journaled->learning_rate;
   if (updates.size() != journaled->included) {
     return Damaged(absl::StrCat("round ", round, " has ", updates.size(), " updates where its commit holds ", journaled->included));
   }
-  TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters, std::max<uint32_t>(1, commit.round_record.members())));
+  TRIBUTARY_RETURN_IF_ERROR(aggregator.BeginRound(parameters, std::max<uint32_t>(1, commit.round_record.members())));
   for (const JournaledUpdate& update : updates) {
-    if (const absl::Status added = Sum(update); !added.ok()) {
+    if (const absl::Status added = SumUpdate(model, update, aggregator); !added.ok()) {
       return Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.message()));
     }
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const optim::Commit made, aggregator_->Finish());
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::Commit made, aggregator.Finish());
   if (optim::EncodeCommit(made) != commit.record) {
     return Damaged(absl::StrCat("the updates of round ", round, " do not make the commit that was journaled"));
   }
@@ -194,7 +195,7 @@ absl::Status RunHost::ResumeOpenRound() {
   TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members_.size())));
   TRIBUTARY_ASSIGN_OR_RETURN(std::vector<JournaledUpdate> updates, journal_->Updates(run_id_, open_round_));
   for (JournaledUpdate& update : updates) {
-    if (const absl::Status added = Sum(update); !added.ok()) {
+    if (const absl::Status added = SumUpdate(*model_, update, *aggregator_); !added.ok()) {
       return Damaged(absl::StrCat("update of ", update.site, " for round ", open_round_, ": ", added.message()));
     }
     accepted_[update.site] = Accepted{DigestBytes(Sha256(update.payload)), std::move(update.report)};

@@ -93,15 +93,10 @@ absl::Status RunHost::AcceptUpdate(const std::string& site, std::string payload,
   update.report = report;
   TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdate(run_id_, open_round_, update));
   const absl::Time start = clock_->Now();
-  TRIBUTARY_RETURN_IF_ERROR(Sum(update));
+  TRIBUTARY_RETURN_IF_ERROR(SumUpdate(*model_, update, *aggregator_));
   replay_cost_ += clock_->Now() - start;
   accepted_[site] = Accepted{digest, report};
   return absl::OkStatus();
-}
-
-absl::Status RunHost::Sum(const JournaledUpdate& update) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model_->options, update.report.samples()));
-  return aggregator_->Add(update.payload, weight);
 }
 
 absl::StatusOr<PendingCommit> RunHost::MakeCommit() {

@@ -37,6 +37,13 @@ struct PendingCommit {
   optim::Digest state_hash{};
 };
 
+// Makes the commit of `round` again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
+// moves with it. DataLoss, exit code kDamaged: they make another commit.
+absl::Status Reaggregate(const RunModel& model, uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates,
+                         optim::Aggregator& aggregator);
+// Brings a new aggregator into its state of that snapshot. DataLoss, exit code kDamaged.
+absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapshot& snapshot, optim::Aggregator& aggregator);
+
 // Not thread-safe. After an error of a method that writes, the object is of no further use: the process must stop (the journal is intact).
 class RunHost {
  public:
@@ -113,10 +120,6 @@ class RunHost {
   absl::Status CheckSummaries(const std::vector<CommitSummary>& summaries);
   absl::StatusOr<const JournaledSnapshot*> LoadStart(const std::vector<JournaledSnapshot>& snapshots);
   absl::Status Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest);
-  absl::Status RestoreAggregator(const JournaledSnapshot& snapshot);
-  absl::Status Reaggregate(uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates);
-  // Adds a journaled update to the sum, with its weight.
-  absl::Status Sum(const JournaledUpdate& update);
   absl::Status ResumeOpenRound();
 
   const std::string run_id_;

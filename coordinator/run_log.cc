@@ -109,6 +109,11 @@ absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state,
   return absl::OkStatus();
 }
 
+absl::Status SumUpdate(const RunModel& model, const JournaledUpdate& update, optim::Aggregator& aggregator) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model.options, update.report.samples()));
+  return aggregator.Add(update.payload, weight);
+}
+
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.file));
   absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(bytes, model.layout, optim::SlotCount(model.options.mode));

@@ -12,6 +12,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/journal.h"
 #include "coordinator/snapshot_store.h"
+#include "optim/aggregator.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
@@ -47,6 +48,9 @@ optim::Digest ChainStart(const optim::Layout& layout, const optim::Digest& initi
 absl::Status ReplayCommit(const RunModel& model, uint64_t round, const JournaledCommit& commit, optim::ReplicaState& state);
 // DataLoss, exit code kDamaged.
 absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled);
+
+// Adds a journaled update to the open sum, with its weight.
+absl::Status SumUpdate(const RunModel& model, const JournaledUpdate& update, optim::Aggregator& aggregator);
 
 // Reads the snapshot file and checks it against the journal. DataLoss, exit code kDamaged.
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot);

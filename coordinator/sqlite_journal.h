@@ -62,6 +62,9 @@ class SqliteJournal final : public Journal {
   absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override;
   absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) override;
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override;
+  absl::Status CheckAll() override;
+  absl::Status BackUp(const std::string& path) override;
+  absl::Status Truncate(const std::string& run_id, uint64_t round) override;
 
  private:
   absl::Status DamagedRow(absl::string_view what) const { return DamagedJournal(database_->path(), what); }
@@ -112,7 +115,9 @@ class SqliteJournal final : public Journal {
   absl::Status WriteSiteTotals(int64_t run, const std::vector<v1::SiteStatus>& site_totals);
   // Of a row "round, chain_hash, state_hash, round_record, included, crc, record_crc, record".
   absl::StatusOr<JournaledCommit> ReadCommit(int64_t run, const Query& row) const;
-  absl::Status VerifyRun(const JournaledRun& run);
+  absl::Status CheckIntegrity();
+  // `whole`: also what a start leaves to be checked when it is read.
+  absl::Status VerifyRun(const JournaledRun& run, bool whole);
 
   std::shared_ptr<const void> lock_;
   std::unique_ptr<Database> database_;

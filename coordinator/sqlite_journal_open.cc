@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "coordinator/journal_rows.h"
 #include "coordinator/sqlite_journal.h"
 
 namespace tributary::coordinator {
@@ -43,10 +44,6 @@ constexpr const char* kSchema[] = {
     "site TEXT NOT NULL, round INTEGER NOT NULL, reported_hash BLOB NOT NULL, log_hash BLOB NOT NULL, software_version TEXT NOT NULL, "
     "crc INTEGER NOT NULL) STRICT",
 };
-
-bool IsOver(v1::RunState state) {
-  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
-}
 
 absl::StatusOr<int64_t> ReadPragma(Database& database, const char* sql) {
   Query row(database, sql);
@@ -131,23 +128,34 @@ absl::Status SqliteJournal::Load() {
 absl::Status SqliteJournal::Verify(JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(database_->path()));
   if (size.value_or(0) <= kFullCheckBytes) {
-    // More than quick_check: it also compares the indexes, through which rows are found, with the tables.
-    Query check(*database_, "PRAGMA integrity_check(1)");
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool found, check.Step());
-    if (!found || check.GetBytes(0) != "ok") {
-      return DamagedRow(found ? check.GetBytes(0) : "SQLite cannot check it");
-    }
+    TRIBUTARY_RETURN_IF_ERROR(CheckIntegrity());
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
   for (const JournaledRun& run : runs) {
-    if (!IsOver(run.state)) {
-      TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run));
+    if (!IsOverState(run.state)) {
+      TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run, /*whole=*/false));
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status SqliteJournal::VerifyRun(const JournaledRun& run) {
+absl::Status SqliteJournal::CheckIntegrity() {
+  // More than quick_check: it also compares the indexes, through which rows are found, with the tables.
+  Query check(*database_, "PRAGMA integrity_check(1)");
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, check.Step());
+  return found && check.GetBytes(0) == "ok" ? absl::OkStatus() : DamagedRow(found ? check.GetBytes(0) : "SQLite cannot check it");
+}
+
+absl::Status SqliteJournal::CheckAll() {
+  TRIBUTARY_RETURN_IF_ERROR(CheckIntegrity());
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
+  for (const JournaledRun& run : runs) {
+    TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run, /*whole=*/true));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteJournal::VerifyRun(const JournaledRun& run, bool whole) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> summaries, CommitSummaries(run.run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, Snapshots(run.run_id));
   TRIBUTARY_RETURN_IF_ERROR(OpenRound(run.run_id).status());
@@ -165,7 +173,11 @@ absl::Status SqliteJournal::VerifyRun(const JournaledRun& run) {
   }
   const uint64_t last = summaries.size();
   // What is older than the newest snapshot is not replayed by a start, and is checked when it is read.
-  const uint64_t first = bytes <= static_cast<uint64_t>(kFullCheckBytes) || snapshots.empty() ? 1 : snapshots.back().round + 1;
+  const bool all_commits = whole || bytes <= static_cast<uint64_t>(kFullCheckBytes) || snapshots.empty();
+  const uint64_t first = all_commits ? 1 : snapshots.back().round + 1;
+  for (uint64_t round = 1; whole && round <= last + 1; ++round) {
+    TRIBUTARY_RETURN_IF_ERROR(Updates(run.run_id, round).status());
+  }
   return VisitCommits(run.run_id, first, last, [](uint64_t, const JournaledCommit&) { return absl::OkStatus(); });
 }
 
@@ -199,6 +211,20 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& pa
   // before it is durable.
   TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA wal_checkpoint(PASSIVE)"));
   auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), std::move(fsync_observer));
+  TRIBUTARY_RETURN_IF_ERROR(journal->Load());
+  return journal;
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path) {
+  JournalDisk& disk = JournalDisk::Real();
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path));
+  if (!size.has_value()) {
+    return absl::NotFoundError(absl::StrCat("there is no journal ", path, "; name the coordinator's data_dir"));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, disk.Lock(path));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY, disk.vfs()));
+  TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database));
+  auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), nullptr);
   TRIBUTARY_RETURN_IF_ERROR(journal->Load());
   return journal;
 }

@@ -73,7 +73,8 @@ absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view by
 void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   if (!Mine(plan.run_id()) || !run_->prepared) return;
   awaiting_plan_ = false;
-  closed_round_ = std::max(closed_round_, plan.target_round());
+  // A log that was taken back (`tributary journal truncate-to`) commits rounds again that this worker has seen closed.
+  closed_round_ = plan.needs_snapshot() ? plan.target_round() : std::max(closed_round_, plan.target_round());
   while (!commits_.empty() && commits_.front().round() <= plan.target_round()) {
     commits_.pop_front();
     fetched_record_.reset();

@@ -204,6 +204,9 @@ void FakeSite::OnPlan(const v1::SyncPlan& plan) {
   }
   v1::DownloadRequest request;
   request.set_run_id(plan.run_id());
+  if (plan.needs_snapshot() && pending_.has_value() && pending_->round > plan.target_round() + 1) {
+    Settle(pending_->round, false);  // the log was taken back
+  }
   if (plan.needs_snapshot()) {
     request.set_snapshot_round(plan.snapshot_round());
     state_ = Must(optim::DecodeSnapshot(Download(request), model_->layout, optim::SlotCount(model_->options.mode)));

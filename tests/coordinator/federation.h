@@ -105,6 +105,11 @@ class FaultyJournal final : public Journal {
     return Write([&] { return journal_->RemoveSnapshot(run_id, round); });
   }
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override { return journal_->Snapshots(run_id); }
+  absl::Status CheckAll() override { return journal_->CheckAll(); }
+  absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
+  absl::Status Truncate(const std::string& run_id, uint64_t round) override {
+    return Write([&] { return journal_->Truncate(run_id, round); });
+  }
 
  private:
   absl::Status Write(const std::function<absl::Status()>& write) {

@@ -14,6 +14,8 @@ _ALLOWED = {
     "worker": {"common", "optim", "proto", "tributary", "worker"},
     "cli": {"common", "optim", "proto", "tributary", "cli"},
 }
+# `tributary journal` works on the coordinator's own files while it is stopped, through this one header.
+_BRIDGES = {("cli/commands_journal.cc", "coordinator/journal_tool.h")}
 _OWN = set(_ALLOWED) | {"tributary", "tests"}
 _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
@@ -27,7 +29,7 @@ def check_file(path):
     for include, line in tree.includes(path):
         target = include.split("/")[0]
         place = f"{name}:{line}: includes {include}"
-        if folder in _ALLOWED and target in _OWN and target not in _ALLOWED[folder]:
+        if folder in _ALLOWED and target in _OWN and target not in _ALLOWED[folder] and (name, include) not in _BRIDGES:
             yield f"{place}: {folder}/ may include only {', '.join(sorted(_ALLOWED[folder]))}"
         if _TORCH.match(include) and not _TORCH_PLACES.match(name):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"

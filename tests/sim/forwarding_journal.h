@@ -51,6 +51,9 @@ class ForwardingJournal : public coordinator::Journal {
                                const std::vector<v1::SiteStatus>& totals) override {
     return journal_->ReplaceAccounts(run_id, record, totals);
   }
+  absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) override {
+    return journal_->LastIncluded(run_id, site);
+  }
   absl::StatusOr<coordinator::Arrivals> LatestArrivals(const std::string& run_id) override { return journal_->LatestArrivals(run_id); }
   void NoteEvent(const std::string& run_id, const coordinator::JournaledEvent& event) override { journal_->NoteEvent(run_id, event); }
   void NoteEvidence(const std::string& run_id, const coordinator::JournaledEvidence& evidence) override {
@@ -74,6 +77,10 @@ class ForwardingJournal : public coordinator::Journal {
   absl::StatusOr<std::vector<coordinator::JournaledSnapshot>> Snapshots(const std::string& run_id) override {
     return journal_->Snapshots(run_id);
   }
+
+  absl::Status CheckAll() override { return journal_->CheckAll(); }
+  absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
+  absl::Status Truncate(const std::string& run_id, uint64_t round) override { return journal_->Truncate(run_id, round); }
 
  private:
   const std::unique_ptr<coordinator::Journal> journal_;

@@ -1,0 +1,58 @@
+// What `tributary journal` does with the data folder of a coordinator that is stopped.
+#ifndef TRIBUTARY_COORDINATOR_JOURNAL_TOOL_H_
+#define TRIBUTARY_COORDINATOR_JOURNAL_TOOL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/journal.h"
+
+namespace tributary::coordinator {
+
+// All errors: NotFound (no journal in that folder, no such run), FailedPrecondition with exit code kStorage (a coordinator uses the
+// folder), DataLoss with exit code kDamaged.
+
+struct Verification {
+  struct RunResult {
+    std::string run_id;
+    uint64_t commits = 0;
+    uint64_t snapshots = 0;
+    std::string state_hash;  // hexadecimal, of the newest commit
+  };
+  std::vector<RunResult> runs;
+  // What is wrong and where, one a line; empty: all is well.
+  std::vector<std::string> problems;
+};
+
+// Checks everything: the rows and SQLite's own structure, every run's hash chain from its layout on, every state hash by replaying every
+// commit on the initial weights, every snapshot, and that the updates kept make the commits journaled. `progress` is told after each round;
+// an error of it ends the work.
+absl::StatusOr<Verification> VerifyJournal(
+    const std::string& data_dir, const std::function<absl::Status(const std::string& run_id, uint64_t round, uint64_t last)>& progress);
+
+struct Truncation {
+  std::string backup;           // the journal as it was
+  uint64_t dropped = 0;         // commits
+  std::string state_hash;       // hexadecimal, of state[round]
+  bool residual_known = false;  // else the server-side residual begins empty: the updates that led to it are not kept any more
+  std::string aside;            // where the files of dropped snapshots are; empty: there were none
+};
+
+// Takes `run` (an id, or the name of the newest run that bears it) back to `round`, so that it goes on from there. FailedPrecondition: the
+// run has no such round, or no snapshot from which to get there.
+absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const std::string& run, uint64_t round);
+
+// The journal of that folder, to look at.
+absl::StatusOr<std::unique_ptr<Journal>> InspectJournal(const std::string& data_dir);
+
+// By id, or the newest by name. NotFound.
+absl::StatusOr<JournaledRun> FindJournaledRun(Journal& journal, const std::string& run);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_JOURNAL_TOOL_H_

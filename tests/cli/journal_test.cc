@@ -1,0 +1,223 @@
+// `tributary journal` on the folder of a real coordinator, in one thread with sites that train on invented gradients.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/files.h"
+#include "tests/cli/run_command.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::cli {
+namespace {
+
+using coordinator::Federation;
+using coordinator::MakeSpec;
+using coordinator::Submit;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+using Json = nlohmann::json;
+
+// A run of 12 rounds that stands after round 8, with snapshots of rounds 0, 3 and 6, round 9 open and site-1's update missing in it.
+class JournalCommand : public ::testing::Test {
+ protected:
+  JournalCommand() : federation_(2, /*snapshot_every=*/3) {
+    federation_.config.mutable_snapshots()->set_keep(2);
+    EXPECT_TRUE(federation_.Restart().ok());
+    run_ = Submit(federation_, MakeSpec("toy", 12, 2));
+    federation_.site(1).alter = [](std::string& payload, uint64_t round) {
+      if (round == 9) payload.clear();
+    };
+    federation_.ConnectAll();
+    EXPECT_EQ(federation_.Status(run_).round(), 8u);
+    federation_.Crash();
+  }
+  Result Journal(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "journal");
+    arguments.insert(arguments.begin() + 2, federation_.folder());
+    return RunCommand(arguments);
+  }
+  // Restarts the coordinator and lets the run go on to its end.
+  void Finish() {
+    federation_.site(1).alter = nullptr;
+    const absl::Status restarted = federation_.Restart();
+    EXPECT_TRUE(restarted.ok()) << restarted;
+    federation_.RunToEnd(run_);
+    const v1::RunStatus status = federation_.Status(run_);
+    EXPECT_EQ(status.state(), v1::FINISHED) << status.reason();
+    EXPECT_EQ(status.round(), 12u);
+    CommonHash(federation_, run_);
+  }
+  void FlipABit(const std::string& file) {
+    std::string bytes = *ReadFile(file, 64 << 20);
+    bytes[bytes.size() / 2] ^= 1;
+    ASSERT_TRUE(WriteFileAtomically(file, bytes).ok());
+  }
+  std::string SnapshotPath(uint64_t round, const std::string& suffix) const {
+    return absl::StrCat(federation_.folder(), "/snapshots/", run_, "-00000000000", round, suffix);
+  }
+
+  Federation federation_;
+  std::string run_;
+};
+
+TEST_F(JournalCommand, VerifyPassesASoundFolderAndChangesNothing) {
+  const Result text = Journal({"verify"});
+  EXPECT_EQ(text.code, ExitCode::kOk) << text.out << text.err;
+  EXPECT_THAT(text.out, HasSubstr(absl::StrCat("run ", run_, ": 8 commits, 3 snapshots, state ")));
+  EXPECT_THAT(text.out, HasSubstr("all checks passed"));
+  const Json json = Json::parse(Journal({"verify", "--format", "json"}).out);
+  EXPECT_EQ(json["runs"][0]["commits"], 8);
+  EXPECT_TRUE(json["problems"].empty());
+  Finish();
+  federation_.Crash();
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk);
+}
+
+TEST_F(JournalCommand, RefusesWhileACoordinatorUsesTheFolder) {
+  ASSERT_TRUE(federation_.Restart().ok());
+  for (const char* const command : {"verify", "show"}) {
+    const Result result = Journal({command});
+    EXPECT_EQ(result.code, ExitCode::kStorage) << command;
+    EXPECT_THAT(result.err, HasSubstr("is in use by another coordinator; stop that one"));
+  }
+  EXPECT_EQ(Journal({"truncate-to", run_, "3", "--yes"}).code, ExitCode::kStorage);
+}
+
+TEST_F(JournalCommand, SaysWhereThereIsNoJournalAndMakesNone) {
+  const std::string empty = federation_.folder() + "/snapshots";
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"journal", "verify", empty},
+                                                  {"journal", "show", empty},
+                                                  {"journal", "truncate-to", empty, run_, "3", "--yes"}}) {
+    const Result result = RunCommand(command);
+    EXPECT_EQ(result.code, ExitCode::kNotFound);
+    EXPECT_THAT(result.err, HasSubstr("name the coordinator's data_dir"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(empty + "/journal.db"));
+}
+
+TEST_F(JournalCommand, VerifyNamesEveryDamagedFile) {
+  FlipABit(SnapshotPath(3, ".snapshot"));
+  FlipABit(SnapshotPath(6, ".aggregator"));
+  const Result result = Journal({"verify"});
+  EXPECT_EQ(result.code, ExitCode::kDamaged);
+  EXPECT_THAT(result.out, HasSubstr(SnapshotPath(3, ".snapshot")));
+  EXPECT_THAT(result.out, HasSubstr(SnapshotPath(6, ".aggregator")));
+  EXPECT_THAT(result.out, Not(HasSubstr("all checks passed")));
+  EXPECT_THAT(Json::parse(Journal({"verify", "--format", "json"}).out)["problems"], SizeIs(2));
+}
+
+TEST_F(JournalCommand, VerifyFindsADamagedJournal) {
+  // In the middle of an update's payload, where SQLite sees nothing wrong.
+  const std::string path = federation_.folder() + "/journal.db";
+  std::string bytes = *ReadFile(path, 64 << 20);
+  std::string payload;
+  {
+    ASSERT_TRUE(federation_.Restart().ok());
+    payload = federation_.journal().Updates(run_, 9)->front().payload;
+    federation_.Crash();
+  }
+  bytes = *ReadFile(path, 64 << 20);
+  const size_t place = bytes.find(payload.substr(payload.size() / 2));
+  ASSERT_NE(place, std::string::npos);
+  bytes[place] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(path, bytes).ok());
+  const Result result = Journal({"verify"});
+  EXPECT_EQ(result.code, ExitCode::kDamaged);
+  EXPECT_THAT(result.out, HasSubstr("round 9: the update of a site fails its checksum"));
+  EXPECT_EQ(Journal({"show"}).code, ExitCode::kOk) << "what is sound can still be looked at";
+}
+
+TEST_F(JournalCommand, ShowsRunsRoundsAndEvidence) {
+  ASSERT_TRUE(federation_.Restart().ok());
+  federation_.ConnectAll();
+  v1::WorkerMessage wrong;
+  wrong.mutable_ready()->set_run_id(run_);
+  wrong.mutable_ready()->set_round(8);
+  wrong.mutable_ready()->set_state_hash(std::string(32, 'x'));
+  federation_.site(0).Say(wrong);
+  federation_.Crash();
+
+  EXPECT_THAT(Journal({"show"}).out, HasSubstr(run_));
+  const Result text = Journal({"show", "toy"});
+  EXPECT_EQ(text.code, ExitCode::kOk) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("round 9 is open: members site-0, site-1; updates accepted of site-0"));
+  EXPECT_THAT(text.out, HasSubstr("quarantined"));
+  const Json json = Json::parse(Journal({"show", run_, "--format", "json"}).out);
+  EXPECT_EQ(json["commits"].size(), 8u);
+  EXPECT_EQ(json["snapshots"].size(), 3u);
+  EXPECT_EQ(json["open_round"]["accepted"], Json({"site-0"}));
+  ASSERT_EQ(json["evidence"].size(), 1u);
+  EXPECT_EQ(json["evidence"][0]["site"], "site-0");
+  EXPECT_EQ(json["evidence"][0]["reported_hash"], absl::BytesToHexString(std::string(32, 'x')));
+  EXPECT_EQ(json["evidence"][0]["log_hash"], json["commits"][7]["state_hash"]);
+  const Json round = Json::parse(Journal({"show", run_, "--round", "4", "--format", "json"}).out);
+  EXPECT_EQ(round["included"], Json({"site-0", "site-1"}));
+  EXPECT_EQ(round["chain_hash"], json["commits"][3]["chain_hash"]);
+  EXPECT_EQ(Journal({"show", run_, "--round", "9"}).code, ExitCode::kNotFound);
+  EXPECT_EQ(Journal({"show", "other"}).code, ExitCode::kNotFound);
+  EXPECT_EQ(Journal({"show", "--round", "4"}).code, ExitCode::kUsage);
+}
+
+TEST_F(JournalCommand, TruncateAsksFirst) {
+  const Result result = Journal({"truncate-to", run_, "7"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("add --yes"));
+  EXPECT_EQ(Journal({"truncate-to", run_, "9", "--yes"}).code, ExitCode::kUsage) << "there is no round 9 yet";
+  EXPECT_EQ(Journal({"truncate-to", "other", "2", "--yes"}).code, ExitCode::kNotFound);
+  ASSERT_TRUE(federation_.Restart().ok());
+  EXPECT_EQ(federation_.Status(run_).round(), 8u);
+}
+
+// Back to every round there is: with the exact residual where the updates since a snapshot are kept, with an empty one elsewhere.
+class TruncateTo : public JournalCommand, public ::testing::WithParamInterface<uint64_t> {};
+
+TEST_P(TruncateTo, TheRunGoesOnFromThereAndACopyIsKept) {
+  const uint64_t round = GetParam();
+  const Json before = Json::parse(Journal({"show", run_, "--format", "json"}).out);
+  const Result result = Journal({"truncate-to", run_, absl::StrCat(round), "--yes", "--format", "json"});
+  ASSERT_EQ(result.code, ExitCode::kOk) << result.err;
+  const Json done = Json::parse(result.out);
+  EXPECT_EQ(done["dropped"], 8 - round);
+  EXPECT_EQ(done["residual_known"], round % 3 == 0 || round > 6) << "the updates of rounds up to the newest snapshot are pruned";
+  if (round > 0) {
+    EXPECT_EQ(done["state_hash"], before["commits"][round - 1]["state_hash"]);
+  }
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk) << Journal({"verify"}).out;
+  const Json after = Json::parse(Journal({"show", run_, "--format", "json"}).out);
+  EXPECT_EQ(after["commits"].size(), round);
+  EXPECT_TRUE(after["open_round"].is_null());
+
+  // Undone: the copy and the files that were put aside.
+  const std::string other = federation_.folder() + "/undo";
+  std::filesystem::create_directories(other + "/snapshots");
+  std::filesystem::copy_file(done["backup"].get<std::string>(), other + "/journal.db");
+  for (const auto& entry : std::filesystem::directory_iterator(federation_.folder() + "/snapshots")) {
+    const std::string name = entry.path().filename().string();
+    std::filesystem::copy_file(entry.path(), other + "/snapshots/" + std::string(absl::StripSuffix(name, ".before-truncate")));
+  }
+  const Result undone = RunCommand({"journal", "verify", other});
+  EXPECT_EQ(undone.code, ExitCode::kOk) << undone.out << undone.err;
+  EXPECT_EQ(Json::parse(RunCommand({"journal", "show", other, run_, "--format", "json"}).out), before);
+
+  Finish();
+}
+
+INSTANTIATE_TEST_SUITE_P(Rounds, TruncateTo, ::testing::Values(0, 2, 3, 5, 6, 7, 8),
+                         [](const auto& info) { return absl::StrCat("Round", info.param); });
+
+TEST_F(JournalCommand, ARunThatWasOverIsQueuedAgain) {
+  Finish();
+  federation_.Crash();
+  ASSERT_EQ(Journal({"truncate-to", "toy", "10", "--yes"}).code, ExitCode::kOk);
+  EXPECT_THAT(Journal({"show"}).out, HasSubstr("taken back to round 10"));
+  Finish();
+}
+
+}  // namespace
+}  // namespace tributary::cli
