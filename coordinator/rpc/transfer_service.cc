@@ -96,7 +96,12 @@ class TransferService::UploadCall final : public grpc::ServerReadReactor<v1::Upl
   const std::string& site() const { return site_; }
   const v1::UploadHeader& header() const { return header_; }
   bool ended() const { return ended_; }
-  bool Idle() { return ++idle_sweeps_ > service_->options_.max_idle_sweeps; }
+  // Made no progress although it was its turn: while it waits for room or for the coordinator's answer it is not.
+  bool Idle() {
+    const bool its_turn = !asking_ && std::find(service_->waiting_.begin(), service_->waiting_.end(), this) == service_->waiting_.end();
+    idle_sweeps_ = its_turn ? idle_sweeps_ + 1 : 0;
+    return idle_sweeps_ > service_->options_.max_idle_sweeps;
+  }
 
   // There is room: goes on with the frame that came with the header.
   void Admitted(Spool* spool) {

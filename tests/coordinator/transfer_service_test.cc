@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/checksum.h"
 #include "common/wire_size.h"
 #include "tests/coordinator/rpc_support.h"
@@ -353,6 +354,32 @@ TEST_F(TransferServiceTest, EndsAnUploadThatMakesNoProgressAndForgetsItInTheEnd)
   EXPECT_EQ(upload->writer->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   while (Progress(*berlin_, payload).received_bytes() > 0) {
   }
+}
+
+TEST_F(TransferServiceTest, AnUploadThatWaitsForTheCoordinatorIsNotIdle) {
+  options_.transfers.sweep_interval = absl::Milliseconds(20);
+  options_.transfers.max_idle_sweeps = 20;
+  Start();
+  const std::string payload = RandomBytes(100000);
+  const std::string other = RandomBytes(300000);
+  const auto clock = Begin(*paris_);
+  ASSERT_TRUE(SendFrames(*clock, other, 0, 100000));
+  while (Progress(*paris_, other).received_bytes() == 0) {
+  }
+  const auto upload = Begin(*berlin_);
+  ASSERT_TRUE(SendFrames(*upload, payload, 0, 50000));
+  while (Progress(*berlin_, payload).received_bytes() == 0) {
+  }
+  absl::Notification release;
+  executor_.Post([&release] { release.WaitForNotification(); });
+  ASSERT_TRUE(upload->writer->Write(FrameAt(payload, 50000, 50000)));
+  while (Progress(*berlin_, payload).received_bytes() > 0) {
+  }
+  // From here on both make no progress, but only one of them could.
+  clock->writer->Write(FrameAt(other, 100000, 100000));
+  EXPECT_EQ(clock->writer->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  release.Notify();
+  EXPECT_TRUE(upload->writer->Finish().ok());
 }
 
 TEST_F(TransferServiceTest, RefusesUploadsOfOperatorsAndStrangers) {
