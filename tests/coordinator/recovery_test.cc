@@ -264,6 +264,42 @@ TEST(Recovery, ASnapshotIsDueByRoundsOrByBytesOfCommits) {
   }
 }
 
+// A second passes whenever it is looked at.
+class TickingClock final : public Clock {
+ public:
+  absl::Time Now() const override { return now_ += absl::Seconds(1); }
+  absl::Time WallNow() const override { return Now(); }
+
+ private:
+  mutable absl::Time now_ = absl::UnixEpoch();
+};
+
+TEST(Recovery, ASnapshotIsDueWhenReplayWouldTakeTooLong) {
+  Federation federation(2, 1000);
+  const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
+  federation.site(1).alter = [](std::string& payload, uint64_t round) {
+    if (round == 6) payload.clear();
+  };
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).round(), 5u);
+  federation.Crash();
+  const auto journal = OpenSqliteJournal(federation.folder() + "/journal.db");
+  const auto files = OpenFolder(federation.folder() + "/snapshots");
+  ASSERT_TRUE(journal.ok() && files.ok());
+  SnapshotStore store(files->get());
+  const TickingClock clock;
+  v1::SnapshotConfig config;
+  config.set_every(1000);
+  config.set_keep(1);
+  config.mutable_replay()->set_seconds(1000);
+  const absl::StatusOr<std::vector<JournaledRun>> runs = (*journal)->Runs();
+  EXPECT_FALSE((*RunHost::Open(runs->front(), config, journal->get(), &store, &clock))->SnapshotDue());
+  config.mutable_replay()->set_seconds(5);
+  const absl::StatusOr<std::unique_ptr<RunHost>> host = RunHost::Open(runs->front(), config, journal->get(), &store, &clock);
+  ASSERT_TRUE(host.ok()) << host.status();
+  EXPECT_TRUE((*host)->SnapshotDue()) << (*host)->replay_cost();
+}
+
 TEST(Recovery, ACommitThatWasTamperedWithIsFoundAtTheStart) {
   Federation federation(2, 100);
   Submit(federation, MakeSpec("toy", 50, 2));
