@@ -167,7 +167,7 @@ Run MakeRun(int number) {
       run.options.domain = Domain::kIdentity;
       break;
     case 2:
-      run.layout = *Layout::Create({{"w", {30, 140}}});
+      run.layout = *Layout::Create({{"w", {30, 20}}, {"b", {30}}});
       run.options.weighting = Weighting::kSamples;
       if (!Validate(run.options).ok()) run.options.weighting = Weighting::kUniform;  // of a mode that has no other
       break;

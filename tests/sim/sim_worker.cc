@@ -307,7 +307,7 @@ void SimWorker::CheckSettled(uint64_t round, bool included) {
     world_->Violate("none applied twice", absl::StrCat(where, "; its commit holds it"));
   }
   if (!included && run->open.has_value() && run->open->round == round && !run->over()) {
-    for (const WitnessedRun::Update& update : run->updates) {
+    for (const coordinator::JournaledUpdate& update : run->updates) {
       if (update.site == name()) {
         world_->Violate("none applied twice", absl::StrCat(where, "; the open round holds it"));
       }

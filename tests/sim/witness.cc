@@ -82,13 +82,13 @@ void Witness::OnUpdate(const std::string& run_id, uint64_t round, const Journale
   WitnessedRun& run = runs_.at(run_id);
   Holds(run.open.has_value() && run.open->round == round, "updates are of the open round",
         absl::StrCat(run_id, " journaled an update of round ", round, " by ", update.site));
-  for (const WitnessedRun::Update& known : run.updates) {
+  for (const JournaledUpdate& known : run.updates) {
     if (known.site == update.site) {
       Holds(known.payload == update.payload, "none applied twice", absl::StrCat(update.site, " has two updates in round ", round));
       return;
     }
   }
-  run.updates.push_back({update.site, update.payload});
+  run.updates.push_back(update);
 }
 
 // Made again from the updates that were acknowledged.
@@ -108,7 +108,7 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, const Journale
     return;
   }
   std::vector<std::string> sites;
-  for (const WitnessedRun::Update& update : run.updates) {
+  for (const JournaledUpdate& update : run.updates) {
     sites.push_back(update.site);
   }
   std::sort(sites.begin(), sites.end());
@@ -125,9 +125,9 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, const Journale
   }
   optim::RoundParameters parameters = optim::ParametersForRound(run.model->options, round);
   absl::Status made = run.aggregator->BeginRound(parameters, std::max<uint32_t>(1, run.open->members.size()));
-  for (const WitnessedRun::Update& update : run.updates) {
+  for (const JournaledUpdate& update : run.updates) {
     if (made.ok()) {
-      made = run.aggregator->Add(update.payload);
+      made = coordinator::SumUpdate(*run.model, update, *run.aggregator);
     }
   }
   absl::StatusOr<optim::Commit> again = made.ok() ? run.aggregator->Finish() : made;
@@ -206,7 +206,7 @@ void Witness::CompareRun(coordinator::Journal& journal, const JournaledRun& foun
     if (!Holds(updates.ok(), "the journal survives", updates.status().ToString())) {
       return;
     }
-    for (const WitnessedRun::Update& known : run.updates) {
+    for (const JournaledUpdate& known : run.updates) {
       Holds(std::any_of(updates->begin(), updates->end(),
                         [&](const JournaledUpdate& update) { return update.site == known.site && update.payload == known.payload; }),
             "no acknowledged update lost",

@@ -23,10 +23,6 @@ namespace tributary::sim {
 
 // One run as its journal acknowledged it.
 struct WitnessedRun {
-  struct Update {
-    std::string site;
-    std::string payload;
-  };
   coordinator::JournaledRun journaled;
   std::unique_ptr<coordinator::RunModel> model;
   std::unique_ptr<optim::Aggregator> aggregator;
@@ -35,8 +31,8 @@ struct WitnessedRun {
   std::vector<std::string> hashes;                 // of state[i], raw bytes
   std::vector<std::vector<std::string>> included;  // sites of commit i + 1
   std::optional<coordinator::JournaledRound> open;
-  std::vector<Update> updates;  // of the open round, in the order acknowledged
-  bool broken = false;          // something was wrong; nothing more can be derived
+  std::vector<coordinator::JournaledUpdate> updates;  // of the open round, in the order acknowledged
+  bool broken = false;                                // something was wrong; nothing more can be derived
 
   uint64_t round() const { return hashes.empty() ? 0 : hashes.size() - 1; }
   bool Included(const std::string& site, uint64_t round) const;
