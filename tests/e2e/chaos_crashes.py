@@ -189,9 +189,9 @@ def _coordinator(chaos, kills, overrides):
     return {"kills": done, "runs": runs, **restart_figures(measured)}
 
 
-def _workers(chaos, optimizer):
+def _workers(chaos, overrides):
     sites = ("alpha", "beta", "gamma")
-    spec = chaos.spec(sites, rounds=150 if chaos.long else 60, optimizer=optimizer)
+    spec = chaos.spec(sites, rounds=150 if chaos.long else 60, **overrides)
     expected = chaos.reference(sites, spec)
     parties = chaos.make(*sites)
     chaos.start(parties)
@@ -219,7 +219,12 @@ def workers_distro(chaos):
 
 def workers_local(chaos):
     """The same with local steps: optimiser state and residual in the worker."""
-    return _workers(chaos, {"mode": "local", "local_steps": 3, "value_bits": 2})
+    return _workers(chaos, {"optimizer": {"mode": "local", "local_steps": 3, "value_bits": 2}})
+
+
+def workers_pipelined(chaos):
+    """The same with a round that is computed during the commit of the one before."""
+    return _workers(chaos, {"pipeline": 1})
 
 
 def workers_at_crash_points(chaos):
