@@ -81,7 +81,8 @@ class CrashRun:
         self.parties.processes["coordinator"].kill()
 
     def crash(self, number, how):
-        """Whether the coordinator was killed at call `number` of a run from an empty folder. The run is finished in any case."""
+        """Whether the coordinator was killed at call `number` of a run from an empty folder. What it left must pass the journal's checks, and
+        the run must come to the same end."""
         self.fresh()
         try:
             self.parties.start_coordinator(prefix=self.shim(CRASH_AT=number, CRASH_HOW=how))
@@ -90,6 +91,8 @@ class CrashRun:
             if not self.killed():
                 raise
         crashed = self.killed()
+        if (self.parties.data_dir / "journal.db").exists() and crashed:
+            self.parties.tool("journal", "verify", self.parties.data_dir)
         self.go_on()
         return crashed
 
