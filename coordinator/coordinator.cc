@@ -209,6 +209,8 @@ absl::Status CoordinatorImpl::Activate(Run& run, bool recovering) {
   TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, deps_.journal->LatestArrivals(run_id));
   if (run.journaled.state == v1::PAUSED) {
     position.paused = run.journaled.reason;
+  } else if (run.journaled.state == v1::DRAINING) {
+    position.stop = run.journaled.reason;
   }
   auto active = std::make_unique<ActiveRun>(std::move(host), PolicyOf(run.journaled.spec), position, At());
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, deps_.journal->CommitSummaries(run_id));
@@ -312,6 +314,10 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, 
   const std::string run_id = run->journaled.run_id;
   const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", reason);
   if (active_ != nullptr && active_->id() == run_id) {
+    // Durable before it is answered, for the round in flight may outlive this process.
+    if (const absl::Status set = SetRunState(*run, v1::DRAINING, why); !Survives(set)) {
+      return set;
+    }
     Dispatch(StopRequested{why});
   } else {
     if (const absl::Status set = SetRunState(*run, v1::STOPPED, why); !Survives(set)) {

@@ -46,6 +46,7 @@ RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position,
       committed_(position.committed),
       state_hash_(position.state_hash),
       base_state_hash_(position.base_state_hash),
+      stop_reason_(position.stop),
       paused_(position.paused) {
   for (size_t i = 0; i < position.arrivals.size(); ++i) {
     arrivals_[i].assign(position.arrivals[i].begin(), position.arrivals[i].end());
@@ -483,7 +484,7 @@ v1::RunState RoundEngine::state() const {
   if (phase_ == Phase::kOver) {
     return end_state_;
   }
-  if (draining_) {
+  if (draining_ || stop_reason_.has_value()) {
     return v1::DRAINING;
   }
   if (paused_.has_value()) {

@@ -62,6 +62,7 @@ struct RunPosition {
   std::string base_state_hash;  // of state[BaseRound(committed + 1)]
   std::optional<OpenRound> open;
   std::optional<std::string> paused = std::nullopt;  // by an operator, and why
+  std::optional<std::string> stop = std::nullopt;    // was asked for, and why
   // How long after their round's start the latest answers came, oldest first; of rounds with an evaluation [1] apart.
   std::array<std::vector<absl::Duration>, 2> arrivals = {};
 };

@@ -218,7 +218,10 @@ TEST(Coordinator, AStoppedRunEndsAfterTheRoundInFlight) {
   const std::string run = Submit(federation, MakeSpec("toy", 30, 2));
   federation.ConnectAll();
   ASSERT_TRUE(federation.coordinator().StopRun(run, "wrong data").ok());
-  EXPECT_EQ(federation.Status(run).state(), v1::RUNNING);
+  EXPECT_EQ(federation.Status(run).state(), v1::DRAINING);
+  ASSERT_TRUE(federation.Restart().ok()) << "the stop was acknowledged: it must survive this";
+  federation.ConnectAll();
+  EXPECT_EQ(federation.Status(run).state(), v1::DRAINING);
   federation.Advance(absl::Seconds(61));
   EXPECT_EQ(federation.Status(run).state(), v1::STOPPED);
   EXPECT_EQ(federation.Status(run).reason(), "stopped by an operator: wrong data");
