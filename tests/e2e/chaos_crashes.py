@@ -194,7 +194,7 @@ def _coordinator(chaos, kills, overrides):
 
 def _workers(chaos, overrides):
     sites = ("alpha", "beta", "gamma")
-    spec = chaos.spec(sites, rounds=150 if chaos.long else 60, **overrides)
+    spec = chaos.spec(sites, rounds=500 if chaos.long else 60, **overrides)
     expected = chaos.reference(sites, spec)
     parties = chaos.make(*sites)
     chaos.start(parties)
