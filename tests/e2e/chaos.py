@@ -25,7 +25,7 @@ from chaos_kit import Chaos, Skip, percentiles
 # name -> (scenario, in the short form too)
 SCENARIOS = {
     "coordinator_at_crash_points": (chaos_crashes.crash_points, True),
-    "coordinator_at_crash_points_of_a_recovery": (chaos_crashes.crash_points_of_a_recovery, True),
+    "coordinator_at_crash_points_of_a_recovery": (chaos_crashes.crash_points_of_a_recovery, False),
     "coordinator_at_random_times": (chaos_crashes.coordinator_at_random_times, True),
     "coordinator_at_random_times_pipelined": (chaos_crashes.coordinator_at_random_times_pipelined, False),
     "workers_at_random_times_distro": (chaos_crashes.workers_distro, True),

@@ -143,7 +143,7 @@ def crash_points_of_a_recovery(chaos):
     log.wait("round 5 committed", 60)
     chaos.kill_coordinator(run.parties)
     killed = 0
-    for number in range(1, 200 if chaos.long else 4):
+    for number in range(1, 200):
         if not run.crash_while_recovering(number):
             break
         killed += 1
