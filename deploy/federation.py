@@ -138,6 +138,7 @@ class Federation:
         self.operator_name = operator
         self.pki = self.directory / "pki"
         self.data_dir = self.directory / "coordinator"
+        self.listen = "127.0.0.1:0"
         self.processes = {}
         self.command_prefix = ()  # before the operator's command, to run it elsewhere
         self.operator_flags = ()  # as --insecure
@@ -183,7 +184,7 @@ class Federation:
         config = {
             "federation": self.name,
             "data_dir": str(self.data_dir),
-            "listen": "127.0.0.1:0",
+            "listen": self.listen,
             "health_listen": "127.0.0.1:0",
             "metrics_listen": "127.0.0.1:0",
             "tls": self.tls("coordinator"),

@@ -242,7 +242,6 @@ class BadInput(harness.FederationTest):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tributary-e2e", str(parties.data_dir)], check=True)
         self.addCleanup(subprocess.run, ["umount", "--lazy", str(parties.data_dir)], check=False)
         self.start(parties)
-        self.pin_ports(parties)
         self.submit(parties, rounds=100_000)
         coordinator = parties.processes["coordinator"]
         self.assert_fails(coordinator, harness.EXIT_STORAGE, "No space left on device", "free some space", timeout=120)

@@ -9,7 +9,6 @@ import pathlib
 import random
 import re
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -36,19 +35,6 @@ class Mismatch(Exception):
 def pause(seconds):
     """A fault of this length, or a moment chosen at random; never a wait for something to happen."""
     threading.Event().wait(seconds)
-
-
-def lasting_port(generator):
-    """A free port of loopback below those that the system gives to outgoing connections. While the coordinator is away, a worker that tries
-    again and again could be given the very port that it calls, reach itself, and keep the coordinator from coming back."""
-    while True:
-        port = generator.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
 
 
 class Log:
@@ -150,7 +136,7 @@ class Chaos:
         shutil.copytree(self._pki, parties.pki)
         for index, site in enumerate(sites):
             harness.write_text(parties.directory / "data" / site, seed=index)
-        parties.write_coordinator_config(**{"listen": f"127.0.0.1:{lasting_port(self.random)}", **config})
+        parties.write_coordinator_config(**{"listen": f"127.0.0.1:{harness.lasting_port()}", **config})
         return parties
 
     def start(self, parties, workers=True, worker_config=None):

@@ -14,7 +14,6 @@ class CoordinatorKill(harness.FederationTest):
     def test_a_killed_coordinator_goes_on_where_it_was(self):
         parties = self.make("alpha", "beta", "gamma")
         self.start(parties)
-        self.pin_ports(parties)
         self.submit(parties, rounds=ROUNDS, participation={"min_workers": 3})
         for kill_at in (4, 15, 30):
             parties.wait_for_round(harness.RUN, kill_at, timeout=60)
@@ -32,8 +31,6 @@ class CoordinatorKill(harness.FederationTest):
         parties = self.make("alpha")
         parties.write_coordinator_config(snapshots={"every": 5, "keep": 2})
         self.start(parties)
-        listen = parties.address()
-        parties.write_coordinator_config(listen=listen, snapshots={"every": 5, "keep": 2})
         self.submit(parties, rounds=25)
         parties.wait_for_round(harness.RUN, 12, timeout=60)
         parties.processes["coordinator"].kill()

@@ -7,7 +7,6 @@ class Drain(harness.FederationTest):
     def test_a_drained_coordinator_exits_0_and_the_workers_return(self):
         parties = self.make("alpha", "beta")
         self.start(parties)
-        self.pin_ports(parties)
         self.submit(parties, rounds=40, participation={"min_workers": 2})
         parties.wait_for_round(harness.RUN, 5, timeout=60)
         self.assertEqual(parties.processes["coordinator"].stop(timeout=40), 0)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import shutil
+import socket
 import sys
 import tempfile
 import unittest
@@ -54,6 +55,19 @@ def run_spec(**overrides):
     return federation.merged(spec, overrides)
 
 
+def lasting_port():
+    """A free port of loopback below those that the system gives to outgoing connections. While a coordinator is away, a worker that tries
+    again and again could be given the very port that it calls, reach itself, and keep the coordinator from coming back."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 class FederationTest(unittest.TestCase):
     """A test with a folder of its own; what it started is ended, and the logs are shown if it failed."""
 
@@ -78,6 +92,7 @@ class FederationTest(unittest.TestCase):
         """A federation with keys, data and coordinator.yaml, nothing running."""
         parties = federation.Federation(self.folder / name, BINARIES, sites, name=name)
         self.federations.append(parties)
+        parties.listen = f"127.0.0.1:{lasting_port()}"
         parties.make_pki()
         for index, site in enumerate(sites):
             write_text(parties.directory / "data" / site, seed=index)
@@ -92,11 +107,6 @@ class FederationTest(unittest.TestCase):
             parties.write_worker_config(site, parties.directory / "data" / site, **worker_overrides)
             if workers:
                 parties.start_worker(site)
-
-    def pin_ports(self, parties):
-        """Has the next coordinator listen where this one does, so that workers and operators find it again."""
-        endpoints = parties.endpoints()
-        parties.write_coordinator_config(listen=endpoints["listen"])
 
     def submit(self, parties, **overrides):
         return parties.submit(parties.write_yaml("run.yaml", run_spec(**overrides)))

@@ -10,7 +10,6 @@ class Pause(harness.FederationTest):
     def test_a_paused_run_stays_paused_over_a_kill_and_finishes_when_resumed(self):
         parties = self.make("alpha", "beta")
         self.start(parties)
-        self.pin_ports(parties)
         self.submit(parties, rounds=40, participation={"min_workers": 2})
         parties.wait_for_round(harness.RUN, 5, timeout=60)
         parties.operator("run", "pause", harness.RUN, "--reason", "new racks")

@@ -11,7 +11,6 @@ class Pipeline(harness.FederationTest):
     def train(self, name, disturb=None, **overrides):
         parties = self.make("alpha", "beta", name=name)
         self.start(parties)
-        self.pin_ports(parties)
         self.submit(parties, rounds=ROUNDS, participation=PATIENT, **overrides)
         if disturb is not None:
             parties.wait_for_round(harness.RUN, 10, timeout=60)
