@@ -129,7 +129,8 @@ TEST_F(OpenRound, TheJournalTellsWhatHappenedToASiteAndKeepsTheEvidence) {
   federation_.Settle();
   ASSERT_TRUE(federation_.journal().Flush().ok());
   std::vector<std::string> kinds;
-  for (const JournaledEvent& event : *federation_.journal().Events(run_)) {
+  const std::vector<JournaledEvent> events = *federation_.journal().Events(run_);
+  for (const JournaledEvent& event : events) {
     if (event.site == "site-2") {
       kinds.push_back(event.kind);
     }
@@ -171,6 +172,21 @@ TEST_F(OpenRound, ASiteThatLeavesIsNotWaitedFor) {
   federation_.Settle();
   EXPECT_EQ(federation_.Status(run_).round(), 1u);
   EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").activity(), "left: maintenance");
+}
+
+TEST_F(OpenRound, ASiteThatLeftTakesPartAgainWhenItReturns) {
+  v1::WorkerMessage message;
+  message.mutable_leave()->set_reason("quiet hours until 06:00");
+  federation_.site(0).Say(message);
+  federation_.site(0).Disconnect();
+  federation_.Advance(absl::Seconds(20));
+  const size_t started = federation_.site(0).starts.size();
+  federation_.site(0).Connect();
+  site().silent = false;
+  federation_.RunToEnd(run_);
+  EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
+  EXPECT_GT(federation_.site(0).starts.size(), started);
+  EXPECT_TRUE(federation_.site(0).end.has_value());
 }
 
 TEST_F(OpenRound, AReceiptThatWasMissedComesWithTheNextPlan) {

@@ -115,7 +115,7 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   if (lossless) {
     return scenario;
   }
-  scenario.faults.insert(scenario.faults.end(), {Fault::kWorkerKill, Fault::kWorkerKill, Fault::kBitFlip, Fault::kWorkerStop});
+  scenario.faults.insert(scenario.faults.end(), {Fault::kWorkerDiskLoss, Fault::kBitFlip, Fault::kWorkerStop});
   if (random.Chance(0.05)) {
     scenario.faults.push_back(Fault::kStopRun);
   }
@@ -137,7 +137,9 @@ void AddLosslessFaults(Scenario& scenario) {
                      Fault::kDiskFull,        Fault::kDiskFailure,
                      Fault::kDrain,           Fault::kClockJump,
                      Fault::kBrokenSession,   Fault::kPartition,
-                     Fault::kFreeze,          Fault::kPauseRun};
+                     Fault::kFreeze,          Fault::kPauseRun,
+                     Fault::kWorkerKill,      Fault::kWorkerPowerLoss,
+                     Fault::kWorkerDiskDeath, Fault::kWorkerDiskTrouble};
 }
 
 Scenario QuietOf(const Scenario& scenario) {

@@ -28,6 +28,10 @@ enum class Fault {
   kPartition,
   kFreeze,
   kWorkerKill,
+  kWorkerPowerLoss,
+  kWorkerDiskDeath,
+  kWorkerDiskTrouble,
+  kWorkerDiskLoss,  // starts again with an empty disk
   kBitFlip,
   kWorkerStop,
   kPauseRun,  // and resumed a while later

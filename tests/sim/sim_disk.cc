@@ -309,6 +309,12 @@ void SimDisk::Restart(Loss loss) {
   removed_unsynced_.clear();
 }
 
+void SimDisk::Wipe() {
+  files_.clear();
+  stored_.clear();
+  removed_unsynced_.clear();
+}
+
 absl::Status SimDisk::Explain(Outcome outcome, const std::string& path) const {
   switch (outcome) {
     case Outcome::kDone:

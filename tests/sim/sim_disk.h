@@ -44,6 +44,8 @@ class SimDisk final : public coordinator::JournalDisk {
   enum class Loss { kNothing, kUnsynced };  // the process died alone; the machine lost power
   // After the process that used it is gone.
   void Restart(Loss loss);
+  // Everything on it is gone. Nobody may use it.
+  void Wipe();
   // A planted defect: syncs do nothing.
   bool lies_about_sync = false;
 

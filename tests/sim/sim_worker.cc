@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "worker/saved_state.h"
 
 namespace tributary::sim {
 namespace {
@@ -27,7 +28,11 @@ namespace action = worker::action;
 namespace event = worker::event;
 
 SimWorker::SimWorker(World* world, Network* network, const Witness* witness, SimWorkerOptions options)
-    : world_(world), network_(network), witness_(witness), options_(std::move(options)) {
+    : world_(world),
+      network_(network),
+      witness_(witness),
+      options_(std::move(options)),
+      disk_(world, absl::StrCat("disk of ", options_.config.site())) {
   network_->Attach(options_.number, options_.config.site(), this);
 }
 
@@ -42,26 +47,39 @@ void SimWorker::Start() {
   engine.coordinator = options_.config.coordinator();
   engine.software_version = TRIBUTARY_VERSION;
   engine.random = [this] { return world_->random.Uniform(); };
+  std::unique_ptr<FileStore> store = disk_.OpenStore("state");
+  const absl::StatusOr<std::vector<std::string>> saved = worker::SavedRuns(*store);
+  if (!saved.ok()) {
+    Retry();
+    return;
+  }
+  engine.saved_runs.insert(saved->begin(), saved->end());
   process_ = std::make_unique<Process>(std::move(engine));
+  process_->store = std::move(store);
   ++life_;
   Handle(event::Tick{});
 }
 
-void SimWorker::End() {
-  process_.reset();
-  ++life_;
-  frozen_until_ = absl::InfinitePast();
+void SimWorker::Retry() {
+  world_->After(kSupervisorDelay, "worker starts", options_.number, [this, life = life_] {
+    if (life == life_) {
+      Start();
+    }
+  });
 }
 
-void SimWorker::Kill(absl::Duration delay, bool silently) {
+void SimWorker::Kill(absl::Duration delay, SimDisk::Loss loss) {
   if (process_ == nullptr) {
     return;
   }
   if (world_->tracing) {
     world_->Trace(options_.number, "is killed");
   }
-  End();
-  network_->WorkerDied(options_.number, silently);
+  process_.reset();
+  ++life_;
+  frozen_until_ = absl::InfinitePast();
+  disk_.Restart(loss);
+  network_->WorkerDied(options_.number, loss == SimDisk::Loss::kUnsynced);
   world_->After(delay, "worker starts", options_.number, [this, life = life_] {
     if (life == life_) {
       Start();
@@ -164,7 +182,12 @@ void SimWorker::Pump() {
     process_->busy = false;
     const uint64_t life = life_;
     work();
-    if (life == life_) {
+    if (life != life_) {
+      return;
+    }
+    if (disk_.dead()) {
+      Kill(kSupervisorDelay, world_->random.Chance(0.5) ? SimDisk::Loss::kUnsynced : SimDisk::Loss::kNothing);
+    } else {
       Pump();
     }
   });
@@ -191,14 +214,22 @@ void SimWorker::CarryOut(worker::Action& action) {
             Do(quick, [this, work = prepare.work, offer = std::move(prepare.offer)] {
               process_->replica.reset();
               absl::StatusOr<std::unique_ptr<worker::Replica>> replica = worker::Replica::Create(
-                  options_.config, offer, {.make_trainer = options_.make_trainer, .clock = world_, .metrics = options_.metrics});
+                  options_.config, offer,
+                  {.make_trainer = options_.make_trainer, .clock = world_, .metrics = options_.metrics, .store = process_->store.get()});
               if (replica.ok()) {
                 process_->replica = *std::move(replica);
               }
-              Handle(event::RunPrepared{work, replica.status()});
+              Handle(event::RunPrepared{work, replica.status(), replica.ok() ? process_->replica->TakePending() : std::nullopt});
             });
           },
-          [&](action::ReleaseRun&) { Do(absl::ZeroDuration(), [this] { process_->replica.reset(); }); },
+          [&](action::ReleaseRun& release) {
+            Do(absl::ZeroDuration(), [this, over = release.over] {
+              process_->replica.reset();
+              if (!over.empty()) {
+                worker::RemoveSavedState(over, *process_->store).IgnoreError();  // tried again when the run is next heard of
+              }
+            });
+          },
           [&](action::InitializeState& initialize) {
             Do(quick, [this, work = initialize.work] {
               process_->damaged = false;
@@ -264,7 +295,7 @@ void SimWorker::CarryOut(worker::Action& action) {
             if (!exit.status.ok() && options_.on_failure) {
               options_.on_failure(exit.status);
             }
-            Kill(kSupervisorDelay, false);
+            Kill(kSupervisorDelay, SimDisk::Loss::kNothing);
           },
       },
       action.what);

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "tests/sim/network.h"
+#include "tests/sim/sim_disk.h"
 #include "tests/sim/witness.h"
 #include "tests/sim/world.h"
 #include "worker/metrics.h"
@@ -48,8 +49,10 @@ class SimWorker final : public SitePort {
 
   // Starts its process; again after it has ended.
   void Start();
-  // The process is gone, and what it had not sent; it starts again after `delay`.
-  void Kill(absl::Duration delay, bool silently);
+  // The process is gone, and what it had not sent; it starts again after `delay`. With a loss of power nobody tells the coordinator.
+  void Kill(absl::Duration delay, SimDisk::Loss loss);
+  // Where it keeps what it must not lose.
+  SimDisk& disk() { return disk_; }
   // SIGSTOP.
   void Freeze(absl::Duration time);
   void RequestStop();
@@ -74,6 +77,7 @@ class SimWorker final : public SitePort {
       std::function<void()> work;
     };
     worker::WorkerEngine engine;
+    std::unique_ptr<FileStore> store;
     std::unique_ptr<worker::Replica> replica;
     std::deque<Piece> pieces;
     bool busy = false;
@@ -90,7 +94,7 @@ class SimWorker final : public SitePort {
   // Does `work` in this process, when it is not stopped.
   void Later(absl::Duration delay, const char* what, std::function<void()> work);
   void CarryOut(worker::Action& action);
-  void End();
+  void Retry();
   void CheckHeld();
   void CheckSettled(uint64_t round, bool included);
 
@@ -98,6 +102,7 @@ class SimWorker final : public SitePort {
   Network* const network_;
   const Witness* const witness_;
   const SimWorkerOptions options_;
+  SimDisk disk_;
   std::unique_ptr<Process> process_;
   uint64_t life_ = 0;
   absl::Time frozen_until_ = absl::InfinitePast();

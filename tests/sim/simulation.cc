@@ -201,6 +201,9 @@ void Simulation::Heal() {
   NetworkConditions& network = network_.conditions;
   network.breaks = network.corrupts = network.stalls = network.repeats_uploads = 0;
   disk_.SetTrouble(SimDisk::Trouble::kNone);
+  for (const auto& worker : workers_) {
+    worker->disk().SetTrouble(SimDisk::Trouble::kNone);
+  }
 }
 
 void Simulation::Inject(Fault fault) {
@@ -253,7 +256,25 @@ void Simulation::Inject(Fault fault) {
       return AnyWorker().Freeze(random.Between(absl::Milliseconds(500), absl::Seconds(15)));
     case Fault::kWorkerKill:
       count("workers killed");
-      return AnyWorker().Kill(pause, random.Chance(0.3));
+      return AnyWorker().Kill(pause, SimDisk::Loss::kNothing);
+    case Fault::kWorkerPowerLoss:
+      count("workers lost power");
+      return AnyWorker().Kill(pause, SimDisk::Loss::kUnsynced);
+    case Fault::kWorkerDiskDeath:
+      count("workers died in a disk operation");
+      return AnyWorker().disk().DieAfter(1 + random.Below(4));
+    case Fault::kWorkerDiskTrouble: {
+      count("workers' disks in trouble");
+      SimDisk& disk = AnyWorker().disk();
+      disk.SetTrouble(random.Chance(0.5) ? SimDisk::Trouble::kFull : SimDisk::Trouble::kFailing);
+      return world_.After(pause, "disk is well", 0, [&disk] { disk.SetTrouble(SimDisk::Trouble::kNone); });
+    }
+    case Fault::kWorkerDiskLoss: {
+      count("workers lost their disk");
+      SimWorker& worker = AnyWorker();
+      worker.Kill(pause, SimDisk::Loss::kUnsynced);
+      return worker.disk().Wipe();
+    }
     case Fault::kBitFlip:
       count("bits flipped");
       mischief_[random.Below(mischief_.size())]->flip_bit = true;
