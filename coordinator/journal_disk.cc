@@ -31,7 +31,7 @@ class FolderLock {
         return StorageError("lock", path, errno);
       }
       return WithExitCode(absl::FailedPreconditionError(absl::StrCat("the folder ", FolderOf(journal_path),
-                                                                     " is in use by another coordinator; stop that one, or give this one "
+                                                                     " is in use by a running coordinator; stop that one first, or name "
                                                                      "another data_dir")),
                           ExitCode::kStorage);
     }

@@ -316,6 +316,13 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
   if (it == sessions_.end()) {
     return;
   }
+  if (round > active_->host->round()) {
+    // No replica went wrong: the log was taken back (`tributary journal truncate-to`, or a backup). The site starts over from it.
+    LogWarning("coordinator", "holds round ", round, " where the log ends at ", active_->host->round(),
+               "; it starts over from the log site=", site);
+    SendPlan(site, it->second, std::nullopt, "");
+    return;
+  }
   if (deps_.metrics != nullptr) {
     deps_.metrics->CountHashMismatch();
   }
@@ -325,15 +332,14 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
     return DigestHex(digest);
   };
   RunHost& host = *active_->host;
-  const std::string reason = round > host.round() ? absl::StrCat("it holds round ", round, ", the log ends at ", host.round())
-                                                  : absl::StrCat("its state[", round, "] differs from the log's");
+  const std::string reason = absl::StrCat("its state[", round, "] differs from the log's");
   LogError("coordinator", "replica disagrees: ", reason, "; its hash ", hex(state_hash), " log's round ", host.round(), " hash ",
            hex(host.state_hash()), " site=", site);
   Session& session = it->second;
   active_->last_mismatch[site] = round;
   NoteEvent(site, "quarantined", round, reason);
-  deps_.journal->NoteEvidence(active_->id(), {UnixMillis(), site, round, Excerpt(state_hash),
-                                              round <= host.round() ? host.StateHashAt(round) : "", session.software_version});
+  deps_.journal->NoteEvidence(active_->id(),
+                              {UnixMillis(), site, round, Excerpt(state_hash), host.StateHashAt(round), session.software_version});
   // At once, but not as often as a site likes.
   if (const absl::Time now = At().now; now - evidence_written_ >= kEvidenceInterval) {
     evidence_written_ = now;

@@ -4,7 +4,7 @@
 #   bash deploy/demo.sh [--rounds N] [--workers N] [--optimizer distro|demo|allreduce|local]
 #                       [--work-dir DIR] [--keep] [--format text|json]
 #
-#   --rounds N       rounds to train (default: what fits into about three minutes on two cores)
+#   --rounds N       rounds to train (default: what fits into about two minutes on two idle cores)
 #   --workers N      sites, each with a worker of its own (default 4)
 #   --optimizer NAME what travels: distro (default), demo (as published), local (several steps a round), allreduce (dense baseline)
 #   --work-dir DIR   where report.html, rounds.csv, summary.json and model.safetensors go (default build/demo)

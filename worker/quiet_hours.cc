@@ -35,7 +35,7 @@ absl::StatusOr<QuietHours> QuietHours::Parse(const std::vector<std::string>& spa
     const std::optional<int> begin = ends.size() == 2 ? ParseMinute(ends[0]) : std::nullopt;
     const std::optional<int> end = ends.size() == 2 ? ParseMinute(ends[1]) : std::nullopt;
     if (!begin.has_value() || !end.has_value() || *begin == kDay) {
-      return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' is not of the form 22:00-06:00"));
+      return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' is not two times of the day, as in 22:00-06:00"));
     }
     if (*begin == *end) {
       return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' ends when it begins; name an hour at which it ends"));

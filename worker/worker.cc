@@ -45,7 +45,12 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
   engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
   engine.random = options.random;
   if (options.config.quiet_hours_size() > 0) {
-    engine.quiet_until = [hours, clock = options.clock] { return hours.EndOf(clock->WallNow()); };
+    engine.quiet_until = [hours, clock = options.clock, zone = options.time_zone]() -> std::optional<std::string> {
+      const absl::Time now = clock->WallNow();
+      const std::optional<std::string> end = hours.EndOf(now);
+      // Operators elsewhere read it too.
+      return end.has_value() ? std::make_optional(absl::StrCat(*end, absl::FormatTime(" %Z", now, zone))) : std::nullopt;
+    };
   }
   // A message on the session cannot be paced: what takes longer than a second travels beside it, in frames.
   if (options.config.bandwidth().up() != 0) engine.max_inline_bytes = options.config.bandwidth().up();
@@ -333,8 +338,8 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(options.config.consent()));
   for (const uint64_t rate : {options.config.bandwidth().up(), options.config.bandwidth().down()}) {
     if (rate != 0 && rate < kMinRate) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("bandwidth: ", rate, " bytes a second carry no run; allow at least ", kMinRate, ", or 0 for no cap"));
+      return absl::InvalidArgumentError(absl::StrCat("bandwidth: ", rate, " bytes a second carry no run; allow at least ", kMinRate,
+                                                     ", or leave the key out for no cap"));
     }
   }
   if (!options.insecure && !options.config.has_tls()) {

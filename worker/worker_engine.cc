@@ -23,7 +23,7 @@ namespace {
 
 constexpr absl::Duration kDefaultLease = absl::Seconds(30);
 constexpr absl::Duration kMinLease = absl::Milliseconds(100);
-constexpr absl::Duration kLookAtClock = absl::Minutes(1);
+constexpr absl::Duration kLookAtClock = absl::Seconds(5);
 // For the last message of a session.
 constexpr absl::Duration kLeaveTime = absl::Seconds(2);
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);

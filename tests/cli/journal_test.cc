@@ -84,7 +84,7 @@ TEST_F(JournalCommand, RefusesWhileACoordinatorUsesTheFolder) {
   for (const char* const command : {"verify", "show"}) {
     const Result result = Journal({command});
     EXPECT_EQ(result.code, ExitCode::kStorage) << command;
-    EXPECT_THAT(result.err, HasSubstr("is in use by another coordinator; stop that one"));
+    EXPECT_THAT(result.err, HasSubstr("is in use by a running coordinator; stop that one"));
   }
   EXPECT_EQ(Journal({"truncate-to", run_, "3", "--yes"}).code, ExitCode::kStorage);
 }

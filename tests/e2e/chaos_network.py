@@ -6,7 +6,7 @@ import harness
 from harness import federation
 
 import link
-from chaos_kit import Mismatch, Skip, lasting_port, pause
+from chaos_kit import Mismatch, Skip, pause
 
 SITES = ("alpha", "beta")
 MEGABIT = 125_000  # bytes
@@ -20,7 +20,7 @@ def _over_a_line(chaos, worker_config=None, **config):
         raise Skip(reason)
     line = link.Link(chaos.seed)
     chaos.cleanups.append(line.close)
-    listen = f"{link.HUB}:{lasting_port(chaos.random)}"
+    listen = f"{link.HUB}:{harness.lasting_port()}"
     parties = chaos.make(*SITES, listen=listen, **config)
     parties.command_prefix = line.prefix(link.HUB)
     parties.start_coordinator(prefix=line.prefix(link.HUB))

@@ -220,7 +220,7 @@ int Main(int argc, char** argv) {
   app.add_option("--format", research.format, "text or json")->group(of_run)->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
   const std::string of_chaos = "Chaos";
-  app.add_option("--seeds", command.options.seeds, "how many")->group(of_chaos)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--seeds", command.options.seeds, "how many")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1000000000));
   app.add_option("--first-seed", command.options.first_seed, "the first of them")->group(of_chaos)->capture_default_str();
   app.add_flag("--trace", command.trace, "print what happens; with --seed")->group(of_chaos);
   app.add_option("--rounds", command.options.rounds, "of each run")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 100000));

@@ -381,7 +381,7 @@ TEST_F(QuietTest, AWorkerThatStartsInThemWaits) {
   until_ = "06:00";
   driver_.Tick();
   EXPECT_EQ(driver_.Find<action::OpenSession>(), nullptr);
-  EXPECT_EQ(driver_.engine().NextWakeup(), driver_.now() + absl::Minutes(1));
+  EXPECT_EQ(driver_.engine().NextWakeup(), driver_.now() + absl::Seconds(5));
 }
 
 TEST(QuietOnceTest, AWorkerForOneRunHeedsNone) {
