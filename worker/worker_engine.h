@@ -231,8 +231,8 @@ struct WorkerEngineOptions {
   std::set<std::string> saved_runs;
   // A session that has not been welcomed by then is given up.
   absl::Duration welcome_timeout = absl::Seconds(20);
-  // When the quiet hours that it is in are over ("06:00"), or absent: asked every few seconds, because calendar time jumps. Empty: there are
-  // none. Not heeded with `once`.
+  // When the quiet hours that it is in are over ("06:00"), or absent: asked every few seconds, because calendar time jumps. Empty: there
+  // are none. Not heeded with `once`.
   std::function<std::optional<std::string>()> quiet_until;
   // Updates up to this size, and the coordinator's own limit, travel on the session.
   uint64_t max_inline_bytes = 3 << 20;

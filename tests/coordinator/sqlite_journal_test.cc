@@ -307,7 +307,7 @@ TEST_F(SqliteJournalTest, RefusesASecondCoordinatorInTheSameFolder) {
   const auto journal = Open();
   const absl::StatusOr<std::unique_ptr<Journal>> second = OpenSqliteJournal(path());
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(second.status().message()), HasSubstr("another coordinator"));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("a running coordinator"));
   EXPECT_EQ(ExitCodeOf(second.status()), ExitCode::kStorage);
 }
 
