@@ -199,7 +199,7 @@ TEST_F(ServerTest, RefusesAFolderThatAnotherCoordinatorUses) {
   const auto server = Start();
   const absl::Status status = Server::Start(config_, {}).status();
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("another coordinator"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a running coordinator"));
   EXPECT_TRUE(std::filesystem::exists(config_.data_dir() + "/endpoints.json")) << "the one that serves keeps its file";
 }
 
