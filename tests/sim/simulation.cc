@@ -94,7 +94,10 @@ Outcome Simulation::Run() {
       world_.Violate("every wait bounded", "nothing is ever going to happen again");
       break;
     }
-    if (end == absl::InfiniteDuration() && submitted_ && witness_.AllOver()) {
+    // Not over after all: a submission that proves to have been interrupted is submitted again.
+    if (!submitted_ || !witness_.AllOver()) {
+      end = absl::InfiniteDuration();
+    } else if (end == absl::InfiniteDuration()) {
       end = world_.Elapsed() + kAftermath;
     }
     if (world_.Elapsed() > scenario_.limit && end == absl::InfiniteDuration()) {
@@ -339,7 +342,11 @@ void Simulation::CheckStatus() {
 void Simulation::CheckEnd() {
   // The journal once more, as the next start would find it.
   Heal();
-  coordinator_.Kill(SimDisk::Loss::kUnsynced, absl::ZeroDuration());
+  if (coordinator_.up()) {
+    coordinator_.Kill(SimDisk::Loss::kUnsynced, absl::ZeroDuration());
+  } else {
+    disk_.Restart(SimDisk::Loss::kUnsynced);  // whatever was still to befall it
+  }
   const absl::StatusOr<std::unique_ptr<coordinator::Journal>> journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk_);
   if (!journal.ok()) {
     return world_.Violate("the journal survives", journal.status().ToString());
