@@ -80,7 +80,7 @@ absl::Status Replica::Restore() {
     status = trainer_->RestoreState(saved->trainer);
     // Both or none.
     if (!status.ok()) {
-      TRIBUTARY_ASSIGN_OR_RETURN(encoder_, optim::MakeUpdateEncoder(optimizer_, layout_));
+      TRIBUTARY_ASSIGN_OR_RETURN(encoder_, optim::MakeUpdateEncoder(optimizer_, layout_, threads_));
     }
   }
   if (status.ok()) {
