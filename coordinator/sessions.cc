@@ -270,6 +270,11 @@ void CoordinatorImpl::OnReady(const std::string& site, Session& session, const v
   RunHost& host = *active_->host;
   std::optional<v1::HeldState> held;
   if (!ready.state_hash().empty()) {
+    if (ready.state_hash().size() != sizeof(optim::Digest)) {
+      CloseSession(site, absl::InvalidArgumentError("Ready: state_hash is not a SHA-256"));
+      Dispatch(MembersChanged{});
+      return;
+    }
     held.emplace();
     held->set_run_id(ready.run_id());
     held->set_round(ready.round());
@@ -316,14 +321,10 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
   if (it == sessions_.end()) {
     return;
   }
-  if (round > active_->host->round()) {
-    // No replica went wrong: the log was taken back (`tributary journal truncate-to`, or a backup). The site starts over from it.
-    LogWarning("coordinator", "holds round ", round, " where the log ends at ", active_->host->round(),
-               "; it starts over from the log site=", site);
-    SendPlan(site, it->second, std::nullopt, "");
-    return;
-  }
-  if (deps_.metrics != nullptr) {
+  // Ahead of the log: no replica went wrong, the log was taken back (`tributary journal truncate-to`, a backup, a disk that lost what it
+  // had promised to keep). That is evidence too, but of the log.
+  const bool ahead = round > active_->host->round();
+  if (deps_.metrics != nullptr && !ahead) {
     deps_.metrics->CountHashMismatch();
   }
   const auto hex = [](const std::string& bytes) {
@@ -332,14 +333,18 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
     return DigestHex(digest);
   };
   RunHost& host = *active_->host;
-  const std::string reason = absl::StrCat("its state[", round, "] differs from the log's");
-  LogError("coordinator", "replica disagrees: ", reason, "; its hash ", hex(state_hash), " log's round ", host.round(), " hash ",
-           hex(host.state_hash()), " site=", site);
+  const std::string reason = ahead ? absl::StrCat("it holds round ", round, ", the log ends at ", host.round())
+                                   : absl::StrCat("its state[", round, "] differs from the log's");
+  Log(ahead ? LogLevel::kWarning : LogLevel::kError, "coordinator",
+      absl::StrCat(ahead ? "the log was taken back: " : "replica disagrees: ", reason, "; its hash ", hex(state_hash), " log's round ",
+                   host.round(), " hash ", hex(host.state_hash()), " site=", site));
   Session& session = it->second;
-  active_->last_mismatch[site] = round;
+  if (!ahead) {
+    active_->last_mismatch[site] = round;
+  }
   NoteEvent(site, "quarantined", round, reason);
-  deps_.journal->NoteEvidence(active_->id(),
-                              {UnixMillis(), site, round, Excerpt(state_hash), host.StateHashAt(round), session.software_version});
+  deps_.journal->NoteEvidence(
+      active_->id(), {UnixMillis(), site, round, Excerpt(state_hash), ahead ? "" : host.StateHashAt(round), session.software_version});
   // At once, but not as often as a site likes.
   if (const absl::Time now = At().now; now - evidence_written_ >= kEvidenceInterval) {
     evidence_written_ = now;
@@ -365,6 +370,11 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
 
 void CoordinatorImpl::OnStateReport(const std::string& site, Session& session, const v1::StateReport& report) {
   if (active_ == nullptr || report.run_id() != active_->id() || !Consented(site)) {
+    return;
+  }
+  if (report.state_hash().size() != sizeof(optim::Digest)) {
+    CloseSession(site, absl::InvalidArgumentError("StateReport: state_hash is not a SHA-256"));
+    Dispatch(MembersChanged{});
     return;
   }
   RunHost& host = *active_->host;

@@ -49,7 +49,8 @@ absl::Status SqliteJournal::Truncate(const std::string& run_id, uint64_t round) 
         Query(*database_, "DELETE FROM validation_losses WHERE run = ? AND round > ?").Int(run).Unsigned(round).Run());
     TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM open_rounds WHERE run = ?").Int(run).Run());
     for (const JournaledRun& journaled : runs) {
-      if (journaled.run_id != run_id || !IsOverState(journaled.state)) {
+      // Of a run that was being stopped, the stop is taken back too.
+      if (journaled.run_id != run_id || !(IsOverState(journaled.state) || journaled.state == v1::DRAINING)) {
         continue;
       }
       const std::string spec = journaled.spec.SerializeAsString();

@@ -4,6 +4,7 @@
 // The sum does not distinguish the residual from what the open round added, so that memory stays at one integer a parameter. Dropping an
 // unfinished round subtracts its updates again: their payloads are kept while they are small, and then as one sum of them.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -11,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "optim/bytes.h"
 #include "optim/quantise.h"
 #include "optim/sealed_state.h"
 #include "optim/select.h"
@@ -118,6 +120,10 @@ class ResidualAggregator final : public SparseAggregator {
   // Moves the segment's share of the commit from z_ to `commit`.
   void CollectSegment(size_t number, SparseValues& commit);
 
+  bool weighed() const { return options().weighting == Weighting::kSamples; }
+
+  // Added weight that commits are scaled by: this round's or, in weighed runs, what is left of an earlier round's.
+  double reference_weight_ = 0;
   std::vector<Integer> z_;         // [places], by segment, chunk and component
   std::vector<uint64_t> touched_;  // if commit_k is 0: a bit for each place that the open round added to
 
@@ -293,7 +299,7 @@ void ResidualAggregator<Units>::CollectSegment(size_t number, SparseValues& comm
     Clamp(segment.chunk_length(), Units::kLimit - 1, z);
     commit.chunk_begin.push_back(static_cast<uint32_t>(commit.index.size()));
   }
-  const double scale = std::ldexp(static_cast<double>(step), -Units::kFractionBits) * members() / added_weight();
+  const double scale = std::ldexp(static_cast<double>(step), -Units::kFractionBits) * members() / reference_weight_;
   commit.scales.push_back(commit.index.size() > before ? static_cast<float>(scale) : 0.0f);
 }
 
@@ -301,6 +307,9 @@ template <typename Units>
 void ResidualAggregator<Units>::Collect(SparseValues& commit) {
   commit = SparseValues{};
   commit.chunk_begin.push_back(0);
+  // The residual carries what earlier rounds weighed: a round that only light sites reached must not blow it up to its own measure. Of a
+  // weight that stays away, a tenth is forgotten every round.
+  reference_weight_ = weighed() ? std::max<double>(added_weight(), 0.9 * reference_weight_) : added_weight();
   for (size_t number = 0; number < plan().segments().size(); ++number) CollectSegment(number, commit);
   payloads_.clear();
   payload_bytes_ = 0;
@@ -310,6 +319,7 @@ void ResidualAggregator<Units>::Collect(SparseValues& commit) {
 template <typename Units>
 std::string ResidualAggregator<Units>::SaveState() const {
   std::string body;
+  if (weighed()) AppendLittleEndian(std::bit_cast<uint64_t>(reference_weight_), body);
   const auto append = [&](const std::vector<Integer>& z) {
     for (size_t i = 0; i < z.size();) {
       size_t end = i;
@@ -337,6 +347,16 @@ std::string ResidualAggregator<Units>::SaveState() const {
 template <typename Units>
 absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
   TRIBUTARY_ASSIGN_OR_RETURN(absl::string_view body, OpenState(Kind(), layout(), state));
+  double reference_weight = 0;
+  if (weighed()) {
+    ByteReader reader(body);
+    uint64_t bits = 0;
+    if (reader.Read(bits)) reference_weight = std::bit_cast<double>(bits);
+    if (body.size() < sizeof bits || !(reference_weight >= 0 && reference_weight <= kMaxWorkers)) {
+      return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: its weight is out of range"));
+    }
+    body = reader.rest();
+  }
   std::vector<Integer> z(z_.size(), 0);
   for (size_t i = 0; i < z.size();) {
     uint64_t code = 0;
@@ -352,6 +372,7 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
     i += run;
   }
   if (!body.empty()) return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: longer than its places"));
+  reference_weight_ = reference_weight;
   z_ = std::move(z);
   payloads_.clear();
   payload_bytes_ = 0;

@@ -121,7 +121,7 @@ absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
   TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(model_, spec_.seed(), layout_, absl::MakeSpan(theta)));
   TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::InitialState(optimizer_, layout_, std::move(theta)));
   previous_.reset();
-  ahead_.reset();
+  DropAhead();
   dependencies_.metrics->SetRound(0);
   return Held();
 }
@@ -129,7 +129,7 @@ absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
 absl::StatusOr<HeldState> Replica::LoadSnapshot(absl::string_view bytes) {
   TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::DecodeSnapshot(bytes, layout_, optim::SlotCount(optimizer_.mode)));
   previous_.reset();
-  ahead_.reset();
+  DropAhead();
   dependencies_.metrics->SetRound(state_->round);
   return Held();
 }
@@ -158,11 +158,12 @@ absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, Held
 
 absl::StatusOr<StepResult> Replica::Compute(const v1::RoundStart& start) {
   if (ahead_.has_value()) {
-    const Ahead ahead = *std::exchange(ahead_, std::nullopt);
-    if (ahead.start.round() == start.round() && ahead.start.base_state_hash() == start.base_state_hash() &&
-        ahead.start.learning_rate() == start.learning_rate() && ahead.start.local_steps() == start.local_steps()) {
-      return ahead.step;
+    const v1::RoundStart& ahead = ahead_->start;
+    if (ahead.round() == start.round() && ahead.base_state_hash() == start.base_state_hash() &&
+        ahead.learning_rate() == start.learning_rate() && ahead.local_steps() == start.local_steps()) {
+      return std::exchange(ahead_, std::nullopt)->step;
     }
+    DropAhead();
   }
   const bool from_previous = previous_.has_value() && previous_->round == start.base_round() && start.base_round() + 1 == state_->round;
   if (!from_previous && start.base_round() != state_->round) {
@@ -171,9 +172,20 @@ absl::StatusOr<StepResult> Replica::Compute(const v1::RoundStart& start) {
   return trainer_->ComputeDirection(ParametersOf(start), from_previous ? previous_->theta : state_->theta, absl::MakeSpan(direction_));
 }
 
-void Replica::ComputeAhead(const v1::RoundStart& start) {
+void Replica::DropAhead() {
+  if (!ahead_.has_value()) return;
+  // The inner optimiser has taken steps that no round will have.
+  if (const absl::Status restored = trainer_->RestoreState(ahead_->trainer_before); !restored.ok()) {
+    LogError("worker", "run ", spec_.name(), ": what was computed ahead could not be undone: ", restored.message());
+  }
   ahead_.reset();
-  ahead_.emplace(Ahead{start, Compute(start)});
+}
+
+void Replica::ComputeAhead(const v1::RoundStart& start) {
+  DropAhead();
+  std::string before = trainer_->SaveState();
+  absl::StatusOr<StepResult> step = Compute(start);
+  ahead_.emplace(Ahead{start, std::move(step), std::move(before)});
 }
 
 absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {

@@ -106,7 +106,10 @@ class Replica {
   struct Ahead {
     v1::RoundStart start;
     absl::StatusOr<StepResult> step;
+    std::string trainer_before;
   };
+  // As if it had not been computed.
+  void DropAhead();
   std::optional<Ahead> ahead_;  // what direction_ holds, if it was computed ahead
   std::optional<PendingUpdate> pending_;
 };

@@ -141,6 +141,7 @@ void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
   welcomed_ = true;
   ever_welcomed_ = true;
   failed_attempts_ = 0;
+  drain_.reset();
   last_cause_.clear();
   lease_ = welcome.lease_ms() == 0 ? kDefaultLease : std::max(absl::Milliseconds(welcome.lease_ms()), kMinLease);
   next_heartbeat_ = now_ + lease_ / 3;

@@ -73,12 +73,13 @@ absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view by
 void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   if (!Mine(plan.run_id()) || !run_->prepared) return;
   awaiting_plan_ = false;
-  // A log that was taken back (`tributary journal truncate-to`) commits rounds again that this worker has seen closed.
-  closed_round_ = plan.needs_snapshot() ? plan.target_round() : std::max(closed_round_, plan.target_round());
   while (!commits_.empty() && commits_.front().round() <= plan.target_round()) {
     commits_.pop_front();
     fetched_record_.reset();
   }
+  // The plan has the say, also against what was heard before: a log that was taken back (`tributary journal truncate-to`) commits rounds
+  // again that this worker has seen closed.
+  closed_round_ = commits_.empty() ? plan.target_round() : commits_.back().round();
   if (download_.id != 0) Do(action::CancelTransfer{download_.id}, "a newer plan replaces it");
   download_ = {};
 

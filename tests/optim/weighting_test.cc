@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/aggregator.h"
+#include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/replica.h"
 #include "tests/optim/random_updates.h"
@@ -57,6 +58,35 @@ TEST(WeightingTest, WeightsAreSamplesUpToTheLargest) {
   EXPECT_EQ(*WeightOf(Weighed(Mode::kFedAvg), uint64_t{1} << 60), kMaxWeight);
   EXPECT_EQ(WeightOf(Weighed(Mode::kFedAvg), 0).status().code(), absl::StatusCode::kInvalidArgument);
   for (const uint64_t samples : {0, 7}) EXPECT_EQ(*WeightOf(Defaults(Mode::kFedAvg), samples), kMaxWeight) << "uniform";
+}
+
+// What was left out of the commits of heavy members must not be multiplied when only light ones are in time.
+TEST(WeightingTest, ARoundOfLightMembersDoesNotBlowUpWhatHeavyOnesLeft) {
+  const Layout layout = *Layout::Create({{"w", {64, 64}}});
+  OptimizerOptions options = Weighed(Mode::kLocal);
+  options.k = options.commit_k = 64;
+  const auto aggregator = *MakeAggregator(options, layout);
+  const auto restored = *MakeAggregator(options, layout);
+  Dice dice(7);
+  const auto update = [&](uint32_t weight) { return Update{EncodeAlone(options, layout, RandomFloats(dice, layout.size())), weight}; };
+  const auto norm_of = [&](const Commit& commit) {
+    ReplicaState state = *InitialState(options, layout, std::vector<float>(layout.size()));
+    Commit first = commit;
+    first.round = 1;
+    EXPECT_TRUE(Apply(options, layout, first, state).ok());
+    double sum = 0;
+    for (const float value : state.theta) sum += double{value} * value;
+    return std::sqrt(sum);
+  };
+  double heavy = 0;
+  for (uint64_t round = 1; round <= 4; ++round) {
+    heavy = norm_of(CommitOf(*aggregator, {update(1'000'000), update(1'000'000), update(500), update(500)}, 4, round));
+  }
+  ASSERT_TRUE(restored->RestoreState(aggregator->SaveState()).ok());
+  const std::vector<Update> light = {update(500), update(500)};
+  const Commit commit = CommitOf(*aggregator, light, 4, 5);
+  EXPECT_LT(norm_of(commit), 2 * heavy);
+  EXPECT_EQ(EncodeCommit(CommitOf(*restored, light, 4, 5)), EncodeCommit(commit)) << "a restart goes on with the same measure";
 }
 
 TEST(WeightingTest, AWeightOutOfRangeIsRefusedAndLeavesTheSum) {
