@@ -146,8 +146,10 @@ absl::StatusOr<RunContents> Read(Journal& journal, const std::string& run_id) {
   TRIBUTARY_ASSIGN_OR_RETURN(contents.commits, journal.CommitSummaries(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(contents.open, journal.OpenRound(run_id));
   if (contents.open.has_value()) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const auto updates, journal.Updates(run_id, contents.open->round));
-    for (const auto& update : updates) contents.accepted.push_back(update.site);
+    TRIBUTARY_RETURN_IF_ERROR(journal.VisitUpdates(run_id, contents.open->round, [&contents](const coordinator::JournaledUpdate& update) {
+      contents.accepted.push_back(update.site);
+      return absl::OkStatus();
+    }));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(contents.snapshots, journal.Snapshots(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(contents.events, journal.Events(run_id));
@@ -252,15 +254,16 @@ absl::Status TruncateTo(const Session& session, const JournalOptions& options) {
   if (session.json()) {
     const Json json = {{"run", options.run},      {"round", options.round},
                        {"dropped", done.dropped}, {"state_hash", done.state_hash},
-                       {"backup", done.backup},   {"residual_known", done.residual_known}};
+                       {"backup", done.backup},   {"residual_known", done.residual_known},
+                       {"damaged", done.damaged}};
     *session.environment.out << Print(json) << "\n";
     return absl::OkStatus();
   }
   *session.environment.out << "run " << options.run << " is at round " << options.round << " again, " << done.dropped
                            << " commits dropped; state " << done.state_hash << "\n"
-                           << "the journal as it was: " << done.backup << "\n";
-  if (!done.aside.empty()) {
-    *session.environment.out << "its later snapshots: " << done.aside << "/*.before-truncate (to undo, give both their names back)\n";
+                           << "as it was: " << done.backup << " (a data folder; to undo, put what is in it in the place of this one's)\n";
+  if (!done.damaged.empty()) {
+    *session.environment.out << "also dropped, being damaged: " << absl::StrJoin(done.damaged, ", ") << "\n";
   }
   if (!done.residual_known) {
     *session.environment.out << "the updates that led there are not kept any more: the coordinator's own residual begins empty\n";

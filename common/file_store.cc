@@ -27,10 +27,6 @@ absl::Status CheckName(absl::string_view name) {
   return IsSafe(name) ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", name, "' cannot be the name of a file here"));
 }
 
-absl::Status StorageError(absl::string_view what, absl::string_view path, int error) {
-  return WithExitCode(absl::InternalError(absl::StrCat("cannot ", what, " ", path, ": ", std::strerror(error))), ExitCode::kStorage);
-}
-
 class Folder final : public FileStore {
  public:
   Folder(std::string directory, unsigned mode) : directory_(std::move(directory)), mode_(mode) {}
@@ -77,6 +73,10 @@ class Folder final : public FileStore {
 };
 
 }  // namespace
+
+std::unique_ptr<FileStore> FolderToRead(const std::string& directory) {
+  return std::make_unique<Folder>(directory, 0644);
+}
 
 absl::StatusOr<std::unique_ptr<FileStore>> OpenFolder(const std::string& directory, unsigned mode) {
   TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(directory));

@@ -35,6 +35,9 @@ class FileStore {
 // Makes the folder if need be, and removes what interrupted writes have left in it. `mode`: permission bits of the files.
 absl::StatusOr<std::unique_ptr<FileStore>> OpenFolder(const std::string& directory, unsigned mode = 0644);
 
+// The folder to look at: nothing is made, and nothing removed. In a folder that is not there, no file is found.
+std::unique_ptr<FileStore> FolderToRead(const std::string& directory);
+
 }  // namespace tributary
 
 #endif  // TRIBUTARY_COMMON_FILE_STORE_H_

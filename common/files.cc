@@ -24,35 +24,6 @@ namespace {
 // Part of every temporary name, so that RemoveTemporaryFiles knows them.
 constexpr char kTemporaryMark[] = ".tmp-";
 
-// "cannot write /x/y: disk full; free some space and try again", with the code that fits `error`.
-absl::Status FileError(absl::string_view doing, absl::string_view path, int error) {
-  absl::StatusCode code = absl::StatusCode::kInternal;
-  absl::string_view advice;
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      code = absl::StatusCode::kNotFound;
-      advice = "; check the path";
-      break;
-    case EACCES:
-    case EPERM:
-    case EROFS:
-      code = absl::StatusCode::kPermissionDenied;
-      advice = "; check the owner and the permissions";
-      break;
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-      code = absl::StatusCode::kResourceExhausted;
-      advice = "; free some space (or raise the limit) and try again";
-      break;
-    default:
-      break;
-  }
-  return WithExitCode(absl::Status(code, absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error), advice)),
-                      ExitCode::kStorage);
-}
-
 class FileDescriptor {
  public:
   explicit FileDescriptor(int fd) : fd_(fd) {}
@@ -86,35 +57,62 @@ std::string ParentOf(const std::string& path) {
   return parent.empty() ? "." : parent;
 }
 
-// Makes a rename in `directory` durable.
-absl::Status SyncDirectory(const std::string& directory) {
-  const FileDescriptor fd(OpenRetrying(directory.c_str(), O_RDONLY | O_DIRECTORY));
-  if (fd.get() < 0 || fsync(fd.get()) != 0) return FileError("make durable the folder", directory, errno);
-  return absl::OkStatus();
-}
-
 absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(file.get(), bytes.data(), bytes.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return FileError("write", path, errno);
+      return StorageError("write", path, errno);
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
-  if (fsync(file.get()) != 0) return FileError("write", path, errno);
-  if (file.Close() != 0) return FileError("write", path, errno);
+  if (fsync(file.get()) != 0) return StorageError("write", path, errno);
+  if (file.Close() != 0) return StorageError("write", path, errno);
   return absl::OkStatus();
 }
 
 }  // namespace
 
+absl::Status StorageError(absl::string_view doing, absl::string_view path, int error) {
+  absl::StatusCode code = absl::StatusCode::kInternal;
+  absl::string_view advice;
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      code = absl::StatusCode::kNotFound;
+      advice = "; check the path";
+      break;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      code = absl::StatusCode::kPermissionDenied;
+      advice = "; check the owner and the permissions";
+      break;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      code = absl::StatusCode::kResourceExhausted;
+      advice = "; free some space (or raise the limit) and try again";
+      break;
+    default:
+      break;
+  }
+  return WithExitCode(absl::Status(code, absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error), advice)),
+                      ExitCode::kStorage);
+}
+
+absl::Status SyncPath(const std::string& path) {
+  const FileDescriptor fd(OpenRetrying(path.c_str(), O_RDONLY));
+  if (fd.get() < 0 || fsync(fd.get()) != 0) return StorageError("make durable", path, errno);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
   const FileDescriptor file(OpenRetrying(path.c_str(), O_RDONLY));
-  if (file.get() < 0) return FileError("read", path, errno);
+  if (file.get() < 0) return StorageError("read", path, errno);
   struct stat info;
-  if (fstat(file.get(), &info) != 0) return FileError("read", path, errno);
-  if (S_ISDIR(info.st_mode)) return FileError("read", path, EISDIR);
+  if (fstat(file.get(), &info) != 0) return StorageError("read", path, errno);
+  if (S_ISDIR(info.st_mode)) return StorageError("read", path, EISDIR);
   const auto too_long = [&] {
     return WithExitCode(absl::ResourceExhaustedError(absl::StrCat(path, " is longer than ", max_bytes,
                                                                   " bytes, the most that is read here; check that it is the file meant")),
@@ -135,7 +133,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
     bytes.resize(old_size + static_cast<size_t>(std::max<ssize_t>(got, 0)));
     if (got < 0) {
       if (error == EINTR) continue;
-      return FileError("read", path, error);
+      return StorageError("read", path, error);
     }
     if (got == 0) return bytes;
     if (bytes.size() > max_bytes) return too_long();
@@ -150,16 +148,16 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
     temporary = absl::StrCat(path, kTemporaryMark, getpid(), "-", counter.fetch_add(1));
     fd = OpenRetrying(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode);
   } while (fd < 0 && errno == EEXIST);
-  if (fd < 0) return FileError("write", path, errno);
+  if (fd < 0) return StorageError("write", path, errno);
 
   FileDescriptor file(fd);
   absl::Status status = WriteAndSync(file, path, bytes);
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = FileError("write", path, errno);
+  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = StorageError("write", path, errno);
   if (!status.ok()) {
     unlink(temporary.c_str());
     return status;
   }
-  return SyncDirectory(ParentOf(path));
+  return SyncPath(ParentOf(path));
 }
 
 absl::Status RemoveTemporaryFiles(const std::string& directory) {
@@ -168,26 +166,26 @@ absl::Status RemoveTemporaryFiles(const std::string& directory) {
     if (!absl::StrContains(it->path().filename().string(), kTemporaryMark)) continue;
     std::error_code remove_error;
     if (it->is_regular_file(remove_error)) std::filesystem::remove(it->path(), remove_error);
-    if (remove_error) return FileError("remove", it->path().string(), remove_error.value());
+    if (remove_error) return StorageError("remove", it->path().string(), remove_error.value());
   }
-  if (error && error.value() != ENOENT) return FileError("list", directory, error.value());
+  if (error && error.value() != ENOENT) return StorageError("list", directory, error.value());
   return absl::OkStatus();
 }
 
 absl::Status MakeDirectories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error) return FileError("make the folder", path, error.value());
-  if (!std::filesystem::is_directory(path, error)) return FileError("make the folder", path, EEXIST);
+  if (error) return StorageError("make the folder", path, error.value());
+  if (!std::filesystem::is_directory(path, error)) return StorageError("make the folder", path, EEXIST);
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& directory) {
   const int fd = OpenRetrying(directory.c_str(), O_RDONLY | O_DIRECTORY);
-  if (fd < 0) return FileError("lock the folder", directory, errno);
+  if (fd < 0) return StorageError("lock the folder", directory, errno);
   std::unique_ptr<FolderLock> lock(new FolderLock(fd));
   if (flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return FileError("lock the folder", directory, errno);
+  if (errno != EWOULDBLOCK) return StorageError("lock the folder", directory, errno);
   return WithExitCode(absl::FailedPreconditionError(absl::StrCat("the folder ", directory, " is in use by another process")),
                       ExitCode::kStorage);
 }
@@ -198,7 +196,7 @@ FolderLock::~FolderLock() {
 
 absl::StatusOr<uint64_t> FreeBytes(const std::string& path) {
   struct statvfs info;
-  if (statvfs(path.c_str(), &info) != 0) return FileError("ask for the free space of", path, errno);
+  if (statvfs(path.c_str(), &info) != 0) return StorageError("ask for the free space of", path, errno);
   return uint64_t{info.f_bavail} * info.f_frsize;
 }
 

@@ -12,6 +12,13 @@
 
 namespace tributary {
 
+// What `error` (errno) means for whoever has to help: "cannot write /x/y: No space left on device; free some space ...". NotFound,
+// PermissionDenied, ResourceExhausted (no space), else Internal; exit code kStorage.
+absl::Status StorageError(absl::string_view doing, absl::string_view path, int error);
+
+// Makes a file's bytes, or the entries of a folder, durable. Exit code kStorage.
+absl::Status SyncPath(const std::string& path);
+
 // The whole file. NotFound; PermissionDenied; ResourceExhausted: longer than `max_bytes`; all with the path and what to do, exit code
 // kStorage unless the caller marks another.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes);

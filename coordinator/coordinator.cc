@@ -55,10 +55,6 @@ absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
 
 }  // namespace
 
-bool IsOver(v1::RunState state) {
-  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
-}
-
 absl::Status StorageHasFailed() {
   return absl::UnavailableError("the coordinator is stopping after a storage error");
 }

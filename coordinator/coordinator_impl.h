@@ -181,7 +181,6 @@ class CoordinatorImpl final : public Coordinator {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-bool IsOver(v1::RunState state);
 absl::Status StorageHasFailed();
 v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status);
 

@@ -32,6 +32,11 @@ struct JournaledRun {
   int64_t finished_unix_ms = 0;
 };
 
+// No more rounds will be.
+inline bool IsOver(v1::RunState state) {
+  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
+}
+
 // A round that was started and not yet committed.
 struct JournaledRound {
   uint64_t round = 0;
@@ -112,8 +117,10 @@ class Journal {
 
   // Idempotent for the same payload. AlreadyExists: another payload of this site for this round.
   virtual absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) = 0;
-  // In the order accepted. Rounds after the newest snapshot keep theirs (recovery needs them); older ones may be pruned.
-  virtual absl::StatusOr<std::vector<JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) = 0;
+  // Calls `visit` for the updates of a round in the order accepted, holding one at a time; stops at its first error and returns it. Rounds
+  // after the newest snapshot keep theirs (recovery needs them); older ones may be pruned.
+  virtual absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
+                                    const std::function<absl::Status(const JournaledUpdate&)>& visit) = 0;
 
   // Closes the open round. FailedPrecondition: not the round after the newest commit.
   virtual absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) = 0;
@@ -140,12 +147,14 @@ class Journal {
   virtual absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) = 0;
 
   // Kept in memory and made durable with the next write of any kind: what a site can cause as often as it likes must not cost an fsync each
-  // time. A crash loses what was not yet written, and more than a thousand between two writes are dropped.
+  // time, nor push out what is known of others. A crash loses what was not yet written; of one site, more than kMaxNotedOfSite between two
+  // writes are dropped.
   virtual void NoteEvent(const std::string& run_id, const JournaledEvent& event) = 0;
   virtual void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) = 0;
   // Writes what was noted.
   virtual absl::Status Flush() = 0;
-  // Oldest first; the newest kMaxEvents and kMaxEvidence of all runs are kept. Without those not yet written.
+  // Oldest first; the newest kMaxEventsOfSite and kMaxEvidenceOfSite of a site in a run are kept, kMaxEvents and kMaxEvidence of all.
+  // Without those not yet written.
   virtual absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) = 0;
   virtual absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) = 0;
 
@@ -164,13 +173,19 @@ class Journal {
   virtual absl::Status CheckAll() = 0;
   // Writes a whole and durable copy to `path`. AlreadyExists: there is such a file.
   virtual absl::Status BackUp(const std::string& path) = 0;
-  // Takes back everything after commit `round`: later commits, snapshots and losses, and the open round. A run that was over is queued
-  // again. Counters and arrivals stay as they are. FailedPrecondition: no snapshot up to `round`, or fewer commits.
-  virtual absl::Status Truncate(const std::string& run_id, uint64_t round) = 0;
+  // Takes back everything after commit `round`, sound or not: later commits, updates, snapshots and losses, and the open round. What else
+  // of this run is damaged and can be done without goes too (losses, counters, arrivals, events, evidence), and is returned by name. A run
+  // that was over or being stopped is queued again. `settle` then sees the journal as it will be, and returns the snapshot to go on from
+  // (its files durable), or nothing if there is one; an error of it takes all back. FailedPrecondition: a commit up to `round` is missing.
+  virtual absl::StatusOr<std::vector<std::string>> Truncate(
+      const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) = 0;
 };
 
 inline constexpr int64_t kMaxEvents = 10'000;
 inline constexpr int64_t kMaxEvidence = 1'000;
+inline constexpr int64_t kMaxEventsOfSite = 200;
+inline constexpr int64_t kMaxEvidenceOfSite = 20;
+inline constexpr int64_t kMaxNotedOfSite = 100;
 
 // What opening a journal does to files besides SQLite's own work on them. Simulations give a disk of their own.
 class JournalDisk {
@@ -197,8 +212,12 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& pa
                                                            JournalDisk& disk = JournalDisk::Real());
 
 // Opens `path` to look at it: changes nothing, and checks no more than that it is a journal of this format, so that a damaged one can be
-// looked at too (reading a damaged row is DataLoss). NotFound: no such file. FailedPrecondition: a coordinator holds it.
+// looked at too (reading a damaged row is DataLoss). Beside a journal that a killed coordinator left, SQLite makes its index of the
+// write-ahead log anew. NotFound: no such file. FailedPrecondition: a coordinator holds it.
 absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path);
+
+// Opens `path` to take a run back (Truncate): SQLite's own check must pass, rows may be damaged. Errors as of both above.
+absl::StatusOr<std::unique_ptr<Journal>> RepairSqliteJournal(const std::string& path);
 
 }  // namespace tributary::coordinator
 

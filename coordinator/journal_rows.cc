@@ -123,10 +123,6 @@ std::vector<std::string> SplitSites(absl::string_view lines) {
   return absl::StrSplit(lines, '\n', absl::SkipEmpty());
 }
 
-bool IsOverState(v1::RunState state) {
-  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
-}
-
 std::string PackDurations(const std::vector<absl::Duration>& durations) {
   std::string bytes;
   for (const absl::Duration duration : durations) {

@@ -37,8 +37,6 @@ bool ToDigest(absl::string_view bytes, optim::Digest& digest);
 absl::StatusOr<std::string> JoinSites(const std::vector<std::string>& sites);
 std::vector<std::string> SplitSites(absl::string_view lines);
 
-bool IsOverState(v1::RunState state);
-
 // Nanoseconds, 8 bytes little-endian each.
 std::string PackDurations(const std::vector<absl::Duration>& durations);
 std::vector<absl::Duration> UnpackDurations(absl::string_view bytes);

@@ -10,6 +10,7 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/file_store.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 #include "coordinator/run_host.h"
 #include "coordinator/run_log.h"
@@ -73,7 +74,7 @@ class RunCheck {
       }
       Note(visited);
     }
-    if (!found_ && run_.state != v1::FINISHED && run_.state != v1::FAILED && run_.state != v1::STOPPED) {
+    if (!found_) {
       // As a start of the coordinator would: also the updates, and the round that is open.
       Note(RunHost::Open(run_, v1::SnapshotConfig(), &journal_, &store_, &Clock::Real()).status());
     }
@@ -96,20 +97,109 @@ class RunCheck {
   bool found_ = false;
 };
 
-// The aggregator's state after commit `round`, from `snapshot` and the updates since; nullopt if they are not all kept.
-absl::StatusOr<std::optional<std::string>> AggregatorAt(Journal& journal, const SnapshotStore& store, const std::string& run_id,
-                                                        const RunModel& model, const JournaledSnapshot& snapshot, uint64_t round) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<optim::Aggregator> aggregator, optim::MakeAggregator(model.options, model.layout));
-  TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(store, snapshot, *aggregator));
-  for (uint64_t r = snapshot.round + 1; r <= round; ++r) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal.Commit(run_id, r));
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledUpdate> updates, journal.Updates(run_id, r));
-    if (updates.size() != commit.included.size()) {
+// Where a run goes on from after it was taken back to `round`, and whether its server-side residual is known.
+class Restart {
+ public:
+  Restart(Journal* journal, SnapshotStore* store, const JournaledRun& run, uint64_t round)
+      : journal_(*journal), store_(*store), run_(run), round_(round) {}
+
+  // Of a journal that ends at that round; checks it up to there. The snapshot to be journaled, its files written; nullopt: there is one.
+  absl::StatusOr<std::optional<JournaledSnapshot>> Settle() {
+    TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(run_.spec));
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_.Snapshots(run_.run_id));
+    if (snapshots.empty() || snapshots.front().round != 0) {
+      return absl::DataLossError(absl::StrCat("run ", run_.run_id, " has no snapshot of its initial weights; restore a backup"));
+    }
+    optim::Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
+    TRIBUTARY_RETURN_IF_ERROR(journal_.VisitCommits(run_.run_id, 1, round_, [&](uint64_t round, const JournaledCommit& commit) {
+      chain = optim::ChainHash(chain, commit.record);
+      return chain == commit.chain_hash
+                 ? absl::OkStatus()
+                 : absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain; name a round before it"));
+    }));
+    TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, RunLog(run_.run_id, &model, &journal_, &store_).StateAt(round_));
+    JournaledSnapshot start;
+    start.round = round_;
+    start.state_hash = optim::StateHash(model.layout, state, model.threads);
+    state_hash_ = DigestHex(start.state_hash);
+    const JournaledSnapshot& newest = snapshots.back();
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<optim::Aggregator> aggregator, optim::MakeAggregator(model.options, model.layout));
+    const absl::Status restored = RestoreResidual(model, newest, *aggregator);
+    residual_known_ = restored.ok();
+    if (absl::IsDataLoss(restored)) {
+      // What it follows from is pruned or damaged.
+      TRIBUTARY_ASSIGN_OR_RETURN(aggregator, optim::MakeAggregator(model.options, model.layout));
+    } else {
+      TRIBUTARY_RETURN_IF_ERROR(restored);
+    }
+    if (newest.round == round_ && residual_known_ && store_.Exists(newest.file)) {
       return std::nullopt;
     }
-    TRIBUTARY_RETURN_IF_ERROR(Reaggregate(model, r, commit, updates, *aggregator));
+    const std::string aggregator_state = aggregator->SaveState();
+    start.aggregator_hash = Sha256(aggregator_state);
+    TRIBUTARY_ASSIGN_OR_RETURN(start.aggregator_file, store_.SaveAggregator(run_.run_id, round_, aggregator_state));
+    TRIBUTARY_ASSIGN_OR_RETURN(start.file, store_.Save(run_.run_id, round_, optim::EncodeSnapshot(model.layout, state)));
+    return start;
   }
-  return aggregator->SaveState();
+
+  const std::string& state_hash() const { return state_hash_; }
+  bool residual_known() const { return residual_known_; }
+
+ private:
+  // From `newest` and the updates since.
+  absl::Status RestoreResidual(const RunModel& model, const JournaledSnapshot& newest, optim::Aggregator& aggregator) {
+    TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(store_, newest, aggregator));
+    for (uint64_t round = newest.round + 1; round <= round_; ++round) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal_.Commit(run_.run_id, round));
+      TRIBUTARY_RETURN_IF_ERROR(Reaggregate(model, journal_, run_.run_id, round, commit, aggregator).status());
+    }
+    return absl::OkStatus();
+  }
+
+  Journal& journal_;
+  SnapshotStore& store_;
+  const JournaledRun& run_;
+  const uint64_t round_;
+  std::string state_hash_;
+  bool residual_known_ = false;
+};
+
+std::error_code LinkOrCopy(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::create_hard_link(from, to, error);
+  if (error) {
+    // Not every file system has links.
+    std::filesystem::copy_file(from, to, error);
+  }
+  return error;
+}
+
+// A whole copy of the data folder, by the name of `copy`: the journal, and every snapshot that it may name. Snapshot files are never
+// changed in place, so that links to them will do.
+absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std::string& copy) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::exists(copy, error)) {
+    return WithExitCode(
+        absl::AlreadyExistsError(absl::StrCat(copy, " is there already: the copy made when this was done before; move it away")),
+        ExitCode::kUsage);
+  }
+  const std::string fresh = copy + ".new";
+  fs::remove_all(fresh, error);
+  TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(SnapshotsIn(fresh)));
+  TRIBUTARY_RETURN_IF_ERROR(journal.BackUp(JournalIn(fresh)));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, FolderToRead(SnapshotsIn(data_dir))->Names());
+  for (const std::string& name : names) {
+    const std::string to = SnapshotsIn(fresh) + "/" + name;
+    if (const std::error_code failed = LinkOrCopy(SnapshotsIn(data_dir) + "/" + name, to)) {
+      return StorageError("copy a snapshot to", to, failed.value());
+    }
+    TRIBUTARY_RETURN_IF_ERROR(SyncPath(to));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(SyncPath(SnapshotsIn(fresh)));
+  TRIBUTARY_RETURN_IF_ERROR(SyncPath(fresh));
+  fs::rename(fresh, copy, error);
+  return error ? StorageError("write", copy, error.value()) : SyncPath(data_dir);
 }
 
 }  // namespace
@@ -142,7 +232,7 @@ absl::StatusOr<Verification> VerifyJournal(const std::string& data_dir,
     result.problems.emplace_back(rows.message());
     return result;
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<FileStore> files, OpenFolder(SnapshotsIn(data_dir)));
+  const std::unique_ptr<FileStore> files = FolderToRead(SnapshotsIn(data_dir));
   SnapshotStore store(files.get());
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, journal->Runs());
   for (const JournaledRun& run : runs) {
@@ -152,9 +242,7 @@ absl::StatusOr<Verification> VerifyJournal(const std::string& data_dir,
 }
 
 absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const std::string& run, uint64_t round) {
-  // Looks first: opening a journal to write makes one where there is none.
-  TRIBUTARY_RETURN_IF_ERROR(InspectJournal(data_dir).status());
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, OpenSqliteJournal(JournalIn(data_dir)));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, RepairSqliteJournal(JournalIn(data_dir)));
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun found, FindJournaledRun(*journal, run));
   const std::string& run_id = found.run_id;
   TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t last, journal->LastCommit(run_id));
@@ -163,54 +251,32 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
                             absl::StrCat("run ", run_id, " has ", last, " commits; there is nothing after round ", round, " to drop")),
                         ExitCode::kUsage);
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<FileStore> files, OpenFolder(SnapshotsIn(data_dir)));
-  SnapshotStore store(files.get());
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal->Snapshots(run_id));
-  const JournaledSnapshot* start = nullptr;
-  for (const JournaledSnapshot& snapshot : snapshots) {
-    if (snapshot.round <= round && store.Exists(snapshot.file)) {
-      start = &snapshot;
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, journal->Runs());
+  for (const JournaledRun& other : runs) {
+    // Submission sees to it that a name means one run; queueing this one again must, too.
+    if (IsOver(found.state) && !IsOver(other.state) && other.spec.name() == found.spec.name()) {
+      return WithExitCode(absl::FailedPreconditionError(absl::StrCat("run ", other.run_id, " has the same name, ", found.spec.name(),
+                                                                     ", and is not over: stop it first, then take this one back")),
+                          ExitCode::kUsage);
     }
   }
-  if (start == nullptr) {
-    return WithExitCode(absl::FailedPreconditionError(absl::StrCat("run ", run_id, " has no snapshot file up to round ", round,
-                                                                   "; restore its snapshots from a backup first")),
-                        ExitCode::kUsage);
-  }
-  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(found.spec));
-  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, RunLog(run_id, &model, journal.get(), &store).StateAt(round));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<std::string> residual, AggregatorAt(*journal, store, run_id, model, *start, round));
-
   Truncation done;
   done.dropped = last - round;
-  done.residual_known = residual.has_value();
-  JournaledSnapshot snapshot;
-  snapshot.round = round;
-  snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
-  done.state_hash = DigestHex(snapshot.state_hash);
-  done.backup = absl::StrCat(JournalIn(data_dir), ".before-truncate-", run_id, "-", round);
-  TRIBUTARY_RETURN_IF_ERROR(journal->BackUp(done.backup));
-  // Where the run goes on from is durable before anything goes. A crash in between leaves a snapshot more, which is no harm: as long as
-  // there are newer ones, recovery takes those.
-  if (start->round != round) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<optim::Aggregator> fresh, optim::MakeAggregator(model.options, model.layout));
-    const std::string aggregator_state = residual.has_value() ? *residual : fresh->SaveState();
-    snapshot.aggregator_hash = Sha256(aggregator_state);
-    TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store.SaveAggregator(run_id, round, aggregator_state));
-    TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store.Save(run_id, round, optim::EncodeSnapshot(model.layout, state)));
-    TRIBUTARY_RETURN_IF_ERROR(journal->AddSnapshot(run_id, snapshot));
+  done.backup = absl::StrCat(data_dir, "/before-truncate-", run_id, "-", round);
+  TRIBUTARY_RETURN_IF_ERROR(CopyFolder(*journal, data_dir, done.backup));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<FileStore> files, OpenFolder(SnapshotsIn(data_dir)));
+  SnapshotStore store(files.get());
+  Restart restart(journal.get(), &store, found, round);
+  absl::StatusOr<std::vector<std::string>> damaged = journal->Truncate(run_id, round, [&restart] { return restart.Settle(); });
+  if (!damaged.ok()) {
+    // Nothing was taken back, and the copy is of no use.
+    std::error_code error;
+    std::filesystem::remove_all(done.backup, error);
+    return absl::IsDataLoss(damaged.status()) ? WithExitCode(damaged.status(), ExitCode::kDamaged) : damaged.status();
   }
-  TRIBUTARY_RETURN_IF_ERROR(journal->Truncate(run_id, round));
-  // The next start would remove what no journal names; the copy of the journal names it.
-  for (const JournaledSnapshot& dropped : snapshots) {
-    for (const std::string& file : {dropped.file, dropped.aggregator_file}) {
-      if (dropped.round > round && !file.empty() && store.Exists(file)) {
-        std::error_code error;
-        std::filesystem::rename(store.PathOf(file), store.PathOf(file) + ".before-truncate", error);
-        done.aside = SnapshotsIn(data_dir);
-      }
-    }
-  }
+  done.damaged = *std::move(damaged);
+  done.state_hash = restart.state_hash();
+  done.residual_known = restart.residual_known();
   return done;
 }
 

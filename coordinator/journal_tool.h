@@ -36,15 +36,16 @@ absl::StatusOr<Verification> VerifyJournal(
     const std::string& data_dir, const std::function<absl::Status(const std::string& run_id, uint64_t round, uint64_t last)>& progress);
 
 struct Truncation {
-  std::string backup;           // the journal as it was
-  uint64_t dropped = 0;         // commits
-  std::string state_hash;       // hexadecimal, of state[round]
-  bool residual_known = false;  // else the server-side residual begins empty: the updates that led to it are not kept any more
-  std::string aside;            // where the files of dropped snapshots are; empty: there were none
+  std::string backup;                // a data folder as it was: the journal and its snapshots
+  uint64_t dropped = 0;              // commits
+  std::string state_hash;            // hexadecimal, of state[round]
+  bool residual_known = false;       // else the server-side residual begins empty: the updates that led to it are not kept any more
+  std::vector<std::string> damaged;  // what else of the run was damaged and is dropped, by name
 };
 
-// Takes `run` (an id, or the name of the newest run that bears it) back to `round`, so that it goes on from there. FailedPrecondition: the
-// run has no such round, or no snapshot from which to get there.
+// Takes `run` (an id, or the name of the newest run that bears it) back to `round`, so that it goes on from there, all at once or not at
+// all. What is after `round` may be damaged; what leads there must be sound. FailedPrecondition, exit code kUsage: the run has no such
+// round, or is over and another run bears its name now. AlreadyExists: there is a copy from an earlier time.
 absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const std::string& run, uint64_t round);
 
 // The journal of that folder, to look at.

@@ -22,9 +22,12 @@ namespace {
 constexpr absl::Duration kTellEvery = absl::Seconds(2);
 
 absl::Status Damaged(absl::string_view message) {
-  return WithExitCode(
-      absl::DataLossError(absl::StrCat("the journal is damaged: ", message, "; restore the coordinator's data folder from a backup")),
-      ExitCode::kDamaged);
+  return DamagedLog(absl::StrCat("the journal is damaged: ", message));
+}
+
+absl::Status SumJournaled(const RunModel& model, uint64_t round, const JournaledUpdate& update, optim::Aggregator& aggregator) {
+  const absl::Status added = SumUpdate(model, update, aggregator);
+  return added.ok() ? added : Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.message()));
 }
 
 }  // namespace
@@ -46,7 +49,9 @@ absl::Status RunHost::Recover() {
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledSnapshot* start, LoadStart(snapshots));
   TRIBUTARY_RETURN_IF_ERROR(Replay(summaries, *start, snapshots.back()));
-  return ResumeOpenRound();
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t open_bytes, ResumeOpenRound());
+  CountLogged(open_bytes);
+  return absl::OkStatus();
 }
 
 absl::Status RunHost::CheckSummaries(const std::vector<CommitSummary>& summaries) {
@@ -106,22 +111,19 @@ absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const 
       return Damaged(absl::StrCat("commit ", round, " breaks the hash chain"));
     }
     const bool aggregated_later = round > newest.round;
-    std::vector<JournaledUpdate> updates;
-    if (aggregated_later) {
-      TRIBUTARY_ASSIGN_OR_RETURN(updates, journal_->Updates(run_id_, round));
-    }
     // The state and the server-side residual know nothing of each other.
     absl::Status replayed;
-    absl::Status aggregated;
+    absl::StatusOr<uint64_t> aggregated = 0;
     optim::ParallelFor(aggregated_later ? std::min(2, model_->threads) : 1, aggregated_later ? 2 : 1, [&](int64_t part) {
       if (part == 0) {
         replayed = ReplayCommit(*model_, round, commit, state_);
       } else {
-        aggregated = Reaggregate(*model_, round, commit, updates, *aggregator_);
+        aggregated = Reaggregate(*model_, *journal_, run_id_, round, commit, *aggregator_);
       }
     });
     TRIBUTARY_RETURN_IF_ERROR(replayed);
-    TRIBUTARY_RETURN_IF_ERROR(aggregated);
+    TRIBUTARY_RETURN_IF_ERROR(aggregated.status());
+    log_bytes_ += aggregated_later ? commit.record.size() + *aggregated : 0;
     for (const std::string& site : commit.included) {
       last_included_[site] = round;
     }
@@ -157,34 +159,36 @@ absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapsh
 }
 
 // Makes the commit again from the updates that went into it: the server-side residual moves with it.
-absl::Status Reaggregate(const RunModel& model, uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates,
-                         optim::Aggregator& aggregator) {
+absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const std::string& run_id, uint64_t round,
+                                     const JournaledCommit& commit, optim::Aggregator& aggregator) {
   const absl::StatusOr<optim::Commit> journaled = optim::DecodeCommit(commit.record);
   if (!journaled.ok()) {
     return Damaged(absl::StrCat("commit ", round, ": ", journaled.status().message()));
   }
   optim::RoundParameters parameters = optim::ParametersForRound(model.options, round);
   parameters.learning_rate = journaled->learning_rate;
-  if (updates.size() != journaled->included) {
-    return Damaged(absl::StrCat("round ", round, " has ", updates.size(), " updates where its commit holds ", journaled->included));
-  }
   TRIBUTARY_RETURN_IF_ERROR(aggregator.BeginRound(parameters, std::max<uint32_t>(1, commit.round_record.members())));
-  for (const JournaledUpdate& update : updates) {
-    if (const absl::Status added = SumUpdate(model, update, aggregator); !added.ok()) {
-      return Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.message()));
-    }
+  uint64_t updates = 0;
+  uint64_t bytes = 0;
+  TRIBUTARY_RETURN_IF_ERROR(journal.VisitUpdates(run_id, round, [&](const JournaledUpdate& update) {
+    ++updates;
+    bytes += update.payload.size();
+    return SumJournaled(model, round, update, aggregator);
+  }));
+  if (updates != journaled->included) {
+    return Damaged(absl::StrCat("round ", round, " has ", updates, " updates where its commit holds ", journaled->included));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Commit made, aggregator.Finish());
   if (optim::EncodeCommit(made) != commit.record) {
     return Damaged(absl::StrCat("the updates of round ", round, " do not make the commit that was journaled"));
   }
-  return absl::OkStatus();
+  return bytes;
 }
 
-absl::Status RunHost::ResumeOpenRound() {
+absl::StatusOr<uint64_t> RunHost::ResumeOpenRound() {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<JournaledRound> open, journal_->OpenRound(run_id_));
   if (!open.has_value()) {
-    return absl::OkStatus();
+    return 0;
   }
   if (open->round != state_.round + 1 || open->members.empty()) {
     return Damaged(absl::StrCat("round ", open->round, " is open after commit ", state_.round));
@@ -193,14 +197,13 @@ absl::Status RunHost::ResumeOpenRound() {
   members_ = open->members;
   parameters_ = optim::ParametersForRound(model_->options, open_round_);
   TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members_.size())));
-  TRIBUTARY_ASSIGN_OR_RETURN(std::vector<JournaledUpdate> updates, journal_->Updates(run_id_, open_round_));
-  for (JournaledUpdate& update : updates) {
-    if (const absl::Status added = SumUpdate(*model_, update, *aggregator_); !added.ok()) {
-      return Damaged(absl::StrCat("update of ", update.site, " for round ", open_round_, ": ", added.message()));
-    }
-    accepted_[update.site] = Accepted{DigestBytes(Sha256(update.payload)), std::move(update.report)};
-  }
-  return absl::OkStatus();
+  uint64_t bytes = 0;
+  TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [&](const JournaledUpdate& update) {
+    bytes += update.payload.size();
+    accepted_[update.site] = Accepted{DigestBytes(Sha256(update.payload)), update.report};
+    return SumJournaled(*model_, open_round_, update, *aggregator_);
+  }));
+  return bytes;
 }
 
 }  // namespace tributary::coordinator

@@ -38,9 +38,9 @@ struct PendingCommit {
 };
 
 // Makes the commit of `round` again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
-// moves with it. DataLoss, exit code kDamaged: they make another commit.
-absl::Status Reaggregate(const RunModel& model, uint64_t round, const JournaledCommit& commit, const std::vector<JournaledUpdate>& updates,
-                         optim::Aggregator& aggregator);
+// moves with it. Returns how many bytes they are. DataLoss, exit code kDamaged: they are not all there, or make another commit.
+absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const std::string& run_id, uint64_t round,
+                                     const JournaledCommit& commit, optim::Aggregator& aggregator);
 // Brings a new aggregator into its state of that snapshot. DataLoss, exit code kDamaged.
 absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapshot& snapshot, optim::Aggregator& aggregator);
 
@@ -95,7 +95,8 @@ class RunHost {
 
   // Snapshot of the current state, unless there is one; prunes older ones.
   absl::Status SaveSnapshot();
-  // Rounds, bytes of commits or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0 is none.
+  // Rounds, bytes of commits and updates, or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0
+  // is none.
   bool SnapshotDue() const;
   // How long a restart would take to replay the rounds since the newest snapshot, as measured when they were made (or replayed).
   absl::Duration replay_cost() const { return replay_cost_; }
@@ -120,7 +121,11 @@ class RunHost {
   absl::Status CheckSummaries(const std::vector<CommitSummary>& summaries);
   absl::StatusOr<const JournaledSnapshot*> LoadStart(const std::vector<JournaledSnapshot>& snapshots);
   absl::Status Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest);
-  absl::Status ResumeOpenRound();
+  // Returns how many bytes its updates have.
+  absl::StatusOr<uint64_t> ResumeOpenRound();
+
+  // A record or a payload went into the log.
+  void CountLogged(uint64_t bytes);
 
   const std::string run_id_;
   const std::unique_ptr<RunModel> model_;  // at a fixed address: log_ and aggregator_ point into it
@@ -138,7 +143,9 @@ class RunHost {
   std::vector<std::string> hashes_;
   std::vector<uint64_t> record_bytes_;
   std::map<uint64_t, JournaledSnapshot> snapshots_;  // journaled, by round
+  // Since the newest snapshot.
   absl::Duration replay_cost_;
+  uint64_t log_bytes_ = 0;                         // of commits and updates
   std::map<std::string, uint64_t> last_included_;  // by site, as far as it was seen
 
   uint64_t open_round_ = 0;  // 0: none

@@ -20,11 +20,6 @@
 namespace tributary::coordinator {
 namespace {
 
-absl::Status Damaged(absl::string_view message) {
-  return WithExitCode(absl::DataLossError(absl::StrCat(message, "; restore the coordinator's data folder from a backup")),
-                      ExitCode::kDamaged);
-}
-
 absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const optim::Layout& layout) {
   // Room for names and metadata besides the values themselves.
   const uint64_t bound = static_cast<uint64_t>(layout.size()) * sizeof(float) + (uint64_t{64} << 20);
@@ -52,6 +47,11 @@ absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const op
 }
 
 }  // namespace
+
+absl::Status DamagedLog(absl::string_view message) {
+  return WithExitCode(absl::DataLossError(absl::StrCat(message, "; restore the coordinator's data folder from a backup")),
+                      ExitCode::kDamaged);
+}
 
 absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
   RunModel model;
@@ -90,21 +90,21 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const Journaled
   const std::string place = absl::StrCat("journal: run ", model.spec.name(), ", commit ", round);
   const absl::StatusOr<optim::Commit> decoded = optim::DecodeCommit(commit.record);
   if (!decoded.ok()) {
-    return Damaged(absl::StrCat(place, ": ", decoded.status().message()));
+    return DamagedLog(absl::StrCat(place, ": ", decoded.status().message()));
   }
   if (decoded->round != round) {
-    return Damaged(absl::StrCat(place, ": its record is of round ", decoded->round));
+    return DamagedLog(absl::StrCat(place, ": its record is of round ", decoded->round));
   }
   if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state, model.threads); !applied.ok()) {
-    return Damaged(absl::StrCat(place, ": ", applied.message()));
+    return DamagedLog(absl::StrCat(place, ": ", applied.message()));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled) {
   if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != journaled) {
-    return Damaged(absl::StrCat("journal: run ", model.spec.name(), ": its commits lead to state ", DigestHex(hash), " in round ",
-                                state.round, " where it says ", DigestHex(journaled)));
+    return DamagedLog(absl::StrCat("journal: run ", model.spec.name(), ": its commits lead to state ", DigestHex(hash), " in round ",
+                                   state.round, " where it says ", DigestHex(journaled)));
   }
   return absl::OkStatus();
 }
@@ -118,10 +118,10 @@ absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const Sn
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.file));
   absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(bytes, model.layout, optim::SlotCount(model.options.mode));
   if (!state.ok()) {
-    return Damaged(absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
+    return DamagedLog(absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
   }
   if (state->round != snapshot.round || optim::StateHash(model.layout, *state, model.threads) != snapshot.state_hash) {
-    return Damaged(
+    return DamagedLog(
         absl::StrCat("snapshot ", store.PathOf(snapshot.file), " is not the state that the journal recorded for round ", snapshot.round));
   }
   return state;

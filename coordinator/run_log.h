@@ -21,6 +21,9 @@
 
 namespace tributary::coordinator {
 
+// DataLoss, exit code kDamaged: `message` says what is damaged; what to do is added.
+absl::Status DamagedLog(absl::string_view message);
+
 // What follows from a run's specification, and how many threads of this machine its model is worth.
 struct RunModel {
   v1::RunSpec spec;

@@ -342,9 +342,11 @@ void CoordinatorImpl::Quarantine(const std::string& site, uint64_t round, const 
   if (!ahead) {
     active_->last_mismatch[site] = round;
   }
-  NoteEvent(site, "quarantined", round, reason);
-  deps_.journal->NoteEvidence(
-      active_->id(), {UnixMillis(), site, round, Excerpt(state_hash), ahead ? "" : host.StateHashAt(round), session.software_version});
+  if (session.mismatches <= kMaxMismatches) {
+    NoteEvent(site, "quarantined", round, reason);
+    deps_.journal->NoteEvidence(
+        active_->id(), {UnixMillis(), site, round, Excerpt(state_hash), ahead ? "" : host.StateHashAt(round), session.software_version});
+  }
   // At once, but not as often as a site likes.
   if (const absl::Time now = At().now; now - evidence_written_ >= kEvidenceInterval) {
     evidence_written_ = now;

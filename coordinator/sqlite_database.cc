@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 
 namespace tributary::coordinator {
@@ -20,14 +21,6 @@ absl::Status DamagedJournal(const std::string& path, absl::string_view detail) {
                           "journal ", path, " is damaged: ", detail, ". It was left as it is. Move the folder ", FolderOf(path),
                           " away and restore a backup of it, or begin with an empty folder (its runs are then unknown)")),
                       ExitCode::kDamaged);
-}
-
-absl::Status StorageError(absl::string_view doing, const std::string& path, int error) {
-  const std::string message = absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error));
-  return WithExitCode(error == ENOSPC || error == EDQUOT || error == EFBIG
-                          ? absl::ResourceExhaustedError(absl::StrCat(message, "; free some space on that disk"))
-                          : absl::InternalError(message),
-                      ExitCode::kStorage);
 }
 
 Database::Database(sqlite3* database, std::string path) : path_(std::move(path)), database_(database) {}

@@ -22,9 +22,6 @@ std::string FolderOf(const std::string& path);
 // DataLoss, exit code kDamaged: names the journal at `path`, what is wrong with it, and what to do.
 absl::Status DamagedJournal(const std::string& path, absl::string_view detail);
 
-// Exit code kStorage: ResourceExhausted if `error` (errno) means that there is no space, else Internal.
-absl::Status StorageError(absl::string_view doing, const std::string& path, int error);
-
 // One connection. Not thread-safe.
 class Database {
  public:

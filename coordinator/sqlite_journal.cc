@@ -139,15 +139,15 @@ absl::Status SqliteJournal::AddUpdate(const std::string& run_id, uint64_t round,
   });
 }
 
-absl::StatusOr<std::vector<JournaledUpdate>> SqliteJournal::Updates(const std::string& run_id, uint64_t round) {
+absl::Status SqliteJournal::VisitUpdates(const std::string& run_id, uint64_t round,
+                                         const std::function<absl::Status(const JournaledUpdate&)>& visit) {
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  Query rows(*database_, "SELECT site, report, crc, payload FROM updates WHERE run = ? AND round = ? ORDER BY number");
+  Query rows(*database_, "SELECT site, report, crc, payload FROM updates WHERE run = ? AND round = ? ORDER BY number", nullptr);
   rows.Int(run).Unsigned(round);
-  std::vector<JournaledUpdate> updates;
   while (true) {
     TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
     if (!more) {
-      return updates;
+      return absl::OkStatus();
     }
     JournaledUpdate update;
     update.site = std::string(rows.GetBytes(0));
@@ -156,7 +156,7 @@ absl::StatusOr<std::vector<JournaledUpdate>> SqliteJournal::Updates(const std::s
         !update.report.ParseFromString(std::string(rows.GetBytes(1)))) {
       return DamagedRow(absl::StrCat("run ", run_id, ", round ", round, ": the update of a site fails its checksum"));
     }
-    updates.push_back(std::move(update));
+    TRIBUTARY_RETURN_IF_ERROR(visit(update));
   }
 }
 
@@ -191,21 +191,23 @@ absl::StatusOr<std::map<uint64_t, double>> SqliteJournal::ValidationLosses(const
 
 absl::Status SqliteJournal::AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) {
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  return Write([&]() -> absl::Status {
-    TRIBUTARY_RETURN_IF_ERROR(Query(*database_,
-                                    "INSERT OR REPLACE INTO snapshots(run, round, file, state_hash, aggregator_file, aggregator_hash, crc) "
-                                    "VALUES(?, ?, ?, ?, ?, ?, ?)")
-                                  .Int(run)
-                                  .Unsigned(snapshot.round)
-                                  .Text(snapshot.file)
-                                  .Blob(BytesOf(snapshot.state_hash))
-                                  .Text(snapshot.aggregator_file)
-                                  .Blob(BytesOf(snapshot.aggregator_hash))
-                                  .Int(SnapshotCrc(run, snapshot.round, snapshot.file, BytesOf(snapshot.state_hash),
-                                                   snapshot.aggregator_file, BytesOf(snapshot.aggregator_hash)))
-                                  .Run());
-    return Query(*database_, "DELETE FROM updates WHERE run = ? AND round <= ?").Int(run).Unsigned(snapshot.round).Run();
-  });
+  return Write([&] { return InsertSnapshot(run, snapshot); });
+}
+
+absl::Status SqliteJournal::InsertSnapshot(int64_t run, const JournaledSnapshot& snapshot) {
+  TRIBUTARY_RETURN_IF_ERROR(Query(*database_,
+                                  "INSERT OR REPLACE INTO snapshots(run, round, file, state_hash, aggregator_file, aggregator_hash, crc) "
+                                  "VALUES(?, ?, ?, ?, ?, ?, ?)")
+                                .Int(run)
+                                .Unsigned(snapshot.round)
+                                .Text(snapshot.file)
+                                .Blob(BytesOf(snapshot.state_hash))
+                                .Text(snapshot.aggregator_file)
+                                .Blob(BytesOf(snapshot.aggregator_hash))
+                                .Int(SnapshotCrc(run, snapshot.round, snapshot.file, BytesOf(snapshot.state_hash), snapshot.aggregator_file,
+                                                 BytesOf(snapshot.aggregator_hash)))
+                                .Run());
+  return Query(*database_, "DELETE FROM updates WHERE run = ? AND round <= ?").Int(run).Unsigned(snapshot.round).Run();
 }
 
 absl::Status SqliteJournal::RemoveSnapshot(const std::string& run_id, uint64_t round) {

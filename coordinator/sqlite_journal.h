@@ -29,6 +29,9 @@ class SqliteJournal final : public Journal {
   SqliteJournal(std::unique_ptr<Database> database, std::shared_ptr<const void> lock, std::function<void(double)> fsync_observer)
       : lock_(std::move(lock)), database_(std::move(database)), fsync_observer_(std::move(fsync_observer)) {}
 
+  // That the file is a journal of a format this program knows, with exactly its tables.
+  absl::Status CheckFormat();
+  absl::Status CheckIntegrity();
   // Reads the numbers of the runs. Before any other method.
   absl::Status Load();
   // Everything that a start relies on: SQLite's own check, and for runs that are not over, the chain.
@@ -40,7 +43,8 @@ class SqliteJournal final : public Journal {
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override;
   absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) override;
   absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override;
-  absl::StatusOr<std::vector<JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) override;
+  absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
+                            const std::function<absl::Status(const JournaledUpdate&)>& visit) override;
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override;
   absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) override;
   absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) override;
@@ -64,7 +68,8 @@ class SqliteJournal final : public Journal {
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override;
   absl::Status CheckAll() override;
   absl::Status BackUp(const std::string& path) override;
-  absl::Status Truncate(const std::string& run_id, uint64_t round) override;
+  absl::StatusOr<std::vector<std::string>> Truncate(
+      const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override;
 
  private:
   absl::Status DamagedRow(absl::string_view what) const { return DamagedJournal(database_->path(), what); }
@@ -111,11 +116,12 @@ class SqliteJournal final : public Journal {
   absl::StatusOr<std::string> ChainHashOf(int64_t run, uint64_t round);
   // Inside a transaction.
   absl::Status WriteNoted();
+  absl::Status InsertSnapshot(int64_t run, const JournaledSnapshot& snapshot);
+  absl::StatusOr<std::vector<std::string>> DropDamaged(int64_t run, const std::string& run_id);
   absl::Status WriteArrivals(int64_t run, const Arrivals& arrivals);
   absl::Status WriteSiteTotals(int64_t run, const std::vector<v1::SiteStatus>& site_totals);
   // Of a row "round, chain_hash, state_hash, round_record, included, crc, record_crc, record".
   absl::StatusOr<JournaledCommit> ReadCommit(int64_t run, const Query& row) const;
-  absl::Status CheckIntegrity();
   // `whole`: also what a start leaves to be checked when it is read.
   absl::Status VerifyRun(const JournaledRun& run, bool whole);
 

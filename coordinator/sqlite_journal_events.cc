@@ -1,4 +1,10 @@
 // What happened to sites, and the evidence of replicas that differed.
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "coordinator/journal_rows.h"
@@ -7,18 +13,32 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr size_t kMaxNoted = 1000;
+// Whether there is room for one more of `site` in `run` before the next write.
+template <typename Noted>
+bool HasRoom(const std::vector<std::pair<int64_t, Noted>>& noted, int64_t run, const std::string& site) {
+  return std::count_if(noted.begin(), noted.end(), [&](const auto& other) { return other.first == run && other.second.site == site; }) <
+         kMaxNotedOfSite;
+}
+
+template <typename Noted>
+std::set<std::pair<int64_t, std::string>> SitesOf(const std::vector<std::pair<int64_t, Noted>>& noted) {
+  std::set<std::pair<int64_t, std::string>> sites;
+  for (const auto& [run, what] : noted) {
+    sites.emplace(run, what.site);
+  }
+  return sites;
+}
 
 }  // namespace
 
 void SqliteJournal::NoteEvent(const std::string& run_id, const JournaledEvent& event) {
-  if (const absl::StatusOr<int64_t> run = Number(run_id); run.ok() && noted_events_.size() < kMaxNoted) {
+  if (const absl::StatusOr<int64_t> run = Number(run_id); run.ok() && HasRoom(noted_events_, *run, event.site)) {
     noted_events_.emplace_back(*run, event);
   }
 }
 
 void SqliteJournal::NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) {
-  if (const absl::StatusOr<int64_t> run = Number(run_id); run.ok() && noted_evidence_.size() < kMaxNoted) {
+  if (const absl::StatusOr<int64_t> run = Number(run_id); run.ok() && HasRoom(noted_evidence_, *run, evidence.site)) {
     noted_evidence_.emplace_back(*run, evidence);
   }
 }
@@ -36,6 +56,12 @@ absl::Status SqliteJournal::WriteNoted() {
     TRIBUTARY_RETURN_IF_ERROR(row.Run());
     return row.GetInt(0);
   };
+  const auto keep_newest = [this](const char* sql, const std::set<std::pair<int64_t, std::string>>& sites, int64_t limit) {
+    for (const auto& [run, site] : sites) {
+      TRIBUTARY_RETURN_IF_ERROR(Query(*database_, sql).Int(run).Text(site).Int(limit).Run());
+    }
+    return absl::OkStatus();
+  };
   if (!noted_events_.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(int64_t number, next("SELECT COALESCE(MAX(number), 0) FROM events"));
     for (const auto& [run, event] : noted_events_) {
@@ -52,7 +78,14 @@ absl::Status SqliteJournal::WriteNoted() {
               .Int(EventCrc(number, run, event))
               .Run());
     }
-    TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM events WHERE number <= ?").Int(number - kMaxEvents).Run());
+    TRIBUTARY_RETURN_IF_ERROR(
+        keep_newest("DELETE FROM events WHERE run = ?1 AND site = ?2 AND number <= (SELECT number FROM events "
+                    "WHERE run = ?1 AND site = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+                    SitesOf(noted_events_), kMaxEventsOfSite));
+    TRIBUTARY_RETURN_IF_ERROR(
+        Query(*database_, "DELETE FROM events WHERE number <= (SELECT number FROM events ORDER BY number DESC LIMIT 1 OFFSET ?)")
+            .Int(kMaxEvents)
+            .Run());
   }
   if (!noted_evidence_.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(int64_t number, next("SELECT COALESCE(MAX(number), 0) FROM evidence"));
@@ -72,7 +105,14 @@ absl::Status SqliteJournal::WriteNoted() {
                                     .Int(EvidenceCrc(number, run, evidence))
                                     .Run());
     }
-    TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM evidence WHERE number <= ?").Int(number - kMaxEvidence).Run());
+    TRIBUTARY_RETURN_IF_ERROR(
+        keep_newest("DELETE FROM evidence WHERE run = ?1 AND site = ?2 AND number <= (SELECT number FROM evidence "
+                    "WHERE run = ?1 AND site = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+                    SitesOf(noted_evidence_), kMaxEvidenceOfSite));
+    TRIBUTARY_RETURN_IF_ERROR(
+        Query(*database_, "DELETE FROM evidence WHERE number <= (SELECT number FROM evidence ORDER BY number DESC LIMIT 1 OFFSET ?)")
+            .Int(kMaxEvidence)
+            .Run());
   }
   return absl::OkStatus();
 }

@@ -1,7 +1,10 @@
 // Opening a journal: one coordinator at a time, whole or not at all, and checked before anything is written.
 #include <optional>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
 #include "coordinator/journal_rows.h"
@@ -74,15 +77,57 @@ absl::Status CreateJournal(const std::string& path, JournalDisk& disk) {
   return disk.Rename(fresh, path);
 }
 
-// That the file is a journal of a format this program knows, with exactly its tables.
-absl::Status CheckFormat(Database& database) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t application_id, ReadPragma(database, "PRAGMA application_id"));
-  if (application_id != kApplicationId) {
-    return DamagedJournal(database.path(), "it is not a journal of Tributary");
+// A journal without a write-ahead log is opened as a file that cannot change, so that SQLite makes no files beside it.
+absl::StatusOr<std::unique_ptr<Database>> OpenToLook(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> log_size, JournalDisk::Real().Size(path + "-wal"));
+  if (log_size.value_or(0) > 0) {
+    return Database::Open(path, path, SQLITE_OPEN_READONLY);
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t version, ReadPragma(database, "PRAGMA user_version"));
+  std::string uri = "file:";
+  for (const char c : path) {
+    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("/._-", c)) {
+      uri.push_back(c);
+    } else {
+      absl::StrAppendFormat(&uri, "%%%02X", static_cast<unsigned char>(c));
+    }
+  }
+  return Database::Open(uri + "?immutable=1", path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+}
+
+absl::StatusOr<std::shared_ptr<const void>> LockExisting(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, JournalDisk::Real().Size(path));
+  if (!size.has_value()) {
+    return absl::NotFoundError(absl::StrCat("there is no journal ", path, "; name the coordinator's data_dir"));
+  }
+  return JournalDisk::Real().Lock(path);
+}
+
+// A journal that was looked at, by the owner of the lock.
+absl::StatusOr<std::unique_ptr<Journal>> OpenToWrite(const std::string& path, std::shared_ptr<const void> lock,
+                                                     std::function<void(double)> fsync_observer, JournalDisk& disk) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READWRITE, disk.vfs()));
+  for (const char* const pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
+                                   "PRAGMA cell_size_check = ON", "PRAGMA journal_size_limit = 67108864"}) {
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute(pragma));
+  }
+  // What a killed process wrote and had not synced reads as well as the rest, as long as the machine has power. Nobody may be told of it
+  // before it is durable.
+  TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA wal_checkpoint(PASSIVE)"));
+  auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), std::move(fsync_observer));
+  TRIBUTARY_RETURN_IF_ERROR(journal->Load());
+  return journal;
+}
+
+}  // namespace
+
+absl::Status SqliteJournal::CheckFormat() {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t application_id, ReadPragma(*database_, "PRAGMA application_id"));
+  if (application_id != kApplicationId) {
+    return DamagedRow("it is not a journal of Tributary");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t version, ReadPragma(*database_, "PRAGMA user_version"));
   if (version > kFormatVersion) {
-    return WithExitCode(absl::DataLossError(absl::StrCat("journal ", database.path(), " has format ", version,
+    return WithExitCode(absl::DataLossError(absl::StrCat("journal ", database_->path(), " has format ", version,
                                                          ", which a newer version of Tributary wrote; this one (", TRIBUTARY_VERSION,
                                                          ") reads up to format ", kFormatVersion,
                                                          ". It was left as it is. Start that newer version, or restore the backup made "
@@ -91,7 +136,7 @@ absl::Status CheckFormat(Database& database) {
   }
   if (version >= 1 && version < kFormatVersion) {
     return WithExitCode(
-        absl::DataLossError(absl::StrCat("journal ", database.path(), " has format ", version,
+        absl::DataLossError(absl::StrCat("journal ", database_->path(), " has format ", version,
                                          ", which an unreleased version of Tributary wrote; this one (", TRIBUTARY_VERSION,
                                          ") reads format ", kFormatVersion,
                                          " alone. It was left as it is. Finish its runs with that version, or begin with an "
@@ -99,20 +144,18 @@ absl::Status CheckFormat(Database& database) {
         ExitCode::kDamaged);
   }
   if (version != kFormatVersion) {
-    return DamagedJournal(database.path(), absl::StrCat("it says format ", version, ", which never was"));
+    return DamagedRow(absl::StrCat("it says format ", version, ", which never was"));
   }
-  Query rows(database, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid");
+  Query rows(*database_, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid");
   for (const char* const table : kSchema) {
     TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
     if (!more || rows.GetBytes(0) != table) {
-      return DamagedJournal(database.path(), "its tables are not those of a journal");
+      return DamagedRow("its tables are not those of a journal");
     }
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
-  return more ? DamagedJournal(database.path(), "it has a table too many") : absl::OkStatus();
+  return more ? DamagedRow("it has a table too many") : absl::OkStatus();
 }
-
-}  // namespace
 
 absl::Status SqliteJournal::Load() {
   Query rows(*database_, "SELECT run_id, number FROM runs");
@@ -132,7 +175,7 @@ absl::Status SqliteJournal::Verify(JournalDisk& disk) {
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
   for (const JournaledRun& run : runs) {
-    if (!IsOverState(run.state)) {
+    if (!IsOver(run.state)) {
       TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run, /*whole=*/false));
     }
   }
@@ -176,7 +219,7 @@ absl::Status SqliteJournal::VerifyRun(const JournaledRun& run, bool whole) {
   const bool all_commits = whole || bytes <= static_cast<uint64_t>(kFullCheckBytes) || snapshots.empty();
   const uint64_t first = all_commits ? 1 : snapshots.back().round + 1;
   for (uint64_t round = 1; whole && round <= last + 1; ++round) {
-    TRIBUTARY_RETURN_IF_ERROR(Updates(run.run_id, round).status());
+    TRIBUTARY_RETURN_IF_ERROR(VisitUpdates(run.run_id, round, [](const JournaledUpdate&) { return absl::OkStatus(); }));
   }
   return VisitCommits(run.run_id, first, last, [](uint64_t, const JournaledCommit&) { return absl::OkStatus(); });
 }
@@ -197,36 +240,32 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& pa
   {
     // Looks before it opens for writing: a damaged file stays as it is.
     TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY, disk.vfs()));
-    TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database));
     SqliteJournal reader(std::move(database), nullptr, nullptr);
+    TRIBUTARY_RETURN_IF_ERROR(reader.CheckFormat());
     TRIBUTARY_RETURN_IF_ERROR(reader.Load());
     TRIBUTARY_RETURN_IF_ERROR(reader.Verify(disk));
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READWRITE, disk.vfs()));
-  for (const char* const pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
-                                   "PRAGMA cell_size_check = ON", "PRAGMA journal_size_limit = 67108864"}) {
-    TRIBUTARY_RETURN_IF_ERROR(database->Execute(pragma));
-  }
-  // What a killed process wrote and had not synced reads as well as the rest, as long as the machine has power. Nobody may be told of it
-  // before it is durable.
-  TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA wal_checkpoint(PASSIVE)"));
-  auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), std::move(fsync_observer));
+  return OpenToWrite(path, std::move(lock), std::move(fsync_observer), disk);
+}
+
+absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, LockExisting(path));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path));
+  auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), nullptr);
+  TRIBUTARY_RETURN_IF_ERROR(journal->CheckFormat());
   TRIBUTARY_RETURN_IF_ERROR(journal->Load());
   return journal;
 }
 
-absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path) {
-  JournalDisk& disk = JournalDisk::Real();
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path));
-  if (!size.has_value()) {
-    return absl::NotFoundError(absl::StrCat("there is no journal ", path, "; name the coordinator's data_dir"));
+absl::StatusOr<std::unique_ptr<Journal>> RepairSqliteJournal(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, LockExisting(path));
+  {
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path));
+    SqliteJournal reader(std::move(database), nullptr, nullptr);
+    TRIBUTARY_RETURN_IF_ERROR(reader.CheckFormat());
+    TRIBUTARY_RETURN_IF_ERROR(reader.CheckIntegrity());
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, disk.Lock(path));
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY, disk.vfs()));
-  TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database));
-  auto journal = std::make_unique<SqliteJournal>(std::move(database), std::move(lock), nullptr);
-  TRIBUTARY_RETURN_IF_ERROR(journal->Load());
-  return journal;
+  return OpenToWrite(path, std::move(lock), nullptr, JournalDisk::Real());
 }
 
 }  // namespace tributary::coordinator

@@ -1,11 +1,8 @@
 // A journal's copy, and its way back to an earlier round.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 #include "coordinator/journal_rows.h"
 #include "coordinator/sqlite_journal.h"
@@ -13,44 +10,59 @@
 namespace tributary::coordinator {
 
 absl::Status SqliteJournal::BackUp(const std::string& path) {
-  struct stat file = {};
-  if (stat(path.c_str(), &file) == 0) {
-    return absl::AlreadyExistsError(absl::StrCat(path, " is there already: it is the copy made before an earlier attempt; move it away"));
-  }
-  if (const absl::Status copied = Query(*database_, "VACUUM INTO ?").Text(path).Run(); !copied.ok()) {
-    unlink(path.c_str());
-    return copied;
-  }
-  const int copy = open(path.c_str(), O_RDWR | O_CLOEXEC);
-  if (copy < 0) {
-    return StorageError("open", path, errno);
-  }
-  const int failed = fsync(copy);
-  const int error = errno;
-  close(copy);
-  return failed == 0 ? absl::OkStatus() : StorageError("write", path, error);
+  TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "VACUUM INTO ?").Text(path).Run());
+  return SyncPath(path);
 }
 
-absl::Status SqliteJournal::Truncate(const std::string& run_id, uint64_t round) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t last, LastCommitOf(run));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, Snapshots(run_id));
-  if (round > last || snapshots.empty() || snapshots.front().round > round) {
-    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " cannot go back to round ", round, ": its last commit is ", last,
-                                                      ", its oldest snapshot ",
-                                                      snapshots.empty() ? "none" : absl::StrCat("of round ", snapshots.front().round)));
+absl::StatusOr<std::vector<std::string>> SqliteJournal::DropDamaged(int64_t run, const std::string& run_id) {
+  struct Part {
+    const char* name;
+    absl::Status status;
+    const char* drop;
+  };
+  const Part parts[] = {
+      {"counters", SiteTotals(run_id).status(), "DELETE FROM site_totals WHERE run = ?"},
+      {"arrival times", LatestArrivals(run_id).status(), "DELETE FROM arrivals WHERE run = ?"},
+      {"validation losses", ValidationLosses(run_id).status(), "DELETE FROM validation_losses WHERE run = ?"},
+      {"events", Events(run_id).status(), "DELETE FROM events WHERE run = ?"},
+      {"evidence", Evidence(run_id).status(), "DELETE FROM evidence WHERE run = ?"},
+  };
+  std::vector<std::string> dropped;
+  for (const Part& part : parts) {
+    if (absl::IsDataLoss(part.status)) {
+      TRIBUTARY_RETURN_IF_ERROR(Query(*database_, part.drop).Int(run).Run());
+      dropped.emplace_back(part.name);
+    } else {
+      TRIBUTARY_RETURN_IF_ERROR(part.status);
+    }
   }
+  return dropped;
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteJournal::Truncate(
+    const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
-  return Write([&]() -> absl::Status {
-    TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM commits WHERE run = ? AND round > ?").Int(run).Unsigned(round).Run());
-    TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM updates WHERE run = ? AND round > ?").Int(run).Unsigned(round).Run());
-    TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM snapshots WHERE run = ? AND round > ?").Int(run).Unsigned(round).Run());
-    TRIBUTARY_RETURN_IF_ERROR(
-        Query(*database_, "DELETE FROM validation_losses WHERE run = ? AND round > ?").Int(run).Unsigned(round).Run());
+  std::vector<std::string> dropped;
+  TRIBUTARY_RETURN_IF_ERROR(Write([&]() -> absl::Status {
+    for (const char* const drop :
+         {"DELETE FROM commits WHERE run = ? AND round > ?", "DELETE FROM updates WHERE run = ? AND round > ?",
+          "DELETE FROM snapshots WHERE run = ? AND round > ?", "DELETE FROM validation_losses WHERE run = ? AND round > ?"}) {
+      TRIBUTARY_RETURN_IF_ERROR(Query(*database_, drop).Int(run).Unsigned(round).Run());
+    }
     TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM open_rounds WHERE run = ?").Int(run).Run());
+    {
+      Query left(*database_, "SELECT COUNT(*) FROM commits WHERE run = ?");
+      TRIBUTARY_RETURN_IF_ERROR(left.Int(run).Run());
+      if (left.GetUnsigned(0) != round) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("run ", run_id, " cannot go back to round ", round, ": of its commits there are ", left.GetUnsigned(0)));
+      }
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(dropped, DropDamaged(run, run_id));
     for (const JournaledRun& journaled : runs) {
       // Of a run that was being stopped, the stop is taken back too.
-      if (journaled.run_id != run_id || !(IsOverState(journaled.state) || journaled.state == v1::DRAINING)) {
+      if (journaled.run_id != run_id || !(IsOver(journaled.state) || journaled.state == v1::DRAINING)) {
         continue;
       }
       const std::string spec = journaled.spec.SerializeAsString();
@@ -64,8 +76,10 @@ absl::Status SqliteJournal::Truncate(const std::string& run_id, uint64_t round) 
               .Int(run)
               .Run());
     }
-    return absl::OkStatus();
-  });
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<JournaledSnapshot> start, settle());
+    return start.has_value() ? InsertSnapshot(run, *start) : absl::OkStatus();
+  }));
+  return dropped;
 }
 
 }  // namespace tributary::coordinator

@@ -7,14 +7,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
+#include "coordinator/journal.h"
 #include "coordinator/rpc/grpc_status.h"
 
 namespace tributary::coordinator {
 namespace {
-
-bool IsOver(v1::RunState state) {
-  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
-}
 
 class RefusedWatch final : public grpc::ServerWriteReactor<v1::RunStatus> {
  public:

@@ -57,8 +57,9 @@ class FaultyJournal final : public Journal {
   absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override {
     return Write([&] { return journal_->AddUpdate(run_id, round, update); });
   }
-  absl::StatusOr<std::vector<JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) override {
-    return journal_->Updates(run_id, round);
+  absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
+                            const std::function<absl::Status(const JournaledUpdate&)>& visit) override {
+    return journal_->VisitUpdates(run_id, round, visit);
   }
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override {
     return Write([&] { return journal_->AddCommit(run_id, round, commit); });
@@ -107,8 +108,9 @@ class FaultyJournal final : public Journal {
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override { return journal_->Snapshots(run_id); }
   absl::Status CheckAll() override { return journal_->CheckAll(); }
   absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
-  absl::Status Truncate(const std::string& run_id, uint64_t round) override {
-    return Write([&] { return journal_->Truncate(run_id, round); });
+  absl::StatusOr<std::vector<std::string>> Truncate(
+      const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override {
+    return journal_->Truncate(run_id, round, settle);
   }
 
  private:

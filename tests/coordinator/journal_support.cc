@@ -1,4 +1,5 @@
 #include "tests/coordinator/journal_support.h"
+#include "tests/coordinator/updates_of.h"
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
@@ -69,7 +70,7 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
     const auto last = journal.LastCommit(run.run_id);
     if (!last.ok()) return last.status();
     for (uint64_t round = 1; round <= *last + 1; ++round) {
-      const auto updates = journal.Updates(run.run_id, round);
+      const auto updates = UpdatesOf(journal, run.run_id, round);
       if (!updates.ok()) return updates.status();
       for (const JournaledUpdate& update : *updates) {
         absl::StrAppend(&text, " update ", round, " ", update.site, " ", update.payload, " ", update.report.SerializeAsString());

@@ -15,6 +15,7 @@
 #include "common/files.h"
 #include "optim/snapshot.h"
 #include "tests/coordinator/federation.h"
+#include "tests/coordinator/updates_of.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -58,7 +59,7 @@ Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault 
     const std::string run_id = federation.Status("toy").run_id();
     std::map<std::pair<std::string, uint64_t>, int> held;
     if (const auto open = federation.journal().OpenRound(run_id); open.ok() && open->has_value()) {
-      const absl::StatusOr<std::vector<JournaledUpdate>> updates = federation.journal().Updates(run_id, (*open)->round);
+      const absl::StatusOr<std::vector<JournaledUpdate>> updates = UpdatesOf(federation.journal(), run_id, (*open)->round);
       for (int i = 0; updates.ok() && i < 3; ++i) {
         for (const JournaledUpdate& update : *updates) {
           if (update.site == federation.site(i).name()) {
@@ -247,7 +248,41 @@ TEST(Recovery, APastStateIsHadFromAnOlderSnapshotIfTheNewestFileIsGone) {
   EXPECT_EQ(**after, before);
 }
 
-TEST(Recovery, ASnapshotIsDueByRoundsOrByBytesOfCommits) {
+// Updates are in the log until a snapshot, and are more than its commits.
+TEST(Recovery, BytesOfUpdatesMakeASnapshotDueTooAlsoAfterARestart) {
+  Federation federation(2, 1000);
+  const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
+  federation.site(1).alter = [](std::string& payload, uint64_t round) {
+    if (round == 4) payload.clear();
+  };
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).round(), 3u);
+  uint64_t commits = 0;
+  uint64_t updates = 0;
+  for (uint64_t round = 1; round <= 3; ++round) commits += federation.journal().Commit(run, round)->record.size();
+  federation.Crash();
+  const auto journal = OpenSqliteJournal(federation.folder() + "/journal.db");
+  const auto files = OpenFolder(federation.folder() + "/snapshots");
+  ASSERT_TRUE(journal.ok() && files.ok());
+  for (uint64_t round = 1; round <= 4; ++round) {
+    const absl::Status visited = (*journal)->VisitUpdates(run, round, [&updates](const JournaledUpdate& update) {
+      updates += update.payload.size();
+      return absl::OkStatus();
+    });
+    ASSERT_TRUE(visited.ok()) << visited;
+  }
+  SnapshotStore store(files->get());
+  v1::SnapshotConfig config;
+  config.set_every(1000);
+  for (const bool enough : {false, true}) {
+    config.set_log(commits + updates + (enough ? 0 : 1));
+    const auto host = RunHost::Open((*journal)->Runs()->front(), config, journal->get(), &store, &Clock::Real());
+    ASSERT_TRUE(host.ok()) << host.status();
+    EXPECT_EQ((*host)->SnapshotDue(), enough);
+  }
+}
+
+TEST(Recovery, ASnapshotIsDueByRoundsOrByBytesOfTheLog) {
   for (const bool by_bytes : {false, true}) {
     Federation federation(2, by_bytes ? 1000 : 3);
     if (by_bytes) {

@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "optim/commit.h"
 #include "tests/coordinator/journal_support.h"
+#include "tests/coordinator/updates_of.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -69,7 +70,7 @@ TEST_F(SqliteJournalTest, KeepsTheOpenRoundAndItsUpdatesInTheOrderAccepted) {
   ASSERT_TRUE(round.ok() && round->has_value()) << round.status();
   EXPECT_EQ((*round)->round, 1);
   EXPECT_THAT((*round)->members, ElementsAre("paris", "berlin"));
-  const absl::StatusOr<std::vector<JournaledUpdate>> updates = journal->Updates("run", 1);
+  const absl::StatusOr<std::vector<JournaledUpdate>> updates = UpdatesOf(*journal, "run", 1);
   EXPECT_THAT(SitesOf(updates), ElementsAre("paris", "berlin"));
   EXPECT_EQ((*updates)[0].payload, "p");
   EXPECT_EQ((*updates)[0].report.train_loss(), 1.5F);
@@ -82,7 +83,7 @@ TEST_F(SqliteJournalTest, TakesTheSameUpdateTwiceAndRefusesAnother) {
   ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "same")).ok());
   EXPECT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "same")).ok());
   EXPECT_EQ(journal->AddUpdate("run", 1, MakeUpdate("paris", "other")).code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_THAT(*journal->Updates("run", 1), SizeIs(1));
+  EXPECT_THAT(*UpdatesOf(*journal, "run", 1), SizeIs(1));
 }
 
 TEST_F(SqliteJournalTest, DropsTheUpdatesOfAnAbandonedRoundButNotOfTheSameOneStartedAgain) {
@@ -91,9 +92,9 @@ TEST_F(SqliteJournalTest, DropsTheUpdatesOfAnAbandonedRoundButNotOfTheSameOneSta
   ASSERT_TRUE(journal->StartRound("run", {1, {"paris"}}).ok());
   ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate("paris", "p")).ok());
   ASSERT_TRUE(journal->StartRound("run", {1, {"paris", "rome"}}).ok());
-  EXPECT_THAT(*journal->Updates("run", 1), SizeIs(1));
+  EXPECT_THAT(*UpdatesOf(*journal, "run", 1), SizeIs(1));
   ASSERT_TRUE(journal->StartRound("run", {2, {"paris"}}).ok());
-  EXPECT_THAT(*journal->Updates("run", 1), IsEmpty());
+  EXPECT_THAT(*UpdatesOf(*journal, "run", 1), IsEmpty());
 }
 
 TEST_F(SqliteJournalTest, ClosesTheOpenRoundWithItsCommitAndKeepsItsUpdatesForRecovery) {
@@ -104,7 +105,7 @@ TEST_F(SqliteJournalTest, ClosesTheOpenRoundWithItsCommitAndKeepsItsUpdatesForRe
   AddCommits(*journal, "run", 1, 1);
   EXPECT_FALSE(journal->OpenRound("run")->has_value());
   ASSERT_TRUE(journal->StartRound("run", {2, {"paris"}}).ok());
-  EXPECT_THAT(*journal->Updates("run", 1), SizeIs(1));
+  EXPECT_THAT(*UpdatesOf(*journal, "run", 1), SizeIs(1));
 }
 
 TEST_F(SqliteJournalTest, RefusesACommitOutOfTurn) {
@@ -223,8 +224,8 @@ TEST_F(SqliteJournalTest, PrunesTheUpdatesThatASnapshotCovers) {
     ASSERT_TRUE(journal->AddSnapshot("run", {2, "two.snapshot", hash, "two.aggregator", hash}).ok());
   }
   const auto journal = Open();
-  EXPECT_THAT(*journal->Updates("run", 2), IsEmpty());
-  EXPECT_THAT(*journal->Updates("run", 3), SizeIs(1));
+  EXPECT_THAT(*UpdatesOf(*journal, "run", 2), IsEmpty());
+  EXPECT_THAT(*UpdatesOf(*journal, "run", 3), SizeIs(1));
   const absl::StatusOr<std::vector<JournaledSnapshot>> snapshots = journal->Snapshots("run");
   ASSERT_THAT(*snapshots, SizeIs(2));
   EXPECT_EQ((*snapshots)[1].file, "two.snapshot");
@@ -277,24 +278,47 @@ TEST_F(SqliteJournalTest, WritesWhatWasNotedWithTheNextWriteAndNotBefore) {
   EXPECT_EQ(evidence[0].software_version, "0.1.0");
 }
 
-TEST_F(SqliteJournalTest, AFloodOfEventsNeitherGrowsItWithoutBoundNorWashesEvidenceOut) {
+TEST_F(SqliteJournalTest, AFloodOfOneSiteNeitherGrowsItWithoutBoundNorWashesOutWhatIsKnownOfOthers) {
   const auto journal = Open();
   ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
-  journal->NoteEvidence("run", {1, "paris", 1, "reported", "log", "0.1.0"});
-  for (int64_t i = 0; i < 15'000; ++i) {
+  ASSERT_TRUE(journal->AddRun(MakeRun("other")).ok());
+  journal->NoteEvidence("run", {1, "oslo", 1, "reported", "log", "0.1.0"});
+  journal->NoteEvent("run", {1, "oslo", "quarantined", 1, ""});
+  journal->NoteEvidence("other", {1, "paris", 1, "reported", "log", "0.1.0"});
+  for (int64_t i = 2; i < 15'000; ++i) {
     journal->NoteEvent("run", {i, "paris", "rejected", 1, "size"});
-    if (i % 500 == 499) {
+    journal->NoteEvidence("run", {i, "paris", 1, "reported", "log", "0.1.0"});
+    if (i % 50 == 49) {
       ASSERT_TRUE(journal->Flush().ok());
     }
   }
-  EXPECT_THAT(*journal->Events("run"), SizeIs(kMaxEvents));
+  EXPECT_EQ(journal->Events("run")->size(), kMaxEventsOfSite + 1u);
+  EXPECT_EQ(journal->Events("run")->front().site, "oslo");
   EXPECT_EQ(journal->Events("run")->back().unix_ms, 14'999);
-  EXPECT_THAT(*journal->Evidence("run"), SizeIs(1));
+  EXPECT_EQ(journal->Evidence("run")->size(), kMaxEvidenceOfSite + 1u);
+  EXPECT_EQ(journal->Evidence("run")->front().site, "oslo");
+  EXPECT_THAT(*journal->Evidence("other"), SizeIs(1));
   for (int64_t i = 0; i < 5'000; ++i) {
     journal->NoteEvent("run", {i, "paris", "rejected", 1, "size"});
   }
+  journal->NoteEvent("run", {1, "oslo", "left", 1, ""});
   ASSERT_TRUE(journal->Flush().ok());
-  EXPECT_EQ(journal->Events("run")->back().unix_ms, 999) << "between two writes a thousand are kept";
+  const std::vector<JournaledEvent> events = *journal->Events("run");
+  EXPECT_EQ(events.back().kind, "left");
+  EXPECT_EQ(events[events.size() - 2].unix_ms, kMaxNotedOfSite - 1);
+}
+
+TEST_F(SqliteJournalTest, KeepsTheNewestEventsOfAll) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  for (int site = 0; site < 101; ++site) {
+    for (int64_t i = 0; i < kMaxNotedOfSite; ++i) {
+      journal->NoteEvent("run", {i, absl::StrCat("site-", site), "late", 1, ""});
+    }
+    ASSERT_TRUE(journal->Flush().ok());
+  }
+  EXPECT_EQ(journal->Events("run")->size(), static_cast<size_t>(kMaxEvents));
+  EXPECT_EQ(journal->Events("run")->front().site, "site-1");
 }
 
 TEST_F(SqliteJournalTest, KnowsNothingOfARunThatWasNotAdded) {
@@ -343,7 +367,7 @@ TEST_F(SqliteJournalTest, SaysTheSameAfterReopeningAtAnyPoint) {
         const absl::Status status = journal->AddUpdate("run", last + 1, MakeUpdate(site, absl::StrCat(site, " of ", last + 1)));
         ASSERT_TRUE(status.ok()) << status;
         sent.insert(site);
-        ASSERT_THAT(*journal->Updates("run", last + 1), SizeIs(sent.size()));
+        ASSERT_THAT(*UpdatesOf(*journal, "run", last + 1), SizeIs(sent.size()));
         break;
       }
       case 2: {

@@ -8,6 +8,7 @@
 
 #include "common/checksum.h"
 #include "tests/coordinator/federation.h"
+#include "tests/coordinator/updates_of.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -64,14 +65,14 @@ TEST_F(OpenRound, AtTheDeadlineItClosesWithAQuorumAndTheLateUpdateGetsItsReceipt
 
 TEST_F(OpenRound, ADuplicateIsIgnored) {
   const std::string base = federation_.site(0).StateHash();
-  const auto updates = federation_.journal().Updates(run_, 1);
+  const auto updates = UpdatesOf(federation_.journal(), run_, 1);
   ASSERT_TRUE(updates.ok());
   ASSERT_EQ(static_cast<int>(updates->size()), 2);
   federation_.site(0).Say(UpdateMessage(run_, 1, base, (*updates)[0].payload));
   federation_.site(0).Say(UpdateMessage(run_, 1, base, "another one"));
   federation_.Settle();
   EXPECT_TRUE(federation_.site(0).receipts.empty());
-  EXPECT_EQ(static_cast<int>(federation_.journal().Updates(run_, 1)->size()), 2);
+  EXPECT_EQ(static_cast<int>(UpdatesOf(federation_.journal(), run_, 1)->size()), 2);
 }
 
 TEST_F(OpenRound, AnUpdateFromAnotherStateIsRejectedAndTheSiteResynchronised) {
@@ -244,7 +245,7 @@ TEST_F(OpenRound, UploadsAreCheckedBeforeTheyBegin) {
 }
 
 TEST_F(OpenRound, AnUploadOfAnAcceptedUpdateMayNotAnnounceMoreThanTheModelCanNeed) {
-  const absl::StatusOr<std::vector<JournaledUpdate>> accepted = federation_.journal().Updates(run_, 1);
+  const absl::StatusOr<std::vector<JournaledUpdate>> accepted = UpdatesOf(federation_.journal(), run_, 1);
   ASSERT_TRUE(accepted.ok());
   ASSERT_FALSE(accepted->empty());
   v1::UploadHeader header;

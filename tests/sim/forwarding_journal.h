@@ -29,8 +29,9 @@ class ForwardingJournal : public coordinator::Journal {
   absl::Status AddUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update) override {
     return journal_->AddUpdate(run_id, round, update);
   }
-  absl::StatusOr<std::vector<coordinator::JournaledUpdate>> Updates(const std::string& run_id, uint64_t round) override {
-    return journal_->Updates(run_id, round);
+  absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
+                            const std::function<absl::Status(const coordinator::JournaledUpdate&)>& visit) override {
+    return journal_->VisitUpdates(run_id, round, visit);
   }
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit) override {
     return journal_->AddCommit(run_id, round, commit);
@@ -80,7 +81,11 @@ class ForwardingJournal : public coordinator::Journal {
 
   absl::Status CheckAll() override { return journal_->CheckAll(); }
   absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
-  absl::Status Truncate(const std::string& run_id, uint64_t round) override { return journal_->Truncate(run_id, round); }
+  absl::StatusOr<std::vector<std::string>> Truncate(
+      const std::string& run_id, uint64_t round,
+      const std::function<absl::StatusOr<std::optional<coordinator::JournaledSnapshot>>()>& settle) override {
+    return journal_->Truncate(run_id, round, settle);
+  }
 
  private:
   const std::unique_ptr<coordinator::Journal> journal_;

@@ -10,7 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
-#include "coordinator/sqlite_database.h"
+#include "common/files.h"
 
 namespace tributary::sim {
 namespace {
@@ -320,12 +320,12 @@ absl::Status SimDisk::Explain(Outcome outcome, const std::string& path) const {
     case Outcome::kDone:
       return absl::OkStatus();
     case Outcome::kFull:
-      return coordinator::StorageError("write", path, ENOSPC);
+      return StorageError("write", path, ENOSPC);
     case Outcome::kFailed:
     case Outcome::kDied:
       break;
   }
-  return coordinator::StorageError("write", path, EIO);
+  return StorageError("write", path, EIO);
 }
 
 absl::StatusOr<std::shared_ptr<const void>> SimDisk::Lock(const std::string& journal_path) {
@@ -370,7 +370,7 @@ class SimDisk::Store final : public FileStore {
   absl::StatusOr<std::string> Read(const std::string& name, uint64_t max_bytes) const override {
     const auto it = disk_->stored_.find(PathOf(name));
     if (disk_->dead_) {
-      return coordinator::StorageError("read", PathOf(name), EIO);
+      return StorageError("read", PathOf(name), EIO);
     }
     if (it == disk_->stored_.end()) {
       return absl::NotFoundError(absl::StrCat("no file ", PathOf(name)));
@@ -407,7 +407,7 @@ class SimDisk::Store final : public FileStore {
 
   absl::StatusOr<std::vector<std::string>> Names() const override {
     if (disk_->dead_) {
-      return coordinator::StorageError("list", folder_, EIO);
+      return StorageError("list", folder_, EIO);
     }
     std::vector<std::string> names;
     const std::string prefix = folder_ + "/";

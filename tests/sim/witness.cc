@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/checksum.h"
 #include "optim/commit.h"
+#include "tests/coordinator/updates_of.h"
 #include "tests/sim/watched_journal.h"
 
 namespace tributary::sim {
@@ -202,7 +203,7 @@ void Witness::CompareRun(coordinator::Journal& journal, const JournaledRun& foun
   }
   if (open->has_value()) {
     OnRound(found.run_id, **open);
-    const absl::StatusOr<std::vector<JournaledUpdate>> updates = journal.Updates(found.run_id, (*open)->round);
+    const absl::StatusOr<std::vector<JournaledUpdate>> updates = UpdatesOf(journal, found.run_id, (*open)->round);
     if (!Holds(updates.ok(), "the journal survives", updates.status().ToString())) {
       return;
     }
