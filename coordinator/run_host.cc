@@ -78,9 +78,15 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   JournaledRound started;
   started.round = round;
   started.members = members;
+  // A round that is started again with other members keeps what it had accepted, as after a restart; it sums it anew.
+  if (!accepted_.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [this](const JournaledUpdate& update) -> absl::Status {
+      TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model_->options, update.report.samples()));
+      return aggregator_->Remove(update.payload, weight);
+    }));
+    accepted_.clear();
+  }
   TRIBUTARY_RETURN_IF_ERROR(journal_->StartRound(run_id_, started));
-  // As after a restart: a round that is started again with other members keeps what it had accepted.
-  accepted_.clear();
   return ResumeOpenRound().status();
 }
 

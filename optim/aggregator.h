@@ -35,20 +35,25 @@ class Aggregator {
   // shape, bounds, order, finiteness, norm. InvalidArgument says which check failed and where.
   virtual absl::Status Check(absl::string_view payload) const = 0;
 
-  // Opens the sum of a round for at most `members` updates (1..kMaxWorkers). What a previous, uncommitted round had summed is dropped;
-  // the server-side residual stays.
+  // Opens the sum of a round for at most `members` updates (1..kMaxWorkers). FailedPrecondition: a round is open and holds updates; Finish
+  // it, or Remove them.
   virtual absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) = 0;
 
   // Adds one update. Checks first, the weight too; an error leaves the sum unchanged. FailedPrecondition: no round open, or more
   // than `members` updates.
   virtual absl::Status Add(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
 
+  // Takes an update of the open round back; without any, the round is as if none had come. Nobody keeps the updates for this, so that
+  // memory stays O(model): that it is one that was added is the caller's word. FailedPrecondition: no round open, or no update in it.
+  virtual absl::Status Remove(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
+
   // Closes the round: weighted mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
   virtual absl::StatusOr<Commit> Finish() = 0;
 
-  // The server-side residual between rounds. A coordinator that restores it and adds the same updates makes the same commits.
+  // The server-side residual; only while no round is open, or none with updates. A coordinator that restores it and adds the same updates
+  // makes the same commits.
   virtual std::string SaveState() const = 0;
-  // DataLoss: not a state of this layout and mode, or damaged; the aggregator is unchanged.
+  // Ends an open round, too. DataLoss: not a state of this layout and mode, or damaged; the aggregator is unchanged.
   virtual absl::Status RestoreState(absl::string_view state) = 0;
 };
 

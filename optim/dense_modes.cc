@@ -358,6 +358,9 @@ class DenseAggregator : public Aggregator {
     if (members < 1 || members > kMaxWorkers) {
       return absl::InvalidArgumentError(absl::StrCat(members, " members; allowed: 1 to ", kMaxWorkers));
     }
+    if (open_ && included_ > 0) {
+      return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " is open and holds ", included_, " updates"));
+    }
     parameters_ = parameters;
     members_ = members;
     included_ = 0;
@@ -371,9 +374,18 @@ class DenseAggregator : public Aggregator {
     if (!open_) return absl::FailedPreconditionError("no round is open");
     if (included_ == members_) return absl::FailedPreconditionError(absl::StrCat("the round has its ", members_, " updates already"));
     TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
-    TRIBUTARY_RETURN_IF_ERROR(CheckAndSum(payload, weight));
+    TRIBUTARY_RETURN_IF_ERROR(CheckAndSum(payload, weight, 1));
     ++included_;
     weights_ += weight;
+    return absl::OkStatus();
+  }
+
+  absl::Status Remove(absl::string_view payload, uint32_t weight) final {
+    if (!open_ || included_ == 0) return absl::FailedPreconditionError("no round is open that holds an update");
+    TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
+    TRIBUTARY_RETURN_IF_ERROR(CheckAndSum(payload, weight, -1));
+    --included_;
+    weights_ -= weight;
     return absl::OkStatus();
   }
 
@@ -389,12 +401,16 @@ class DenseAggregator : public Aggregator {
   }
 
   std::string SaveState() const final { return EmptyState("aggregator", options_, layout_); }
-  absl::Status RestoreState(absl::string_view state) final { return CheckEmptyState("aggregator", options_, layout_, state); }
+  absl::Status RestoreState(absl::string_view state) final {
+    TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState("aggregator", options_, layout_, state));
+    open_ = false;
+    return absl::OkStatus();
+  }
 
  protected:
   virtual void Clear() = 0;
-  // An error leaves the sum as it was.
-  virtual absl::Status CheckAndSum(absl::string_view payload, uint32_t weight) = 0;
+  // Adds, or with `sign` -1 takes back. An error leaves the sum as it was.
+  virtual absl::Status CheckAndSum(absl::string_view payload, uint32_t weight, int sign) = 0;
   // `weights`: the sum of those that were added.
   virtual std::string Mean(uint64_t weights) const = 0;
 
@@ -419,9 +435,10 @@ class ValueAggregator final : public DenseAggregator {
  protected:
   void Clear() override { sums_.assign(LiveSize(pieces_), 0); }
 
-  absl::Status CheckAndSum(absl::string_view payload, uint32_t weight) override {
+  absl::Status CheckAndSum(absl::string_view payload, uint32_t weight, int sign) override {
     TRIBUTARY_RETURN_IF_ERROR(Check(payload));
-    const double units = weight * kUnitsOfWeight;
+    // Ties are rounded to even, so that what is taken back is what was added.
+    const double units = sign * (weight * kUnitsOfWeight);
     for (const Piece& piece : pieces_) {
       AddFixed(payload.data() + kHeaderSize + piece.live * sizeof(float), units, piece.size, sums_.data() + piece.live);
     }
@@ -456,11 +473,12 @@ class SignAggregator final : public DenseAggregator {
     found_.resize(pieces_.size());
   }
 
-  absl::Status CheckAndSum(absl::string_view payload, uint32_t) override {
+  absl::Status CheckAndSum(absl::string_view payload, uint32_t, int factor) override {
     TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces_, payload, found_.data()));
     for (size_t p = 0; p < pieces_.size(); ++p) {
       int16_t* votes = votes_.data() + pieces_[p].live;
-      ForEachSign(found_[p], pieces_[p].size, [votes](int64_t i, int sign) { votes[i] = static_cast<int16_t>(votes[i] + sign); });
+      ForEachSign(found_[p], pieces_[p].size,
+                  [votes, factor](int64_t i, int sign) { votes[i] = static_cast<int16_t>(votes[i] + factor * sign); });
     }
     return absl::OkStatus();
   }

@@ -1,8 +1,7 @@
 // Aggregation of `distro` and `local`: an integer sum that is also the server-side residual, in place. sparse_modes.h has the equations and
 // the ranges.
 //
-// The sum does not distinguish the residual from what the open round added, so that memory stays at one integer a parameter. Dropping an
-// unfinished round subtracts its updates again: their payloads are kept while they are small, and then as one sum of them.
+// The sum does not distinguish the residual from what the open round added, so that memory stays at one integer a parameter.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -105,16 +104,11 @@ class ResidualAggregator final : public SparseAggregator {
                         options().domain == Domain::kDct ? " DCT components" : " parameters");
   }
   absl::Status CheckRange(const SparseValues& values) const override;
-  void Drop() override;
-  void Sum(const SparseValues& values, absl::string_view payload, double share) override;
+  void Sum(const SparseValues& values, double share, int sign) override;
   void Collect(SparseValues& commit) override;
 
   // What a level 1 of each segment adds to the sum.
   std::vector<Integer> Weights(const SparseValues& values, double share) const;
-  // sum[place] += weight * level for all entries.
-  void AddTo(const SparseValues& values, double share, std::vector<Integer>& sum) const;
-  // z - (the open round's updates), for SaveState and Drop.
-  void SubtractRound(std::vector<Integer>& z) const;
   // Places of a chunk that the commit may hold, ascending.
   void SelectPlaces(const Segment& segment, size_t number, int64_t first);
   // Moves the segment's share of the commit from z_ to `commit`.
@@ -126,15 +120,6 @@ class ResidualAggregator final : public SparseAggregator {
   double reference_weight_ = 0;
   std::vector<Integer> z_;         // [places], by segment, chunk and component
   std::vector<uint64_t> touched_;  // if commit_k is 0: a bit for each place that the open round added to
-
-  // The open round's updates, for Drop: while they are few in `payloads_`, later summed in `summed_`.
-  struct Added {
-    std::string payload;
-    double share;
-  };
-  std::vector<Added> payloads_;
-  size_t payload_bytes_ = 0;
-  std::vector<Integer> summed_;
 
   SelectWorkspace<std::make_unsigned_t<Integer>> select_;
   std::vector<uint16_t> selected_;
@@ -186,72 +171,30 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const Sp
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::AddTo(const SparseValues& values, double share, std::vector<Integer>& sum) const {
+void ResidualAggregator<Units>::Sum(const SparseValues& values, double share, int sign) {
+  if (added() == 0) std::fill(touched_.begin(), touched_.end(), 0);  // the first of its round
   const std::vector<Integer> weights = Weights(values, share);
   for (size_t number = 0; number < weights.size(); ++number) {
     const Segment& segment = plan().segments()[number];
-    Integer* z = sum.data() + segment.first_place;
+    const Integer weight = sign * weights[number];
+    Integer* z = z_.data() + segment.first_place;
     for (int64_t chunk = segment.first_chunk; chunk < segment.first_chunk + segment.chunk_count; ++chunk, z += segment.chunk_length()) {
       for (uint32_t i = values.chunk_begin[chunk]; i < values.chunk_begin[chunk + 1]; ++i) {
-        z[values.index[i]] += weights[number] * values.value[i];
+        z[values.index[i]] += weight * values.value[i];
       }
     }
   }
-}
-
-template <typename Units>
-void ResidualAggregator<Units>::Sum(const SparseValues& values, absl::string_view payload, double share) {
-  if (added() == 0) {  // the first of its round
-    payloads_.clear();
-    payload_bytes_ = 0;
-    summed_ = {};
-    std::fill(touched_.begin(), touched_.end(), 0);
-  }
-  AddTo(values, share, z_);
-  if (!touched_.empty()) {
-    for (const Segment& segment : plan().segments()) {
-      for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
-        const int64_t first = segment.first_place + chunk * segment.chunk_length();
-        const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
-        for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
-          const int64_t place = first + values.index[i];
-          touched_[place / 64] |= uint64_t{1} << place % 64;
-        }
+  if (touched_.empty()) return;
+  for (const Segment& segment : plan().segments()) {
+    for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+      const int64_t first = segment.first_place + chunk * segment.chunk_length();
+      const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
+      for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
+        const int64_t place = first + values.index[i];
+        touched_[place / 64] |= uint64_t{1} << place % 64;
       }
     }
   }
-  if (!summed_.empty()) {
-    AddTo(values, share, summed_);
-    return;
-  }
-  payloads_.push_back({std::string(payload), share});
-  payload_bytes_ += payload.size();
-  if (payload_bytes_ <= z_.size() + 4096) return;
-  // A quarter of the model: from here on one sum is smaller.
-  std::vector<Integer> residual = z_;
-  SubtractRound(residual);
-  summed_ = std::move(residual);
-  for (size_t i = 0; i < summed_.size(); ++i) summed_[i] = z_[i] - summed_[i];
-  payloads_ = {};
-}
-
-template <typename Units>
-void ResidualAggregator<Units>::SubtractRound(std::vector<Integer>& z) const {
-  SparseValues values;
-  for (const Added& update : payloads_) {
-    if (!DecodePayload(plan().update_shape(), update.payload, values).ok()) continue;  // it was decoded when it came
-    for (int32_t& level : values.value) level = -level;
-    AddTo(values, update.share, z);
-  }
-  for (size_t i = 0; i < summed_.size(); ++i) z[i] -= summed_[i];
-}
-
-template <typename Units>
-void ResidualAggregator<Units>::Drop() {
-  SubtractRound(z_);
-  payloads_.clear();
-  payload_bytes_ = 0;
-  summed_ = {};
 }
 
 template <typename Units>
@@ -311,35 +254,23 @@ void ResidualAggregator<Units>::Collect(SparseValues& commit) {
   // weight that stays away, a tenth is forgotten every round.
   reference_weight_ = weighed() ? std::max<double>(added_weight(), 0.9 * reference_weight_) : added_weight();
   for (size_t number = 0; number < plan().segments().size(); ++number) CollectSegment(number, commit);
-  payloads_.clear();
-  payload_bytes_ = 0;
-  summed_ = {};
 }
 
 template <typename Units>
 std::string ResidualAggregator<Units>::SaveState() const {
   std::string body;
   if (weighed()) AppendLittleEndian(std::bit_cast<uint64_t>(reference_weight_), body);
-  const auto append = [&](const std::vector<Integer>& z) {
-    for (size_t i = 0; i < z.size();) {
-      size_t end = i;
-      while (end < z.size() && z[end] == 0) ++end;
-      if (end > i) {
-        AppendVarint(0, body);
-        AppendVarint(end - i, body);
-        i = end;
-        continue;
-      }
-      const int64_t value = z[i++];
-      AppendVarint(static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63), body);
+  for (size_t i = 0; i < z_.size();) {
+    size_t end = i;
+    while (end < z_.size() && z_[end] == 0) ++end;
+    if (end > i) {
+      AppendVarint(0, body);
+      AppendVarint(end - i, body);
+      i = end;
+      continue;
     }
-  };
-  if (payloads_.empty() && summed_.empty()) {
-    append(z_);
-  } else {
-    std::vector<Integer> residual = z_;
-    SubtractRound(residual);
-    append(residual);
+    const int64_t value = z_[i++];
+    AppendVarint(static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63), body);
   }
   return SealState(Kind(), layout(), body);
 }
@@ -374,9 +305,6 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
   if (!body.empty()) return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: longer than its places"));
   reference_weight_ = reference_weight;
   z_ = std::move(z);
-  payloads_.clear();
-  payload_bytes_ = 0;
-  summed_ = {};
   CloseRound();
   return absl::OkStatus();
 }

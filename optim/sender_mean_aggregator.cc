@@ -27,7 +27,7 @@ class SenderMeanAggregator final : public SparseAggregator {
   std::string SaveState() const override { return SealState(kKind, layout(), ""); }
   absl::Status RestoreState(absl::string_view state) override {
     TRIBUTARY_RETURN_IF_ERROR(OpenState(kKind, layout(), state).status());
-    Drop();
+    Clear();
     CloseRound();
     return absl::OkStatus();
   }
@@ -36,8 +36,8 @@ class SenderMeanAggregator final : public SparseAggregator {
   static constexpr absl::string_view kKind = "aggregator demo";
 
   absl::Status CheckRange(const SparseValues& values) const override;
-  void Drop() override;
-  void Sum(const SparseValues& values, absl::string_view payload, double share) override;
+  void Clear();
+  void Sum(const SparseValues& values, double share, int sign) override;
   void Collect(SparseValues& commit) override;
 
   // [places], by segment, chunk and component.
@@ -61,20 +61,20 @@ absl::Status SenderMeanAggregator::CheckRange(const SparseValues& values) const 
   return absl::OkStatus();
 }
 
-void SenderMeanAggregator::Drop() {
+void SenderMeanAggregator::Clear() {
   std::fill(sums_.begin(), sums_.end(), 0);
   std::fill(senders_.begin(), senders_.end(), 0);
 }
 
-void SenderMeanAggregator::Sum(const SparseValues& values, absl::string_view, double) {
+void SenderMeanAggregator::Sum(const SparseValues& values, double, int sign) {
   for (const Segment& segment : plan().segments()) {
     for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
       const int64_t first = segment.first_place + chunk * segment.chunk_length();
       const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
       for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
         const int64_t place = first + values.index[i];
-        sums_[place] += std::llrint(static_cast<double>(std::bit_cast<float>(values.value[i])) * kUnits);
-        ++senders_[place];
+        sums_[place] += sign * std::llrint(static_cast<double>(std::bit_cast<float>(values.value[i])) * kUnits);
+        senders_[place] = static_cast<uint16_t>(senders_[place] + sign);
       }
     }
   }
@@ -106,7 +106,7 @@ void SenderMeanAggregator::Collect(SparseValues& commit) {
     }
     commit.scales.push_back(commit.index.size() > before ? scale : 0.0f);
   }
-  Drop();
+  Clear();
 }
 
 }  // namespace

@@ -26,7 +26,9 @@ absl::Status SparseAggregator::BeginRound(const RoundParameters& parameters, uin
   if (!std::isfinite(parameters.learning_rate) || parameters.learning_rate < 0) {
     return absl::InvalidArgumentError(absl::StrCat("round ", parameters.round, ": learning rate ", parameters.learning_rate));
   }
-  if (open_) Drop();
+  if (open_ && added_ > 0) {
+    return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " is open and holds ", added_, " updates"));
+  }
   open_ = true;
   parameters_ = parameters;
   members_ = members;
@@ -41,9 +43,19 @@ absl::Status SparseAggregator::Add(absl::string_view payload, uint32_t weight) {
     return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
-  Sum(decoded_, payload, static_cast<double>(weight) / kMaxWeight);
+  Sum(decoded_, static_cast<double>(weight) / kMaxWeight, 1);
   ++added_;
   weights_ += weight;
+  return absl::OkStatus();
+}
+
+absl::Status SparseAggregator::Remove(absl::string_view payload, uint32_t weight) {
+  if (!open_ || added_ == 0) return absl::FailedPreconditionError("no round is open that holds an update");
+  TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
+  TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
+  Sum(decoded_, static_cast<double>(weight) / kMaxWeight, -1);
+  --added_;
+  weights_ -= weight;
   return absl::OkStatus();
 }
 

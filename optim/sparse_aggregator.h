@@ -1,4 +1,4 @@
-// What the aggregators of the sparse modes share: checks, the course of a round, and dropping a round that was not finished. Internal.
+// What the aggregators of the sparse modes share: checks, and the course of a round. Internal.
 #ifndef TRIBUTARY_OPTIM_SPARSE_AGGREGATOR_H_
 #define TRIBUTARY_OPTIM_SPARSE_AGGREGATOR_H_
 
@@ -19,6 +19,7 @@ class SparseAggregator : public Aggregator {
   absl::Status Check(absl::string_view payload) const final;
   absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) final;
   absl::Status Add(absl::string_view payload, uint32_t weight) final;
+  absl::Status Remove(absl::string_view payload, uint32_t weight) final;
   absl::StatusOr<Commit> Finish() final;
 
  protected:
@@ -30,16 +31,14 @@ class SparseAggregator : public Aggregator {
   // Sum of the weights of what was added, kMaxWeight counting 1: added() itself in uniform runs.
   double added_weight() const { return static_cast<double>(weights_) / kMaxWeight; }
 
-  // For RestoreState: the open round is gone, and so is what it had summed.
+  // For RestoreState: the open round is gone.
   void CloseRound() { open_ = false; }
 
  private:
   // InvalidArgument: a decoded value is too large for the sum.
   virtual absl::Status CheckRange(const SparseValues& values) const = 0;
-  // Drops what the unfinished round had summed. The residual stays.
-  virtual void Drop() = 0;
-  // Adds an update. `payload` is what `values` was decoded from; `share` its weight, kMaxWeight counting 1.
-  virtual void Sum(const SparseValues& values, absl::string_view payload, double share) = 0;
+  // Adds an update, or with `sign` -1 takes it back. `share` is its weight, kMaxWeight counting 1.
+  virtual void Sum(const SparseValues& values, double share, int sign) = 0;
   // Empties `commit` and fills it; what is not in it is carried over as the mode says. added() >= 1.
   virtual void Collect(SparseValues& commit) = 0;
 

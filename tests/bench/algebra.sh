@@ -5,7 +5,7 @@
 #
 # Builds algebra_bench (preset `algebra` unless a build folder is given), runs it and the PyTorch yardstick on one thread, and prints a
 # table. --json writes: step_params_per_s, python_step_params_per_s, step_vs_python (both null without python3-torch), step_memcpy_fraction,
-# apply_memcpy_fraction, accumulate_ms, commit_64_ms, commit_64_rss_ratio, index_bits_over_bound, replicas_equal, and the parts.
+# apply_memcpy_fraction, accumulate_ms, commit_64_ms, commit_64_rss_ratio, commit_4096_rss_ratio, index_bits_over_bound, replicas_equal, and the parts.
 # All ratios are of figures from this run. Times are CPU times of the thread, so other programs disturb them little.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -248,6 +248,35 @@ TEST(Recovery, APastStateIsHadFromAnOlderSnapshotIfTheNewestFileIsGone) {
   EXPECT_EQ(**after, before);
 }
 
+// A round that is opened again for other sites, and more of them, sums what it had accepted in other units.
+TEST(Recovery, ARoundThatWasOpenedAgainForOtherSitesMakesTheSameCommitAfterARestart) {
+  Federation federation(8, 100);
+  const std::string run = Submit(federation, MakeSpec("toy", 50, 4));
+  for (const int silent : {1, 2, 3, 4}) federation.site(silent).silent = true;
+  for (int i = 0; i < 8; ++i) {
+    federation.site(i).Connect();
+    federation.Settle();
+  }
+  ASSERT_EQ(federation.journal().OpenRound(run)->value().members.size(), 4u);
+  ASSERT_EQ(UpdatesOf(federation.journal(), run, 1)->size(), 1u);
+  for (const int leaving : {1, 2, 3}) {
+    v1::WorkerMessage message;
+    message.mutable_leave()->set_reason("maintenance");
+    federation.site(leaving).Say(message);
+    federation.site(leaving).Disconnect();
+  }
+  federation.Settle();
+  EXPECT_THAT(federation.journal().OpenRound(run)->value().members,
+              ::testing::ElementsAre("site-0", "site-4", "site-5", "site-6", "site-7"));
+  federation.Advance(absl::Seconds(61));
+  ASSERT_EQ(federation.Status(run).round(), 1u);
+  const JournaledCommit commit = *federation.journal().Commit(run, 1);
+  EXPECT_EQ(commit.included, std::vector<std::string>({"site-0", "site-5", "site-6", "site-7"}));
+  federation.Crash();
+  ASSERT_TRUE(federation.Restart().ok());
+  EXPECT_EQ(federation.Status(run).state_hash(), DigestBytes(commit.state_hash));
+}
+
 // Updates are in the log until a snapshot, and are more than its commits.
 TEST(Recovery, BytesOfUpdatesMakeASnapshotDueTooAlsoAfterARestart) {
   Federation federation(2, 1000);

@@ -343,11 +343,23 @@ TEST(DenseModesTest, TheRoundKeepsItsOrder) {
     ASSERT_TRUE(aggregator->Add(payload).ok());
     EXPECT_EQ(aggregator->Add(payload).code(), absl::StatusCode::kFailedPrecondition);
     // A round that is opened again starts from nothing.
+    EXPECT_EQ(aggregator->BeginRound(Round(2), 1).code(), absl::StatusCode::kFailedPrecondition);
+    ASSERT_TRUE(aggregator->Remove(payload).ok());
+    EXPECT_EQ(aggregator->Remove(payload).code(), absl::StatusCode::kFailedPrecondition);
     ASSERT_TRUE(aggregator->BeginRound(Round(2), 1).ok());
     const Commit empty = *aggregator->Finish();
     EXPECT_EQ(empty.included, 0u);
     EXPECT_EQ(empty.payload, "");
     EXPECT_EQ(empty.round, 2u);
+    // What is taken back has no part in it.
+    const std::string other = Encode(options, layout, RandomVector(layout.size(), 4, 1));
+    ASSERT_TRUE(aggregator->BeginRound(Round(3), 2).ok());
+    for (const std::string& added : {payload, other}) ASSERT_TRUE(aggregator->Add(added).ok());
+    ASSERT_TRUE(aggregator->Remove(payload).ok());
+    const Commit left = *aggregator->Finish();
+    ASSERT_TRUE(aggregator->BeginRound(Round(3), 2).ok());
+    ASSERT_TRUE(aggregator->Add(other).ok());
+    EXPECT_EQ(EncodeCommit(left), EncodeCommit(*aggregator->Finish()));
   }
 }
 

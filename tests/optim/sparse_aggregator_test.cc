@@ -85,7 +85,7 @@ TEST(SparseAggregatorTest, RestoredAggregatorsMakeTheSameCommits) {
   }
 }
 
-TEST(SparseAggregatorTest, AnUnfinishedRoundLeavesNoTrace) {
+TEST(SparseAggregatorTest, WhatIsRemovedLeavesNoTrace) {
   for (uint64_t seed = 1; seed <= 60; ++seed) {
     Dice dice(seed);
     const Layout layout = RandomLayout(dice);
@@ -96,11 +96,14 @@ TEST(SparseAggregatorTest, AnUnfinishedRoundLeavesNoTrace) {
     const std::vector<std::string> before = RandomUpdates(dice, options, layout, 2);
     CommitOf(*a, kRound, before, 2);
     CommitOf(*b, kRound, before, 2);
-    // Up to so many that their payloads outweigh the sums.
     ASSERT_TRUE(a->BeginRound(kRound, 100).ok());
-    for (const std::string& update : RandomUpdates(dice, options, layout, seed % 2 == 0 ? 60 : 3)) ASSERT_TRUE(a->Add(update).ok());
-    EXPECT_EQ(a->SaveState(), b->SaveState());
     const std::vector<std::string> after = RandomUpdates(dice, options, layout, 2);
+    const std::vector<std::string> lost = RandomUpdates(dice, options, layout, 10);
+    for (const std::string& update : lost) ASSERT_TRUE(a->Add(update).ok());
+    EXPECT_EQ(a->BeginRound(kRound, 5).code(), absl::StatusCode::kFailedPrecondition);
+    for (auto update = lost.rbegin(); update != lost.rend(); ++update) ASSERT_TRUE(a->Remove(*update).ok());
+    EXPECT_EQ(a->Remove(lost[0]).code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(a->SaveState(), b->SaveState());
     EXPECT_EQ(CommitOf(*a, kRound, after, 5), CommitOf(*b, kRound, after, 5));
     EXPECT_EQ(a->SaveState(), b->SaveState());
   }
