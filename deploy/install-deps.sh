@@ -63,9 +63,13 @@ missing_packages() {
 }
 
 # The tests scrape with a real Prometheus. Debian's package would also enable a service on port 9090, so unless it is there already
-# only its program is unpacked, below build/.
+# only its programs are unpacked, below build/.
 prometheus_missing() {
-  [ "$with_tests" = yes ] && ! command -v prometheus >/dev/null && [ ! -x "$tools_dir/usr/bin/prometheus" ]
+  [ "$with_tests" = yes ] || return
+  for program in prometheus promtool; do
+    if ! command -v $program >/dev/null && [ ! -x "$tools_dir/usr/bin/$program" ]; then return 0; fi
+  done
+  return 1
 }
 
 mapfile -t missing < <(missing_packages "${packages[@]}")
@@ -77,7 +81,7 @@ if [ ${#missing[@]} -eq 0 ] && [ $unpack_prometheus = no ]; then
   exit 0
 fi
 if [ $check_only = yes ]; then
-  say "missing: ${missing[*]}$([ $unpack_prometheus = no ] || printf ' prometheus (program only)')"
+  say "missing: ${missing[*]}$([ $unpack_prometheus = no ] || printf ' prometheus (programs only)')"
   exit 1
 fi
 
@@ -98,12 +102,12 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt install --no-install-recommends "${missing[@]}" </dev/null || fail "apt-get install failed; what it says above is the reason"
 fi
 if [ $unpack_prometheus = yes ]; then
-  say "unpacking the prometheus program into ${tools_dir#"$root_dir"/}"
+  say "unpacking the prometheus programs into ${tools_dir#"$root_dir"/}"
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   (cd "$scratch" && apt-get -q -o Acquire::Retries=3 -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb unpacked) ||
     fail "could not fetch the prometheus package"
   mkdir -p "$tools_dir/usr/bin"
-  install -m 0755 "$scratch"/unpacked/usr/bin/prometheus "$tools_dir/usr/bin/prometheus"
+  install -m 0755 "$scratch"/unpacked/usr/bin/{prometheus,promtool} "$tools_dir/usr/bin/"
 fi
 say "done"

@@ -1,8 +1,11 @@
-"""A real Prometheus scrapes a coordinator and a worker, and its query language finds the metrics of docs/operations.md."""
+"""A real Prometheus scrapes a coordinator and a worker, its query language finds the metrics of docs/operations.md, and it takes our alerts."""
 
 import json
+import pathlib
 import shutil
 import socket
+import subprocess
+import tempfile
 import unittest
 import urllib.error
 import urllib.parse
@@ -10,8 +13,16 @@ import urllib.request
 
 import harness
 
-_UNPACKED = harness.ROOT / "build" / "tools" / "usr" / "bin" / "prometheus"
-PROMETHEUS = shutil.which("prometheus") or (str(_UNPACKED) if _UNPACKED.exists() else None)
+ALERTS = harness.ROOT / "deploy" / "prometheus" / "alerts.yaml"
+
+
+def program(name):
+    unpacked = harness.ROOT / "build" / "tools" / "usr" / "bin" / name
+    return shutil.which(name) or (str(unpacked) if unpacked.exists() else None)
+
+
+PROMETHEUS = program("prometheus")
+PROMTOOL = program("promtool")
 
 # PromQL -> whether its value must be above zero once a run is over.
 COORDINATOR = {
@@ -76,7 +87,8 @@ class PrometheusScrape(harness.FederationTest):
             parties.start_worker(site)
 
         config = parties.directory / "prometheus.yml"
-        config.write_text("global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n"
+        config.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['{ALERTS}']\n"
+                          "scrape_configs:\n"
                           f"- {{job_name: coordinator, static_configs: [{{targets: ['{parties.endpoints()['metrics']}']}}]}}\n"
                           f"- {{job_name: worker, static_configs: [{{targets: ['{worker_page}']}}]}}\n", encoding="utf-8")
         address = f"127.0.0.1:{free_port()}"
@@ -97,6 +109,24 @@ class PrometheusScrape(harness.FederationTest):
 
         rounds = self.query(address, "tributary_round")
         self.assertEqual([value for _, value in rounds], [12.0])
+
+        def alerts():
+            with urllib.request.urlopen(f"http://{address}/api/v1/rules", timeout=5) as answer:
+                return {rule["name"]: (rule["health"], rule["state"]) for rule in json.load(answer)["data"]["groups"][0]["rules"]}
+        # The first evaluation comes before the first scrape.
+        harness.federation.wait_until(lambda: set(alerts().values()) == {("ok", "inactive")}, 20, f"quiet alerts: {alerts()}")
+        self.assertIn("TributaryReplicaDiffers", alerts())
+
+
+@unittest.skipIf(PROMTOOL is None, "no promtool: bash deploy/install-deps.sh --tests")
+class Alerts(unittest.TestCase):
+    def test_each_alert_fires_when_it_should_and_not_otherwise(self):
+        text = (harness.ROOT / "tests" / "e2e" / "alerts_test.yaml").read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            rules_test = pathlib.Path(folder) / "alerts_test.yaml"
+            rules_test.write_text(text.replace("ALERTS", str(ALERTS)), encoding="utf-8")
+            result = subprocess.run([PROMTOOL, "test", "rules", rules_test], capture_output=True, text=True, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
 
 if __name__ == "__main__":
