@@ -27,6 +27,7 @@ namespace {
 
 // How often a transfer that waits for its turn on the line looks up.
 constexpr absl::Duration kPaceStep = absl::Milliseconds(200);
+constexpr absl::Duration kCapReminder = absl::Minutes(10);
 // docs/architecture.md, "Limits": no message is longer.
 constexpr int kMaxMessageBytes = 4 << 20;
 
@@ -120,6 +121,8 @@ class SessionClient::Impl {
   void Count(ByteDirection direction, ByteKind kind, uint64_t bytes);
   TransferContext ContextFor(ByteDirection direction, ByteKind kind);
   TokenBucket& Line(ByteDirection direction) { return direction == ByteDirection::kUp ? up_ : down_; }
+  // For a message of the session, which cannot wait.
+  void Charge(ByteDirection direction, uint64_t bytes);
   void PaceUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go);
   uint64_t FrameBytes() const;
   std::shared_ptr<grpc::Channel> MakeChannel() const;
@@ -141,6 +144,7 @@ class SessionClient::Impl {
   // On the executor from here on.
   TokenBucket up_;
   TokenBucket down_;
+  absl::Time remind_of_cap_at_ = absl::InfinitePast();
   // Sessions and transfers stay in their maps until gRPC has let go of them.
   std::map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::map<uint64_t, Transfer> transfers_;
@@ -201,7 +205,7 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
       const uint64_t bytes = queue_.front().ByteSizeLong();
       impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), bytes);
       // An update was paid for before it was queued.
-      if (!queue_.front().has_update()) impl_->up_.Take(WireSize(bytes), impl_->options_.clock->Now());
+      if (!queue_.front().has_update()) impl_->Charge(ByteDirection::kUp, bytes);
       handoff_.Give();
       StartWrite(&queue_.front());
     } else if (finishing_) {
@@ -230,7 +234,7 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
         return;
       }
       impl_->Count(ByteDirection::kDown, KindOf(incoming_), incoming_.ByteSizeLong());
-      impl_->down_.Take(WireSize(incoming_.ByteSizeLong()), impl_->options_.clock->Now());
+      impl_->Charge(ByteDirection::kDown, incoming_.ByteSizeLong());
       v1::CoordinatorMessage message;
       message.Swap(&incoming_);
       handoff_.Give();
@@ -288,6 +292,15 @@ TransferContext SessionClient::Impl::ContextFor(ByteDirection direction, ByteKin
     };
   }
   return context;
+}
+
+void SessionClient::Impl::Charge(ByteDirection direction, uint64_t bytes) {
+  const absl::Time now = options_.clock->Now();
+  if (Line(direction).Charge(WireSize(bytes), now) || now < remind_of_cap_at_) return;
+  remind_of_cap_at_ = now + kCapReminder;
+  LogWarning("worker", "bandwidth.", direction == ByteDirection::kUp ? "up" : "down",
+             ": what the session itself carries, commits above all, takes more than three quarters of the ", Line(direction).rate(),
+             " bytes a second allowed, and cannot be held back; raise the cap, or have the run's budget lowered");
 }
 
 void SessionClient::Impl::PaceUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go) {
@@ -431,30 +444,31 @@ void SessionClient::Impl::WatchProgress(uint64_t transfer, const TransferCall* c
 
 void SessionClient::Impl::Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload) {
   if (shutting_down_) return;
-  if (channel_ == nullptr) return callbacks_.uploaded(transfer, absl::FailedPreconditionError("no session is open"));
+  if (channel_ == nullptr) return callbacks_.uploaded(transfer, absl::FailedPreconditionError("no session is open"), 0);
   const v1::UploadId id = header.id();
-  auto sent = Finished<absl::Status>(transfer, [this, transfer](Transfer ended, absl::Status status) {
-    if (ended.reported) callbacks_.uploaded(transfer, std::move(status));
-  });
-  auto asked = Finished<absl::StatusOr<v1::UploadProgress>>(transfer, [this, transfer, sent = std::move(sent), header = std::move(header),
-                                                                       payload](Transfer ended,
-                                                                                absl::StatusOr<v1::UploadProgress> progress) {
-    if (!ended.reported || shutting_down_) return;
-    if (!progress.ok()) return callbacks_.uploaded(transfer, progress.status());
-    if (progress->complete()) return callbacks_.uploaded(transfer, absl::OkStatus());
-    if (progress->received_bytes() > payload->size()) {
-      return callbacks_.uploaded(transfer, absl::InternalError(absl::StrCat("the coordinator claims to hold ", progress->received_bytes(),
-                                                                            " of ", payload->size(), " bytes")));
-    }
-    StartCall(transfer, std::make_unique<UploadCall>(ContextFor(ByteDirection::kUp, ByteKind::kUpdate), header, payload,
-                                                     progress->received_bytes(), FrameBytes(), sent));
-  });
+  auto asked = Finished<absl::StatusOr<v1::UploadProgress>>(
+      transfer, [this, transfer, header = std::move(header), payload](Transfer ended, absl::StatusOr<v1::UploadProgress> progress) {
+        if (!ended.reported || shutting_down_) return;
+        if (!progress.ok()) return callbacks_.uploaded(transfer, progress.status(), 0);
+        const uint64_t held = progress->received_bytes();
+        if (progress->complete()) return callbacks_.uploaded(transfer, absl::OkStatus(), held);
+        if (held > payload->size()) {
+          return callbacks_.uploaded(
+              transfer, absl::InternalError(absl::StrCat("the coordinator claims to hold ", held, " of ", payload->size(), " bytes")), 0);
+        }
+        // What this call brings there, only the next attempt can learn.
+        auto sent = Finished<absl::Status>(transfer, [this, transfer, held](Transfer ended, absl::Status status) {
+          if (ended.reported) callbacks_.uploaded(transfer, std::move(status), held);
+        });
+        StartCall(transfer, std::make_unique<UploadCall>(ContextFor(ByteDirection::kUp, ByteKind::kUpdate), header, payload, held,
+                                                         FrameBytes(), std::move(sent)));
+      });
   StartCall(transfer, std::make_unique<ProgressCall>(ContextFor(ByteDirection::kUp, ByteKind::kControl), id, std::move(asked)));
 }
 
 void SessionClient::Impl::Download(uint64_t transfer, v1::DownloadRequest request, uint64_t max_bytes) {
   if (shutting_down_) return;
-  if (channel_ == nullptr) return callbacks_.downloaded(transfer, absl::FailedPreconditionError("no session is open"));
+  if (channel_ == nullptr) return callbacks_.downloaded(transfer, absl::FailedPreconditionError("no session is open"), 0);
   request.clear_offset();
   std::unique_ptr<PartialDownload> partial = std::move(partial_);
   if (partial == nullptr || !google::protobuf::util::MessageDifferencer::Equals(partial->request, request)) {
@@ -464,14 +478,15 @@ void SessionClient::Impl::Download(uint64_t transfer, v1::DownloadRequest reques
   const ByteKind kind = partial->request.has_commits() ? ByteKind::kCommit : ByteKind::kSnapshot;
   auto fetched = Finished<absl::Status>(transfer, [this, transfer](Transfer ended, absl::Status status) {
     std::unique_ptr<PartialDownload> partial = static_cast<DownloadCall&>(*ended.call).TakePartial();
+    const uint64_t arrived = partial->bytes.size();
     if (status.ok()) {
-      if (ended.reported) callbacks_.downloaded(transfer, std::move(partial->bytes));
+      if (ended.reported) callbacks_.downloaded(transfer, std::move(partial->bytes), arrived);
       return;
     }
-    const bool resumable = status.code() != absl::StatusCode::kDataLoss && status.code() != absl::StatusCode::kResourceExhausted &&
+    const bool resumable = status.code() != absl::StatusCode::kDataLoss && status.code() != absl::StatusCode::kFailedPrecondition &&
                            status.code() != absl::StatusCode::kOutOfRange && status.code() != absl::StatusCode::kNotFound;
     if (resumable) partial_ = std::move(partial);
-    if (ended.reported) callbacks_.downloaded(transfer, std::move(status));
+    if (ended.reported) callbacks_.downloaded(transfer, std::move(status), arrived);
   });
   StartCall(transfer,
             std::make_unique<DownloadCall>(ContextFor(ByteDirection::kDown, kind), std::move(partial), max_bytes, std::move(fetched)));

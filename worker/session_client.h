@@ -49,8 +49,9 @@ struct SessionClientCallbacks {
   std::function<void(uint64_t session, v1::CoordinatorMessage message)> message;
   // The session has ended, or could not be opened. Unauthenticated, exit code kCredentials: one side's certificate was refused.
   std::function<void(uint64_t session, absl::Status status)> closed;
-  std::function<void(uint64_t transfer, absl::StatusOr<std::string> bytes)> downloaded;
-  std::function<void(uint64_t transfer, absl::Status status)> uploaded;
+  // `arrived`: as in event::Downloaded and event::Uploaded.
+  std::function<void(uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived)> downloaded;
+  std::function<void(uint64_t transfer, absl::Status status, uint64_t arrived)> uploaded;
   // A message of `encoded_bytes` (Protocol Buffers, before framing) went over the channel.
   std::function<void(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes)> moved;
 };
@@ -75,7 +76,7 @@ class SessionClient {
   // Asks how much of this payload has arrived, sends the rest in frames, and reports `uploaded`. FailedPrecondition if no session is open.
   void Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload);
   // Fetches and checks, and reports `downloaded`. An attempt that broke off is resumed by the next Download of the same thing.
-  // ResourceExhausted: more than `max_bytes`. DataLoss: a checksum.
+  // FailedPrecondition: more than `max_bytes`. DataLoss: a checksum.
   void Download(uint64_t transfer, v1::DownloadRequest request, uint64_t max_bytes);
   // The transfer is not reported any more.
   void CancelTransfer(uint64_t transfer);

@@ -123,7 +123,7 @@ void DownloadCall::Start() {
 absl::Status DownloadCall::Accept(const v1::DownloadFrame& frame) {
   PartialDownload& partial = *partial_;
   if (frame.total_bytes() > max_bytes_) {
-    return absl::ResourceExhaustedError(
+    return absl::FailedPreconditionError(
         absl::StrCat("the download has ", frame.total_bytes(), " bytes where this model can need at most ", max_bytes_));
   }
   if (partial.total_bytes != 0 && partial.total_bytes != frame.total_bytes()) {

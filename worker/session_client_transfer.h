@@ -115,7 +115,7 @@ struct PartialDownload {
   Sha256Hasher hasher;
 };
 
-// Fetches into `partial`. On success its bytes are whole and checked. After DataLoss and ResourceExhausted it must not be resumed.
+// Fetches into `partial`. On success its bytes are whole and checked. After DataLoss and FailedPrecondition it must not be resumed.
 class DownloadCall final : public TransferCall, private grpc::ClientReadReactor<v1::DownloadFrame> {
  public:
   using Done = std::function<void(absl::Status)>;

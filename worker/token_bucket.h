@@ -10,7 +10,7 @@
 namespace tributary::worker {
 
 // A bucket that holds one message and may go into debt: a message goes when the bytes before it have been paid for. So in any time T at
-// most rate * T bytes go, and one message; an idle line saves up nothing. Not thread-safe.
+// most rate * T bytes go, and one message; an idle line saves up nothing. Only what cannot be held back may exceed that. Not thread-safe.
 class TokenBucket {
  public:
   // `rate`: bytes per second; 0: everything may go at once.
@@ -23,14 +23,33 @@ class TokenBucket {
   absl::Time Take(uint64_t bytes, absl::Time now) {
     if (!limited()) return now;
     const absl::Time go = std::max(now, free_at_);
-    free_at_ = go + absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate_));
+    free_at_ = go + Cost(bytes);
     return go;
   }
 
+  // Charges a message that goes at once, whatever is owed. Such messages may use up three quarters of the line, over some seconds or the
+  // length of one of them; what goes beyond is forgiven, so that Take goes on to give its messages their turns. False: some was forgiven.
+  bool Charge(uint64_t bytes, absl::Time now) {
+    if (!limited()) return true;
+    const absl::Duration share = Cost(bytes) / kMaxShare;
+    charged_until_ = std::max(now, charged_until_) + share;
+    const absl::Duration excess = std::max(charged_until_ - (now + std::max(kBurst, share)), absl::ZeroDuration());
+    charged_until_ -= excess;
+    free_at_ = std::max(now, free_at_) + (share - excess) * kMaxShare;
+    return excess == absl::ZeroDuration();
+  }
+
  private:
+  static constexpr double kMaxShare = 0.75;
+  static constexpr absl::Duration kBurst = absl::Seconds(5);
+
+  absl::Duration Cost(uint64_t bytes) const { return absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate_)); }
+
   const uint64_t rate_;
   // When what was taken so far has been paid for.
   absl::Time free_at_ = absl::InfinitePast();
+  // When what was charged so far has used up its share of the line.
+  absl::Time charged_until_ = absl::InfinitePast();
 };
 
 }  // namespace tributary::worker

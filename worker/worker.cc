@@ -117,12 +117,12 @@ class Worker::Impl {
                    Handle(event::SessionClosed{session, std::move(status)});
                  },
              .downloaded =
-                 [this](uint64_t transfer, absl::StatusOr<std::string> bytes) {
-                   Handle(event::Downloaded{transfer, std::move(bytes)});
+                 [this](uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) {
+                   Handle(event::Downloaded{transfer, std::move(bytes), arrived});
                  },
              .uploaded =
-                 [this](uint64_t transfer, absl::Status status) {
-                   Handle(event::Uploaded{transfer, std::move(status)});
+                 [this](uint64_t transfer, absl::Status status, uint64_t arrived) {
+                   Handle(event::Uploaded{transfer, std::move(status), arrived});
                  },
              .moved = [this](ByteDirection direction, ByteKind kind, uint64_t bytes) { metrics_.CountMessage(direction, kind, bytes); }}) {}
 

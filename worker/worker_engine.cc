@@ -446,9 +446,16 @@ bool WorkerEngine::TakeWork(uint64_t work) {
   return true;
 }
 
+void WorkerEngine::NoteArrived(Transfer& transfer, uint64_t arrived) {
+  if (arrived <= transfer.arrived) return;
+  transfer.arrived = arrived;
+  transfer.failures = 0;
+}
+
 void WorkerEngine::RetryLater(Transfer& transfer, const absl::Status& status, absl::string_view what) {
-  transfer.retry_at = now_ + Backoff(transfer.failures);
-  if (transfer.failures++ == 0) Note(LogLevel::kWarning, absl::StrCat(what, " broke off: ", status.message(), "; continuing it soon"));
+  transfer.retry_at = now_ + Backoff(transfer.failures++);
+  if (std::exchange(transfer.broke_off, true)) return;
+  Note(LogLevel::kWarning, absl::StrCat(what, " broke off: ", status.message(), "; continuing it soon, and whenever this happens again"));
 }
 
 void WorkerEngine::CancelTransfers() {

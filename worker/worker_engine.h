@@ -97,13 +97,16 @@ struct Evaluated {
   uint64_t work = 0;
   absl::StatusOr<double> loss;
 };
+// `arrived`: how many bytes of it are known to be where they should go, by this attempt and those before it.
 struct Downloaded {
   uint64_t transfer = 0;
   absl::StatusOr<std::string> bytes;
+  uint64_t arrived = 0;
 };
 struct Uploaded {
   uint64_t transfer = 0;
   absl::Status status;
+  uint64_t arrived = 0;
 };
 
 }  // namespace event
@@ -272,7 +275,10 @@ class WorkerEngine {
   // One transfer each way; `id` 0: none under way.
   struct Transfer {
     uint64_t id = 0;
+    // Attempts since one moved it on.
     int failures = 0;
+    uint64_t arrived = 0;
+    bool broke_off = false;
     absl::Time retry_at = absl::InfinitePast();
   };
   enum class Work { kNone, kPrepare, kLoad, kApply, kTrain, kComputeAhead, kEvaluate };
@@ -320,11 +326,15 @@ class WorkerEngine {
   void DropRun(std::string over = "");
   void RefuseRun(const std::string& run_id, const std::string& refusal);
   void AnswerAccepted();
+  // Something was wrong with what was received. After a few times in a row the worker gives up.
+  void Resynchronize(absl::string_view reason);
   void AskForPlan(absl::string_view reason);
   void SendReady(absl::string_view reason);
   void SettlePending(bool included, absl::string_view reason);
   void SkipRound(uint64_t round, absl::string_view told_to_coordinator, absl::string_view reason);
   void StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason);
+  // Forgets failures that `arrived` has made good.
+  static void NoteArrived(Transfer& transfer, uint64_t arrived);
   void RetryLater(Transfer& transfer, const absl::Status& status, absl::string_view what);
   void CancelTransfers();
   uint64_t MaxCommitBytes() const;
@@ -381,7 +391,7 @@ class WorkerEngine {
   std::optional<PendingUpdate> pending_;
   // The pending update was handed to this session, or to a transfer that is under way or has arrived.
   bool pending_sent_ = false;
-  // Resynchronisations since the last commit that was applied well.
+  // Calls of Resynchronize since the last commit that was applied well.
   int fruitless_resyncs_ = 0;
 
   Work work_ = Work::kNone;

@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kRecordOverhead = 64 << 10;
 // Resynchronisations that lead nowhere before the worker gives up: a defect, not weather.
 constexpr int kMaxFruitlessResyncs = 5;
-// A failed transfer is tried again on the same session this often; a broken session ends them all anyway.
+// A transfer of which nothing arrives is tried again on the same session this often; a broken session ends them all anyway.
 constexpr int kMaxTransferFailures = 20;
 
 std::string Hex(absl::string_view bytes) {
@@ -28,13 +28,11 @@ uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-// Errors after which another attempt at the same transfer makes sense.
-bool IsTransient(const absl::Status& status) {
+// What lines and busy coordinators do: nothing is wrong with what was to be moved.
+bool IsWeather(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
-    case absl::StatusCode::kDataLoss:
-    case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kInternal:
     case absl::StatusCode::kUnknown:
@@ -43,6 +41,11 @@ bool IsTransient(const absl::Status& status) {
     default:
       return false;
   }
+}
+
+// Errors after which another attempt at the same transfer makes sense.
+bool IsTransient(const absl::Status& status) {
+  return IsWeather(status) || absl::IsDataLoss(status) || absl::IsOutOfRange(status);
 }
 
 }  // namespace
@@ -92,7 +95,7 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
 
   if (!plan.reason().empty())
     Note(LogLevel::kWarning, absl::StrCat("the coordinator has this worker start from a snapshot: ", plan.reason()));
-  if (!plan.needs_snapshot() && !held_.has_value()) return AskForPlan("no state is held and the plan has no snapshot");
+  if (!plan.needs_snapshot() && !held_.has_value()) return Resynchronize("no state is held and the plan has no snapshot");
   Sync sync;
   sync.snapshot_loaded = !plan.needs_snapshot();
   sync.plan = std::move(plan);
@@ -155,13 +158,14 @@ uint64_t WorkerEngine::MaxCommitBytes() const {
 void WorkerEngine::StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason) {
   if (!welcomed_ || download_.id != 0 || now_ < download_.retry_at) return;
   download_.id = ++last_number_;
-  if (sync_.has_value()) Note(LogLevel::kInfo, absl::StrCat("downloading: ", reason));
+  if (sync_.has_value() && !download_.broke_off) Note(LogLevel::kInfo, absl::StrCat("downloading: ", reason));
   Do(action::Download{download_.id, std::move(request), max_bytes}, reason);
 }
 
 void WorkerEngine::On(event::Downloaded downloaded) {
   if (downloaded.transfer != download_.id || download_.id == 0) return;
   download_.id = 0;
+  NoteArrived(download_, downloaded.arrived);
   absl::Status status = downloaded.bytes.status();
   if (status.ok()) {
     if (sync_.has_value() && !sync_->snapshot_loaded) {
@@ -178,24 +182,40 @@ void WorkerEngine::On(event::Downloaded downloaded) {
     }
   }
   if (status.ok()) {
-    download_.failures = 0;
+    download_ = {};
     return;
   }
-  if (IsTransient(status) && download_.failures < kMaxTransferFailures) return RetryLater(download_, status, "a download");
-  // For example NOT_FOUND: what the plan named has been pruned meanwhile. A new plan names what is there.
-  Note(LogLevel::kWarning, absl::StrCat("a download failed: ", status.message()));
-  AskForPlan(absl::StrCat("a download failed: ", status.message()));
+  // The coordinator may refuse a download because those of broken connections have not ended there yet.
+  const bool weather = IsWeather(status) || absl::IsResourceExhausted(status);
+  if ((weather || IsTransient(status)) && download_.failures < kMaxTransferFailures) return RetryLater(download_, status, "a download");
+  const std::string reason = absl::StrCat("a download failed: ", status.message());
+  Note(LogLevel::kWarning, reason);
+  // What a slow line was fetching may have been pruned meanwhile. A new plan names what is there, and no line is bad enough to give up:
+  // only what nobody can fetch is a defect.
+  if (weather || (absl::IsNotFound(status) && download_.arrived > 0)) return AskForPlan(reason);
+  Resynchronize(reason);
 }
 
 void WorkerEngine::On(event::SnapshotLoaded loaded) {
   if (!TakeWork(loaded.work)) return;
   if (!loaded.held.ok()) {
     Note(LogLevel::kError, absl::StrCat("the snapshot received is not usable: ", loaded.held.status().message()));
-    if (sync_.has_value()) AskForPlan("the snapshot received is not usable");
+    if (sync_.has_value()) Resynchronize("the snapshot received is not usable");
     return;
   }
   held_ = *std::move(loaded.held);
   if (sync_.has_value() && sync_->plan.needs_snapshot() && sync_->plan.snapshot_round() == held_->round) sync_->snapshot_loaded = true;
+}
+
+void WorkerEngine::Resynchronize(absl::string_view reason) {
+  if (++fruitless_resyncs_ > kMaxFruitlessResyncs) {
+    return Exit(WithExitCode(absl::DataLossError(absl::StrCat("this worker could not reach the coordinator's state in ",
+                                                              kMaxFruitlessResyncs, " attempts; the last failed because ", reason,
+                                                              ". Check that both run the same version, then start the worker again")),
+                             ExitCode::kDamaged),
+                "resynchronising leads nowhere");
+  }
+  AskForPlan(reason);
 }
 
 void WorkerEngine::AskForPlan(absl::string_view reason) {
@@ -206,13 +226,6 @@ void WorkerEngine::AskForPlan(absl::string_view reason) {
   open_round_ = 0;
   CancelTransfers();
   download_ = {};
-  if (++fruitless_resyncs_ > kMaxFruitlessResyncs) {
-    return Exit(WithExitCode(absl::DataLossError(absl::StrCat("this worker could not reach the coordinator's state in ",
-                                                              kMaxFruitlessResyncs, " attempts; the last failed because ", reason,
-                                                              ". Check that both run the same version, then start the worker again")),
-                             ExitCode::kDamaged),
-                "resynchronising leads nowhere");
-  }
   awaiting_plan_ = true;
   SendReady(reason);
 }
@@ -243,10 +256,11 @@ void WorkerEngine::OnMessage(v1::Commit commit) {
   closed_round_ = std::max(closed_round_, commit.round());
   if (pending_.has_value() && pending_->round <= commit.round()) SettlePending(false, "the round was committed and no receipt came");
   if (open_round_ <= commit.round()) open_round_ = 0;
+  if (round_start_.has_value() && round_start_->round() <= commit.round()) round_start_.reset();
   const uint64_t next = NextCommitRound();
   if (commit.round() < next) return;
   if (commit.round() > next) {
-    return AskForPlan(absl::StrCat("commit ", commit.round(), " arrived where ", next, " was expected"));
+    return Resynchronize(absl::StrCat("commit ", commit.round(), " arrived where ", next, " was expected"));
   }
   commits_.push_back(std::move(commit));
 }
@@ -281,7 +295,7 @@ void WorkerEngine::On(event::CommitsApplied applied) {
   held_ = std::move(applied.held);
   if (!applied.status.ok()) {
     Note(LogLevel::kError, absl::StrCat("commit ", held_->round + 1, " cannot be applied: ", applied.status.message()));
-    if (welcomed_) AskForPlan("a commit cannot be applied");
+    if (welcomed_) Resynchronize("a commit cannot be applied");
     return;
   }
   if (!expected_hash_.empty() && held_->hash != expected_hash_) {
@@ -289,7 +303,7 @@ void WorkerEngine::On(event::CommitsApplied applied) {
     Note(LogLevel::kError, absl::StrCat("after commit ", held_->round, " this replica's state is ", absl::BytesToHexString(held_->hash),
                                         " where the coordinator's is ", absl::BytesToHexString(expected_hash_), "; asking for a snapshot"));
     // The coordinator sees the hash in Ready, and decides: a snapshot, unless it was the message that was wrong.
-    if (welcomed_) AskForPlan("the state hash differs from the coordinator's");
+    if (welcomed_) Resynchronize("the state hash differs from the coordinator's");
     return;
   }
   fruitless_resyncs_ = 0;
@@ -331,9 +345,9 @@ void WorkerEngine::AdvanceRound() {
   const bool from_previous = held_.has_value() && start.base_round() + 1 == held_->round && start.base_state_hash() == held_->previous_hash;
   if (!held_.has_value() || held_->round + 1 != round || !(from_held || from_previous)) {
     if (awaiting_plan_) return;
-    return AskForPlan(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ", start.base_round(),
-                                   ", held is ",
-                                   held_.has_value() ? absl::StrCat(Hex(held_->hash), " of round ", held_->round) : "nothing"));
+    return Resynchronize(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ",
+                                      start.base_round(), ", held is ",
+                                      held_.has_value() ? absl::StrCat(Hex(held_->hash), " of round ", held_->round) : "nothing"));
   }
   awaiting_plan_ = false;
   fruitless_resyncs_ = 0;
@@ -434,10 +448,11 @@ void WorkerEngine::AdvanceUpload() {
 void WorkerEngine::On(event::Uploaded uploaded) {
   if (uploaded.transfer != upload_.id || upload_.id == 0) return;
   upload_.id = 0;
+  NoteArrived(upload_, uploaded.arrived);
   if (!pending_.has_value()) return;
   if (uploaded.status.ok()) {
     pending_sent_ = true;
-    upload_.failures = 0;
+    upload_ = {};
     return;
   }
   if (IsTransient(uploaded.status) && upload_.failures < kMaxTransferFailures) return RetryLater(upload_, uploaded.status, "the upload");

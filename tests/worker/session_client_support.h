@@ -67,8 +67,16 @@ class Client {
                        changed_.notify_all();
                      },
                  .closed = [this](uint64_t, absl::Status status) { closed.Set(std::move(status)); },
-                 .downloaded = [this](uint64_t, absl::StatusOr<std::string> bytes) { downloaded.Set(std::move(bytes)); },
-                 .uploaded = [this](uint64_t, absl::Status status) { uploaded.Set(std::move(status)); },
+                 .downloaded =
+                     [this](uint64_t, absl::StatusOr<std::string> bytes, uint64_t count) {
+                       arrived = count;
+                       downloaded.Set(std::move(bytes));
+                     },
+                 .uploaded =
+                     [this](uint64_t, absl::Status status, uint64_t count) {
+                       arrived = count;
+                       uploaded.Set(std::move(status));
+                     },
                  .moved =
                      [this](ByteDirection direction, ByteKind kind, uint64_t bytes) {
                        const std::lock_guard<std::mutex> lock(mutex_);
@@ -96,6 +104,8 @@ class Client {
   Awaited<absl::Status> closed;
   Awaited<absl::StatusOr<std::string>> downloaded;
   Awaited<absl::Status> uploaded;
+  // Of the transfer reported last.
+  std::atomic<uint64_t> arrived = 0;
 
  private:
   std::mutex mutex_;

@@ -98,13 +98,16 @@ TEST(UploadTest, ABrokenUploadGoesOnWhereItStood) {
   const std::string payload = Noise(10'500);
   {
     const TestHub hub(store.Handlers());
-    for (const absl::StatusCode expected : {absl::StatusCode::kUnavailable, absl::StatusCode::kOk, absl::StatusCode::kOk}) {
+    for (const auto& [expected, arrived] :
+         {std::pair(absl::StatusCode::kUnavailable, size_t{0}), std::pair(absl::StatusCode::kOk, size_t{4000}),
+          std::pair(absl::StatusCode::kOk, payload.size())}) {
       Client client(hub.address());
       client.Post([&payload](SessionClient& session) {
         session.OpenSession(1);
         session.Upload(2, HeaderFor(payload), std::make_shared<const std::string>(payload));
       });
       EXPECT_EQ(client.uploaded.Wait().code(), expected);
+      EXPECT_EQ(client.arrived, arrived) << "as the coordinator said when it was asked";
     }
   }
   EXPECT_EQ(store.bytes, payload);
@@ -239,6 +242,28 @@ TEST(DownloadTest, ADownloadKeepsToTheRate) {
   EXPECT_GE(Clock::Real().Now() - start, absl::Seconds(10'500 / 4000.0));
 }
 
+TEST(DownloadTest, CommitsThatExceedTheCapDoNotShutOutADownload) {
+  const std::string content = Noise(2'500);
+  const TestHub hub(
+      {.open =
+           [](grpc::ServerContext& context, TestHub::Stream& stream) {
+             v1::CoordinatorMessage commit;
+             commit.mutable_commit()->set_record(Noise(800));
+             // An hour's worth.
+             for (int i = 0; i < 4500; ++i) stream.Write(commit);
+             stream.Write(Welcome("all were sent"));
+             return WaitForEnd(context, stream);
+           },
+       .download = [&content](const v1::DownloadRequest& request, TestHub::Download& frames) { return Serve(content, request, frames); }});
+  Client client(hub.address(), std::nullopt, kPatience, /*rate=*/1000);
+  client.Post([](SessionClient& session) { session.OpenSession(1); });
+  client.WaitForMessages(4501);
+  client.Post([](SessionClient& session) { session.Download(2, Snapshot(3), 1 << 20); });
+  const absl::StatusOr<std::string> bytes = client.downloaded.Wait();
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(*bytes, content);
+}
+
 TEST(DownloadTest, WhatFailsItsChecksIsRefused) {
   const std::string content = Noise(10'500);
   const std::pair<const char*, std::function<void(v1::DownloadFrame&)>> cases[] = {
@@ -258,7 +283,7 @@ TEST(DownloadTest, WhatFailsItsChecksIsRefused) {
 }
 
 TEST(DownloadTest, MoreThanTheModelCanNeedIsRefusedAtTheFirstFrame) {
-  EXPECT_EQ(Fetch(Noise(10'500), nullptr, 10'499).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Fetch(Noise(10'500), nullptr, 10'499).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST(DownloadTest, ABrokenDownloadGoesOnWhereItStoodAlsoOverANewSession) {
@@ -283,6 +308,7 @@ TEST(DownloadTest, ABrokenDownloadGoesOnWhereItStoodAlsoOverANewSession) {
     session.Download(2, Snapshot(3), 1 << 20);
   });
   EXPECT_EQ(client.downloaded.Wait().status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(client.arrived, 3000u);
   client.downloaded.Reset();
   client.Post([](SessionClient& session) {
     session.OpenSession(3);

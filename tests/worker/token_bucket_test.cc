@@ -47,6 +47,43 @@ TEST(TokenBucketTest, InAnyTimeGoesWhatTheRateAllowsAndOneMessage) {
   }
 }
 
+TEST(TokenBucketTest, WhatCannotBeHeldBackIsPaidForByTheRest) {
+  SimulatedClock clock;
+  TokenBucket bucket(kRate);
+  uint64_t sent = 0;
+  const absl::Time start = clock.Now();
+  for (int minute = 0; minute < 60; ++minute) {
+    // Seven tenths of the line, in one message.
+    ASSERT_TRUE(bucket.Charge(42'000, clock.Now())) << minute;
+    sent += 42'000;
+    const absl::Time next = start + (minute + 1) * absl::Minutes(1);
+    for (absl::Time go; (go = bucket.Take(100, clock.Now())) < next; sent += 100) clock.Advance(go - clock.Now());
+    clock.Advance(next - clock.Now());
+  }
+  EXPECT_NEAR(static_cast<double>(sent), 3'600.0 * kRate, 60 * 200);
+}
+
+TEST(TokenBucketTest, WhatExceedsTheRateAloneIsNotOwedForEver) {
+  SimulatedClock clock;
+  TokenBucket bucket(kRate);
+  const absl::Time end = clock.Now() + absl::Hours(1);
+  absl::Time due = clock.Now();
+  uint64_t sent = 0;
+  bool forgiven = false;
+  while (clock.Now() < end) {
+    // Ten times the rate, and transfers when they may.
+    forgiven |= !bucket.Charge(1'000, clock.Now());
+    if (clock.Now() >= due) {
+      due = bucket.Take(500, clock.Now());
+      ASSERT_LE(due - clock.Now(), absl::Seconds(10));
+      sent += 500;
+    }
+    clock.Advance(absl::Milliseconds(100));
+  }
+  EXPECT_TRUE(forgiven);
+  EXPECT_GE(sent, 3'600 * kRate / 5) << "a quarter of the line is theirs";
+}
+
 TEST(TokenBucketTest, WithoutALimitEverythingGoesAtOnce) {
   SimulatedClock clock;
   TokenBucket bucket(0);

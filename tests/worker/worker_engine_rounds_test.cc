@@ -155,6 +155,16 @@ TEST(SyncTest, CommitsThatArriveDuringADownloadAreAppliedAfterIt) {
   EXPECT_EQ(driver.Reason<action::ApplyCommits>(), "commit 3 has arrived");
 }
 
+TEST(SyncTest, ARoundThatClosedWhileItWaitedForCommitsIsNotBegun) {
+  EngineDriver driver;
+  driver.Join().Commit(1);
+  const uint64_t applying = driver.TakeWork<action::ApplyCommits>();
+  driver.Start(2).Commit(2).Feed(event::CommitsApplied{applying, absl::OkStatus(), {1, HashOf(1)}}).Applied(2);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kReady), nullptr) << driver.Reason<action::Send>();
+  driver.Start(3);
+  EXPECT_NE(driver.Find<action::Train>(), nullptr);
+}
+
 TEST(SyncTest, ReadyIsNotHeldUpByTrainingUnderWay) {
   EngineDriver driver;
   driver.Join().Start(1);
@@ -476,66 +486,6 @@ TEST(CommitTest, ACommitThatCannotBeAppliedLeadsToANewPlan) {
   driver.Feed(event::CommitsApplied{driver.TakeWork<action::ApplyCommits>(), absl::InvalidArgumentError("not canonical"), {0, HashOf(0)}});
   EXPECT_THAT(driver.Notes(), HasSubstr("not canonical"));
   EXPECT_NE(driver.Sent(v1::WorkerMessage::kReady), nullptr);
-}
-
-// --- Long updates ---
-
-TEST(UploadTest, ALongUpdateGoesBesideTheSession) {
-  EngineDriver driver;
-  SendFirstUpdate(driver, /*max_inline=*/4);
-  EXPECT_EQ(SentPayload(driver), std::nullopt);
-  const auto* upload = driver.Find<action::Upload>();
-  ASSERT_NE(upload, nullptr);
-  EXPECT_EQ(upload->header.id().round(), 1u);
-  EXPECT_EQ(upload->header.id().sha256(), "digest of it");
-  EXPECT_EQ(upload->header.total_bytes(), 8u);
-  EXPECT_EQ(upload->header.base_state_hash(), HashOf(0));
-  EXPECT_EQ(*upload->payload, "update 1");
-}
-
-TEST(UploadTest, ABrokenUploadIsContinuedAfterAWait) {
-  EngineDriver driver;
-  SendFirstUpdate(driver, 4);
-  driver.Feed(event::Uploaded{driver.Find<action::Upload>()->transfer, absl::UnavailableError("reset")});
-  EXPECT_EQ(driver.Find<action::Upload>(), nullptr);
-  driver.AdvanceToWakeup();
-  ASSERT_NE(driver.Find<action::Upload>(), nullptr);
-  driver.Feed(event::Uploaded{driver.Find<action::Upload>()->transfer, absl::OkStatus()});
-  driver.Advance(absl::Seconds(5));
-  EXPECT_EQ(driver.Find<action::Upload>(), nullptr) << "it has arrived";
-}
-
-TEST(UploadTest, AnUploadIsContinuedOverTheNextSession) {
-  EngineDriver driver;
-  SendFirstUpdate(driver, 4);
-  driver.Lose();
-  EXPECT_NE(driver.Find<action::CancelTransfer>(), nullptr);
-  driver.Return(EngineDriver::PlanTo(0), 4).Start(1);
-  EXPECT_NE(driver.Find<action::Upload>(), nullptr);
-}
-
-TEST(UploadTest, TheEndOfTheRoundEndsItsUpload) {
-  EngineDriver driver;
-  SendFirstUpdate(driver, 4).Commit(1);
-  EXPECT_NE(driver.Find<action::CancelTransfer>(), nullptr);
-  EXPECT_EQ(Settled(driver), false);
-}
-
-TEST(UploadTest, AnUploadThatComesTooLateIsNotTriedAgain) {
-  EngineDriver driver;
-  SendFirstUpdate(driver, 4);
-  driver.Feed(event::Uploaded{driver.Find<action::Upload>()->transfer, absl::FailedPreconditionError("round 1 is closed")});
-  EXPECT_TRUE(driver.engine().has_pending_update()) << "its receipt or the commit decides";
-  driver.Advance(absl::Seconds(5));
-  EXPECT_EQ(driver.Find<action::Upload>(), nullptr);
-}
-
-TEST(UploadTest, AnUploadThatIsRefusedForGoodSkipsTheRound) {
-  EngineDriver driver;
-  SendFirstUpdate(driver, 4);
-  driver.Feed(event::Uploaded{driver.Find<action::Upload>()->transfer, absl::ResourceExhaustedError("too long")});
-  EXPECT_EQ(Settled(driver), false);
-  EXPECT_NE(driver.Sent(v1::WorkerMessage::kUpdateSkipped), nullptr);
 }
 
 }  // namespace
