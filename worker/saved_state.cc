@@ -1,5 +1,8 @@
 #include "worker/saved_state.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -17,9 +20,16 @@ constexpr absl::string_view kKind = "worker";
 constexpr absl::string_view kSuffix = ".state";
 // Against reading something else without end; no model comes near.
 constexpr uint64_t kMaxBytes = uint64_t{1} << 42;
+constexpr absl::Duration kAbandonedAfter = absl::Hours(30 * 24);
 
 std::string FileOf(absl::string_view run_id) {
   return absl::StrCat(run_id, kSuffix);
+}
+
+// InfiniteFuture: not known, as in a store that is no folder.
+absl::Time SavedAt(absl::string_view run_id, const FileStore& store) {
+  struct stat info;
+  return stat(store.PathOf(FileOf(run_id)).c_str(), &info) == 0 ? absl::TimeFromTimespec(info.st_mtim) : absl::InfiniteFuture();
 }
 
 template <typename Length>
@@ -139,7 +149,20 @@ absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store) {
   for (absl::string_view name : names) {
     if (absl::ConsumeSuffix(&name, kSuffix)) runs.emplace_back(name);
   }
+  std::stable_sort(runs.begin(), runs.end(),
+                   [&store](const std::string& a, const std::string& b) { return SavedAt(a, store) < SavedAt(b, store); });
   return runs;
+}
+
+absl::StatusOr<std::vector<std::string>> RemoveAbandonedStates(const std::string& current_run, absl::Time now, FileStore& store) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> runs, SavedRuns(store));
+  std::vector<std::string> removed;
+  for (const std::string& run : runs) {
+    if (run == current_run || now - SavedAt(run, store) <= kAbandonedAfter) continue;
+    TRIBUTARY_RETURN_IF_ERROR(RemoveSavedState(run, store));
+    removed.push_back(run);
+  }
+  return removed;
 }
 
 }  // namespace tributary::worker

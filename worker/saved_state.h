@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/file_store.h"
 #include "optim/layout.h"
 #include "worker/worker_engine.h"
@@ -53,8 +54,13 @@ absl::StatusOr<std::string> SetSavedStateAside(const std::string& run_id, FileSt
 // OK if nothing is saved of this run.
 absl::Status RemoveSavedState(const std::string& run_id, FileStore& store);
 
-// Ids of the runs that something is saved of.
+// Ids of the runs that something is saved of, the one written longest ago first.
 absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store);
+
+// Removes what was last written more than 30 days before `now` (calendar time) of runs other than `current_run`, which the coordinator has
+// offered: it works on one run at a time and takes up the next when that one is over, so that nothing asks for them again. The wait is for
+// what goes against this: a folder that serves two coordinators by turns, or a log that was taken back. Returns their ids.
+absl::StatusOr<std::vector<std::string>> RemoveAbandonedStates(const std::string& current_run, absl::Time now, FileStore& store);
 
 }  // namespace tributary::worker
 

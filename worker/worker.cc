@@ -54,7 +54,7 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
   }
   // A message on the session cannot be paced: what takes longer than a second travels beside it, in frames.
   if (options.config.bandwidth().up() != 0) engine.max_inline_bytes = options.config.bandwidth().up();
-  engine.saved_runs.insert(saved_runs.begin(), saved_runs.end());
+  engine.saved_runs = saved_runs;
   return engine;
 }
 
@@ -228,11 +228,19 @@ class Worker::Impl {
               Replica::Create(
                   options_.config, *offer,
                   {.make_trainer = options_.make_trainer, .clock = options_.clock, .metrics = &metrics_, .store = folder_.store.get()}));
+          RemoveAbandoned(offer->run_id());
           return replica_->TakePending();
         },
         [this, work = action.work](absl::StatusOr<std::optional<PendingUpdate>> pending) {
           Handle(event::RunPrepared{work, pending.status(), pending.ok() ? *std::move(pending) : std::nullopt});
         });
+  }
+  // On the training thread.
+  void RemoveAbandoned(const std::string& current_run) {
+    const absl::StatusOr<std::vector<std::string>> removed = RemoveAbandonedStates(current_run, options_.clock->WallNow(), *folder_.store);
+    if (!removed.ok()) return LogWarning(kComponent, removed.status().message());
+    for (const std::string& run : *removed)
+      LogInfo(kComponent, "run ", run, ": what was saved of it has not been used for a month; removed");
   }
   void Do(const action::ReleaseRun& action) {
     Train<absl::Status>(

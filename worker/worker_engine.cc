@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -32,7 +33,8 @@ constexpr uint64_t kMaxInlineBytes = 3 << 20;
 
 }  // namespace
 
-WorkerEngine::WorkerEngine(WorkerEngineOptions options) : options_(std::move(options)), saved_runs_(options_.saved_runs) {}
+WorkerEngine::WorkerEngine(WorkerEngineOptions options)
+    : options_(std::move(options)), saved_runs_(options_.saved_runs.begin(), options_.saved_runs.end()) {}
 
 std::vector<Action> WorkerEngine::Handle(Event event, absl::Time now) {
   actions_.clear();
@@ -130,8 +132,9 @@ void WorkerEngine::Connect(absl::string_view reason) {
       hello.mutable_held()->set_state_hash(held_->hash);
     }
   } else if (!saved_runs_.empty()) {
-    // No state of it is held; but if it is over, its end is told, and what is saved can go.
-    hello.mutable_held()->set_run_id(*saved_runs_.begin());
+    // No state of it is held; but if it is over, its end is told, and what is saved can go. One at a time is enough: nothing waits for
+    // that, and the next session asks about the next.
+    hello.mutable_held()->set_run_id(saved_runs_.front());
   }
   SendMessage(std::move(message), "a session begins with Hello");
 }
@@ -140,6 +143,10 @@ void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
   if (welcomed_) return;
   welcomed_ = true;
   ever_welcomed_ = true;
+  if (!run_.has_value() && !saved_runs_.empty()) {
+    saved_runs_.push_back(std::move(saved_runs_.front()));
+    saved_runs_.pop_front();
+  }
   failed_attempts_ = 0;
   drain_.reset();
   last_cause_.clear();
@@ -318,7 +325,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   }
   run.offer = std::move(offer);
   run_ = std::move(run);
-  saved_runs_.insert(run_id);
+  if (!absl::c_linear_search(saved_runs_, run_id)) saved_runs_.push_back(run_id);
   Note(LogLevel::kInfo, absl::StrCat(label, " (", run_id, ") is within this site's consent"));
   Do(action::PrepareRun{StartWork(Work::kPrepare), run_->offer}, "a new run is offered");
 }
@@ -360,7 +367,7 @@ void WorkerEngine::On(event::RunPrepared prepared) {
 }
 
 void WorkerEngine::OnMessage(v1::RunEnd end) {
-  if (!run_.has_value() && saved_runs_.erase(end.run_id()) > 0) {
+  if (!run_.has_value() && std::erase(saved_runs_, end.run_id()) > 0) {
     Note(LogLevel::kInfo, absl::StrCat("run ", end.run_id(), ", of which this worker had saved its state, is over"));
     return Do(action::ReleaseRun{end.run_id()}, "the run is over");
   }
@@ -387,7 +394,7 @@ void WorkerEngine::FinishRun() {
          absl::StrCat(label, ": this worker ended at round ", held_->round, " with state ", absl::BytesToHexString(held_->hash),
                       ", the coordinator at round ", end.round(), " with ", absl::BytesToHexString(end.state_hash())));
   }
-  saved_runs_.erase(end.run_id());
+  std::erase(saved_runs_, end.run_id());
   DropRun(end.run_id());
   if (!options_.once) return;
   Exit(finished ? absl::OkStatus() : WithExitCode(absl::AbortedError(outcome), ExitCode::kRunFailed), "the run is over");

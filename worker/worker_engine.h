@@ -10,7 +10,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -230,8 +229,8 @@ struct WorkerEngineOptions {
   // Waits between attempts double from min to max; each is shortened by a random part, up to half.
   absl::Duration min_backoff = absl::Milliseconds(500);
   absl::Duration max_backoff = absl::Seconds(30);
-  // Runs of which something is saved from before a restart.
-  std::set<std::string> saved_runs;
+  // Runs of which something is saved from before a restart, the likeliest to be over first.
+  std::vector<std::string> saved_runs;
   // A session that has not been welcomed by then is given up.
   absl::Duration welcome_timeout = absl::Seconds(20);
   // When the quiet hours that it is in are over ("06:00"), or absent: asked every few seconds, because calendar time jumps. Empty: there
@@ -380,8 +379,8 @@ class WorkerEngine {
   uint64_t leaving_session_ = 0;
   std::string last_cause_;
 
-  // Runs that may have a file in the state folder, this one included.
-  std::set<std::string> saved_runs_;
+  // Runs that may have a file in the state folder, this one included; the first is asked about next.
+  std::deque<std::string> saved_runs_;
 
   // Run and replica.
   std::optional<Run> run_;

@@ -53,7 +53,7 @@ void SimWorker::Start() {
     Retry();
     return;
   }
-  engine.saved_runs.insert(saved->begin(), saved->end());
+  engine.saved_runs = *saved;
   process_ = std::make_unique<Process>(std::move(engine));
   process_->store = std::move(store);
   ++life_;

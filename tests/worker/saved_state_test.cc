@@ -1,6 +1,7 @@
 // What survives a restart: the file, and a replica that goes on from it.
 #include "worker/saved_state.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -25,6 +26,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 constexpr absl::string_view kModes[] = {"distro", "local", "demo", "allreduce", "diloco", "signsgd"};
 constexpr uint64_t kRounds = 6;
@@ -107,12 +109,29 @@ TEST_F(SavedStateTest, DamagedAndForeignFilesAreToldApartFromNone) {
 TEST_F(SavedStateTest, SavedRunsAreListedSetAsideAndRemoved) {
   ASSERT_EQ(WriteSavedState(Owner(), Example(), *store_), absl::OkStatus());
   ASSERT_EQ(WriteSavedState({"run-2", "berlin", &layout_}, Example(), *store_), absl::OkStatus());
-  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("run-1", "run-2"));
+  EXPECT_THAT(*SavedRuns(*store_), UnorderedElementsAre("run-1", "run-2"));
   EXPECT_THAT(*SetSavedStateAside("run-1", *store_), EndsWith("/run-1.state.damaged"));
   EXPECT_THAT(*SavedRuns(*store_), ElementsAre("run-2"));
   EXPECT_EQ(RemoveSavedState("run-2", *store_), absl::OkStatus());
   EXPECT_EQ(RemoveSavedState("run-2", *store_), absl::OkStatus()) << "once more changes nothing";
   EXPECT_THAT(*SavedRuns(*store_), IsEmpty());
+}
+
+TEST_F(SavedStateTest, OnlyWhatAnotherRunHasNotUsedForAMonthIsRemoved) {
+  const absl::Time now = absl::FromUnixSeconds(1'800'000'000);
+  const auto write = [&](const std::string& run, absl::Duration age) {
+    ASSERT_EQ(WriteSavedState({run, "berlin", &layout_}, Example(), *store_), absl::OkStatus());
+    const timespec written = absl::ToTimespec(now - age);
+    const timespec times[] = {written, written};
+    ASSERT_EQ(utimensat(AT_FDCWD, directory_.File(run + ".state").c_str(), times, 0), 0);
+  };
+  write("a-recent", 29 * absl::Hours(24));
+  write("b-old", 31 * absl::Hours(24));
+  write("c-of-a-fast-clock", -absl::Hours(48));
+  write("d-current", 300 * absl::Hours(24));
+  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("d-current", "b-old", "a-recent", "c-of-a-fast-clock"));
+  EXPECT_THAT(*RemoveAbandonedStates("d-current", now, *store_), ElementsAre("b-old"));
+  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("d-current", "a-recent", "c-of-a-fast-clock"));
 }
 
 // A trainer with a memory, as the inner optimiser has one.

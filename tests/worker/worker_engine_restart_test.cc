@@ -65,6 +65,19 @@ TEST_F(RestartTest, WhatIsSavedOfARunThatIsOverGoes) {
   EXPECT_FALSE(driver_.Sent(v1::WorkerMessage::kHello)->hello().has_held()) << "once";
 }
 
+TEST_F(RestartTest, EverySavedRunIsAskedAboutInTurn) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.saved_runs = {"run-3", "run-1", "run-2"};
+  EngineDriver driver(options);
+  driver.Tick();
+  for (const char* const run : {"run-3", "run-1", "run-2", "run-3"}) {
+    EXPECT_EQ(driver.Sent(v1::WorkerMessage::kHello)->hello().held().run_id(), run);
+    driver.Lose().AdvanceToWakeup();
+    EXPECT_EQ(driver.Sent(v1::WorkerMessage::kHello)->hello().held().run_id(), run) << "that session did not come about";
+    driver.Welcome().Lose().AdvanceToWakeup();
+  }
+}
+
 TEST_F(RestartTest, WhatIsSavedStaysWhenAnotherRunIsOffered) {
   driver_.Tick().Welcome().Offer().Prepare().Offer(MakeSpec("bible-2"), "run-2");
   ASSERT_NE(driver_.Find<action::ReleaseRun>(), nullptr);
