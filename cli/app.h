@@ -2,6 +2,7 @@
 #ifndef TRIBUTARY_CLI_APP_H_
 #define TRIBUTARY_CLI_APP_H_
 
+#include <cstddef>
 #include <iosfwd>
 #include <string>
 #include <vector>
@@ -18,6 +19,8 @@ struct Environment {
   std::ostream* err = nullptr;
   // A person watches `out` and `err`: progress is shown in place.
   bool terminal = false;
+  // Width of its lines.
+  size_t columns = 80;
   // Value of TRIBUTARY_CONFIG: the default of --config.
   std::string config;
   Interrupt* interrupt = nullptr;

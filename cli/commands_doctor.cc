@@ -63,6 +63,7 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
                     "; at most ", config.consent().max_local_steps(), " local steps, ", config.consent().max_rounds(), " rounds, ",
                     config.consent().max_parameters(), " parameters"),
        ExitCode::kOk});
+  ShowLimits(config, &findings);
   if (may_connect) {
     Client client(connection, environment.interrupt, environment.clock);
     CheckReachable(&client, config.coordinator(), &findings);
@@ -110,6 +111,7 @@ Findings ExamineOperator(const Session& session, std::optional<v1::ServerInfo>* 
   }
   Client client(*connection, environment.interrupt, environment.clock);
   *server = CheckServer(&client, connection->address, *environment.clock, &findings);
+  if (server->has_value()) CheckRun(&client, &findings);
   return findings;
 }
 

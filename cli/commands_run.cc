@@ -107,7 +107,9 @@ class WatchDisplay {
       out << ToJson(status) << "\n" << std::flush;
       return;
     }
-    const std::string line = FormatStatusLine(status);
+    gap_.clear();
+    // A full last column would have some terminals begin a line.
+    const std::string line = FormatStatusLine(status, session_.environment.columns - 1);
     if (line == line_) return;
     line_ = line;
     if (session_.environment.terminal) {
@@ -118,8 +120,10 @@ class WatchDisplay {
   }
 
   void ShowGap(const absl::Status& status) {
+    if (status.message() == gap_) return;
+    gap_ = std::string(status.message());
     EndLine();
-    *session_.environment.err << "tributary: " << status.message() << "; trying again\n";
+    *session_.environment.err << "tributary: " << gap_ << "; trying again\n";
   }
 
   // What follows starts on a line of its own.
@@ -131,6 +135,8 @@ class WatchDisplay {
  private:
   const Session& session_;
   std::string line_;
+  // What was told of the outage that goes on.
+  std::string gap_;
 };
 
 absl::Status Watch(const Session& session, const std::string& run) {
@@ -141,6 +147,10 @@ absl::Status Watch(const Session& session, const std::string& run) {
       first.run_id(), [&](const v1::RunStatus& status) { display.Show(status); }, [&](const absl::Status& gap) { display.ShowGap(gap); });
   display.EndLine();
   if (!last.ok()) return last.status();
+  if (!session.json() && last->round() > 0) {
+    const absl::StatusOr<v1::RunHistory> history = client.GetRunHistory(last->run_id());
+    *session.environment.out << FormatOutcome(*last, history.ok() ? *history : v1::RunHistory()) << "\n";
+  }
   if (last->state() == v1::FINISHED) return absl::OkStatus();
   return WithExitCode(absl::AbortedError(absl::StrCat("run ", last->run_id(), " ", FormatState(last->state()), ": ", last->reason())),
                       ExitCode::kRunFailed);

@@ -115,6 +115,29 @@ void CheckInsecure(const std::string& address, bool insecure_anywhere, Findings*
   Warn("certificate", "--insecure: nothing is encrypted and nobody is authenticated", findings);
 }
 
+void CheckRun(Client* client, Findings* findings) {
+  const absl::StatusOr<v1::ListRunsResponse> runs = client->ListRuns();
+  if (!runs.ok()) return Fail("run", runs.status(), findings);
+  if (runs->runs().empty()) return Ok("run", "none yet; submit one: tributary run submit FILE", findings);
+  const auto is_open = [](const v1::RunStatus& run) {
+    return run.state() != v1::SUBMITTED && run.state() != v1::FINISHED && run.state() != v1::FAILED && run.state() != v1::STOPPED;
+  };
+  const auto open = std::find_if(runs->runs().begin(), runs->runs().end(), is_open);
+  const v1::RunStatus& run = open != runs->runs().end() ? *open : runs->runs(0);
+  Ok("run", absl::StrCat(run.spec().name(), " ", FormatState(run.state()), ": ", FormatMethod(run.spec())), findings);
+}
+
+void ShowLimits(const v1::WorkerConfig& config, Findings* findings) {
+  std::vector<std::string> limits;
+  if (const uint64_t up = config.bandwidth().up(); up != 0)
+    limits.push_back(absl::StrCat("up ", FormatBytes(static_cast<double>(up)), " a second"));
+  if (const uint64_t down = config.bandwidth().down(); down != 0) {
+    limits.push_back(absl::StrCat("down ", FormatBytes(static_cast<double>(down)), " a second"));
+  }
+  if (!config.quiet_hours().empty()) limits.push_back(absl::StrCat("quiet hours ", absl::StrJoin(config.quiet_hours(), ", ")));
+  if (!limits.empty()) Ok("limits", absl::StrJoin(limits, "; "), findings);
+}
+
 void CheckReachable(Client* client, const std::string& address, Findings* findings) {
   const absl::Status status = client->Probe();
   if (!status.ok()) return Fail("coordinator", status, findings);

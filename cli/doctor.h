@@ -34,6 +34,10 @@ void CheckData(const std::string& path, Findings* findings);
 void CheckInsecure(const std::string& address, bool insecure_anywhere, Findings* findings);
 // What the coordinator says of itself (only operators may ask); empty if it cannot be asked.
 std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& address, const Clock& clock, Findings* findings);
+// The run that is open, or the newest, and how it is optimised.
+void CheckRun(Client* client, Findings* findings);
+// What the site allows its worker of the line and the day; none if it allows everything.
+void ShowLimits(const v1::WorkerConfig& config, Findings* findings);
 // For sites: the coordinator is reached and lets the caller in.
 void CheckReachable(Client* client, const std::string& address, Findings* findings);
 

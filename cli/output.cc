@@ -92,6 +92,15 @@ std::string ShortHash(const std::string& hash) {
   return hash.empty() ? "-" : absl::BytesToHexString(hash.substr(0, 6));
 }
 
+// The first `columns` characters at most; "..." where something is missing.
+std::string Shorten(std::string text, size_t columns) {
+  if (text.size() <= columns) return text;
+  size_t end = columns - std::min<size_t>(columns, 3);
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // not within a character
+  text.resize(end);
+  return text + "...";
+}
+
 std::string FormatLosses(const v1::RunStatus& status) {
   std::string text;
   if (status.has_train_loss()) absl::StrAppendFormat(&text, "  loss %.3f", status.train_loss());
@@ -145,18 +154,48 @@ StepBytes StepBytesOf(const v1::RoundRecord& round) {
   return bytes;
 }
 
-std::string FormatStatusLine(const v1::RunStatus& status) {
-  std::string line = absl::StrCat(status.spec().name(), "  ", FormatState(status.state()), "  round ", status.round(), "/",
-                                  status.spec().rounds(), FormatLosses(status));
+std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
   const auto connected = std::count_if(status.sites().begin(), status.sites().end(), [](const auto& site) { return site.connected(); });
-  absl::StrAppend(&line, "  sites ", connected);
+  std::string losses = FormatLosses(status), bytes, reduction, reason;
+  std::string sites = absl::StrCat("  sites ", connected);
   if (status.has_last_round()) {
-    const StepBytes bytes = StepBytesOf(status.last_round());
-    absl::StrAppend(&line, "  up ", FormatBytes(bytes.up), "  down ", FormatBytes(bytes.down), " per step");
-    if (bytes.reduction > 0) absl::StrAppendFormat(&line, "  %.0fx less", bytes.reduction);
+    const StepBytes step = StepBytesOf(status.last_round());
+    bytes = absl::StrCat("  up ", FormatBytes(step.up), "  down ", FormatBytes(step.down), " per step");
+    if (step.reduction > 0) reduction = absl::StrFormat("  %.0fx less", step.reduction);
   }
-  if (!status.reason().empty() && status.state() != v1::RUNNING) absl::StrAppend(&line, "  (", status.reason(), ")");
-  return line;
+  if (!status.reason().empty() && status.state() != v1::RUNNING) reason = absl::StrCat("  (", status.reason(), ")");
+  const std::string head =
+      absl::StrCat(status.spec().name(), "  ", FormatState(status.state()), "  round ", status.round(), "/", status.spec().rounds());
+  const auto line = [&] { return absl::StrCat(head, losses, sites, bytes, reduction, reason); };
+  for (std::string* part : {&bytes, &sites, &losses, &reduction}) {
+    if (line().size() > columns) part->clear();
+  }
+  return Shorten(line(), columns);
+}
+
+std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& history) {
+  std::string text =
+      absl::StrCat(status.spec().name(), " ", FormatState(status.state()), " at round ", status.round(), " of ", status.spec().rounds());
+  if (status.has_val_loss()) absl::StrAppendFormat(&text, ", val %.3f", status.val_loss());
+  const double up = static_cast<double>(status.bytes_up_total()), down = static_cast<double>(status.bytes_down_total());
+  if (up + down == 0) return text;
+  absl::StrAppend(&text, "; ", FormatBytes(up), " up and ", FormatBytes(down), " down");
+  double dense = 0;
+  for (const v1::RoundRecord& round : history.rounds()) dense += 2 * static_cast<double>(round.dense_bytes_per_direction());
+  // Of a mode that sends about as much, "1x less" would tell nothing.
+  if (dense >= 1.5 * (up + down)) absl::StrAppendFormat(&text, ", %.0fx less than dense gradients", dense / (up + down));
+  return text;
+}
+
+std::string FormatMethod(const v1::RunSpec& spec) {
+  const absl::StatusOr<optim::OptimizerOptions> options = OptimizerOptionsOf(spec);
+  if (!options.ok()) return "-";  // a run of a coordinator with another version
+  std::string text(optim::ModeName(options->mode));
+  const bool counts_of_chunk = options->mode == optim::Mode::kDemo;
+  if (counts_of_chunk || options->mode == optim::Mode::kDistro || options->mode == optim::Mode::kLocal) {
+    absl::StrAppend(&text, ", k ", options->k, counts_of_chunk ? " of a chunk" : absl::StrCat(" of ", optim::kChunkSize));
+  }
+  return absl::StrCat(text, ", local steps ", options->local_steps, ", pipeline ", spec.pipeline());
 }
 
 namespace {
@@ -186,6 +225,7 @@ std::string FormatStatus(const v1::RunStatus& status) {
       {"round", absl::StrCat(status.round(), " of ", status.spec().rounds())},
       {"state hash", status.state_hash().empty() ? "-" : absl::BytesToHexString(status.state_hash())},
       {"parameters", absl::StrCat(status.parameters())},
+      {"method", FormatMethod(status.spec())},
       {"losses", FormatLosses(status).empty() ? "-" : std::string(absl::StripLeadingAsciiWhitespace(FormatLosses(status)))},
       {"bytes", absl::StrCat("up ", FormatBytes(static_cast<double>(status.bytes_up_total())), ", down ",
                              FormatBytes(static_cast<double>(status.bytes_down_total())), " in all")},

@@ -33,8 +33,16 @@ struct StepBytes {
 };
 StepBytes StepBytesOf(const v1::RoundRecord& round);
 
-// "bible  running  round 12/200  loss 2.314  val 2.402  sites 4  up 1.20 KiB  down 2.30 KiB per step  857x less".
-std::string FormatStatusLine(const v1::RunStatus& status);
+// "bible  running  round 12/200  loss 2.314  val 2.402  sites 4  up 1.20 KiB  down 2.30 KiB per step  857x less". What matters least is
+// left out until the rest fits into `columns` characters.
+std::string FormatStatusLine(const v1::RunStatus& status, size_t columns);
+
+// What a run came to: "bible finished at round 200 of 200, val 2.402; 12.30 MiB up and 20.10 MiB down, 857x less than dense gradients".
+// `history`: of all its rounds.
+std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& history);
+
+// How a run is optimised, with what its file leaves to the defaults: "distro, k 32 of 4096, local steps 1, pipeline 0".
+std::string FormatMethod(const v1::RunSpec& spec);
 
 // All there is to say about a run, in lines.
 std::string FormatStatus(const v1::RunStatus& status);

@@ -158,6 +158,15 @@ TEST_F(OfflineTest, DoctorFindsASiteInOrderUpToTheCoordinator) {
   EXPECT_EQ(json.at("checks").size(), 8u);
 }
 
+TEST_F(OfflineTest, DoctorShowsTheLimitsOfASite) {
+  Write(directory_.File("worker.yaml"),
+        "federation: demo\nsite: berlin\ncoordinator: 127.0.0.1:1\ndata: data\nstate_dir: state\n"
+        "consent: {runs: ['*'], models: [gpt]}\nbandwidth: {up: 500KiB}\nquiet_hours: ['08:00-18:30', '22:00-24:00']\n" +
+            Tls("site-berlin"));
+  EXPECT_THAT(RunCommand({"doctor", "--worker", directory_.File("worker.yaml")}).out,
+              HasSubstr("up 500.00 KiB a second; quiet hours 08:00-18:30, 22:00-24:00"));
+}
+
 TEST_F(OfflineTest, DoctorTellsWhatIsWrongWithASite) {
   MakePki();
   ASSERT_TRUE(MakeDirectories(directory_.File("data")).ok());

@@ -254,7 +254,9 @@ TEST_F(OnlineTest, WatchPrintsOneLineForEachChangeAndEndsWell) {
   admin_.statuses = {StatusAt(1, v1::RUNNING), StatusAt(1, v1::RUNNING), StatusAt(2, v1::RUNNING), StatusAt(3, v1::FINISHED)};
   const Result result = Command({"run", "watch", "r"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
-  EXPECT_EQ(result.out, "r  running  round 1/3  sites 0\nr  running  round 2/3  sites 0\nr  finished  round 3/3  sites 0\n");
+  EXPECT_EQ(result.out,
+            "r  running  round 1/3  sites 0\nr  running  round 2/3  sites 0\nr  finished  round 3/3  sites 0\n"
+            "r finished at round 3 of 3\n");
 }
 
 TEST_F(OnlineTest, WatchInJsonIsOneObjectALine) {
@@ -268,7 +270,7 @@ TEST_F(OnlineTest, WatchInJsonIsOneObjectALine) {
 TEST_F(OnlineTest, WatchOnATerminalKeepsOneLine) {
   admin_.statuses = {StatusAt(1, v1::RUNNING), StatusAt(3, v1::FINISHED)};
   const Result result = Command({"run", "watch", "r"}, /*terminal=*/true);
-  EXPECT_EQ(result.out, "\rr  running  round 1/3  sites 0\x1b[K\rr  finished  round 3/3  sites 0\x1b[K\n");
+  EXPECT_EQ(result.out, "\rr  running  round 1/3  sites 0\x1b[K\rr  finished  round 3/3  sites 0\x1b[K\nr finished at round 3 of 3\n");
 }
 
 TEST_F(OnlineTest, WatchOfAFailedRunSaysWhy) {
@@ -285,6 +287,15 @@ TEST_F(OnlineTest, WatchOutlivesARestartOfTheCoordinator) {
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
   EXPECT_THAT(result.err, HasSubstr("trying again"));
   EXPECT_THAT(result.out, HasSubstr("finished"));
+}
+
+TEST_F(OnlineTest, WatchTellsOfAnOutageOnce) {
+  admin_.statuses = {StatusAt(1, v1::RUNNING), v1::RunStatus(), v1::RunStatus(), v1::RunStatus(), StatusAt(3, v1::FINISHED)};
+  const Result result = Command({"run", "watch", "r"});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
+  const size_t told = result.err.find("trying again");
+  ASSERT_NE(told, std::string::npos);
+  EXPECT_EQ(result.err.find("trying again", told + 1), std::string::npos) << result.err;
 }
 
 TEST_F(OnlineTest, AnInterruptEndsAWatch) {
@@ -360,10 +371,17 @@ TEST_F(OnlineTest, DoctorComparesClocksAndVersions) {
   Result result = Command({"doctor"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.out << result.err;
   EXPECT_THAT(result.out, HasSubstr("sites connected: berlin"));
+  EXPECT_THAT(result.out, HasSubstr("r running: diloco"));
   admin_.clock_offset_ms = 20 * 60 * 1000;
   result = Command({"doctor"});
   EXPECT_EQ(result.code, ExitCode::kCredentials);
   EXPECT_THAT(result.out, HasSubstr("set them by NTP"));
+}
+
+TEST_F(OnlineTest, DoctorTellsOfTheRunThatIsOpen) {
+  admin_.statuses = {StatusAt(1, v1::PAUSED)};
+  admin_.statuses[0].mutable_spec()->set_pipeline(1);
+  EXPECT_THAT(Command({"doctor"}).out, HasSubstr("r paused: diloco, local steps 2, pipeline 1"));
 }
 
 TEST_F(OnlineTest, DoctorListsTheSitesInJson) {

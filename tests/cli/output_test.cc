@@ -96,14 +96,40 @@ TEST(StepBytesTest, AreOfOneWorkerAndOneLocalStep) {
 }
 
 TEST(StatusLineTest, SaysWhereTheRunStands) {
-  EXPECT_EQ(FormatStatusLine(Status()),
+  EXPECT_EQ(FormatStatusLine(Status(), 200),
             "bible  running  round 12/200  loss 2.314  sites 1  up 1.00 KiB  down 1.00 KiB per step  100x less");
   v1::RunStatus waiting = Status();
   waiting.clear_last_round();
   waiting.clear_train_loss();
   waiting.set_state(v1::WAITING);
   waiting.set_reason("1 of 2 workers");
-  EXPECT_EQ(FormatStatusLine(waiting), "bible  waiting  round 12/200  sites 1  (1 of 2 workers)");
+  EXPECT_EQ(FormatStatusLine(waiting, 79), "bible  waiting  round 12/200  sites 1  (1 of 2 workers)");
+}
+
+TEST(StatusLineTest, FitsIntoTheTerminal) {
+  EXPECT_EQ(FormatStatusLine(Status(), 79), "bible  running  round 12/200  loss 2.314  sites 1  100x less");
+  EXPECT_EQ(FormatStatusLine(Status(), 40), "bible  running  round 12/200  100x less");
+  v1::RunStatus waiting = Status();
+  waiting.set_state(v1::WAITING);
+  waiting.set_reason("1 of 2 workers f\xc3\xbcr Z\xc3\xbcrich are ready; the run fails at 12:34");
+  EXPECT_EQ(FormatStatusLine(waiting, 50), "bible  waiting  round 12/200  (1 of 2 workers f...");
+  for (size_t columns = 0; columns < 120; ++columns) EXPECT_LE(FormatStatusLine(waiting, columns).size(), std::max<size_t>(columns, 3));
+}
+
+TEST(OutcomeTest, TellsTheSavingOfTheWholeRun) {
+  v1::RunStatus status = Status();
+  status.set_state(v1::FINISHED);
+  status.set_bytes_up_total(8192);
+  status.set_bytes_down_total(24576);
+  v1::RunHistory history;
+  *history.add_rounds() = Round();
+  *history.add_rounds() = Round();
+  EXPECT_EQ(FormatOutcome(status, history),
+            "bible finished at round 12 of 200; 8.00 KiB up and 24.00 KiB down, 100x less than dense gradients");
+  status.set_bytes_up_total(uint64_t{3} << 20);
+  EXPECT_THAT(FormatOutcome(status, history), Not(HasSubstr("less")));
+  status.set_bytes_up_total(8192);
+  EXPECT_EQ(FormatOutcome(status, v1::RunHistory()), "bible finished at round 12 of 200; 8.00 KiB up and 24.00 KiB down");
 }
 
 TEST(TableTest, AlignsColumns) {
@@ -126,6 +152,8 @@ TEST(StatusTest, SaysWhatTheBudgetHasChosen) {
   EXPECT_THAT(FormatStatus(status),
               HasSubstr(absl::StrCat("2.00 KiB a step: k ", options.k, ", local steps ", options.local_steps, ", at most 1")));
   EXPECT_THAT(FormatStatus(Status()), Not(HasSubstr("a step:")));
+  EXPECT_THAT(FormatStatus(status),
+              HasSubstr(absl::StrCat("local, k ", options.k, " of 4096, local steps ", options.local_steps, ", pipeline 0")));
 }
 
 TEST(HistoryCsvTest, HasAColumnForEveryField) {
