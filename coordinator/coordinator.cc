@@ -282,6 +282,10 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name,
   if (active_->engine.stopping() || active_->engine.reporting()) {
     return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is ending: ", active_->engine.reason()));
   }
+  // Pausing what is paused gives it another reason, if there is one.
+  if (active_->engine.paused() && reason.empty()) {
+    return GetRun(run_id);
+  }
   const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", reason);
   if (const absl::Status set = SetRunState(*run, v1::PAUSED, why); !Survives(set)) {
     return set;

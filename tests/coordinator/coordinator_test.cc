@@ -248,6 +248,10 @@ TEST(Coordinator, APausedRunStaysPausedOverARestartUntilItIsResumed) {
   EXPECT_EQ(federation.Status(run).state(), v1::PAUSED);
   EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: maintenance; round 2 starts after"));
   EXPECT_EQ(federation.Status(run).round(), 1u) << "the round in flight was committed";
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, "").ok());
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: maintenance;")) << "the reason given first stays";
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, "a storm").ok());
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: a storm;"));
   const std::string next = Submit(federation, MakeSpec("next", 1, 2));
   EXPECT_EQ(federation.Status(next).state(), v1::SUBMITTED) << "the paused run keeps the head of the queue";
   EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(next, "").status()));
