@@ -95,6 +95,7 @@ class ServerImpl final : public Server {
  private:
   std::string EndpointsFile() const { return config_.data_dir() + "/endpoints.json"; }
   absl::Status PrepareFolder();
+  absl::Status OpenJournal();
   absl::Status Recover();
   absl::Status PublishEndpoints();
   void WarnInsecure();
@@ -117,13 +118,15 @@ class ServerImpl final : public Server {
 absl::Status ServerImpl::Start() {
   TRIBUTARY_RETURN_IF_ERROR(Check(config_, options_));
   TRIBUTARY_RETURN_IF_ERROR(PrepareFolder());
+  metrics_ = std::make_unique<CoordinatorMetrics>(std::vector<std::string>(config_.sites().begin(), config_.sites().end()));
+  // Before any port: of two coordinators of one configuration, the second is told of the folder.
+  TRIBUTARY_RETURN_IF_ERROR(OpenJournal());
   if (!config_.health_listen().empty()) {
     absl::StatusOr<std::unique_ptr<HealthServer>> health = HealthServer::Start(config_.health_listen());
     TRIBUTARY_RETURN_IF_ERROR(Annotate(health.status(), "health_listen"));
     health_ = *std::move(health);
     endpoints_.health = Reachable(config_.health_listen(), health_->port());
   }
-  metrics_ = std::make_unique<CoordinatorMetrics>(std::vector<std::string>(config_.sites().begin(), config_.sites().end()));
   TRIBUTARY_RETURN_IF_ERROR(Recover());
   if (!config_.metrics_listen().empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(metrics_page_, MetricsPage::Start(config_.metrics_listen(), *metrics_));
@@ -155,12 +158,16 @@ absl::Status ServerImpl::PrepareFolder() {
   return absl::OkStatus();
 }
 
-absl::Status ServerImpl::Recover() {
+absl::Status ServerImpl::OpenJournal() {
   TRIBUTARY_ASSIGN_OR_RETURN(journal_, OpenSqliteJournal(config_.data_dir() + "/journal.db", [metrics = metrics_.get()](double seconds) {
                                metrics->ObserveJournalFsync(seconds);
                              }));
   // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
   unlink(EndpointsFile().c_str());
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::Recover() {
   TRIBUTARY_ASSIGN_OR_RETURN(snapshots_, OpenFolder(config_.data_dir() + "/snapshots"));
   executor_ = std::make_unique<SerialExecutor>("coordinator");
   Coordinator::Dependencies dependencies;

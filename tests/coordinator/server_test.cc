@@ -197,6 +197,8 @@ TEST_F(ServerTest, StartsAgainOnWhatItLeft) {
 
 TEST_F(ServerTest, RefusesAFolderThatAnotherCoordinatorUses) {
   const auto server = Start();
+  config_.set_listen(server->endpoints().listen);
+  config_.set_health_listen(server->endpoints().health);
   const absl::Status status = Server::Start(config_, {}).status();
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
   EXPECT_THAT(std::string(status.message()), HasSubstr("a running coordinator"));
