@@ -25,8 +25,8 @@ OptimizerOptions WithK(OptimizerOptions options, uint32_t k) {
 }
 
 absl::Status TooSmall(Mode mode, uint64_t bytes, uint64_t least) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("mode ", ModeName(mode), " cannot train this model with ", bytes, " bytes a step; the least that it can is ", least));
+  return absl::InvalidArgumentError(absl::StrCat("mode ", ModeName(mode), " cannot train this model with ", bytes,
+                                                 " bytes a step; the least that it can is ", least, " bytes a step"));
 }
 
 // The largest k whose payloads fit in `round_bytes`; 0: not even 1 does. Bounds grow with k.
