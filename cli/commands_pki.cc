@@ -1,6 +1,7 @@
 // `tributary pki`: a small CA for trials and small federations.
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "cli/commands.h"
+#include "common/exit_codes.h"
 #include "common/pki.h"
 #include "common/status_macros.h"
 
@@ -22,6 +24,7 @@ struct PkiOptions {
   std::vector<std::string> hosts;
   std::string site;
   std::string operator_name;
+  bool force = false;
 };
 
 absl::Duration DaysOf(uint32_t days) {
@@ -68,8 +71,15 @@ absl::Status Issue(const Session& session, const PkiOptions& options) {
     request.identity.name = options.operator_name;
     stem = "operator-" + options.operator_name;
   }
+  stem = absl::StrCat(options.directory, "/", stem);
+  for (const char* const suffix : {".key", ".crt"}) {
+    if (options.force || !std::filesystem::exists(stem + suffix)) continue;
+    return WithExitCode(absl::AlreadyExistsError(absl::StrCat(
+                            stem, suffix, " exists, and whoever uses it would not fit its new other half; add --force to replace both")),
+                        ExitCode::kUsage);
+  }
   TRIBUTARY_RETURN_IF_ERROR(IssueCertificate(options.directory, request));
-  return ShowPair(session, absl::StrCat(options.directory, "/", stem));
+  return ShowPair(session, stem);
 }
 
 }  // namespace
@@ -95,6 +105,7 @@ void AddPkiCommands(CLI::App* app, Session* session) {
   who->add_option("--site", issue_options->site, "for the site of this name");
   who->add_option("--operator", issue_options->operator_name, "for the operator of this name");
   who->require_option(1);
+  issue->add_flag("--force", issue_options->force, "replace the pair that is there");
   issue->add_option("--host", issue_options->hosts, "DNS name or IP address the coordinator is reached at; repeatable");
   issue->add_option("--days", issue_options->days, "validity")->check(CLI::Range(1, 36500))->capture_default_str();
   issue->callback([session, issue_options] { session->action = [session, issue_options] { return Issue(*session, *issue_options); }; });

@@ -7,6 +7,7 @@
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 #include <grpcpp/server_context.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <utility>
@@ -191,6 +192,14 @@ absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected) {
   TRIBUTARY_RETURN_IF_ERROR(CheckValidity(*chain[0], files.certificate, IssueAdvice(expected), now));
   TRIBUTARY_RETURN_IF_ERROR(CheckChain(chain, roots, files, expected, now));
   return CheckIdentity(*chain[0], files.certificate, expected);
+}
+
+std::string KeyExposure(const std::string& key) {
+  struct stat info;
+  // Of the group nothing is said: secrets are mounted readable for it.
+  if (stat(key.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return "";
+  return absl::StrCat("the private key ", key, " can be read by every user of this machine; run: chmod 600 ", key,
+                      ", and have it issued anew if anyone else may have read it");
 }
 
 std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files) {

@@ -46,6 +46,9 @@ void RequireTls13();
 // to the CA, and name `expected`. Unauthenticated with exit code kCredentials says which check failed, with dates, paths and what to do.
 absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected);
 
+// What a person should do about a private key that any user of this machine can read; empty: not so.
+std::string KeyExposure(const std::string& key);
+
 // Credentials that follow the files when they change. Call CheckTlsFiles first.
 std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files);
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsFiles& files);

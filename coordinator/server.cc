@@ -117,6 +117,9 @@ class ServerImpl final : public Server {
 
 absl::Status ServerImpl::Start() {
   TRIBUTARY_RETURN_IF_ERROR(Check(config_, options_));
+  if (const std::string exposure = KeyExposure(config_.tls().key()); !options_.insecure && !exposure.empty()) {
+    LogWarning(kComponent, exposure);
+  }
   TRIBUTARY_RETURN_IF_ERROR(PrepareFolder());
   metrics_ = std::make_unique<CoordinatorMetrics>(std::vector<std::string>(config_.sites().begin(), config_.sites().end()));
   // Before any port: of two coordinators of one configuration, the second is told of the folder.

@@ -114,6 +114,7 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
   } else {
     TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles({config.tls().ca(), config.tls().certificate(), config.tls().key()},
                                             {config.federation(), Role::kSite, config.site()}));
+    if (const std::string exposure = KeyExposure(config.tls().key()); !exposure.empty()) LogWarning(kComponent, exposure);
   }
   return ListDataFiles(config.data(), "").status();
 }

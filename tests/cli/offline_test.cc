@@ -87,6 +87,19 @@ TEST_F(OfflineTest, PkiNeverOverwritesACa) {
   EXPECT_THAT(again.err, HasSubstr("never overwritten"));
 }
 
+TEST_F(OfflineTest, PkiReplacesAKeyOnlyIfToldTo) {
+  MakePki();
+  const std::string dir = directory_.File("pki");
+  const std::string key = *ReadFile(dir + "/site-berlin.key", 10'000);
+  const Result again = RunCommand({"pki", "issue", dir, "--site", "berlin"});
+  EXPECT_EQ(again.code, ExitCode::kUsage);
+  EXPECT_THAT(again.err, HasSubstr("site-berlin.key exists"));
+  EXPECT_THAT(again.err, HasSubstr("--force"));
+  EXPECT_EQ(*ReadFile(dir + "/site-berlin.key", 10'000), key);
+  EXPECT_EQ(RunCommand({"pki", "issue", dir, "--site", "berlin", "--force"}).code, ExitCode::kOk);
+  EXPECT_NE(*ReadFile(dir + "/site-berlin.key", 10'000), key);
+}
+
 TEST_F(OfflineTest, PkiWithoutACaSaysSo) {
   const Result result = RunCommand({"pki", "issue", directory_.path(), "--site", "berlin"});
   EXPECT_EQ(result.code, ExitCode::kCredentials);
@@ -196,7 +209,7 @@ TEST_F(OfflineTest, DoctorChecksACoordinatorsFile) {
 
 TEST_F(OfflineTest, DoctorWarnsOfACertificateThatSoonExpires) {
   MakePki();
-  RunCommand({"pki", "issue", directory_.File("pki"), "--coordinator", "--host", "localhost", "--days", "3"});
+  RunCommand({"pki", "issue", directory_.File("pki"), "--coordinator", "--host", "localhost", "--days", "3", "--force"});
   Write(directory_.File("coordinator.yaml"), "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
   const Result result = RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")});
   EXPECT_EQ(result.code, ExitCode::kOk);

@@ -56,6 +56,15 @@ TEST_F(PkiTest, IssuesFilesThatPassTheCheckForTheirIdentity) {
   EXPECT_EQ(CheckTlsFiles(Files("operator-ada"), kAda), absl::OkStatus());
 }
 
+TEST_F(PkiTest, AKeyThatEverybodyCanReadIsNoticed) {
+  EXPECT_EQ(KeyExposure(Files("site-berlin").key), "");
+  std::filesystem::permissions(Files("site-berlin").key, std::filesystem::perms(0440));
+  EXPECT_EQ(KeyExposure(Files("site-berlin").key), "") << "as secrets are mounted";
+  std::filesystem::permissions(Files("site-berlin").key, std::filesystem::perms(0644));
+  EXPECT_THAT(KeyExposure(Files("site-berlin").key), HasSubstr("chmod 600"));
+  EXPECT_EQ(KeyExposure(""), "");
+}
+
 TEST_F(PkiTest, CertificatesSayWhoAndHowLong) {
   const CertificateInfo info = ReadCertificate(directory_.File("site-berlin.crt")).value();
   EXPECT_EQ(info.spiffe_id, "spiffe://demo/site/berlin");
