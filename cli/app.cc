@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
+#include "common/command_line.h"
 #include "common/status_macros.h"
 #include "proto/protocol_version.h"
 
@@ -38,7 +39,7 @@ void AddVersionCommand(CLI::App* app, Session* session) {
         const nlohmann::ordered_json json = {{"version", TRIBUTARY_VERSION}, {"protocol_version", kProtocolVersion}};
         *session->environment.out << json.dump() << "\n";
       } else {
-        *session->environment.out << "tributary " << TRIBUTARY_VERSION << ", protocol version " << kProtocolVersion << "\n";
+        *session->environment.out << VersionText("tributary", kProtocolVersion) << "\n";
       }
       return absl::OkStatus();
     };
@@ -71,7 +72,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   Session session{.environment = environment, .connection = {}, .action = {}};
   session.connection.config = environment.config;
   CLI::App app("Operates a federation that trains one model across institutions: runs, exports, certificates, checks.", "tributary");
-  app.set_version_flag("--version", TRIBUTARY_VERSION);
+  app.set_version_flag("--version", VersionText("tributary", kProtocolVersion));
   app.require_subcommand(1);
   app.fallthrough();  // shared options may follow the command
   AddSharedOptions(&app, &session);
@@ -81,11 +82,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);
-  try {
-    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error, *environment.out, *environment.err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
-  }
+  if (const auto end = ParseCommandLine(&app, arguments, *environment.out, *environment.err); end.has_value()) return *end;
   if (session.format == "csv" && !app.got_subcommand("run")) {
     return Report(absl::InvalidArgumentError("--format csv is for `run history` alone; use text or json"), session);
   }

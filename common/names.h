@@ -1,6 +1,9 @@
-// Names of federations, sites, operators and runs.
+// Names of federations, sites, operators and runs, and words that people mistype.
 #ifndef TRIBUTARY_COMMON_NAMES_H_
 #define TRIBUTARY_COMMON_NAMES_H_
+
+#include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -8,6 +11,9 @@ namespace tributary {
 
 // Whether `name` is 1 to 63 characters of [a-z0-9] and inner hyphens (a DNS label): safe in identities, file names, metrics and logs.
 bool IsName(absl::string_view name);
+
+// "; did you mean 'rounds'?", or the list of what there is when nothing is near.
+std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known);
 
 }  // namespace tributary
 

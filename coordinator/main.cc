@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,11 +14,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "coordinator/server.h"
 #include "proto/config/yaml.h"
+#include "proto/protocol_version.h"
 #include "tributary/v1/config.pb.h"
 
 namespace tributary::coordinator {
@@ -128,20 +129,14 @@ int Run(const CommandLine& command) {
 int Main(int argc, char** argv) {
   CommandLine command;
   CLI::App app("Schedules the rounds of a federation's runs and aggregates their updates.", "tributary-coordinator");
-  app.set_version_flag("--version", std::string("tributary-coordinator ") + TRIBUTARY_VERSION);
+  app.set_version_flag("--version", VersionText("tributary-coordinator", kProtocolVersion));
   app.add_option("--config", command.config, "coordinator.yaml")->required();
   app.add_flag("--check", command.check, "check the configuration and certificates, and exit");
   app.add_flag("--insecure", command.insecure, "no TLS: for a trial on this machine; loopback addresses only");
   app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: any address");
-  app.add_option("--log-level", command.log_level, "debug, info, warning or error")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, LogLevel>{
-              {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}},
-          CLI::ignore_case));
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  AddLogLevelOption(&app, &command.log_level);
+  if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
+    return static_cast<int>(*end);
   }
   if (command.insecure_anywhere && !command.insecure) {
     return Fail(absl::InvalidArgumentError("--insecure-anywhere has a meaning only with --insecure"));

@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -21,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -28,6 +28,7 @@
 #include "optim/model_spec.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
+#include "proto/protocol_version.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "worker/data/folder.h"
@@ -241,14 +242,10 @@ int Main(int argc, char** argv) {
   SampleCommand sample;
 
   CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
-  app.set_version_flag("--version", std::string("tributary-worker ") + TRIBUTARY_VERSION);
+  app.set_version_flag("--version", VersionText("tributary-worker", kProtocolVersion, LibTorchVersion()));
   app.require_subcommand(0, 1);
   app.fallthrough();
-  app.add_option("--log-level", log_level, "debug, info, warning or error")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, LogLevel>{
-              {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}},
-          CLI::ignore_case));
+  AddLogLevelOption(&app, &log_level);
   AddRunOptions(app, run);
   CLI::App& run_app = *app.add_subcommand("run", "take part in the federation's runs (the default)");
   AddRunOptions(run_app, run);
@@ -271,10 +268,8 @@ int Main(int argc, char** argv) {
   sample_app.add_option("--temperature", sample.options.temperature, "0: always the likeliest byte")->capture_default_str();
   sample_app.add_option("--seed", sample.options.seed, "of the choices")->capture_default_str();
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
+    return static_cast<int>(*end);
   }
   solo.json = format == "json";
   SetLogLevel(log_level);

@@ -1,5 +1,7 @@
 #include "worker/trainer.h"
 
+#include <torch/version.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -118,6 +120,10 @@ absl::StatusOr<std::unique_ptr<Trainer>> Trainer::Create(const TrainerOptions& o
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, OpenModel(options, layout));
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<DataSource> data, OpenData(options, options.data_folder));
   return std::make_unique<LocalTrainer>(options, layout, std::move(data), std::move(model));
+}
+
+std::string LibTorchVersion() {
+  return TORCH_VERSION;
 }
 
 }  // namespace tributary::worker

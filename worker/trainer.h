@@ -42,6 +42,9 @@ struct StepResult {
   float compute_seconds = 0;
 };
 
+// "1.13.1".
+std::string LibTorchVersion();
+
 // Not thread-safe: one thread uses it.
 class Trainer {
  public:

@@ -19,6 +19,7 @@
 #include "absl/time/time.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/names.h"
 #include "common/status_macros.h"
 #include "google/protobuf/duration.pb.h"
 #include "proto/config/rules.h"
@@ -37,31 +38,6 @@ using google::protobuf::Reflection;
 constexpr uint64_t kMaxYamlBytes = 1 << 20;
 
 // --- Words for people ---
-
-// Levenshtein distance.
-size_t EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row[b.size()];
-}
-
-// "; did you mean 'rounds'?", or the list of what there is when nothing is near.
-std::string Suggest(absl::string_view word, const std::vector<std::string>& known) {
-  const auto nearest = std::min_element(known.begin(), known.end(),
-                                        [&](const auto& a, const auto& b) { return EditDistance(word, a) < EditDistance(word, b); });
-  if (nearest != known.end() && EditDistance(word, *nearest) <= std::max<size_t>(1, nearest->size() / 3)) {
-    return absl::StrCat("; did you mean '", *nearest, "'?");
-  }
-  return absl::StrCat("; known here: ", absl::StrJoin(known, ", "));
-}
 
 std::vector<std::string> KeysOf(const Descriptor& type) {
   std::vector<std::string> keys;
@@ -235,7 +211,7 @@ absl::StatusOr<const EnumValueDescriptor*> ParseEnum(const Scalar& scalar, const
     const EnumValueDescriptor* value = type.value(i);
     if (!absl::EndsWith(value->name(), "_UNSPECIFIED") && absl::AsciiStrToLower(value->name()) == scalar.text) return value;
   }
-  return absl::InvalidArgumentError(absl::StrCat("unknown value '", scalar.text, "'", Suggest(scalar.text, WordsOf(type))));
+  return absl::InvalidArgumentError(absl::StrCat("unknown value '", scalar.text, "'", DidYouMean(scalar.text, WordsOf(type))));
 }
 
 // --- The walk over the tree ---
@@ -265,7 +241,7 @@ class Reader {
       if (!pair.first.IsScalar()) return Error(pair.first, path, absl::StrCat("expected a key, found ", Found(pair.first)));
       const std::string& key = pair.first.Scalar();
       const FieldDescriptor* field = type.FindFieldByName(key);
-      if (field == nullptr) return Error(pair.first, path_of(key), absl::StrCat("unknown key", Suggest(key, KeysOf(type))));
+      if (field == nullptr) return Error(pair.first, path_of(key), absl::StrCat("unknown key", DidYouMean(key, KeysOf(type))));
       const auto [seen, is_new] = lines.emplace(key, pair.first.Mark().line + 1);
       if (!is_new) return Error(pair.first, path_of(key), absl::StrCat("given twice (first in line ", seen->second, ")"));
       if (const OneofDescriptor* oneof = field->real_containing_oneof()) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "common/files.h"
 #include "common/pki.h"
 #include "tests/cli/run_command.h"
@@ -60,8 +61,19 @@ TEST_F(OfflineTest, AWrongCommandLineIsAnErrorOfUsage) {
   EXPECT_EQ(RunCommand({"doctor", "--worker", "w.yaml", "--coordinator", "c.yaml"}).code, ExitCode::kUsage);
 }
 
+TEST_F(OfflineTest, AnUnknownCommandIsNamedWithTheOneThatMayBeMeant) {
+  EXPECT_THAT(RunCommand({"docter"}).err, StartsWith("tributary: 'docter' is no command of it; did you mean 'doctor'?"));
+  EXPECT_THAT(RunCommand({"run", "statsu"}).err, StartsWith("tributary run: 'statsu' is no command of it; did you mean 'status'?"));
+  EXPECT_THAT(RunCommand({"fly"}).err, HasSubstr("known here: run, export, journal, pki, doctor, version"));
+  EXPECT_THAT(RunCommand({"run", "list", "fly"}).err, HasSubstr("not expected: fly")) << "a word too many is no command";
+  EXPECT_THAT(RunCommand({}).err, HasSubstr("A subcommand is required"));
+}
+
 TEST_F(OfflineTest, VersionIsTextOrJson) {
-  EXPECT_THAT(RunCommand({"version"}).out, StartsWith("tributary "));
+  const std::string version = RunCommand({"version"}).out;
+  EXPECT_THAT(version, StartsWith(absl::StrCat("tributary ", TRIBUTARY_VERSION, ", protocol 1, ")));
+  EXPECT_THAT(version, HasSubstr(" build"));
+  EXPECT_EQ(RunCommand({"--version"}).out, version);
   EXPECT_EQ(Json::parse(RunCommand({"version", "--format", "json"}).out).at("protocol_version"), 1);
 }
 

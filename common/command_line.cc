@@ -1,0 +1,66 @@
+#include "common/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <ostream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/names.h"
+
+namespace tributary {
+namespace {
+
+// What is wrong, if it is a word where a command should be; else empty.
+std::string ExplainUnknownCommand(const CLI::App& app) {
+  const CLI::App* at = &app;
+  std::string name = app.get_name();
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().front();
+    absl::StrAppend(&name, " ", at->get_name());
+  }
+  std::vector<std::string> commands;
+  for (const CLI::App* command : at->get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); })) {
+    commands.push_back(command->get_name());
+  }
+  const std::vector<std::string> words = app.remaining(/*recurse=*/true);
+  const auto word = std::find_if(words.begin(), words.end(), [](const std::string& text) { return !text.empty() && text[0] != '-'; });
+  if (commands.empty() || word == words.end()) return "";
+  return absl::StrCat(name, ": '", *word, "' is no command of it", DidYouMean(*word, commands));
+}
+
+}  // namespace
+
+std::string VersionText(absl::string_view program, uint32_t protocol_version, absl::string_view libtorch) {
+  return absl::StrCat(program, " ", TRIBUTARY_VERSION, ", protocol ", protocol_version, ", ", TRIBUTARY_BUILD, " build",
+                      libtorch.empty() ? "" : ", LibTorch ", libtorch);
+}
+
+void AddLogLevelOption(CLI::App* app, LogLevel* level) {
+  static const std::map<std::string, LogLevel> kLevels = {
+      {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}};
+  app->add_option_function<std::string>(
+         "--log-level", [level](const std::string& name) { *level = kLevels.at(absl::AsciiStrToLower(name)); },
+         "the least that is logged: debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}, CLI::ignore_case))
+      ->type_name("LEVEL")
+      ->default_str("info");
+}
+
+std::optional<ExitCode> ParseCommandLine(CLI::App* app, const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
+  try {
+    app->parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0) {
+      if (const std::string unknown = ExplainUnknownCommand(*app); !unknown.empty()) {
+        err << unknown << "\nRun with --help for more information.\n";
+        return ExitCode::kUsage;
+      }
+    }
+    return app->exit(error, out, err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
+  }
+  return std::nullopt;
+}
+
+}  // namespace tributary
