@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/checksum.h"
@@ -128,14 +126,9 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
   const std::string& address = connection_.address;
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE: {
-      const std::string lower = absl::AsciiStrToLower(cause);
-      const bool is_handshake = absl::StrContains(lower, "handshake") || absl::StrContains(lower, "ssl") ||
-                                absl::StrContains(lower, "certificate") || absl::StrContains(lower, "tsi_");
-      if (is_handshake) {
-        return WithExitCode(absl::UnavailableError(absl::StrCat("no TLS connection with ", address, ": ", cause,
-                                                                "; check that both sides use the CA of this federation, that the "
-                                                                "coordinator's certificate names this host, and both clocks")),
-                            ExitCode::kCredentials);
+      if (!connection_.insecure) {
+        const absl::Status tls = ExplainTlsFailure(absl::UnavailableError(status.error_message()));
+        if (tls.message() != status.error_message()) return Annotate(tls, absl::StrCat("cannot reach the coordinator at ", address));
       }
       return absl::UnavailableError(
           absl::StrCat("cannot reach the coordinator at ", address, ": ", cause,

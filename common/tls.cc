@@ -9,10 +9,12 @@
 #include <grpcpp/server_context.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -117,6 +119,33 @@ class CoordinatorVerifier final : public grpc::experimental::ExternalCertificate
   grpc::experimental::HostNameCertificateVerifier host_verifier_;
 };
 
+// A certificate that is refused will be refused again: that is for a person, not for another attempt. Words in lower case.
+struct TlsFailure {
+  absl::string_view words;
+  bool final;
+  absl::string_view text;
+};
+constexpr TlsFailure kTlsFailures[] = {
+    {"certificate verify failed", true,
+     "the coordinator's certificate is not trusted here: another CA than the one in tls.ca has issued it, or it has expired; get the CA "
+     "file from the operator of the federation, or have the coordinator's certificate renewed"},
+    {"verification check failed", true,
+     "the certificate is not that of this federation's coordinator under this host name; use the name in the certificate as `coordinator`"},
+    {"certificate unknown", true,
+     "the coordinator does not trust the certificate used here; ask the operator of the federation for one issued by its CA"},
+    {"unknown ca", true,
+     "the coordinator does not trust the CA of the certificate used here; ask the operator of the federation for one issued by its CA"},
+    {"bad certificate", true,
+     "the coordinator does not accept the certificate used here; ask the operator of the federation for one issued by its CA"},
+    {"certificate expired", true,
+     "the coordinator says that the certificate used here has expired; renew it, and check this machine's clock"},
+    {"certificate required", true, "the coordinator wants a certificate and got none; check tls.certificate"},
+    {"wrong version number", false,
+     "what answers there does not speak TLS at this address; check the port, or whether the coordinator runs with --insecure"},
+    {"handshake", false,
+     "check that both sides use the CA of this federation, that the coordinator's certificate names this host, and both clocks"},
+};
+
 // The id a coordinator must have for whoever owns the certificate at `path`; what no certificate can have if that cannot be read.
 std::string CoordinatorIdFor(const std::string& path) {
   const absl::StatusOr<std::vector<X509Ptr>> chain = LoadCertificates(path);
@@ -192,6 +221,24 @@ absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected) {
   TRIBUTARY_RETURN_IF_ERROR(CheckValidity(*chain[0], files.certificate, IssueAdvice(expected), now));
   TRIBUTARY_RETURN_IF_ERROR(CheckChain(chain, roots, files, expected, now));
   return CheckIdentity(*chain[0], files.certificate, expected);
+}
+
+absl::Status ExplainTlsFailure(const absl::Status& status) {
+  if (!absl::IsUnavailable(status) && !absl::IsUnknown(status)) return status;
+  std::string words = absl::AsciiStrToLower(status.message());
+  std::replace(words.begin(), words.end(), '_', ' ');
+  for (const TlsFailure& failure : kTlsFailures) {
+    if (!absl::StrContains(words, failure.words)) continue;
+    const std::string message = absl::StrCat("the TLS handshake failed: ", failure.text, " (", status.message(), ")");
+    return failure.final ? CredentialsError(message) : absl::UnavailableError(message);
+  }
+  // In TLS 1.3 a server judges the client's certificate when the client believes to be connected: this is all that can be seen of a
+  // refusal.
+  if (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed")) {
+    return absl::UnavailableError(
+        absl::StrCat(status.message(), "; if this goes on, the coordinator may not trust the CA of the certificate used here"));
+  }
+  return status;
 }
 
 std::string KeyExposure(const std::string& key) {

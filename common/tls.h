@@ -49,6 +49,11 @@ absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected);
 // What a person should do about a private key that any user of this machine can read; empty: not so.
 std::string KeyExposure(const std::string& key);
 
+// Why no connection over TLS came about, where the words of OpenSSL, BoringSSL or gRPC in `status` tell, and what to check: Unauthenticated
+// with exit code kCredentials where one side refuses the other's certificate and will refuse it again, else Unavailable. Any other status
+// as it is.
+absl::Status ExplainTlsFailure(const absl::Status& status);
+
 // Credentials that follow the files when they change. Call CheckTlsFiles first.
 std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files);
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsFiles& files);

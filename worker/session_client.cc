@@ -11,9 +11,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/wire_size.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -30,48 +28,6 @@ constexpr absl::Duration kPaceStep = absl::Milliseconds(200);
 constexpr absl::Duration kCapReminder = absl::Minutes(10);
 // docs/architecture.md, "Limits": no message is longer.
 constexpr int kMaxMessageBytes = 4 << 20;
-
-// What a failure to connect means, by words of OpenSSL, BoringSSL or gRPC in lower case. A certificate that is refused will be refused
-// again: that is for a person, not for the backoff.
-struct Meaning {
-  absl::string_view words;
-  bool final;
-  absl::string_view text;
-};
-constexpr Meaning kMeanings[] = {
-    {"certificate verify failed", true,
-     "its certificate is not trusted here: another CA than the one in tls.ca has issued it, or it has expired; get the CA file from the "
-     "operator "
-     "of the federation, or have the coordinator's certificate renewed"},
-    {"verification check failed", true,
-     "its certificate is not that of this federation's coordinator under this host name; use the name in the certificate as `coordinator` "
-     "in "
-     "worker.yaml"},
-    {"certificate unknown", true, "it does not trust this site's certificate; ask the operator of the federation for one issued by its CA"},
-    {"unknown ca", true, "it does not trust this site's certificate; ask the operator of the federation for one issued by its CA"},
-    {"bad certificate", true, "it does not accept this site's certificate; ask the operator of the federation for one issued by its CA"},
-    {"certificate expired", true, "it says that this site's certificate has expired; renew it, and check this machine's clock"},
-    {"certificate required", true, "it wants a certificate of this site and got none; check tls.certificate in worker.yaml"},
-    {"wrong version number", false,
-     "it does not speak TLS at this address; check the port, or whether the coordinator runs with --insecure"},
-};
-
-absl::Status ExplainConnectionError(const absl::Status& status, bool tls) {
-  if (!tls || (status.code() != absl::StatusCode::kUnavailable && status.code() != absl::StatusCode::kUnknown)) return status;
-  std::string words = absl::AsciiStrToLower(status.message());
-  std::replace(words.begin(), words.end(), '_', ' ');
-  for (const Meaning& meaning : kMeanings) {
-    if (!absl::StrContains(words, meaning.words)) continue;
-    const std::string message = absl::StrCat("the TLS handshake failed: ", meaning.text, " (", status.message(), ")");
-    return meaning.final ? WithExitCode(absl::UnauthenticatedError(message), ExitCode::kCredentials) : absl::UnavailableError(message);
-  }
-  // In TLS 1.3 a server judges the client's certificate when the client believes to be connected: this is all that can be seen of a
-  // refusal.
-  if (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed")) {
-    return absl::UnavailableError(absl::StrCat(status.message(), "; if this goes on, it may not trust the CA of this site's certificate"));
-  }
-  return status;
-}
 
 ByteKind KindOf(const v1::WorkerMessage& message) {
   return message.has_update() ? ByteKind::kUpdate : ByteKind::kControl;
@@ -402,7 +358,7 @@ void SessionClient::Impl::SessionDone(Session* session, absl::Status status) {
   const std::unique_ptr<Session> owned = std::move(found->second);
   sessions_.erase(found);
   if (owned->number == current_session_) current_session_ = 0;
-  if (owned->reported && !shutting_down_) callbacks_.closed(owned->number, ExplainConnectionError(status, options_.tls.has_value()));
+  if (owned->reported && !shutting_down_) callbacks_.closed(owned->number, options_.tls.has_value() ? ExplainTlsFailure(status) : status);
   if (owned->when_done) owned->when_done();
   Release();
 }

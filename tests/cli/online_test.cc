@@ -33,6 +33,8 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using Json = nlohmann::json;
 
+[[maybe_unused]] const bool tls13_only = (RequireTls13(), true);
+
 constexpr char kRun[] =
     "name: r\nrounds: 3\nmodel: {mlp: {inputs: 3, hidden: [4], outputs: 2}}\ndata: {kind: csv, label_column: y}\n"
     "optimizer: {mode: diloco, local_steps: 2, learning_rate: {peak: 1e-3}}\n";
@@ -398,6 +400,60 @@ TEST_F(OnlineTest, DoctorOfASiteReachesTheCoordinator) {
   const Result result = RunCommand({"doctor", "--worker", directory_.File("worker.yaml"), "--insecure"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.out;
   EXPECT_THAT(result.out, HasSubstr("answers and knows this caller"));
+}
+
+// What `run list` says to an operator with the certificates `ca` and `own` of a coordinator that is reached at `host`; folders of a CA
+// each.
+Result ListOverTls(const TemporaryDirectory& directory, const std::string& host, const std::string& ca, const std::string& own) {
+  for (const char* const folder : {"pki", "other"}) {
+    const std::string path = directory.File(folder);
+    RunCommand({"pki", "init", path, "--federation", "demo"});
+    RunCommand({"pki", "issue", path, "--coordinator", "--host", host});
+    RunCommand({"pki", "issue", path, "--operator", "ada"});
+  }
+  const std::string pki = directory.File("pki");
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", MakeServerCredentials({pki + "/ca.crt", pki + "/coordinator.crt", pki + "/coordinator.key"}),
+                           &port);
+  FakeAdmin admin;
+  builder.RegisterService(&admin);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  // Its own files must fit together, or no connection is tried.
+  const std::string trusted = directory.File("trusted.crt");
+  EXPECT_TRUE(
+      WriteFileAtomically(trusted, *ReadFile(directory.File(own + "/ca.crt"), 10'000) + *ReadFile(directory.File(ca + "/ca.crt"), 10'000))
+          .ok());
+  return RunCommand({"run", "list", "--coordinator", absl::StrCat("127.0.0.1:", port), "--ca",
+                     ca == own ? directory.File(ca + "/ca.crt") : trusted, "--cert", directory.File(own + "/operator-ada.crt"), "--key",
+                     directory.File(own + "/operator-ada.key")});
+}
+
+TEST(TlsTest, AnOperatorOfThisFederationIsServed) {
+  const TemporaryDirectory directory;
+  const Result result = ListOverTls(directory, "127.0.0.1", "pki", "pki");
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
+}
+
+TEST(TlsTest, AnotherCaIsToldFromAnotherNameAndFromARefusal) {
+  {
+    const TemporaryDirectory directory;
+    const Result result = ListOverTls(directory, "127.0.0.1", "other", "other");
+    EXPECT_EQ(result.code, ExitCode::kCredentials);
+    EXPECT_THAT(result.err, HasSubstr("another CA than the one in tls.ca"));
+  }
+  {
+    const TemporaryDirectory directory;
+    const Result result = ListOverTls(directory, "hub.example.org", "pki", "pki");
+    EXPECT_EQ(result.code, ExitCode::kCredentials);
+    EXPECT_THAT(result.err, HasSubstr("use the name in the certificate"));
+  }
+  {
+    const TemporaryDirectory directory;
+    const Result result = ListOverTls(directory, "127.0.0.1", "pki", "other");
+    EXPECT_NE(result.code, ExitCode::kOk);
+    EXPECT_THAT(result.err, HasSubstr("may not trust the CA of the certificate used here"));
+  }
 }
 
 }  // namespace

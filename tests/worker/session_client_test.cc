@@ -80,7 +80,7 @@ TEST(SessionClientTest, ASiteOfAnotherCaIsToldThatItsCertificateIsRefused) {
   client.Post([](SessionClient& session) { session.OpenSession(1); });
   const absl::Status status = client.closed.Wait();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("it may not trust the CA of this site's certificate"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("may not trust the CA of the certificate used here"));
 }
 
 TEST(SessionClientTest, AnUnreachableCoordinatorIsReportedAsUnavailable) {
