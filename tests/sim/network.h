@@ -28,8 +28,8 @@ class SitePort {
   virtual ~SitePort() = default;
   virtual void OnMessage(uint64_t session, v1::CoordinatorMessage message) = 0;
   virtual void OnClosed(uint64_t session, const absl::Status& status) = 0;
-  virtual void OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes) = 0;
-  virtual void OnUploaded(uint64_t transfer, const absl::Status& status) = 0;
+  virtual void OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) = 0;
+  virtual void OnUploaded(uint64_t transfer, const absl::Status& status, uint64_t arrived) = 0;
   // For so long it takes nothing in.
   virtual absl::Duration FrozenFor() const = 0;
 };

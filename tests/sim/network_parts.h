@@ -45,6 +45,7 @@ struct Network::Transfer {
   bool over = false;    // the worker has its answer, or does not want one
   uint64_t offset = 0;
   // Of an upload.
+  uint64_t held = 0;  // by the coordinator when this attempt began
   v1::UploadHeader header;
   std::shared_ptr<const std::string> payload;  // null: a download
   // Of a download.

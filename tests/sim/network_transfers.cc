@@ -34,17 +34,18 @@ void Network::EndTransfer(const std::shared_ptr<Transfer>& transfer, const absl:
                     absl::StrCat(transfer->payload != nullptr ? "upload " : "download ", transfer->number, ": ", status.ToString()));
     }
     if (transfer->payload != nullptr) {
-      site.port->OnUploaded(transfer->number, status);
+      site.port->OnUploaded(transfer->number, status, transfer->held);
       return;
     }
+    const uint64_t arrived = site.partial_request == transfer->request.SerializeAsString() ? site.partial_bytes.size() : 0;
     if (!status.ok()) {
-      if (absl::IsDataLoss(status) || absl::IsResourceExhausted(status)) {
+      if (absl::IsDataLoss(status) || absl::IsFailedPrecondition(status) || absl::IsOutOfRange(status) || absl::IsNotFound(status)) {
         site.partial_bytes.clear();
       }
-      site.port->OnDownloaded(transfer->number, status);
+      site.port->OnDownloaded(transfer->number, status, arrived);
       return;
     }
-    site.port->OnDownloaded(transfer->number, std::exchange(site.partial_bytes, {}));
+    site.port->OnDownloaded(transfer->number, std::exchange(site.partial_bytes, {}), arrived);
   });
 }
 
@@ -80,7 +81,7 @@ void Network::AskProgress(const std::shared_ptr<Transfer>& transfer) {
   const std::string& name = sites_.at(transfer->site).name;
   if (const auto found = coordinator_->spools.find(name);
       found != coordinator_->spools.end() && SameUpload(found->second.header.id(), transfer->header.id())) {
-    transfer->offset = found->second.payload.size();
+    transfer->offset = transfer->held = found->second.payload.size();
   } else if (const auto done = coordinator_->completed.find(name);
              done != coordinator_->completed.end() && SameUpload(done->second, transfer->header.id())) {
     return EndTransfer(transfer, absl::OkStatus(), Delay(transfer->site));
@@ -215,7 +216,7 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   absl::StatusOr<coordinator::SharedBytes> bytes = absl::UnavailableError("the connection was reset");
   coordinator_->Call([&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, false); });
   if (bytes.ok() && (*bytes)->size() > transfer->max_bytes) {
-    bytes = absl::ResourceExhaustedError(absl::StrCat("the download has ", (*bytes)->size(), " bytes, allowed are ", transfer->max_bytes));
+    bytes = absl::FailedPreconditionError(absl::StrCat("the download has ", (*bytes)->size(), " bytes, allowed are ", transfer->max_bytes));
   }
   if (!bytes.ok()) {
     return EndTransfer(transfer, bytes.status(), Delay(transfer->site));

@@ -112,11 +112,11 @@ void SimWorker::OnMessage(uint64_t session, v1::CoordinatorMessage message) {
 void SimWorker::OnClosed(uint64_t session, const absl::Status& status) {
   Handle(event::SessionClosed{session, status});
 }
-void SimWorker::OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes) {
-  Handle(event::Downloaded{transfer, std::move(bytes)});
+void SimWorker::OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) {
+  Handle(event::Downloaded{transfer, std::move(bytes), arrived});
 }
-void SimWorker::OnUploaded(uint64_t transfer, const absl::Status& status) {
-  Handle(event::Uploaded{transfer, status});
+void SimWorker::OnUploaded(uint64_t transfer, const absl::Status& status, uint64_t arrived) {
+  Handle(event::Uploaded{transfer, status, arrived});
 }
 
 void SimWorker::Handle(worker::Event event) {

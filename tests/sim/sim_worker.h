@@ -64,8 +64,8 @@ class SimWorker final : public SitePort {
   // SitePort
   void OnMessage(uint64_t session, v1::CoordinatorMessage message) override;
   void OnClosed(uint64_t session, const absl::Status& status) override;
-  void OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes) override;
-  void OnUploaded(uint64_t transfer, const absl::Status& status) override;
+  void OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) override;
+  void OnUploaded(uint64_t transfer, const absl::Status& status, uint64_t arrived) override;
   absl::Duration FrozenFor() const override;
 
  private:
