@@ -16,6 +16,9 @@ SITES = ("alpha", "beta")
 SNAPSHOTS = {"every": 2, "keep": 1}
 LEASE = 2  # seconds
 WRITES = ("write", "pwrite")
+# Changes to the data folder that a run of 3 rounds, and a start that finds a run, make at the very least; they are 295 and 23. A shim that
+# sees or kills nothing must not pass for a coordinator that survives.
+LEAST_POINTS, LEAST_POINTS_OF_A_RECOVERY = 150, 12
 
 
 class CrashRun:
@@ -29,6 +32,7 @@ class CrashRun:
         chaos.start(self.parties)
         self.listen = self.parties.address()
         self.parties.processes["coordinator"].stop()
+        self.log = self.parties.directory / "calls"
         self.numbers = itertools.count()
         self.calls_before_stop = 0
 
@@ -36,21 +40,29 @@ class CrashRun:
         """The next coordinator begins with an empty folder."""
         shutil.rmtree(self.parties.data_dir)
         self.parties.data_dir = self.parties.directory / f"data-{next(self.numbers)}"
+        self.log.unlink(missing_ok=True)
         self.parties.write_coordinator_config(listen=self.listen, snapshots=SNAPSHOTS)
 
     def shim(self, **environment):
-        return self.chaos.crashing(self.parties.data_dir, **environment)
+        return self.chaos.crashing(self.parties.data_dir, CRASH_LOG=self.log, **environment)
+
+    def calls(self):
+        """What the shim has counted since the folder was made: [(name, path below the folder)]."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        return [(line.split()[1], line.split()[3]) for line in lines]
 
     def points(self):
-        """The calls of a whole run, from an empty folder to a clean stop: [(name, path below the folder)]."""
+        """The calls of a whole run, from an empty folder to a clean stop."""
         self.fresh()
-        log = self.parties.directory / "calls"
-        self.parties.start_coordinator(prefix=self.shim(CRASH_LOG=log))
+        self.parties.start_coordinator(prefix=self.shim())
         self.chaos.submit(self.parties, self.spec)
         self.check()
-        self.calls_before_stop = len(log.read_text(encoding="utf-8").splitlines())
+        self.calls_before_stop = len(self.calls())
         self.parties.processes["coordinator"].stop()
-        return [(line.split()[1], line.split()[3]) for line in log.read_text(encoding="utf-8").splitlines()]
+        points = self.calls()
+        if len(points) < LEAST_POINTS:
+            raise Mismatch(f"a whole run made {len(points)} changes to its folder, so the shim does not see them")
+        return points
 
     def check(self):
         self.chaos.compare(self.chaos.finish(self.parties, self.spec, timeout=60), self.expected, "after a crash")
@@ -81,8 +93,8 @@ class CrashRun:
         self.parties.processes["coordinator"].kill()
 
     def crash(self, number, how):
-        """Whether the coordinator was killed at call `number` of a run from an empty folder. What it left must pass the journal's checks, and
-        the run must come to the same end."""
+        """Whether the coordinator was killed at call `number` of a run from an empty folder: it must have been, unless this run made fewer
+        calls. What it left must pass the journal's checks, and the run must come to the same end."""
         self.fresh()
         try:
             self.parties.start_coordinator(prefix=self.shim(CRASH_AT=number, CRASH_HOW=how))
@@ -91,13 +103,16 @@ class CrashRun:
             if not self.killed():
                 raise
         crashed = self.killed()
+        if not crashed and len(self.calls()) >= number:
+            raise Mismatch(f"the coordinator made {len(self.calls())} calls and was not killed")
         if (self.parties.data_dir / "journal.db").exists() and crashed:
             self.parties.tool("journal", "verify", self.parties.data_dir)
         self.go_on()
         return crashed
 
     def crash_while_recovering(self, number):
-        """The same, at call `number` of a start that finds a run in the middle of a round. False: the start has fewer calls."""
+        """The same, at call `number` of a start that finds a run in the middle of a round. False: it serves before that call."""
+        self.log.unlink(missing_ok=True)
         try:
             self.parties.start_coordinator(prefix=self.shim(CRASH_AT=number))
         except federation.FederationError:
@@ -115,6 +130,8 @@ def crash_points(chaos):
     cases += [(number, "torn") for number, (call, _) in enumerate(points, start=1) if call in WRITES]
     if not chaos.long:
         cases = chaos.random.sample(cases, 6)
+    # No two runs do quite the same: where a run has fewer calls than the one that was counted, its last case kills nobody.
+    least = len(cases) * 9 // 10
     killed = 0
     for done, (number, how) in enumerate(cases):
         if done % 50 == 0:
@@ -124,6 +141,8 @@ def crash_points(chaos):
         except Exception as error:
             call, path = points[number - 1]
             raise Mismatch(f"killed {how} call {number} ({call} {path}): {error}") from error
+    if killed < least:
+        raise Mismatch(f"{killed} kills in {len(cases)} cases, where at least {least} were due")
     chaos.figures["kills_coordinator"] += killed
     chaos.figures["kills_coordinator_at_crash_points"] += killed
     chaos.figures["crash_points"] = len(points)
@@ -147,6 +166,8 @@ def crash_points_of_a_recovery(chaos):
         if not run.crash_while_recovering(number):
             break
         killed += 1
+    if killed < LEAST_POINTS_OF_A_RECOVERY:
+        raise Mismatch(f"{killed} kills of a recovery, where at least {LEAST_POINTS_OF_A_RECOVERY} were due")
     run.go_on()
     chaos.figures["kills_coordinator"] += killed
     chaos.figures["kills_coordinator_at_crash_points"] += killed
