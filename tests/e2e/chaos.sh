@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Injects faults into real federations on this machine and reports what came of it; see tests/e2e/chaos.py and docs/reliability.md.
 #
-#   bash tests/e2e/chaos.sh [--long] [--json FILE] [--only NAME ...] [--seed N] [--list]
+#   bash tests/e2e/chaos.sh [--long [--allow-skips]] [--json FILE] [--only NAME ...] [--seed N] [--list]
 set -euo pipefail
 exec python3 "$(dirname "${BASH_SOURCE[0]}")/chaos.py" "$@"
