@@ -35,6 +35,7 @@ SCENARIOS = {
     "workers_at_random_times_distro": (chaos_crashes.workers_distro, True),
     "workers_at_random_times_local": (chaos_crashes.workers_local, True),
     "workers_at_random_times_pipelined": (chaos_crashes.workers_pipelined, False),
+    "workers_at_random_times_local_pipelined": (chaos_crashes.workers_local_pipelined, False),
     "workers_at_crash_points": (chaos_crashes.workers_at_crash_points, True),
     "drain_and_restart": (chaos_crashes.drain_and_restart, True),
     "slow_line": (chaos_network.slow_line, True),

@@ -15,6 +15,7 @@ SITES = ("alpha", "beta")
 # Small, but with everything that a coordinator writes: rounds, updates, commits, snapshots that are pruned, a clean stop.
 SNAPSHOTS = {"every": 2, "keep": 1}
 LEASE = 2  # seconds
+LOCAL = {"mode": "local", "local_steps": 3, "value_bits": 2}
 WRITES = ("write", "pwrite")
 # Changes to the data folder that a run of 3 rounds, and a start that finds a run, make at the very least; they are 295 and 23. A shim that
 # sees or kills nothing must not pass for a coordinator that survives.
@@ -243,12 +244,17 @@ def workers_distro(chaos):
 
 def workers_local(chaos):
     """The same with local steps: optimiser state and residual in the worker."""
-    return _workers(chaos, {"optimizer": {"mode": "local", "local_steps": 3, "value_bits": 2}})
+    return _workers(chaos, {"optimizer": LOCAL})
 
 
 def workers_pipelined(chaos):
     """The same with a round that is computed during the commit of the one before."""
     return _workers(chaos, {"pipeline": 1})
+
+
+def workers_local_pipelined(chaos):
+    """Both: optimiser state, residual, and a round ahead, in the worker."""
+    return _workers(chaos, {"pipeline": 1, "optimizer": LOCAL})
 
 
 def workers_at_crash_points(chaos):
