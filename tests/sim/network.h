@@ -89,6 +89,7 @@ class Network {
     // Of a download that broke off; gone with the worker's process.
     std::string partial_request;
     std::string partial_bytes;
+    uint64_t partial_total = 0;
   };
 
   // Until something sent now arrives.

@@ -227,7 +227,10 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   if (site.partial_request != request) {
     site.partial_request = std::move(request);
     site.partial_bytes.clear();
+  } else if (!site.partial_bytes.empty() && site.partial_total != transfer->bytes->size()) {
+    return EndTransfer(transfer, absl::DataLossError("the download had another length"), Delay(transfer->site));
   }
+  site.partial_total = transfer->bytes->size();
   NextDownloadFrame(transfer);
 }
 
@@ -249,8 +252,7 @@ void Network::NextDownloadFrame(const std::shared_ptr<Transfer>& transfer) {
   }
   Site& site = sites_.at(transfer->site);
   const uint64_t offset = site.partial_bytes.size();
-  const uint64_t size =
-      std::min<uint64_t>(conditions.frame_bytes, transfer->bytes->size() - std::min<uint64_t>(offset, transfer->bytes->size()));
+  const uint64_t size = std::min<uint64_t>(conditions.frame_bytes, transfer->bytes->size() - offset);
   const auto kind = transfer->request.has_commits() ? coordinator::ByteKind::kCommit : coordinator::ByteKind::kSnapshot;
   coordinator_->get()->CountBytes(site.name, coordinator::ByteDirection::kDown, kind, WireSize(size + 32));
   ToSite(transfer->site, "frame down", Delay(transfer->site), [this, transfer, offset, size] {
@@ -261,7 +263,9 @@ void Network::NextDownloadFrame(const std::shared_ptr<Transfer>& transfer) {
     place.partial_bytes.append(*transfer->bytes, offset, size);
     if (place.partial_bytes.size() == transfer->bytes->size()) {
       place.partial_request.clear();
-      EndTransfer(transfer, absl::OkStatus(), absl::ZeroDuration());
+      // A log that was taken back serves other bytes of the same length, perhaps.
+      const bool whole = place.partial_bytes == *transfer->bytes;
+      EndTransfer(transfer, whole ? absl::OkStatus() : absl::DataLossError("the download fails its SHA-256"), absl::ZeroDuration());
     } else {
       NextDownloadFrame(transfer);
     }

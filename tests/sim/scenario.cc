@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "proto/config/yaml.h"
 
 namespace tributary::sim {
@@ -28,19 +29,50 @@ std::string ParticipationOf(Patience patience, int workers) {
   return absl::StrCat("min_workers: ", std::max(1, workers / 3), ", quorum: 0.5, min_deadline: 1s, max_deadline: 10s, wait_timeout: 5m");
 }
 
+// What a run asks of its optimiser.
+struct Recipe {
+  std::string mode;
+  bool pipeline = false;
+  bool weighs = false;   // the mean by sample counts
+  bool budgets = false;  // bytes a step instead of k and local steps
+
+  auto operator<=>(const Recipe&) const = default;
+};
+
+const char* const kModes[] = {"distro", "distro", "distro", "distro", "local", "demo", "diloco", "fedavg", "allreduce", "signsgd"};
+
+Recipe RecipeOf(Random& random) {
+  Recipe recipe;
+  recipe.mode = kModes[random.Below(std::size(kModes))];
+  recipe.pipeline = random.Chance(0.2);
+  const bool weighable = recipe.mode == "distro" || recipe.mode == "local" || recipe.mode == "fedavg" || recipe.mode == "diloco";
+  recipe.weighs = random.Chance(0.25) && weighable;
+  recipe.budgets = random.Chance(0.2) && weighable;
+  return recipe;
+}
+
+std::string OptimizerOf(const Recipe& recipe) {
+  const bool sparse = recipe.mode == "distro" || recipe.mode == "local";
+  const bool steps = recipe.mode == "local" || recipe.mode == "fedavg" || recipe.mode == "diloco";
+  std::string optimizer = absl::StrCat("mode: ", recipe.mode, ", learning_rate: {peak: 0.01}");
+  if (recipe.budgets) {
+    absl::StrAppend(&optimizer, ", budget: ", sparse ? "60B" : "300B");
+  } else {
+    absl::StrAppend(&optimizer, sparse ? ", k: 256" : "", steps ? ", local_steps: 2" : "");
+  }
+  return absl::StrCat(optimizer, recipe.weighs ? ", weighting: samples" : "");
+}
+
 // Written once and given a name, a seed and a length: parsing takes longer than a simulated round.
-v1::RunSpec SpecOf(const std::string& mode, bool pipeline, Patience patience, int workers) {
-  static auto& parsed = *new std::map<std::tuple<std::string, bool, Patience, int>, v1::RunSpec>;
-  const auto [it, added] = parsed.try_emplace({mode, pipeline, patience, workers});
+v1::RunSpec SpecOf(const Recipe& recipe, Patience patience, int workers) {
+  static auto& parsed = *new std::map<std::tuple<Recipe, Patience, int>, v1::RunSpec>;
+  const auto [it, added] = parsed.try_emplace({recipe, patience, workers});
   if (added) {
-    const bool sparse = mode == "distro" || mode == "local";
-    const bool steps = mode == "local" || mode == "fedavg" || mode == "diloco";
     const absl::Status status =
         ParseYaml(absl::StrCat("name: toy\nrounds: 50\nmodel: {mlp: {inputs: 8, hidden: [16], outputs: 4}}\n"
                                "data: {kind: csv, label_column: label}\npipeline: ",
-                               pipeline ? 1 : 0, "\noptimizer: {mode: ", mode, sparse ? ", k: 256" : "", steps ? ", local_steps: 2" : "",
-                               ", learning_rate: {peak: 0.01}}\nevaluation: {every: 10}\nparticipation: {",
-                               ParticipationOf(patience, workers), "}\n"),
+                               recipe.pipeline ? 1 : 0, "\noptimizer: {", OptimizerOf(recipe),
+                               "}\nevaluation: {every: 10}\nparticipation: {", ParticipationOf(patience, workers), "}\n"),
                   "run.yaml", &it->second);
     if (!status.ok()) {
       std::fprintf(stderr, "%s\n", status.ToString().c_str());
@@ -49,8 +81,6 @@ v1::RunSpec SpecOf(const std::string& mode, bool pipeline, Patience patience, in
   }
   return it->second;
 }
-
-const char* const kModes[] = {"distro", "distro", "distro", "distro", "local", "demo", "diloco", "fedavg", "allreduce", "signsgd"};
 
 v1::CoordinatorConfig ConfigOf(int workers, Random& random) {
   v1::CoordinatorConfig config;
@@ -72,6 +102,30 @@ v1::CoordinatorConfig ConfigOf(int workers, Random& random) {
   return config;
 }
 
+// What decides about snapshots besides the number of rounds, and what sites may say of their line and their day.
+void DrawPolicies(Scenario& scenario, Random& random) {
+  v1::SnapshotConfig& snapshots = *scenario.coordinator.mutable_snapshots();
+  const double policy = random.Uniform();
+  if (policy < 0.2) {
+    snapshots.set_every(1000);
+    snapshots.set_log(uint64_t{64} << random.Below(9));
+  } else if (policy < 0.4) {
+    snapshots.set_every(1000);
+    scenario.tick = absl::Microseconds(200);
+    // A round looks about twenty times where replay is counted.
+    snapshots.mutable_replay()->set_seconds(0);
+    snapshots.mutable_replay()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(scenario.tick * (1 + random.Below(200)))));
+  }
+  const bool quiet = random.Chance(0.15);
+  const bool narrow = random.Chance(0.15);
+  for (int i = 0; i < scenario.workers; ++i) {
+    // The simulation begins at midnight, and a run takes a minute or two.
+    const uint64_t minute = random.Below(4);
+    scenario.quiet_hours.push_back(quiet && random.Chance(0.3) ? absl::StrFormat("00:%02d-00:%02d", minute, minute + 1) : "");
+    scenario.bandwidth_up.push_back(narrow && random.Chance(0.5) ? uint64_t{16} << random.Below(6) : 0);
+  }
+}
+
 }  // namespace
 
 Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
@@ -84,11 +138,8 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   const double dice = random.Uniform();
   scenario.kind = dice < 0.05 ? Scenario::Kind::kQuiet : dice < 0.4 ? Scenario::Kind::kLossless : Scenario::Kind::kAnything;
   const bool lossless = scenario.kind != Scenario::Kind::kAnything;
-  v1::RunSpec spec = SpecOf(kModes[random.Below(std::size(kModes))], random.Chance(0.2),
-                            lossless              ? Patience::kAll
-                            : random.Chance(0.25) ? Patience::kMost
-                                                  : Patience::kSome,
-                            workers);
+  const Recipe recipe = RecipeOf(random);
+  v1::RunSpec spec = SpecOf(recipe, lossless ? Patience::kAll : random.Chance(0.25) ? Patience::kMost : Patience::kSome, workers);
   spec.set_rounds(rounds);
   // Of lossless scenarios few different runs, so that what they must end with is found once.
   spec.set_seed(lossless ? 1 : seed);
@@ -99,6 +150,7 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   }
 
   AddLosslessFaults(scenario);
+  DrawPolicies(scenario, random);
   scenario.faults_until = absl::Seconds(30 + random.Below(60));
   // From one in ten seconds to several a second.
   scenario.fault_interval = absl::Seconds(10) * std::pow(0.03, random.Uniform());
@@ -118,6 +170,9 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   scenario.faults.insert(scenario.faults.end(), {Fault::kWorkerDiskLoss, Fault::kBitFlip, Fault::kWorkerStop});
   if (random.Chance(0.05)) {
     scenario.faults.push_back(Fault::kStopRun);
+  }
+  if (random.Chance(0.15)) {
+    scenario.faults.push_back(Fault::kTakeBack);
   }
   if (random.Chance(0.15)) {
     scenario.hostile_site = static_cast<int>(random.Below(workers));

@@ -36,6 +36,7 @@ enum class Fault {
   kWorkerStop,
   kPauseRun,  // and resumed a while later
   kStopRun,
+  kTakeBack,  // `tributary journal truncate-to`, with the coordinator stopped
 };
 
 struct Scenario {
@@ -49,6 +50,12 @@ struct Scenario {
   int workers = 8;
   std::vector<v1::RunSpec> runs;  // submitted at once; they queue
   v1::CoordinatorConfig coordinator;
+  // What the coordinator's clock moves on by at each look: more than nothing, or the work between two looks takes no time, and
+  // `snapshots.replay` never has anything to count.
+  absl::Duration tick = absl::ZeroDuration();
+  // By site, as in worker.yaml; fewer than sites: the others have none.
+  std::vector<std::string> quiet_hours;
+  std::vector<uint64_t> bandwidth_up;
   NetworkConditions network;
   absl::Duration training = absl::Milliseconds(500);
   std::vector<Fault> faults;  // each as likely as the others
@@ -65,7 +72,7 @@ struct Scenario {
   absl::Duration limit = absl::Hours(1);
 };
 
-// `rounds` of the first run, `workers` sites.
+// `rounds` of the first run, `workers` (at most 1000) sites.
 Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers);
 // Faults that lose no update, and a network to match.
 void AddLosslessFaults(Scenario& scenario);

@@ -14,8 +14,8 @@ constexpr absl::Duration kRetry = absl::Seconds(5);
 
 }  // namespace
 
-SimCoordinator::SimCoordinator(World* world, SimDisk* disk, Witness* witness, v1::CoordinatorConfig config)
-    : world_(world), disk_(disk), witness_(witness), config_(std::move(config)) {}
+SimCoordinator::SimCoordinator(World* world, SimDisk* disk, Witness* witness, v1::CoordinatorConfig config, absl::Duration tick)
+    : world_(world), clock_(world, tick), disk_(disk), witness_(witness), config_(std::move(config)) {}
 
 SimCoordinator::~SimCoordinator() {
   coordinator_.reset();
@@ -31,7 +31,7 @@ absl::Status SimCoordinator::Open() {
   journal_ = witness_->Watch(std::move(journal));
   snapshots_ = disk_->OpenStore("snapshots");
   coordinator::Coordinator::Dependencies dependencies;
-  dependencies.clock = world_;
+  dependencies.clock = &clock_;
   dependencies.journal = journal_.get();
   dependencies.snapshots = snapshots_.get();
   dependencies.post_after = [this, life = life_](absl::Duration delay, std::function<void()> work) {

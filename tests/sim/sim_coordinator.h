@@ -18,6 +18,21 @@
 
 namespace tributary::sim {
 
+// Moves on by `tick` at each look, and with it the world.
+class BusyClock final : public Clock {
+ public:
+  BusyClock(World* world, absl::Duration tick) : world_(world), tick_(tick) {}
+  absl::Time Now() const override {
+    world_->Pass(tick_);
+    return world_->Now();
+  }
+  absl::Time WallNow() const override { return world_->WallNow(); }
+
+ private:
+  World* const world_;
+  const absl::Duration tick_;
+};
+
 // A partial upload, as coordinator/rpc/transfer_service.h keeps it: in memory, for the process's life.
 struct Spool {
   v1::UploadHeader header;
@@ -28,7 +43,8 @@ struct Spool {
 // Not thread-safe.
 class SimCoordinator {
  public:
-  SimCoordinator(World* world, SimDisk* disk, Witness* witness, v1::CoordinatorConfig config);
+  // `tick`: of its clock.
+  SimCoordinator(World* world, SimDisk* disk, Witness* witness, v1::CoordinatorConfig config, absl::Duration tick);
   ~SimCoordinator();
 
   // Starts the process, again and again until it serves.
@@ -66,6 +82,7 @@ class SimCoordinator {
   void End();
 
   World* const world_;
+  BusyClock clock_;
   SimDisk* const disk_;
   Witness* const witness_;
   const v1::CoordinatorConfig config_;

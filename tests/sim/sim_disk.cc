@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <new>
 #include <set>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/status_macros.h"
 
 namespace tributary::sim {
 namespace {
@@ -313,6 +317,46 @@ void SimDisk::Wipe() {
   files_.clear();
   stored_.clear();
   removed_unsynced_.clear();
+}
+
+absl::Status SimDisk::CopyTo(const std::string& folder) const {
+  std::map<std::string, const std::string*> all;
+  for (const auto& [path, file] : files_) {
+    all[path] = &file->bytes;
+  }
+  for (const auto& [path, bytes] : stored_) {
+    all[path] = &bytes;
+  }
+  for (const auto& [path, bytes] : all) {
+    const std::filesystem::path target = std::filesystem::path(folder) / path;
+    std::error_code error;
+    std::filesystem::create_directories(target.parent_path(), error);
+    std::ofstream file(target, std::ios::binary);
+    if (!file.write(bytes->data(), static_cast<std::streamsize>(bytes->size())).flush()) {
+      return absl::InternalError(absl::StrCat("cannot write ", target.string()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SimDisk::CopyFrom(const std::string& folder) {
+  Wipe();
+  std::error_code error;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder, error)) {
+    if (!entry.is_regular_file()) {
+      continue;
+    }
+    const std::string path = std::filesystem::relative(entry.path(), folder);
+    TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, ReadFile(entry.path(), uint64_t{1} << 30));
+    if (absl::StrContains(path, '/')) {
+      stored_[path] = std::move(bytes);
+    } else {
+      files_[path] = std::make_shared<File>();
+      files_[path]->bytes = std::move(bytes);
+      files_[path]->durable = true;
+    }
+  }
+  return error ? absl::InternalError(absl::StrCat("cannot read ", folder, ": ", error.message())) : absl::OkStatus();
 }
 
 absl::Status SimDisk::Explain(Outcome outcome, const std::string& path) const {

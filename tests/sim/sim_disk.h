@@ -46,6 +46,9 @@ class SimDisk final : public coordinator::JournalDisk {
   void Restart(Loss loss);
   // Everything on it is gone. Nobody may use it.
   void Wipe();
+  // Its files as files of this machine, and back: for tools that work on a stopped coordinator's folder. What was there before goes.
+  absl::Status CopyTo(const std::string& folder) const;
+  absl::Status CopyFrom(const std::string& folder);
   // A planted defect: syncs do nothing.
   bool lies_about_sync = false;
 

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 
 namespace tributary::sim {
@@ -47,6 +48,20 @@ void SimWorker::Start() {
   engine.coordinator = options_.config.coordinator();
   engine.software_version = TRIBUTARY_VERSION;
   engine.random = [this] { return world_->random.Uniform(); };
+  // As worker.cc does.
+  if (options_.config.bandwidth().up() != 0) {
+    engine.max_inline_bytes = options_.config.bandwidth().up();
+  }
+  if (options_.config.quiet_hours_size() > 0) {
+    const std::vector<std::string> hours(options_.config.quiet_hours().begin(), options_.config.quiet_hours().end());
+    engine.quiet_until = [this, quiet = *worker::QuietHours::Parse(hours, absl::UTCTimeZone()), was_quiet = false]() mutable {
+      const std::optional<std::string> end = quiet.EndOf(world_->WallNow());
+      if (!std::exchange(was_quiet, end.has_value()) && end.has_value()) {
+        world_->CountFault("quiet hours begun");
+      }
+      return end;
+    };
+  }
   std::unique_ptr<FileStore> store = disk_.OpenStore("state");
   const absl::StatusOr<std::vector<std::string>> saved = worker::SavedRuns(*store);
   if (!saved.ok()) {
@@ -203,6 +218,9 @@ void SimWorker::CarryOut(worker::Action& action) {
             if (send.message.has_update() && options_.mischief->hostile) {
               std::string& payload = *send.message.mutable_update()->mutable_payload();
               world_->CountFault("hostile payloads");
+              if (world_->random.Chance(0.3)) {
+                send.message.mutable_update()->mutable_report()->set_samples(world_->random.Next() >> world_->random.Below(64));
+              }
               for (uint64_t i = world_->random.Below(8) + 1; i > 0; --i) {
                 payload[world_->random.Below(payload.size())] = static_cast<char>(world_->random.Next());
               }
@@ -311,7 +329,7 @@ void SimWorker::CheckHeld() {
   }
   process_->last_hash = held->hash;
   const WitnessedRun* const run = witness_->Find(process_->run_id);
-  if (run == nullptr || run->broken) {
+  if (run == nullptr || run->broken || run->states_taken_back.contains({held->round, held->hash})) {
     return;
   }
   if (held->round > run->round()) {
@@ -331,7 +349,7 @@ void SimWorker::CheckSettled(uint64_t round, bool included) {
     return;
   }
   const std::string where = absl::StrCat(name(), " settles round ", round, included ? " as included" : " as not included");
-  if (included && !run->Included(name(), round)) {
+  if (included && !run->Included(name(), round) && !run->updates_taken_back.contains({round, name()})) {
     world_->Violate("a receipt tells the truth", absl::StrCat(where, "; no commit holds it"));
   }
   if (!included && run->Included(name(), round)) {

@@ -3,18 +3,21 @@
 #define TRIBUTARY_TESTS_SIM_SIMULATION_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "tests/sim/network.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/sim_coordinator.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_worker.h"
+#include "tests/sim/take_back.h"
 #include "tests/sim/witness.h"
 #include "tests/sim/world.h"
 
@@ -27,9 +30,10 @@ struct Outcome {
   uint64_t commits = 0;
   absl::Duration simulated;
   std::map<std::string, uint64_t> faults;
-  // Of each run that was submitted, in order.
+  // Of each run that was submitted.
   std::vector<v1::RunState> states;
-  std::vector<std::string> hashes;  // of the last state, raw bytes
+  // Of the last state, raw bytes; in order, without runs whose submission was interrupted (and which were submitted again).
+  std::vector<std::string> hashes;
   // Of the first run, if the coordinator was there at the end.
   v1::RunStatus status;
   v1::RunHistory history;
@@ -49,16 +53,19 @@ class Simulation {
   SimDisk& disk() { return disk_; }
   SimCoordinator& coordinator() { return coordinator_; }
   Network& network() { return network_; }
-  const Witness& witness() const { return witness_; }
+  std::function<absl::StatusOr<coordinator::Truncation>(SimDisk& disk, const std::string& run_id, uint64_t round)> take_back = TakeBack;
+  Witness& witness() { return witness_; }
 
  private:
   void Submit();
+  static bool Interrupted(const WitnessedRun& run);
   bool Submitted(const std::string& name) const;
   void ScheduleFault();
   void Inject(Fault fault);
   SimWorker& AnyWorker();
   void Heal();
   void Resume(const std::string& run_id);
+  void TakeLogBack(absl::Duration pause);
   // Where the runs stand, for people.
   std::string Standing();
   void Describe(Outcome& outcome);

@@ -4,9 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
 #include <memory>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "tests/sim/chaos.h"
 #include "tests/sim/forwarding_journal.h"
@@ -61,17 +65,41 @@ TEST_F(SimulationTest, NoInvariantIsViolated) {
   }
   EXPECT_EQ(report->seeds, 300);
   // Every kind of fault has been there.
-  for (const char* const kind : {"bits flipped",       "broken sessions",
-                                 "broken transfers",   "coordinator drained",
-                                 "coordinator killed", "coordinator lost power",
-                                 "corrupted frames",   "corrupted records",
-                                 "delayed messages",   "died in a disk operation",
-                                 "disk failing",       "disk full",
-                                 "hostile payloads",   "partitions",
-                                 "repeated uploads",   "runs paused",
-                                 "wall clock jumped",  "workers frozen",
-                                 "workers killed",     "workers stopped"}) {
+  for (const char* const kind :
+       {"bits flipped",           "broken sessions",  "broken transfers",  "coordinator drained", "coordinator killed",
+        "coordinator lost power", "corrupted frames", "corrupted records", "delayed messages",    "died in a disk operation",
+        "disk failing",           "disk full",        "hostile payloads",  "logs taken back",     "partitions",
+        "quiet hours begun",      "repeated uploads", "runs paused",       "wall clock jumped",   "workers frozen",
+        "workers killed",         "workers stopped"}) {
     EXPECT_TRUE(report->faults.contains(kind)) << kind;
+  }
+}
+
+// What no fault shows: runs, and policies of coordinators and sites, differ from seed to seed.
+TEST_F(SimulationTest, EveryKindOfRunAndPolicyIsDrawn) {
+  std::map<std::string, int> drawn;
+  constexpr int kSeeds = 300;
+  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    const Scenario scenario = ScenarioOf(seed, 20, kWorkers);
+    const v1::RunSpec& spec = scenario.runs.at(0);
+    const v1::OptimizerSpec& optimizer = spec.optimizer();
+    const v1::SnapshotConfig& snapshots = scenario.coordinator.snapshots();
+    ++drawn[absl::StrCat("mode ", v1::OptimizerSpec::Mode_Name(optimizer.mode()))];
+    drawn["pipeline"] += spec.pipeline() == 1;
+    drawn["pipelined local"] += spec.pipeline() == 1 && optimizer.mode() == v1::OptimizerSpec::LOCAL;
+    drawn["weighting"] += optimizer.weighting() == v1::SAMPLES;
+    drawn["budget"] += optimizer.budget() != 0;
+    drawn["snapshots.log"] += snapshots.log() <= 16384 && snapshots.every() >= 1000;
+    drawn["snapshots.replay"] += snapshots.replay().seconds() == 0 && snapshots.every() >= 1000 && scenario.tick > absl::ZeroDuration();
+    drawn["snapshots.every"] += snapshots.every() <= 20;
+    drawn["quiet hours"] +=
+        std::any_of(scenario.quiet_hours.begin(), scenario.quiet_hours.end(), [](auto& hours) { return !hours.empty(); });
+    drawn["bandwidth"] += std::any_of(scenario.bandwidth_up.begin(), scenario.bandwidth_up.end(), [](uint64_t up) { return up != 0; });
+    drawn["truncate-to"] += std::count(scenario.faults.begin(), scenario.faults.end(), Fault::kTakeBack) > 0;
+  }
+  EXPECT_EQ(std::count_if(drawn.begin(), drawn.end(), [](const auto& kind) { return kind.first.starts_with("mode "); }), 7);
+  for (const auto& [kind, seeds] : drawn) {
+    EXPECT_GE(seeds, kind == "pipelined local" ? 2 : kSeeds / 30) << kind;
   }
 }
 
@@ -96,7 +124,7 @@ std::string FirstViolation(const std::function<void(Simulation&)>& plant) {
 TEST_F(SimulationTest, ADiskThatLiesAboutSyncIsSeen) {
   EXPECT_THAT(FirstViolation([](Simulation& simulation) { simulation.disk().lies_about_sync = true; }),
               AnyOf(Eq("no acknowledged update lost"), Eq("no acknowledged write lost"), Eq("the journal survives"),
-                    Eq("the coordinator starts again")));
+                    Eq("the coordinator starts again"), Eq("a log can be taken back")));
 }
 
 // Acknowledges every twentieth update and commit without writing it.
@@ -142,6 +170,40 @@ TEST_F(SimulationTest, AReceiptThatIsTakenBackIsSeen) {
               };
             }),
             "none applied twice");
+}
+
+TEST_F(SimulationTest, ALogTakenBackToAnotherRoundIsSeen) {
+  EXPECT_THAT(FirstViolation([](Simulation& simulation) {
+                simulation.take_back = [](SimDisk& disk, const std::string& run_id, uint64_t round) {
+                  return TakeBack(disk, run_id, round == 0 ? 0 : round - 1);
+                };
+              }),
+              "no acknowledged write lost");
+}
+
+TEST_F(SimulationTest, AResidualThatIsNotTheOneOfThatRoundIsSeen) {
+  EXPECT_THAT(FirstViolation([](Simulation& simulation) {
+                simulation.take_back = [](SimDisk& disk, const std::string& run_id, uint64_t round) {
+                  absl::StatusOr<coordinator::Truncation> done = TakeBack(disk, run_id, round);
+                  if (done.ok()) {
+                    done->residual_known = !done->residual_known;
+                  }
+                  return done;
+                };
+              }),
+              "none applied twice");
+}
+
+// The coordinator heeds another policy than the one that it should.
+TEST_F(SimulationTest, ASnapshotThatIsOverdueIsSeen) {
+  const char* const kSeen = "replay is bounded";
+  EXPECT_EQ(FirstViolation([](Simulation& simulation) { simulation.witness().snapshots.set_every(1); }), kSeen);
+  EXPECT_EQ(FirstViolation([](Simulation& simulation) { simulation.witness().snapshots.set_log(1); }), kSeen);
+  EXPECT_EQ(FirstViolation([](Simulation& simulation) {
+              simulation.witness().snapshots.mutable_replay()->set_seconds(0);
+              simulation.witness().snapshots.mutable_replay()->set_nanos(1);
+            }),
+            kSeen);
 }
 
 // ---- The disk ----

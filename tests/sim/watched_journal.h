@@ -31,6 +31,9 @@ class WatchedJournal final : public ForwardingJournal {
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit) override {
     return Told(ForwardingJournal::AddCommit(run_id, round, commit), [&] { witness_->OnCommit(run_id, round, commit); });
   }
+  absl::Status AddSnapshot(const std::string& run_id, const coordinator::JournaledSnapshot& snapshot) override {
+    return Told(ForwardingJournal::AddSnapshot(run_id, snapshot), [&] { witness_->OnSnapshot(run_id); });
+  }
 
  private:
   template <typename Tell>

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "common/checksum.h"
 #include "optim/commit.h"
 #include "tests/coordinator/updates_of.h"
@@ -58,6 +59,59 @@ void Witness::OnRun(const JournaledRun& run) {
   const optim::Digest initial = optim::StateHash(witnessed.model->layout, witnessed.state);
   witnessed.chain = coordinator::ChainStart(witnessed.model->layout, initial);
   witnessed.hashes.push_back(DigestBytes(initial));
+  KeepPast(witnessed);
+}
+
+void Witness::KeepPast(WitnessedRun& run) const {
+  if (keeps_past) {
+    run.past.push_back({run.chain, run.state, run.aggregator->SaveState()});
+  }
+}
+
+void Witness::OnSnapshot(const std::string& run_id) {
+  WitnessedRun& run = runs_.at(run_id);
+  run.rounds_to_replay = 0;
+  run.bytes_to_replay = 0;
+  run.time_to_replay = absl::ZeroDuration();
+}
+
+void Witness::CheckReplay(const std::string& run_id, const WitnessedRun& run) {
+  const absl::Duration replay = absl::Seconds(snapshots.replay().seconds()) + absl::Nanoseconds(snapshots.replay().nanos());
+  Holds(run.rounds_to_replay < snapshots.every() && run.bytes_to_replay < snapshots.log() && run.time_to_replay < replay,
+        "replay is bounded",
+        absl::StrCat(run_id, " goes on after round ", run.round(), " without a snapshot of the last ", run.rounds_to_replay, " rounds, ",
+                     run.bytes_to_replay, " bytes, ", absl::FormatDuration(run.time_to_replay)));
+}
+
+void Witness::OnTakenBack(const std::string& run_id, uint64_t round, bool residual_known) {
+  WitnessedRun& run = runs_.at(run_id);
+  if (run.broken) {
+    return;
+  }
+  for (uint64_t r = round + 1; r <= run.round(); ++r) {
+    run.states_taken_back.emplace(r, run.hashes[r]);
+    for (const std::string& site : run.included[r - 1]) {
+      run.updates_taken_back.emplace(r, site);
+    }
+  }
+  run.hashes.resize(round + 1);
+  run.included.resize(round);
+  run.past.resize(round + 1);
+  run.chain = run.past.back().chain;
+  run.state = run.past.back().state;
+  run.aggregator = *optim::MakeAggregator(run.model->options, run.model->layout);
+  if (residual_known) {
+    Holds(run.aggregator->RestoreState(run.past.back().aggregator).ok(), "chain intact", absl::StrCat(run_id, " at round ", round));
+  } else {
+    run.past.back().aggregator = run.aggregator->SaveState();
+  }
+  run.open.reset();
+  run.updates.clear();
+  // It goes on from a snapshot of that round.
+  OnSnapshot(run_id);
+  if (run.over()) {
+    run.journaled.state = v1::SUBMITTED;
+  }
 }
 
 void Witness::OnState(const std::string& run_id, v1::RunState state, absl::string_view reason) {
@@ -76,6 +130,10 @@ void Witness::OnRound(const std::string& run_id, const JournaledRound& round) {
   WitnessedRun& run = runs_.at(run_id);
   Holds(round.round == run.round() + 1, "rounds follow each other",
         absl::StrCat(run_id, " starts round ", round.round, " after ", run.round()));
+  // A round may be started again, with other members.
+  if (std::exchange(run.committed_by_this, false)) {
+    CheckReplay(run_id, run);
+  }
   run.open = round;
 }
 
@@ -90,6 +148,7 @@ void Witness::OnUpdate(const std::string& run_id, uint64_t round, const Journale
     }
   }
   run.updates.push_back(update);
+  run.time_to_replay += tick;
 }
 
 // Made again from the updates that were acknowledged.
@@ -150,6 +209,14 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, const Journale
   }
   run.hashes.push_back(hash);
   run.included.push_back(commit.included);
+  KeepPast(run);
+  ++run.rounds_to_replay;
+  run.bytes_to_replay += commit.record.size();
+  for (const JournaledUpdate& update : run.updates) {
+    run.bytes_to_replay += update.payload.size();
+  }
+  run.time_to_replay += 2 * tick;  // the commit, and applying it
+  run.committed_by_this = true;
   run.open.reset();
   run.updates.clear();
   run.broken = false;
@@ -193,6 +260,7 @@ void Witness::CompareRun(coordinator::Journal& journal, const JournaledRun& foun
       OnCommit(found.run_id, *last, *commit);
     }
   }
+  run.committed_by_this = false;
   const absl::StatusOr<std::optional<JournaledRound>> open = journal.OpenRound(found.run_id);
   if (!Holds(open.ok(), "the journal survives", open.status().ToString())) {
     return;
@@ -218,6 +286,14 @@ void Witness::CompareRun(coordinator::Journal& journal, const JournaledRun& foun
       OnUpdate(found.run_id, (*open)->round, update);
     }
   }
+  const absl::StatusOr<std::vector<coordinator::JournaledSnapshot>> snapshots = journal.Snapshots(found.run_id);
+  if (!Holds(snapshots.ok(), "the journal survives", snapshots.status().ToString())) {
+    return;
+  }
+  if (!snapshots->empty() && snapshots->back().round == run.round()) {
+    OnSnapshot(found.run_id);
+  }
+  run.time_to_replay = absl::ZeroDuration();  // the new process has measured nothing yet
   if (found.state != run.journaled.state) {
     OnState(found.run_id, found.state, found.reason);
   }

@@ -10,7 +10,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coordinator/journal.h"
@@ -34,6 +36,23 @@ struct WitnessedRun {
   std::vector<coordinator::JournaledUpdate> updates;  // of the open round, in the order acknowledged
   bool broken = false;                                // something was wrong; nothing more can be derived
 
+  // Since the newest snapshot.
+  uint64_t rounds_to_replay = 0;
+  uint64_t bytes_to_replay = 0;
+  absl::Duration time_to_replay;   // at least, of what this process of the coordinator has done
+  bool committed_by_this = false;  // the newest commit is of this process
+
+  // Where the log stood after each commit, if logs are taken back here.
+  struct Standing {
+    optim::Digest chain{};
+    optim::ReplicaState state;
+    std::string aggregator;
+  };
+  std::vector<Standing> past;
+  // What was in the log and is not any more: (round, hash), (round, site).
+  std::set<std::pair<uint64_t, std::string>> states_taken_back;
+  std::set<std::pair<uint64_t, std::string>> updates_taken_back;
+
   uint64_t round() const { return hashes.empty() ? 0 : hashes.size() - 1; }
   bool Included(const std::string& site, uint64_t round) const;
   bool over() const;
@@ -50,6 +69,9 @@ class Witness {
   // unanswered (which then counts as acknowledged).
   void Compare(coordinator::Journal& journal);
 
+  // `tributary journal truncate-to` was done. `residual_known`: as it says.
+  void OnTakenBack(const std::string& run_id, uint64_t round, bool residual_known);
+
   const WitnessedRun* Find(const std::string& run_id) const;
   const std::map<std::string, WitnessedRun>& runs() const { return runs_; }
   // All runs that were submitted are over.
@@ -57,6 +79,11 @@ class Witness {
   uint64_t commits() const { return commits_; }
   // Told of each commit, if set.
   std::function<void(const v1::RoundRecord& record)> on_commit;
+  // When snapshots are due, and the least time that one piece of a round takes to replay.
+  v1::SnapshotConfig snapshots;
+  absl::Duration tick;
+  // Whether logs may be taken back here: it takes memory.
+  bool keeps_past = false;
 
  private:
   friend class WatchedJournal;
@@ -65,6 +92,10 @@ class Witness {
   void OnRound(const std::string& run_id, const coordinator::JournaledRound& round);
   void OnUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update);
   void OnCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit);
+  void OnSnapshot(const std::string& run_id);
+  // That no snapshot is overdue.
+  void CheckReplay(const std::string& run_id, const WitnessedRun& run);
+  void KeepPast(WitnessedRun& run) const;
   void CompareRun(coordinator::Journal& journal, const coordinator::JournaledRun& found);
   // False after reporting a violation.
   bool Holds(bool condition, absl::string_view invariant, const std::string& detail);

@@ -30,7 +30,7 @@ bool World::Step() {
   std::pop_heap(queue_.begin(), queue_.end(), Later());
   Event event = std::move(queue_.back());
   queue_.pop_back();
-  now_ = event.due;
+  now_ = std::max(now_, event.due);
   ++events_done_;
   Mix(static_cast<uint64_t>(absl::ToInt64Nanoseconds(now_ - start_)));
   Mix(static_cast<uint64_t>(event.actor) << 8 ^ static_cast<uint64_t>(event.what[0]));

@@ -49,6 +49,8 @@ class World final : public Clock {
   absl::Time WallNow() const override { return now_ + wall_offset_; }
   void JumpWallClock(absl::Duration by) { wall_offset_ += by; }
   absl::Duration Elapsed() const { return now_ - start_; }
+  // What is done takes so long; what falls due meanwhile is late.
+  void Pass(absl::Duration time) { now_ += time; }
 
   // Does `work` after `delay` (at once: after what is already due). `what` is a literal; `actor` is the number of a site, or -1.
   void After(absl::Duration delay, const char* what, int actor, std::function<void()> work);
