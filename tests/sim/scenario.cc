@@ -136,7 +136,10 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   scenario.coordinator = ConfigOf(workers, random);
   scenario.network.frame_bytes = 64 << random.Below(5);
   const double dice = random.Uniform();
-  scenario.kind = dice < 0.05 ? Scenario::Kind::kQuiet : dice < 0.4 ? Scenario::Kind::kLossless : Scenario::Kind::kAnything;
+  scenario.kind = dice < 0.05   ? Scenario::Kind::kQuiet
+                  : dice < 0.4  ? Scenario::Kind::kLossless
+                  : dice < 0.45 ? Scenario::Kind::kTakenBack
+                                : Scenario::Kind::kAnything;
   const bool lossless = scenario.kind != Scenario::Kind::kAnything;
   const Recipe recipe = RecipeOf(random);
   v1::RunSpec spec = SpecOf(recipe, lossless ? Patience::kAll : random.Chance(0.25) ? Patience::kMost : Patience::kSome, workers);
@@ -164,6 +167,9 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
     scenario.network.repeats_uploads = 0.05;
   }
 
+  if (scenario.kind == Scenario::Kind::kTakenBack) {
+    scenario.faults.insert(scenario.faults.end(), 3, Fault::kTakeBack);
+  }
   if (lossless) {
     return scenario;
   }
@@ -171,7 +177,7 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   if (random.Chance(0.05)) {
     scenario.faults.push_back(Fault::kStopRun);
   }
-  if (random.Chance(0.15)) {
+  if (random.Chance(0.1)) {
     scenario.faults.push_back(Fault::kTakeBack);
   }
   if (random.Chance(0.15)) {

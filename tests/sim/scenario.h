@@ -41,8 +41,9 @@ enum class Fault {
 
 struct Scenario {
   enum class Kind {
-    kQuiet,     // no faults
-    kLossless,  // faults that lose no update: the model must be that of the quiet run
+    kQuiet,      // no faults
+    kLossless,   // faults that lose no update: the model must be that of the quiet run
+    kTakenBack,  // the same, and logs are taken back: the run must finish, with whatever model
     kAnything,
   };
   Kind kind = Kind::kQuiet;
