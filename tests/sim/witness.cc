@@ -68,6 +68,12 @@ void Witness::KeepPast(WitnessedRun& run) const {
   }
 }
 
+void Witness::CheckBudget(const WitnessedRun& run, const std::string& payload) {
+  const uint64_t budget = run.journaled.spec.optimizer().budget() * run.model->options.local_steps;
+  Holds(budget == 0 || payload.size() <= budget, "no payload is longer than the budget",
+        absl::StrCat(run.journaled.run_id, " after round ", run.round(), ": ", payload.size(), " bytes where ", budget, " are allowed"));
+}
+
 void Witness::OnSnapshot(const std::string& run_id) {
   WitnessedRun& run = runs_.at(run_id);
   run.rounds_to_replay = 0;
@@ -147,6 +153,7 @@ void Witness::OnUpdate(const std::string& run_id, uint64_t round, const Journale
       return;
     }
   }
+  CheckBudget(run, update.payload);
   run.updates.push_back(update);
   run.time_to_replay += tick;
 }
@@ -207,6 +214,7 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, const Journale
              absl::StrCat(where, ": the coordinator's state is not what the log makes"))) {
     return;
   }
+  CheckBudget(run, decoded->payload);
   run.hashes.push_back(hash);
   run.included.push_back(commit.included);
   KeepPast(run);

@@ -92,6 +92,8 @@ class Witness {
   void OnRound(const std::string& run_id, const coordinator::JournaledRound& round);
   void OnUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update);
   void OnCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit);
+  // That `payload`, of an update or a commit, is not longer than the run's budget allows.
+  void CheckBudget(const WitnessedRun& run, const std::string& payload);
   void OnSnapshot(const std::string& run_id);
   // That no snapshot is overdue.
   void CheckReplay(const std::string& run_id, const WitnessedRun& run);
