@@ -17,8 +17,8 @@ SNAPSHOTS = {"every": 2, "keep": 1}
 LEASE = 2  # seconds
 LOCAL = {"mode": "local", "local_steps": 3, "value_bits": 2}
 WRITES = ("write", "pwrite")
-# Changes to the data folder that a run of 3 rounds, and a start that finds a run, make at the very least; they are 295 and 23. A shim that
-# sees or kills nothing must not pass for a coordinator that survives.
+# Changes to the data folder that a run of 3 rounds, and a start that finds a run, make at the very least; they are about 295, and 23 to 43.
+# A shim that sees or kills nothing must not pass for a coordinator that survives.
 LEAST_POINTS, LEAST_POINTS_OF_A_RECOVERY = 150, 12
 
 
