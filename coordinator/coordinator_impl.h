@@ -65,6 +65,11 @@ class CoordinatorImpl final : public Coordinator {
     JournaledRun journaled;
     std::optional<v1::RunStatus> ended;  // of a terminal run, once asked for
   };
+  // A plan that its site has not answered yet.
+  struct UnfinishedSync {
+    std::string held;  // what it was made for: round and state hash; empty: nothing of this run
+    v1::SyncPlan plan;
+  };
   struct ActiveRun {
     ActiveRun(std::unique_ptr<RunHost> run_host, const RoundPolicy& policy, const RunPosition& position, Instant at)
         : host(std::move(run_host)), engine(policy, position, at) {}
@@ -72,9 +77,10 @@ class CoordinatorImpl final : public Coordinator {
     std::unique_ptr<RunHost> host;
     RoundEngine engine;
     RunAccounts accounts;
-    absl::Time last_accepted = absl::InfinitePast();  // of the open round
-    std::map<std::string, double> final_losses;       // by site, from StateReports
-    std::map<std::string, uint64_t> last_mismatch;    // by site: the round in which its state last differed from the log's
+    absl::Time last_accepted = absl::InfinitePast();         // of the open round
+    std::map<std::string, double> final_losses;              // by site, from StateReports
+    std::map<std::string, uint64_t> last_mismatch;           // by site: the round in which its state last differed from the log's
+    std::map<std::string, UnfinishedSync> unfinished_syncs;  // by site
     // What was last told of it.
     v1::RunState told_state = v1::RUN_STATE_UNSPECIFIED;
     std::string told_reason;
@@ -121,6 +127,8 @@ class CoordinatorImpl final : public Coordinator {
   void OnLeave(const std::string& site, const v1::Leave& leave);
   // Offers the active run, if there is one.
   void Offer(const std::string& site);
+  // The unfinished plan of the site, if it is to go on with that one; null: it needs another.
+  const v1::SyncPlan* UnfinishedPlan(const std::string& site, const std::string& held, uint64_t included) const;
   void SendPlan(const std::string& site, Session& session, const std::optional<v1::HeldState>& held, const std::string& reason);
   // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
   void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);

@@ -1,6 +1,7 @@
 // What the round engine decides, carried out: rounds started, closed and committed, runs ended, timers set.
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -173,7 +174,13 @@ void CoordinatorImpl::CommitRound(const CloseRound& close) {
 
   // Between two rounds, so that the aggregator's state is that of this commit. The last state is kept as well: it is what gets exported.
   if (host.SnapshotDue() || close.round == host.model().spec.rounds()) {
-    if (!Survives(host.SaveSnapshot())) {
+    std::set<uint64_t> wanted;
+    for (const auto& [site, sync] : active_->unfinished_syncs) {
+      if (sync.plan.needs_snapshot() && host.StillServes(sync.plan)) {
+        wanted.insert(sync.plan.snapshot_round());
+      }
+    }
+    if (!Survives(host.SaveSnapshot(wanted))) {
       return;
     }
     if (deps_.metrics != nullptr) {
@@ -268,7 +275,7 @@ void CoordinatorImpl::FinishRun(const EndRun& end) {
   if (deps_.metrics != nullptr && host.position().open.has_value()) {
     deps_.metrics->RoundEnded(RoundOutcome::kFailed, At().now - active_->engine.round_start());
   }
-  if (!host.position().open.has_value() && !Survives(host.SaveSnapshot())) {
+  if (!host.position().open.has_value() && !Survives(host.SaveSnapshot({}))) {
     return;
   }
   accounts.AddTailToLastRecord();

@@ -167,7 +167,7 @@ bool RunHost::SnapshotDue() const {
          (replay > absl::ZeroDuration() && replay_cost_ >= replay);
 }
 
-absl::Status RunHost::SaveSnapshot() {
+absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
   if (snapshots_.contains(state_.round)) {
     return absl::OkStatus();
   }
@@ -183,14 +183,24 @@ absl::Status RunHost::SaveSnapshot() {
   replay_cost_ = absl::ZeroDuration();
   log_bytes_ = 0;
   // The initial weights stay, besides the newest `keep`.
-  while (snapshots_.size() > snapshot_config_.keep() + 1) {
-    const auto oldest = std::next(snapshots_.begin());
-    TRIBUTARY_RETURN_IF_ERROR(journal_->RemoveSnapshot(run_id_, oldest->first));
-    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(oldest->second.file));
-    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(oldest->second.aggregator_file));
-    snapshots_.erase(oldest);
+  const size_t kept = std::min<size_t>(snapshots_.size() - 1, snapshot_config_.keep());
+  const uint64_t first_kept = kept == 0 ? UINT64_MAX : std::prev(snapshots_.end(), static_cast<int64_t>(kept))->first;
+  for (auto old = std::next(snapshots_.begin()); old != snapshots_.end() && old->first < first_kept;) {
+    if (wanted.contains(old->first)) {
+      ++old;
+      continue;
+    }
+    TRIBUTARY_RETURN_IF_ERROR(journal_->RemoveSnapshot(run_id_, old->first));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(old->second.file));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(old->second.aggregator_file));
+    old = snapshots_.erase(old);
   }
   return absl::OkStatus();
+}
+
+bool RunHost::StillServes(const v1::SyncPlan& plan) const {
+  return !plan.needs_snapshot() || (snapshots_.contains(plan.snapshot_round()) &&
+                                    record_bytes_.back() - record_bytes_[plan.snapshot_round()] <= model_->SnapshotBytes());
 }
 
 bool RunHost::Agrees(uint64_t round, absl::string_view state_hash) const {

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -93,8 +94,8 @@ class RunHost {
   absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
                             Arrivals arrivals);
 
-  // Snapshot of the current state, unless there is one; prunes older ones.
-  absl::Status SaveSnapshot();
+  // Snapshot of the current state, unless there is one; prunes older ones, but not those of the rounds `wanted`.
+  absl::Status SaveSnapshot(const std::set<uint64_t>& wanted);
   // Rounds, bytes of commits and updates, or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0
   // is none.
   bool SnapshotDue() const;
@@ -105,6 +106,10 @@ class RunHost {
   bool Agrees(uint64_t round, absl::string_view state_hash) const;
   // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: what was wrong with what it held.
   v1::SyncPlan PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const;
+  // Whether a plan made earlier is still one to go on with: what it names is there, and the commits since its snapshot are not more bytes
+  // than a snapshot is. A slow line that breaks may need longer than the time between two snapshots, or two rounds: it must find what it
+  // has begun to fetch.
+  bool StillServes(const v1::SyncPlan& plan) const;
   // The newest round, at most the last commit, that holds an update of this site; 0: none. A site's pending update is of this round, or was
   // not included: nothing is sent before it is saved as the newest there (worker/saved_state.h), and none after it before its own fate is
   // known.

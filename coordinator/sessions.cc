@@ -228,15 +228,30 @@ void CoordinatorImpl::OnRunAnswer(const std::string& site, Session& session, con
   SendPlan(site, session, held, "");
 }
 
+const v1::SyncPlan* CoordinatorImpl::UnfinishedPlan(const std::string& site, const std::string& held, uint64_t included) const {
+  const auto it = active_->unfinished_syncs.find(site);
+  if (it == active_->unfinished_syncs.end() || it->second.held != held) {
+    return nullptr;
+  }
+  // The fate of the site's latest update must be told with the plan or after it.
+  const v1::SyncPlan& plan = it->second.plan;
+  const bool fetches = plan.needs_snapshot() || plan.first_commit() <= plan.target_round();
+  return fetches && included <= plan.target_round() && active_->host->StillServes(plan) ? &plan : nullptr;
+}
+
 void CoordinatorImpl::SendPlan(const std::string& site, Session& session, const std::optional<v1::HeldState>& held,
                                const std::string& reason) {
-  v1::CoordinatorMessage message;
-  v1::SyncPlan& plan = *message.mutable_sync_plan();
-  plan = active_->host->PlanSync(held, reason);
   const absl::StatusOr<uint64_t> included = active_->host->LastIncluded(site);
   if (!Survives(included.status())) {
     return;
   }
+  v1::CoordinatorMessage message;
+  v1::SyncPlan& plan = *message.mutable_sync_plan();
+  const bool holds = held.has_value() && held->run_id() == active_->id() && !held->state_hash().empty();
+  const std::string held_key = holds ? absl::StrCat(held->round(), " ", held->state_hash()) : "";
+  const v1::SyncPlan* const unfinished = reason.empty() ? UnfinishedPlan(site, held_key, *included) : nullptr;
+  plan = unfinished != nullptr ? *unfinished : active_->host->PlanSync(held, reason);
+  active_->unfinished_syncs[site] = {held_key, plan};
   if (*included > 0 && *included <= plan.target_round()) {
     plan.mutable_last_receipt()->set_run_id(active_->id());
     plan.mutable_last_receipt()->set_round(*included);
@@ -290,6 +305,9 @@ void CoordinatorImpl::OnReady(const std::string& site, Session& session, const v
   }
   const bool answers_plan = held.has_value() && session.planned == ready.round();
   session.planned.reset();
+  if (answers_plan) {
+    active_->unfinished_syncs.erase(site);
+  }
   if (!answers_plan || host.round() - ready.round() > kMaxCatchUp) {
     SendPlan(site, session, held, "");
     return;

@@ -157,6 +157,7 @@ class FakeSite {
 
   // --- What a test makes it do ---
   bool silent = false;                                              // trains, but sends no update
+  bool idle = false;                                                // does nothing about a plan
   std::string refusal;                                              // not empty: refuses the run
   std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
   uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)

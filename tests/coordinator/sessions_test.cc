@@ -117,6 +117,83 @@ TEST(Sessions, PlansTheFewestBytes) {
   EXPECT_EQ(site.plans.back().reason(), "");
 }
 
+// A line that breaks finds what it has begun to fetch, although the federation has gone on.
+TEST(Sessions, AnUnfinishedPlanIsGivenAgainToASiteThatComesBackAsItWas) {
+  Federation federation(3, 2);
+  for (const int number : {0, 1}) {
+    federation.site(number).alter = [number](std::string& payload, uint64_t round) {
+      if ((round == 4 && number == 1) || round == 8) payload.clear();
+    };
+  }
+  const std::string run = Submit(federation, MakeSpec("toy", 50, 2, "signsgd"));
+  FakeSite& late = federation.site(2);
+  late.idle = true;
+  federation.site(0).Connect();
+  federation.site(1).Connect();
+  federation.Settle();
+  ASSERT_EQ(federation.Status(run).round(), 3u);
+  late.Connect();
+  federation.Settle();
+  ASSERT_EQ(late.plans.back().snapshot_round(), 2u);
+  ASSERT_EQ(late.plans.back().target_round(), 3u);
+  late.Disconnect();
+  federation.Advance(absl::Seconds(61));
+  ASSERT_EQ(federation.Status(run).round(), 7u);
+  EXPECT_EQ(federation.journal().Snapshots(run)->size(), 3u) << "of rounds 0, 2 and 6";
+
+  // Again and again, until it has got there; then it is told the rest.
+  for (const bool idle : {true, false}) {
+    late.Connect();
+    late.idle = idle;
+    late.plans.clear();
+    federation.Settle();
+    EXPECT_EQ(late.plans.front().snapshot_round(), 2u);
+    EXPECT_EQ(late.plans.front().target_round(), 3u);
+    if (idle) late.Disconnect();
+  }
+  for (const int number : {0, 1}) {
+    federation.site(number).Disconnect();
+    federation.site(number).alter = nullptr;
+    federation.site(number).Connect();
+  }
+  federation.RunToEnd(run);
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  CommonHash(federation, run);
+  const std::vector<JournaledSnapshot> snapshots = *federation.journal().Snapshots(run);
+  EXPECT_EQ(snapshots[1].round, 50u) << "nobody wants the others any more";
+}
+
+TEST(Sessions, AnUnfinishedPlanIsOfNoUseToASiteInAnotherState) {
+  Federation federation(3, 2);
+  for (const int number : {0, 1}) {
+    federation.site(number).alter = [number](std::string& payload, uint64_t round) {
+      if ((round == 4 && number == 1) || round == 20) payload.clear();
+    };
+  }
+  const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
+  federation.ConnectAll();
+  FakeSite& site = federation.site(2);
+  ASSERT_EQ(federation.Status(run).round(), 3u);
+  site.Disconnect();
+  site.Connect();
+  site.idle = true;
+  federation.Settle();
+  ASSERT_EQ(site.plans.back().target_round(), 3u) << "nothing to fetch";
+  site.Disconnect();
+  federation.Advance(absl::Seconds(61));
+  const uint64_t round = federation.Status(run).round();
+  ASSERT_GT(round, 3u);
+  site.Connect();
+  federation.Settle();
+  EXPECT_EQ(site.plans.back().target_round(), round);
+  site.Disconnect();
+  site.Forget();
+  site.Connect();
+  federation.Settle();
+  EXPECT_TRUE(site.plans.back().needs_snapshot());
+  EXPECT_GT(site.plans.back().snapshot_round(), 3u);
+}
+
 TEST(Sessions, ARunThatEndedWhileASiteWasAwayIsToldOnItsReturn) {
   Federation federation(2);
   const std::string run = Submit(federation, MakeSpec("toy", 3, 1));
