@@ -12,14 +12,11 @@
 #include "common/pki.h"
 #include "common/status_macros.h"
 #include "proto/config/yaml.h"
+#include "proto/run_state.h"
 #include "tributary/v1/config.pb.h"
 
 namespace tributary::cli {
 namespace {
-
-bool IsOver(v1::RunState state) {
-  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
-}
 
 bool IsTransient(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);

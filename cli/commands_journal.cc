@@ -261,12 +261,12 @@ absl::Status TruncateTo(const Session& session, const JournalOptions& options) {
   }
   *session.environment.out << "run " << options.run << " is at round " << options.round << " again, " << done.dropped
                            << " commits dropped; state " << done.state_hash << "\n"
-                           << "as it was: " << done.backup << " (a data folder; to undo, put what is in it in the place of this one's)\n";
+                           << "as it was: " << done.backup << " (a data folder; to undo, put it in the place of this one)\n";
   if (!done.damaged.empty()) {
     *session.environment.out << "also dropped, being damaged: " << absl::StrJoin(done.damaged, ", ") << "\n";
   }
   if (!done.residual_known) {
-    *session.environment.out << "the updates that led there are not kept any more: the coordinator's own residual begins empty\n";
+    *session.environment.out << "the coordinator's own residual begins empty: the updates that led there are pruned or damaged\n";
   }
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@
 #include "common/files.h"
 #include "common/pki.h"
 #include "proto/protocol_version.h"
+#include "proto/run_state.h"
 
 namespace tributary::cli {
 namespace {
@@ -119,9 +120,7 @@ void CheckRun(Client* client, Findings* findings) {
   const absl::StatusOr<v1::ListRunsResponse> runs = client->ListRuns();
   if (!runs.ok()) return Fail("run", runs.status(), findings);
   if (runs->runs().empty()) return Ok("run", "none yet; submit one: tributary run submit FILE", findings);
-  const auto is_open = [](const v1::RunStatus& run) {
-    return run.state() != v1::SUBMITTED && run.state() != v1::FINISHED && run.state() != v1::FAILED && run.state() != v1::STOPPED;
-  };
+  const auto is_open = [](const v1::RunStatus& run) { return run.state() != v1::SUBMITTED && !IsOver(run.state()); };
   const auto open = std::find_if(runs->runs().begin(), runs->runs().end(), is_open);
   const v1::RunStatus& run = open != runs->runs().end() ? *open : runs->runs(0);
   Ok("run", absl::StrCat(run.spec().name(), " ", FormatState(run.state()), ": ", FormatMethod(run.spec())), findings);

@@ -52,11 +52,6 @@ int OpenRetrying(const char* path, int flags, unsigned mode = 0) {
   return fd;
 }
 
-std::string ParentOf(const std::string& path) {
-  const std::string parent = std::filesystem::path(path).parent_path().string();
-  return parent.empty() ? "." : parent;
-}
-
 absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(file.get(), bytes.data(), bytes.size());
@@ -99,6 +94,11 @@ absl::Status StorageError(absl::string_view doing, absl::string_view path, int e
   }
   return WithExitCode(absl::Status(code, absl::StrCat("cannot ", doing, " ", path, ": ", std::strerror(error), advice)),
                       ExitCode::kStorage);
+}
+
+std::string FolderOf(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
 }
 
 absl::Status SyncPath(const std::string& path) {
@@ -157,7 +157,7 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
     unlink(temporary.c_str());
     return status;
   }
-  return SyncPath(ParentOf(path));
+  return SyncPath(FolderOf(path));
 }
 
 absl::Status RemoveTemporaryFiles(const std::string& directory) {

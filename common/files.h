@@ -16,6 +16,9 @@ namespace tributary {
 // PermissionDenied, ResourceExhausted (no space), else Internal; exit code kStorage.
 absl::Status StorageError(absl::string_view doing, absl::string_view path, int error);
 
+// The folder that `path` is in.
+std::string FolderOf(const std::string& path);
+
 // Makes a file's bytes, or the entries of a folder, durable. Exit code kStorage.
 absl::Status SyncPath(const std::string& path);
 

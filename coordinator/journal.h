@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "optim/layout.h"
+#include "proto/run_state.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 
@@ -31,11 +32,6 @@ struct JournaledRun {
   int64_t submitted_unix_ms = 0;
   int64_t finished_unix_ms = 0;
 };
-
-// No more rounds will be.
-inline bool IsOver(v1::RunState state) {
-  return state == v1::FINISHED || state == v1::FAILED || state == v1::STOPPED;
-}
 
 // A round that was started and not yet committed.
 struct JournaledRound {
@@ -171,12 +167,13 @@ class Journal {
   // ---- For `tributary journal` ----
   // Every check that needs the journal alone, of every row of every run, however long it takes.
   virtual absl::Status CheckAll() = 0;
-  // Writes a whole and durable copy to `path`. AlreadyExists: there is such a file.
+  // Writes a whole and durable copy to `path`, where no file may be. After an error a part of it may be there.
   virtual absl::Status BackUp(const std::string& path) = 0;
   // Takes back everything after commit `round`, sound or not: later commits, updates, snapshots and losses, and the open round. What else
   // of this run is damaged and can be done without goes too (losses, counters, arrivals, events, evidence), and is returned by name. A run
   // that was over or being stopped is queued again. `settle` then sees the journal as it will be, and returns the snapshot to go on from
-  // (its files durable), or nothing if there is one; an error of it takes all back. FailedPrecondition: a commit up to `round` is missing.
+  // (its files durable), or nothing if there is one; an error of it takes all back. DataLoss, exit code kDamaged: a commit up to
+  // `round` is missing.
   virtual absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) = 0;
 };

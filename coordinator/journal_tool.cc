@@ -6,6 +6,8 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
@@ -100,8 +102,8 @@ class RunCheck {
 // Where a run goes on from after it was taken back to `round`, and whether its server-side residual is known.
 class Restart {
  public:
-  Restart(Journal* journal, SnapshotStore* store, const JournaledRun& run, uint64_t round)
-      : journal_(*journal), store_(*store), run_(run), round_(round) {}
+  Restart(Journal* journal, FileStore* files, const JournaledRun& run, uint64_t round)
+      : journal_(*journal), files_(*files), store_(files), run_(run), round_(round) {}
 
   // Of a journal that ends at that round; checks it up to there. The snapshot to be journaled, its files written; nullopt: there is one.
   absl::StatusOr<std::optional<JournaledSnapshot>> Settle() {
@@ -111,8 +113,10 @@ class Restart {
       return absl::DataLossError(absl::StrCat("run ", run_.run_id, " has no snapshot of its initial weights; restore a backup"));
     }
     optim::Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
+    optim::Digest journaled = snapshots.front().state_hash;
     TRIBUTARY_RETURN_IF_ERROR(journal_.VisitCommits(run_.run_id, 1, round_, [&](uint64_t round, const JournaledCommit& commit) {
       chain = optim::ChainHash(chain, commit.record);
+      journaled = commit.state_hash;
       return chain == commit.chain_hash
                  ? absl::OkStatus()
                  : absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain; name a round before it"));
@@ -122,12 +126,18 @@ class Restart {
     start.round = round_;
     start.state_hash = optim::StateHash(model.layout, state, model.threads);
     state_hash_ = DigestHex(start.state_hash);
+    if (start.state_hash != journaled) {
+      return absl::DataLossError(absl::StrCat("snapshot and commit of round ", round_, " name different states; name another round"));
+    }
     const JournaledSnapshot& newest = snapshots.back();
     TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<optim::Aggregator> aggregator, optim::MakeAggregator(model.options, model.layout));
-    const absl::Status restored = RestoreResidual(model, newest, *aggregator);
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool pruned, UpdatesArePruned(newest));
+    const absl::Status restored = pruned ? absl::DataLossError("") : RestoreResidual(model, newest, *aggregator);
     residual_known_ = restored.ok();
     if (absl::IsDataLoss(restored)) {
-      // What it follows from is pruned or damaged.
+      if (!pruned) {
+        damage_ = std::string(restored.message());
+      }
       TRIBUTARY_ASSIGN_OR_RETURN(aggregator, optim::MakeAggregator(model.options, model.layout));
     } else {
       TRIBUTARY_RETURN_IF_ERROR(restored);
@@ -135,17 +145,48 @@ class Restart {
     if (newest.round == round_ && residual_known_ && store_.Exists(newest.file)) {
       return std::nullopt;
     }
+    // Until the transaction is durable, the files of the journal as it was must stay as they are.
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::string mark, UnusedMark());
     const std::string aggregator_state = aggregator->SaveState();
     start.aggregator_hash = Sha256(aggregator_state);
-    TRIBUTARY_ASSIGN_OR_RETURN(start.aggregator_file, store_.SaveAggregator(run_.run_id, round_, aggregator_state));
-    TRIBUTARY_ASSIGN_OR_RETURN(start.file, store_.Save(run_.run_id, round_, optim::EncodeSnapshot(model.layout, state)));
+    TRIBUTARY_ASSIGN_OR_RETURN(start.aggregator_file, store_.SaveAggregator(run_.run_id, round_, aggregator_state, mark));
+    TRIBUTARY_ASSIGN_OR_RETURN(start.file, store_.Save(run_.run_id, round_, optim::EncodeSnapshot(model.layout, state), mark));
     return start;
   }
 
   const std::string& state_hash() const { return state_hash_; }
   bool residual_known() const { return residual_known_; }
+  // Why the residual is not known although nothing was pruned; empty: it is, or it was.
+  const std::string& damage() const { return damage_; }
 
  private:
+  // Whether the updates between `newest` and the round went with a later snapshot.
+  absl::StatusOr<bool> UpdatesArePruned(const JournaledSnapshot& newest) {
+    for (uint64_t round = newest.round + 1; round <= round_; ++round) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal_.Commit(run_.run_id, round));
+      if (commit.included.empty()) {
+        continue;
+      }
+      bool found = false;
+      const absl::Status visited = journal_.VisitUpdates(run_.run_id, round, [&found](const JournaledUpdate&) {
+        found = true;
+        return absl::CancelledError();
+      });
+      return !found && visited.ok();
+    }
+    return false;
+  }
+
+  absl::StatusOr<std::string> UnusedMark() const {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.Names());
+    for (int number = 1;; ++number) {
+      std::string mark = absl::StrCat(".back", number);
+      if (std::none_of(names.begin(), names.end(), [&](const std::string& name) { return absl::StrContains(name, mark + "."); })) {
+        return mark;
+      }
+    }
+  }
+
   // From `newest` and the updates since.
   absl::Status RestoreResidual(const RunModel& model, const JournaledSnapshot& newest, optim::Aggregator& aggregator) {
     TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(store_, newest, aggregator));
@@ -157,10 +198,12 @@ class Restart {
   }
 
   Journal& journal_;
-  SnapshotStore& store_;
+  const FileStore& files_;
+  SnapshotStore store_;
   const JournaledRun& run_;
   const uint64_t round_;
   std::string state_hash_;
+  std::string damage_;
   bool residual_known_ = false;
 };
 
@@ -181,16 +224,24 @@ absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std
   std::error_code error;
   if (fs::exists(copy, error)) {
     return WithExitCode(
-        absl::AlreadyExistsError(absl::StrCat(copy, " is there already: the copy made when this was done before; move it away")),
+        absl::AlreadyExistsError(absl::StrCat(copy, " is there already: the copy made when this was done, or tried, before; move it away")),
         ExitCode::kUsage);
   }
   const std::string fresh = copy + ".new";
   fs::remove_all(fresh, error);
+  // A part of a copy helps nobody, least of all where the disk is full.
+  const auto remove_part = absl::MakeCleanup([&fresh] {
+    std::error_code ignored;
+    fs::remove_all(fresh, ignored);
+  });
   TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(SnapshotsIn(fresh)));
   TRIBUTARY_RETURN_IF_ERROR(journal.BackUp(JournalIn(fresh)));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, FolderToRead(SnapshotsIn(data_dir))->Names());
   for (const std::string& name : names) {
     const std::string to = SnapshotsIn(fresh) + "/" + name;
+    if (!fs::is_regular_file(SnapshotsIn(data_dir) + "/" + name, error)) {
+      continue;
+    }
     if (const std::error_code failed = LinkOrCopy(SnapshotsIn(data_dir) + "/" + name, to)) {
       return StorageError("copy a snapshot to", to, failed.value());
     }
@@ -260,21 +311,30 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
                           ExitCode::kUsage);
     }
   }
+  if (absl::StrContains(run_id, '/')) {
+    return WithExitCode(absl::DataLossError(absl::StrCat("the journal is damaged: no run is named ", run_id)), ExitCode::kDamaged);
+  }
   Truncation done;
   done.dropped = last - round;
   done.backup = absl::StrCat(data_dir, "/before-truncate-", run_id, "-", round);
   TRIBUTARY_RETURN_IF_ERROR(CopyFolder(*journal, data_dir, done.backup));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<FileStore> files, OpenFolder(SnapshotsIn(data_dir)));
-  SnapshotStore store(files.get());
-  Restart restart(journal.get(), &store, found, round);
+  Restart restart(journal.get(), files.get(), found, round);
   absl::StatusOr<std::vector<std::string>> damaged = journal->Truncate(run_id, round, [&restart] { return restart.Settle(); });
-  if (!damaged.ok()) {
-    // Nothing was taken back, and the copy is of no use.
+  if (absl::IsDataLoss(damaged.status())) {
+    // What leads to the round is not sound: nothing was taken back, and the copy is of no use.
     std::error_code error;
     std::filesystem::remove_all(done.backup, error);
-    return absl::IsDataLoss(damaged.status()) ? WithExitCode(damaged.status(), ExitCode::kDamaged) : damaged.status();
+    return WithExitCode(damaged.status(), ExitCode::kDamaged);
+  }
+  if (!damaged.ok()) {
+    // A disk that fails may have taken it all the same.
+    return Annotate(damaged.status(), absl::StrCat("the folder as it was is ", done.backup));
   }
   done.damaged = *std::move(damaged);
+  if (!restart.damage().empty()) {
+    done.damaged.push_back(absl::StrCat("the coordinator's residual (", restart.damage(), ")"));
+  }
   done.state_hash = restart.state_hash();
   done.residual_known = restart.residual_known();
   return done;

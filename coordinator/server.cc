@@ -93,6 +93,7 @@ class ServerImpl final : public Server {
   void Shutdown(absl::Duration grace) override;
 
  private:
+  std::string JournalFile() const { return config_.data_dir() + "/journal.db"; }
   std::string EndpointsFile() const { return config_.data_dir() + "/endpoints.json"; }
   absl::Status PrepareFolder();
   absl::Status OpenJournal();
@@ -121,15 +122,17 @@ absl::Status ServerImpl::Start() {
     LogWarning(kComponent, exposure);
   }
   TRIBUTARY_RETURN_IF_ERROR(PrepareFolder());
+  // Held for a moment, before any port: of two coordinators of one configuration, the second is told of the folder. The journal takes the
+  // lock for good; it is checked at length, while the health port already says that this coordinator is on its way.
+  TRIBUTARY_RETURN_IF_ERROR(JournalDisk::Real().Lock(JournalFile()).status());
   metrics_ = std::make_unique<CoordinatorMetrics>(std::vector<std::string>(config_.sites().begin(), config_.sites().end()));
-  // Before any port: of two coordinators of one configuration, the second is told of the folder.
-  TRIBUTARY_RETURN_IF_ERROR(OpenJournal());
   if (!config_.health_listen().empty()) {
     absl::StatusOr<std::unique_ptr<HealthServer>> health = HealthServer::Start(config_.health_listen());
     TRIBUTARY_RETURN_IF_ERROR(Annotate(health.status(), "health_listen"));
     health_ = *std::move(health);
     endpoints_.health = Reachable(config_.health_listen(), health_->port());
   }
+  TRIBUTARY_RETURN_IF_ERROR(OpenJournal());
   TRIBUTARY_RETURN_IF_ERROR(Recover());
   if (!config_.metrics_listen().empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(metrics_page_, MetricsPage::Start(config_.metrics_listen(), *metrics_));
@@ -162,9 +165,8 @@ absl::Status ServerImpl::PrepareFolder() {
 }
 
 absl::Status ServerImpl::OpenJournal() {
-  TRIBUTARY_ASSIGN_OR_RETURN(journal_, OpenSqliteJournal(config_.data_dir() + "/journal.db", [metrics = metrics_.get()](double seconds) {
-                               metrics->ObserveJournalFsync(seconds);
-                             }));
+  TRIBUTARY_ASSIGN_OR_RETURN(
+      journal_, OpenSqliteJournal(JournalFile(), [metrics = metrics_.get()](double seconds) { metrics->ObserveJournalFsync(seconds); }));
   // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
   unlink(EndpointsFile().c_str());
   return absl::OkStatus();

@@ -26,12 +26,14 @@ absl::Status Damaged(absl::string_view path, absl::string_view how) {
 
 }  // namespace
 
-absl::StatusOr<std::string> SnapshotStore::Save(const std::string& run_id, uint64_t round, absl::string_view bytes) {
-  return SaveAs(run_id, round, kSuffix, bytes);
+absl::StatusOr<std::string> SnapshotStore::Save(const std::string& run_id, uint64_t round, absl::string_view bytes,
+                                                absl::string_view mark) {
+  return SaveAs(run_id, round, absl::StrCat(mark, kSuffix), bytes);
 }
 
-absl::StatusOr<std::string> SnapshotStore::SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes) {
-  return SaveAs(run_id, round, kAggregatorSuffix, bytes);
+absl::StatusOr<std::string> SnapshotStore::SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes,
+                                                          absl::string_view mark) {
+  return SaveAs(run_id, round, absl::StrCat(mark, kAggregatorSuffix), bytes);
 }
 
 absl::StatusOr<std::string> SnapshotStore::SaveAs(const std::string& run_id, uint64_t round, absl::string_view suffix,

@@ -22,9 +22,10 @@ class SnapshotStore {
   // `files` must outlive the store.
   explicit SnapshotStore(FileStore* files) : files_(files) {}
 
-  // Writes `bytes` (optim::EncodeSnapshot) durably under a name made of run and round, replacing a file of that name, and returns the name.
-  // InvalidArgument: a run id that is not [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
-  absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::string_view bytes);
+  // Writes `bytes` (optim::EncodeSnapshot) durably under a name made of run, round and `mark`, replacing a file of that name, and returns
+  // the name. A mark, [A-Za-z0-9._-]*, is for a file that must leave another of that round as it is. InvalidArgument: a run id that is not
+  // [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
+  absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::string_view bytes, absl::string_view mark = "");
 
   // The whole file, its closing SHA-256 verified, so that it may be served as it is. DataLoss, exit code kDamaged: missing, or its
   // checksum is wrong; the message names the file and what to do.
@@ -34,7 +35,8 @@ class SnapshotStore {
   absl::StatusOr<std::string> LoadUnchecked(const std::string& file) const;
 
   // The aggregator's state beside the snapshot of that round, likewise. Returns its name.
-  absl::StatusOr<std::string> SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes);
+  absl::StatusOr<std::string> SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes,
+                                             absl::string_view mark = "");
 
   // For messages.
   std::string PathOf(const std::string& file) const { return files_->PathOf(file); }

@@ -11,11 +11,6 @@
 
 namespace tributary::coordinator {
 
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
 absl::Status DamagedJournal(const std::string& path, absl::string_view detail) {
   return WithExitCode(absl::DataLossError(absl::StrCat(
                           "journal ", path, " is damaged: ", detail, ". It was left as it is. Move the folder ", FolderOf(path),

@@ -16,9 +16,6 @@
 
 namespace tributary::coordinator {
 
-// The folder that `path` is in.
-std::string FolderOf(const std::string& path);
-
 // DataLoss, exit code kDamaged: names the journal at `path`, what is wrong with it, and what to do.
 absl::Status DamagedJournal(const std::string& path, absl::string_view detail);
 

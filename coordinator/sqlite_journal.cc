@@ -142,22 +142,36 @@ absl::Status SqliteJournal::AddUpdate(const std::string& run_id, uint64_t round,
 absl::Status SqliteJournal::VisitUpdates(const std::string& run_id, uint64_t round,
                                          const std::function<absl::Status(const JournaledUpdate&)>& visit) {
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  Query rows(*database_, "SELECT site, report, crc, payload FROM updates WHERE run = ? AND round = ? ORDER BY number", nullptr);
-  rows.Int(run).Unsigned(round);
-  while (true) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
-    if (!more) {
-      return absl::OkStatus();
+  // Only the numbers are sorted: SQLite's sorter would hold, or write to a temporary file, every payload that it is given.
+  std::vector<int64_t> numbers;
+  {
+    Query rows(*database_, "SELECT number FROM updates WHERE run = ? AND round = ? ORDER BY number");
+    rows.Int(run).Unsigned(round);
+    while (true) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
+      if (!more) {
+        break;
+      }
+      numbers.push_back(rows.GetInt(0));
     }
+  }
+  for (const int64_t number : numbers) {
     JournaledUpdate update;
-    update.site = std::string(rows.GetBytes(0));
-    update.payload = std::string(rows.GetBytes(3));
-    if (UpdateCrc(run, round, update.site, rows.GetBytes(1), update.payload) != rows.GetInt(2) ||
-        !update.report.ParseFromString(std::string(rows.GetBytes(1)))) {
-      return DamagedRow(absl::StrCat("run ", run_id, ", round ", round, ": the update of a site fails its checksum"));
+    {
+      Query row(*database_, "SELECT site, report, crc, payload FROM updates WHERE number = ?");
+      TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(number).Step());
+      if (found) {
+        update.site = std::string(row.GetBytes(0));
+        update.payload = std::string(row.GetBytes(3));
+      }
+      if (!found || UpdateCrc(run, round, update.site, row.GetBytes(1), update.payload) != row.GetInt(2) ||
+          !update.report.ParseFromString(std::string(row.GetBytes(1)))) {
+        return DamagedRow(absl::StrCat("run ", run_id, ", round ", round, ": the update of a site fails its checksum"));
+      }
     }
     TRIBUTARY_RETURN_IF_ERROR(visit(update));
   }
+  return absl::OkStatus();
 }
 
 absl::Status SqliteJournal::SetValidationLoss(const std::string& run_id, uint64_t round, double loss) {

@@ -79,11 +79,13 @@ absl::Status CreateJournal(const std::string& path, JournalDisk& disk) {
 
 // A journal without a write-ahead log is opened as a file that cannot change, so that SQLite makes no files beside it.
 absl::StatusOr<std::unique_ptr<Database>> OpenToLook(const std::string& path) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> log_size, JournalDisk::Real().Size(path + "-wal"));
-  if (log_size.value_or(0) > 0) {
-    return Database::Open(path, path, SQLITE_OPEN_READONLY);
+  for (const char* const log : {"-wal", "-journal"}) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> log_size, JournalDisk::Real().Size(path + log));
+    if (log_size.value_or(0) > 0) {
+      return Database::Open(path, path, SQLITE_OPEN_READONLY);
+    }
   }
-  std::string uri = "file:";
+  std::string uri = absl::StartsWith(path, "/") ? "file://" : "file:";
   for (const char c : path) {
     if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("/._-", c)) {
       uri.push_back(c);

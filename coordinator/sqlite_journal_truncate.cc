@@ -55,8 +55,7 @@ absl::StatusOr<std::vector<std::string>> SqliteJournal::Truncate(
       Query left(*database_, "SELECT COUNT(*) FROM commits WHERE run = ?");
       TRIBUTARY_RETURN_IF_ERROR(left.Int(run).Run());
       if (left.GetUnsigned(0) != round) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("run ", run_id, " cannot go back to round ", round, ": of its commits there are ", left.GetUnsigned(0)));
+        return DamagedRow(absl::StrCat("run ", run_id, " has only ", left.GetUnsigned(0), " commits of rounds up to ", round));
       }
     }
     TRIBUTARY_ASSIGN_OR_RETURN(dropped, DropDamaged(run, run_id));

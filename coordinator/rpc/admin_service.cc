@@ -7,8 +7,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
-#include "coordinator/journal.h"
 #include "coordinator/rpc/grpc_status.h"
+#include "proto/run_state.h"
 
 namespace tributary::coordinator {
 namespace {

@@ -257,6 +257,47 @@ TEST_F(JournalCommand, WhatIsDamagedBeforeTheRoundDoes) {
   Finish();
 }
 
+TEST_F(JournalCommand, AMissingCommitBeforeTheRoundIsDamage) {
+  Damage("DELETE FROM commits WHERE round = 4");
+  const Result result = Journal({"truncate-to", run_, "6", "--yes"});
+  EXPECT_EQ(result.code, ExitCode::kDamaged);
+  EXPECT_THAT(result.err, HasSubstr("has only 5 commits of rounds up to 6"));
+}
+
+TEST_F(JournalCommand, ADamagedResidualIsSaidToBeThatAndTheFileStaysInTheCopy) {
+  FlipABit(SnapshotPath(6, ".aggregator"));
+  const std::string damaged = *ReadFile(SnapshotPath(6, ".aggregator"), 64 << 20);
+  const Result result = Journal({"truncate-to", run_, "6", "--yes", "--format", "json"});
+  ASSERT_EQ(result.code, ExitCode::kOk) << result.err;
+  const Json done = Json::parse(result.out);
+  EXPECT_FALSE(done["residual_known"]);
+  ASSERT_EQ(done["damaged"].size(), 1u);
+  EXPECT_THAT(done["damaged"][0].get<std::string>(), HasSubstr(SnapshotPath(6, ".aggregator")));
+  EXPECT_EQ(*ReadFile(absl::StrCat(done["backup"].get<std::string>(), "/snapshots/", run_, "-000000000006.aggregator"), 64 << 20), damaged);
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk);
+  Finish();
+}
+
+// The write-ahead log is part of a journal that was not closed.
+TEST_F(JournalCommand, LooksAtWhatAKilledCoordinatorLeft) {
+  ASSERT_TRUE(federation_.Restart().ok());
+  ASSERT_TRUE(federation_.journal().SetValidationLoss(run_, 1, 3.0).ok());
+  const std::string left = federation_.folder() + "/left";
+  std::filesystem::create_directories(left);
+  for (const char* const name : {"journal.db", "journal.db-wal"}) {
+    std::filesystem::copy_file(absl::StrCat(federation_.folder(), "/", name), absl::StrCat(left, "/", name));
+  }
+  std::filesystem::copy(federation_.folder() + "/snapshots", left + "/snapshots");
+  ASSERT_GT(std::filesystem::file_size(left + "/journal.db-wal"), 0u);
+  const std::string before = *ReadFile(left + "/journal.db", 64 << 20) + *ReadFile(left + "/journal.db-wal", 64 << 20);
+  const Result result = RunCommand({"journal", "verify", left});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr(": 8 commits"));
+  EXPECT_EQ(*ReadFile(left + "/journal.db", 64 << 20) + *ReadFile(left + "/journal.db-wal", 64 << 20), before);
+  EXPECT_EQ(RunCommand({"journal", "verify", "/" + left}).code, ExitCode::kOk) << "a path with two slashes";
+  federation_.Crash();
+}
+
 TEST_F(JournalCommand, ALostSnapshotFileIsMadeAgainWithTheResidualThatIsStillThere) {
   ASSERT_TRUE(std::filesystem::remove(SnapshotPath(6, ".snapshot")));
   const std::string residual = *ReadFile(SnapshotPath(6, ".aggregator"), 64 << 20);

@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -246,6 +247,28 @@ TEST_F(SqliteJournalTest, KeepsTheLatestArrivals) {
   const auto journal = Open();
   EXPECT_THAT((*journal->LatestArrivals("run"))[0], ElementsAre(absl::Seconds(2), absl::Milliseconds(1500)));
   EXPECT_THAT((*journal->LatestArrivals("run"))[1], IsEmpty());
+}
+
+TEST_F(SqliteJournalTest, HoldsOneUpdateAtATime) {
+  constexpr int kUpdates = 64;
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE(journal->StartRound("run", {1, {"paris"}}).ok());
+  for (int i = 0; i < kUpdates; ++i) {
+    // Accepted in another order than that of their names.
+    ASSERT_TRUE(journal->AddUpdate("run", 1, MakeUpdate(absl::StrCat("site-", 1000 - i), std::string(1 << 20, static_cast<char>(i)))).ok());
+  }
+  sqlite3_memory_highwater(/*resetFlag=*/1);
+  const int64_t before = sqlite3_memory_used();
+  int seen = 0;
+  const absl::Status visited = journal->VisitUpdates("run", 1, [&](const JournaledUpdate& update) {
+    EXPECT_EQ(update.payload[0], static_cast<char>(seen)) << "in the order accepted";
+    ++seen;
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(visited.ok()) << visited;
+  EXPECT_EQ(seen, kUpdates);
+  EXPECT_LT(sqlite3_memory_highwater(0) - before, 6 << 20);
 }
 
 TEST_F(SqliteJournalTest, WritesWhatWasNotedWithTheNextWriteAndNotBefore) {

@@ -1,6 +1,7 @@
 """Programs that are killed or stopped: the coordinator at each of its crash points and at random times, workers at random times."""
 
 import itertools
+import json
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ WRITES = ("write", "pwrite")
 # Changes to the data folder that a run of 3 rounds, and a start that finds a run, make at the very least; they are about 295, and 23 to 43.
 # A shim that sees or kills nothing must not pass for a coordinator that survives.
 LEAST_POINTS, LEAST_POINTS_OF_A_RECOVERY = 150, 12
+LEAST_POINTS_OF_A_TRUNCATION = 25
 
 
 class CrashRun:
@@ -173,6 +175,77 @@ def crash_points_of_a_recovery(chaos):
     chaos.figures["kills_coordinator"] += killed
     chaos.figures["kills_coordinator_at_crash_points"] += killed
     return {"killed": killed}
+
+
+def truncation_at_crash_points(chaos):
+    """`tributary journal truncate-to` is killed at the n-th change to the data folder, for every n: the run is at the old round or at the
+    new one, the copy of the folder is whole or not there, and the same command, given again, gets it done. Then the run goes on."""
+    spec = chaos.spec(SITES, rounds=200)
+    parties = chaos.make(*SITES, snapshots={"every": 4, "keep": 2})
+    chaos.start(parties)
+    log = chaos.coordinator_log(parties)
+    chaos.submit(parties, spec)
+    log.wait("round 9 committed", 60)
+    chaos.kill_coordinator(parties)
+    found = parties.data_dir
+
+    def commits(folder):
+        parties.tool("journal", "verify", folder)
+        return json.loads(parties.tool("journal", "show", folder, "--format", "json").stdout)["runs"][0]["commits"]
+
+    last = commits(found)
+    # Not the round of a snapshot, and a snapshot is dropped with those after it.
+    target = last - last % 4 - 1
+    folder = parties.directory / "truncated"
+
+    def truncate(**environment):
+        parties.command_prefix = chaos.crashing(folder, **environment) if environment else ()
+        try:
+            return parties.tool("journal", "truncate-to", folder, spec["name"], target, "--yes", check=not environment)
+        finally:
+            parties.command_prefix = ()
+
+    def start_over():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(found, folder)
+
+    start_over()
+    counted = parties.directory / "calls"
+    if truncate(CRASH_LOG=counted).returncode != 0:
+        raise Mismatch("truncate-to fails under the shim, which is to kill nothing")
+    points = counted.read_text(encoding="utf-8").splitlines()
+    if len(points) < LEAST_POINTS_OF_A_TRUNCATION:
+        raise Mismatch(f"truncate-to made {len(points)} changes to its folder, so the shim does not see them")
+    cases = range(1, len(points) + 1)
+    taken_back = 0
+    for number in cases if chaos.long else chaos.random.sample(cases, 8):
+        start_over()
+        if truncate(CRASH_AT=number).returncode != -signal.SIGKILL:
+            raise Mismatch(f"truncate-to was not killed at call {number} of {len(points)}: {points[number - 1]}")
+        chaos.figures["kills_truncation"] += 1
+        try:
+            at = commits(folder)
+            if at not in (last, target):
+                raise Mismatch(f"the run has {at} commits, where it had {last} and was taken back to {target}")
+            for copy in folder.glob("before-truncate-*"):
+                if copy.suffix != ".new":
+                    if commits(copy) != last:
+                        raise Mismatch(f"{copy.name} is not what the folder was")
+                    shutil.rmtree(copy)
+            if at == target:
+                taken_back += 1
+            truncate()
+            if commits(folder) != target:
+                raise Mismatch("the command, given again, did not get it done")
+        except Exception as error:
+            raise Mismatch(f"killed at call {number} ({points[number - 1]}): {error}") from error
+
+    shutil.rmtree(found)
+    folder.rename(found)
+    parties.start_coordinator()
+    log.wait(f"continues after round {target}", 30)
+    chaos.finish(parties, spec, timeout=120)
+    return {"points": len(points), "killed": len(points) if chaos.long else 8, "taken_back_nevertheless": taken_back}
 
 
 def coordinator_at_random_times(chaos):

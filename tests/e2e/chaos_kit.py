@@ -79,7 +79,7 @@ class Chaos:
         self.shim = pathlib.Path(shim)
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
-        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker",
+        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker", "kills_truncation",
                                       "crash_points", "rounds_lost", "updates_lost", "hashes_compared", "hashes_unequal"), 0)
         self.restarts = []  # of small runs, as restart_seconds() gives them
         self.cleanups = []
@@ -107,7 +107,7 @@ class Chaos:
         return ("env", f"LD_PRELOAD={self.shim}", f"CRASH_FOLDER={folder}", *assignments)
 
     def kills(self):
-        return self.figures["kills_coordinator"] + self.figures["kills_worker"]
+        return self.figures["kills_coordinator"] + self.figures["kills_worker"] + self.figures["kills_truncation"]
 
     @staticmethod
     def _end(parties):

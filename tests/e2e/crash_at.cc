@@ -143,6 +143,12 @@ int rename(const char* from, const char* to) noexcept {
   return real(from, to);
 }
 
+int link(const char* from, const char* to) noexcept {
+  static auto* const real = Real<int(const char*, const char*)>("link");
+  AtPath("link", to);
+  return real(from, to);
+}
+
 int unlink(const char* path) noexcept {
   static auto* const real = Real<int(const char*)>("unlink");
   AtPath("unlink", path);
