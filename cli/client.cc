@@ -9,6 +9,7 @@
 #include "absl/strings/strip.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
+#include "common/names.h"
 #include "common/pki.h"
 #include "common/status_macros.h"
 #include "proto/config/yaml.h"
@@ -76,9 +77,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
         "where is the coordinator? Give --coordinator HOST:PORT, or --config FILE (or TRIBUTARY_CONFIG in the environment) with the key "
         "`coordinator`");
   }
-  if (all.coordinator.rfind(':') == std::string::npos) {
-    return absl::InvalidArgumentError(absl::StrCat("'", all.coordinator, "' has no port; give --coordinator HOST:PORT"));
-  }
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(all.coordinator), "coordinator"));
 
   Connection connection{.address = all.coordinator, .insecure = all.insecure, .tls = all.tls, .identity = {}};
   if (all.insecure) {

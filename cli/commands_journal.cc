@@ -295,7 +295,7 @@ void AddJournalCommands(CLI::App* app, Session* session) {
       "one commit of it");
   CLI::App* truncate = add("truncate-to", "Take RUN back to ROUND, so that it goes on from there; keeps a copy of the journal", TruncateTo);
   truncate->add_option("RUN", options->run, "run id, or name of the newest run that bears it")->required();
-  truncate->add_option("ROUND", options->round, "the last round to keep")->required();
+  truncate->add_option("ROUND", options->round, "the last round to keep")->required()->check(CLI::NonNegativeNumber);
   truncate->add_flag("--yes", options->yes, "yes, drop the later rounds");
 }
 

@@ -1,28 +1,29 @@
 #include "common/names.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 namespace tributary {
 namespace {
 
-// Levenshtein distance.
+// Levenshtein distance, in which two neighbours that change places are one step.
 size_t EditDistance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+  std::vector<std::vector<size_t>> rows(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) {
+    for (size_t j = 0; j <= b.size(); ++j) {
+      size_t& distance = rows[i][j];
+      distance = i + j;
+      if (i > 0) distance = std::min(distance, rows[i - 1][j] + 1);
+      if (j > 0) distance = std::min(distance, rows[i][j - 1] + 1);
+      if (i > 0 && j > 0) distance = std::min(distance, rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1));
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) distance = std::min(distance, rows[i - 2][j - 2] + 1);
     }
   }
-  return row[b.size()];
+  return rows[a.size()][b.size()];
 }
 
 }  // namespace
@@ -30,6 +31,17 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 bool IsName(absl::string_view name) {
   const auto is_inner = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; };
   return !name.empty() && name.size() <= 63 && std::all_of(name.begin(), name.end(), is_inner) && name.front() != '-' && name.back() != '-';
+}
+
+absl::Status CheckHostPort(absl::string_view address, int least_port) {
+  const size_t colon = address.rfind(':');
+  int port = -1;
+  // The colons inside an IPv6 address are in brackets.
+  if (colon != absl::string_view::npos && address.find(']', colon) == absl::string_view::npos &&
+      absl::SimpleAtoi(address.substr(colon + 1), &port) && port >= least_port && port <= 65535) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("'", address, "' has no port; write HOST:PORT"));
 }
 
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known) {

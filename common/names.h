@@ -5,12 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
 namespace tributary {
 
 // Whether `name` is 1 to 63 characters of [a-z0-9] and inner hyphens (a DNS label): safe in identities, file names, metrics and logs.
 bool IsName(absl::string_view name);
+
+// InvalidArgument: `address` is not HOST:PORT with a port from `least_port` to 65535.
+absl::Status CheckHostPort(absl::string_view address, int least_port = 1);
 
 // "; did you mean 'rounds'?", or the list of what there is when nothing is near.
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known);

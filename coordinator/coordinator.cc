@@ -55,6 +55,18 @@ absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
 
 }  // namespace
 
+std::string Excerpt(const std::string& reason) {
+  constexpr size_t kMaxReasonBytes = 500;
+  size_t end = std::min(reason.size(), kMaxReasonBytes);
+  while (end > 0 && end < reason.size() && (static_cast<unsigned char>(reason[end]) & 0xc0) == 0x80) {
+    --end;
+  }
+  std::string line = reason.substr(0, end);
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }, ' ');
+  return line;
+}
+
 absl::Status StorageHasFailed() {
   return absl::UnavailableError("the coordinator is stopping after a storage error");
 }
@@ -155,10 +167,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
     return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
   }
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
-  if (spec.participation().min_workers() > static_cast<uint32_t>(config_.sites_size())) {
-    return absl::InvalidArgumentError(absl::StrCat("participation.min_workers: ", spec.participation().min_workers(), " is more than the ",
-                                                   config_.sites_size(), " sites of this federation"));
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckMinWorkers(spec, config_.sites_size()));
   for (const Run& run : runs_) {
     if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
       return absl::AlreadyExistsError(
@@ -273,6 +282,13 @@ absl::StatusOr<CoordinatorImpl::Run*> CoordinatorImpl::FindLiveRun(const std::st
   return run;
 }
 
+// Durable with the state that comes of it.
+void CoordinatorImpl::NoteOperator(const std::string& run_id, absl::string_view kind, const std::string& reason) {
+  const uint64_t round = active_ != nullptr && active_->id() == run_id ? active_->host->round() : 0;
+  deps_.journal->NoteEvent(
+      run_id, {UnixMillis(), "", std::string(kind), round, absl::StrCat("by an operator", reason.empty() ? "" : ": ", Excerpt(reason))});
+}
+
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const std::string& reason) {
   TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
   const std::string run_id = run->journaled.run_id;
@@ -286,7 +302,8 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name,
   if (active_->engine.paused() && reason.empty()) {
     return GetRun(run_id);
   }
-  const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", reason);
+  const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", Excerpt(reason));
+  NoteOperator(run_id, "paused", reason);
   if (const absl::Status set = SetRunState(*run, v1::PAUSED, why); !Survives(set)) {
     return set;
   }
@@ -301,6 +318,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name
     return absl::FailedPreconditionError(
         absl::StrCat("run ", run_id, " is not paused: it is ", absl::AsciiStrToLower(v1::RunState_Name(StatusOf(*run).state()))));
   }
+  NoteOperator(run_id, "resumed", "");
   const v1::RunState state = active_->engine.open_round() == 0 ? v1::WAITING : v1::RUNNING;
   if (const absl::Status set = SetRunState(*run, state, "resumed by an operator"); !Survives(set)) {
     return set;
@@ -312,7 +330,8 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const std::string& reason) {
   TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
   const std::string run_id = run->journaled.run_id;
-  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", reason);
+  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", Excerpt(reason));
+  NoteOperator(run_id, "stopped", reason);
   if (active_ != nullptr && active_->id() == run_id) {
     // Durable before it is answered, for the round in flight may outlive this process.
     if (const absl::Status set = SetRunState(*run, v1::DRAINING, why); !Survives(set)) {

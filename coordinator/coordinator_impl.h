@@ -105,6 +105,7 @@ class CoordinatorImpl final : public Coordinator {
   // The run, if operators may still change what becomes of it. NotFound, FailedPrecondition (over).
   absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);
   std::string NewRunId(const std::string& name) const;
+  void NoteOperator(const std::string& run_id, absl::string_view kind, const std::string& reason);
   absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state);
   absl::Status Activate(Run& run, bool recovering);
   void ActivateNext();
@@ -190,6 +191,9 @@ class CoordinatorImpl final : public Coordinator {
 };
 
 absl::Status StorageHasFailed();
+// What a site says of itself, or an operator of a run, short and plain enough to be quoted in statuses and on terminals: one line, cut
+// between characters, for a protobuf string that is not UTF-8 cannot be read back.
+std::string Excerpt(const std::string& reason);
 v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status);
 
 // A protobuf duration as a span of time.

@@ -165,8 +165,10 @@ class Journal {
   virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
 
   // ---- For `tributary journal` ----
-  // Every check that needs the journal alone, of every row of every run, however long it takes.
-  virtual absl::Status CheckAll() = 0;
+  // SQLite's own check of the whole file.
+  virtual absl::Status CheckIntegrity() = 0;
+  // Every check of every row of a run that needs the journal alone, however long it takes.
+  virtual absl::Status CheckRun(const JournaledRun& run) = 0;
   // Writes a whole and durable copy to `path`, where no file may be. After an error a part of it may be there.
   virtual absl::Status BackUp(const std::string& path) = 0;
   // Takes back everything after commit `round`, sound or not: later commits, updates, snapshots and losses, and the open round. What else

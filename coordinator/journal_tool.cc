@@ -278,15 +278,19 @@ absl::StatusOr<Verification> VerifyJournal(const std::string& data_dir,
                                            const std::function<absl::Status(const std::string&, uint64_t, uint64_t)>& progress) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, InspectJournal(data_dir));
   Verification result;
-  if (const absl::Status rows = journal->CheckAll(); !rows.ok()) {
+  if (const absl::Status whole = journal->CheckIntegrity(); !whole.ok()) {
     // What stands in such a journal proves nothing more.
-    result.problems.emplace_back(rows.message());
+    result.problems.emplace_back(whole.message());
     return result;
   }
   const std::unique_ptr<FileStore> files = FolderToRead(SnapshotsIn(data_dir));
   SnapshotStore store(files.get());
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, journal->Runs());
   for (const JournaledRun& run : runs) {
+    if (const absl::Status rows = journal->CheckRun(run); !rows.ok()) {
+      result.problems.emplace_back(rows.message());
+      continue;
+    }
     TRIBUTARY_RETURN_IF_ERROR(RunCheck(journal.get(), &store, run, result).Check(progress));
   }
   return result;
@@ -300,6 +304,10 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
   if (round > last) {
     return WithExitCode(absl::FailedPreconditionError(
                             absl::StrCat("run ", run_id, " has ", last, " commits; there is nothing after round ", round, " to drop")),
+                        ExitCode::kUsage);
+  }
+  if (IsOver(found.state) && round == last) {
+    return WithExitCode(absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is over and ends at round ", last, " already")),
                         ExitCode::kUsage);
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, journal->Runs());

@@ -1,6 +1,7 @@
 // tributary-coordinator: schedules the rounds of a federation's runs and aggregates their updates.
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -157,5 +158,6 @@ int Main(int argc, char** argv) {
 }  // namespace tributary::coordinator
 
 int main(int argc, char** argv) {
+  umask(077);  // updates and models are for this user alone
   return tributary::coordinator::Main(argc, argv);
 }

@@ -19,6 +19,7 @@
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/log.h"
+#include "common/names.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
@@ -150,7 +151,7 @@ absl::Status ServerImpl::Start() {
   if (options_.insecure) {
     WarnInsecure();
   }
-  LogInfo(kComponent, "serving federation ", config_.federation(), " on ", endpoints_.listen,
+  LogInfo(kComponent, "serving federation ", config_.federation(), " on ", HostOf(config_.listen()), ":", rpc_->port(),
           endpoints_.health.empty() ? "" : absl::StrCat(", health on ", endpoints_.health),
           endpoints_.metrics.empty() ? "" : absl::StrCat(", metrics on ", endpoints_.metrics));
   return absl::OkStatus();
@@ -246,6 +247,13 @@ void RouteGrpcLog() {
 }
 
 absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& options) {
+  const std::pair<const char*, const std::string&> addresses[] = {
+      {"listen", config.listen()}, {"metrics_listen", config.metrics_listen()}, {"health_listen", config.health_listen()}};
+  for (const auto& [key, address] : addresses) {
+    if (!address.empty()) {
+      TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(address, /*least_port=*/0), key));
+    }
+  }
   if (options.insecure) {
     if (!options.insecure_anywhere) {
       TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.listen()));

@@ -18,18 +18,7 @@ namespace {
 constexpr uint64_t kMaxCatchUp = 16;
 // After so many wrong states in a row a replica is beyond repair by resynchronising.
 constexpr int kMaxMismatches = 3;
-constexpr size_t kMaxReasonBytes = 500;
 constexpr absl::Duration kEvidenceInterval = absl::Seconds(1);
-
-// What a site says of itself, short enough to be quoted in statuses. Cut between characters: a protobuf string that is not UTF-8 cannot be
-// read back.
-std::string Excerpt(const std::string& reason) {
-  size_t end = std::min(reason.size(), kMaxReasonBytes);
-  while (end > 0 && end < reason.size() && (static_cast<unsigned char>(reason[end]) & 0xc0) == 0x80) {
-    --end;
-  }
-  return reason.substr(0, end);
-}
 
 }  // namespace
 

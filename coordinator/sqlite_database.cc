@@ -12,10 +12,12 @@
 namespace tributary::coordinator {
 
 absl::Status DamagedJournal(const std::string& path, absl::string_view detail) {
-  return WithExitCode(absl::DataLossError(absl::StrCat(
-                          "journal ", path, " is damaged: ", detail, ". It was left as it is. Move the folder ", FolderOf(path),
-                          " away and restore a backup of it, or begin with an empty folder (its runs are then unknown)")),
-                      ExitCode::kDamaged);
+  return WithExitCode(
+      absl::DataLossError(
+          absl::StrCat("journal ", path, " is damaged: ", detail, ". It was left as it is. `tributary journal verify ", FolderOf(path),
+                       "` says more. Restore a backup of that folder; or, where only later rounds of a run are damaged, take the run back "
+                       "with `tributary journal truncate-to`")),
+      ExitCode::kDamaged);
 }
 
 Database::Database(sqlite3* database, std::string path) : path_(std::move(path)), database_(database) {}

@@ -31,7 +31,6 @@ class SqliteJournal final : public Journal {
 
   // That the file is a journal of a format this program knows, with exactly its tables.
   absl::Status CheckFormat();
-  absl::Status CheckIntegrity();
   // Reads the numbers of the runs. Before any other method.
   absl::Status Load();
   // Everything that a start relies on: SQLite's own check, and for runs that are not over, the chain.
@@ -66,12 +65,14 @@ class SqliteJournal final : public Journal {
   absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override;
   absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) override;
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override;
-  absl::Status CheckAll() override;
+  absl::Status CheckIntegrity() override;
+  absl::Status CheckRun(const JournaledRun& run) override;
   absl::Status BackUp(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override;
 
  private:
+  std::string RunNamed(int64_t number) const;
   absl::Status DamagedRow(absl::string_view what) const { return DamagedJournal(database_->path(), what); }
 
   absl::StatusOr<int64_t> Number(const std::string& run_id) const {

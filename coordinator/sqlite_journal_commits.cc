@@ -8,6 +8,15 @@
 
 namespace tributary::coordinator {
 
+std::string SqliteJournal::RunNamed(int64_t number) const {
+  for (const auto& [name, candidate] : numbers_) {
+    if (candidate == number) {
+      return name;
+    }
+  }
+  return absl::StrCat("number ", number);
+}
+
 absl::StatusOr<uint64_t> SqliteJournal::LastCommitOf(int64_t run) {
   Query row(*database_, "SELECT COALESCE(MAX(round), 0) FROM commits WHERE run = ?");
   TRIBUTARY_RETURN_IF_ERROR(row.Int(run).Run());
@@ -18,7 +27,7 @@ absl::StatusOr<std::string> SqliteJournal::ChainHashOf(int64_t run, uint64_t rou
   Query row(*database_, "SELECT chain_hash FROM commits WHERE run = ? AND round = ?");
   TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run).Unsigned(round).Step());
   if (!found || row.GetBytes(0).size() != optim::Digest().size()) {
-    return DamagedRow(absl::StrCat("the commit of round ", round, " is gone"));
+    return DamagedRow(absl::StrCat("run ", RunNamed(run), ": the commit of round ", round, " is gone"));
   }
   return std::string(row.GetBytes(0));
 }
@@ -120,7 +129,7 @@ absl::StatusOr<JournaledCommit> SqliteJournal::ReadCommit(int64_t run, const Que
       CommitCrc(run, round, row.GetBytes(1), row.GetBytes(2), row.GetBytes(3), row.GetBytes(4), commit.record.size(), record_crc);
   if (record_crc != row.GetInt(6) || crc != row.GetInt(5) || !ToDigest(row.GetBytes(1), commit.chain_hash) ||
       !ToDigest(row.GetBytes(2), commit.state_hash) || !commit.round_record.ParseFromString(std::string(row.GetBytes(3)))) {
-    return DamagedRow(absl::StrCat("the commit of round ", round, " fails its checksum"));
+    return DamagedRow(absl::StrCat("run ", RunNamed(run), ": the commit of round ", round, " fails its checksum"));
   }
   commit.included = SplitSites(row.GetBytes(4));
   return commit;
@@ -228,7 +237,7 @@ absl::Status SqliteJournal::ReplaceAccounts(const std::string& run_id, const v1:
       Query row(*database_, "SELECT chain_hash, state_hash, included, LENGTH(record), record_crc FROM commits WHERE run = ? AND round = ?");
       TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run).Unsigned(last).Step());
       if (!found) {
-        return DamagedRow(absl::StrCat("the commit of round ", last, " is gone"));
+        return DamagedRow(absl::StrCat("run ", run_id, ": the commit of round ", last, " is gone"));
       }
       crc = CommitCrc(run, last, row.GetBytes(0), row.GetBytes(1), bytes, row.GetBytes(2), row.GetUnsigned(3), row.GetInt(4));
     }

@@ -172,12 +172,13 @@ absl::Status SqliteJournal::Load() {
 
 absl::Status SqliteJournal::Verify(JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(database_->path()));
-  if (size.value_or(0) <= kFullCheckBytes) {
+  const bool whole_file = size.value_or(0) <= kFullCheckBytes;
+  if (whole_file) {
     TRIBUTARY_RETURN_IF_ERROR(CheckIntegrity());
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
   for (const JournaledRun& run : runs) {
-    if (!IsOver(run.state)) {
+    if (whole_file || !IsOver(run.state)) {
       TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run, /*whole=*/false));
     }
   }
@@ -191,13 +192,8 @@ absl::Status SqliteJournal::CheckIntegrity() {
   return found && check.GetBytes(0) == "ok" ? absl::OkStatus() : DamagedRow(found ? check.GetBytes(0) : "SQLite cannot check it");
 }
 
-absl::Status SqliteJournal::CheckAll() {
-  TRIBUTARY_RETURN_IF_ERROR(CheckIntegrity());
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, Runs());
-  for (const JournaledRun& run : runs) {
-    TRIBUTARY_RETURN_IF_ERROR(VerifyRun(run, /*whole=*/true));
-  }
-  return absl::OkStatus();
+absl::Status SqliteJournal::CheckRun(const JournaledRun& run) {
+  return VerifyRun(run, /*whole=*/true);
 }
 
 absl::Status SqliteJournal::VerifyRun(const JournaledRun& run, bool whole) {

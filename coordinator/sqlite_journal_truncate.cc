@@ -60,8 +60,9 @@ absl::StatusOr<std::vector<std::string>> SqliteJournal::Truncate(
     }
     TRIBUTARY_ASSIGN_OR_RETURN(dropped, DropDamaged(run, run_id));
     for (const JournaledRun& journaled : runs) {
-      // Of a run that was being stopped, the stop is taken back too.
-      if (journaled.run_id != run_id || !(IsOver(journaled.state) || journaled.state == v1::DRAINING)) {
+      // Of a run that was being stopped, the stop is taken back too; one that was taken back before gets another reason.
+      const bool queued = IsOver(journaled.state) || journaled.state == v1::DRAINING || journaled.state == v1::SUBMITTED;
+      if (journaled.run_id != run_id || !queued) {
         continue;
       }
       const std::string spec = journaled.spec.SerializeAsString();

@@ -1,6 +1,7 @@
 // tributary-worker: trains a federation's model on one site's data, which never leaves this process.
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -23,6 +24,7 @@
 #include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
+#include "common/names.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "optim/model_spec.h"
@@ -107,6 +109,7 @@ class StopOnSignal {
 
 // Everything that can be wrong on this side, before any connection is tried.
 absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& command) {
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(config.coordinator()), absl::StrCat(command.config, ": coordinator")));
   if (command.insecure) {
     if (!command.insecure_anywhere) TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
   } else if (!config.has_tls()) {
@@ -286,5 +289,6 @@ int Main(int argc, char** argv) {
 }  // namespace tributary::worker
 
 int main(int argc, char** argv) {
+  umask(077);  // what is kept of a site's training is for this user alone
   return tributary::worker::Main(argc, argv);
 }

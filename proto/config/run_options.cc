@@ -193,6 +193,12 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
   return Invalid("model", "needs one of: gpt, mlp");
 }
 
+absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites) {
+  if (spec.participation().min_workers() <= static_cast<uint32_t>(sites)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("participation.min_workers: ", spec.participation().min_workers(), " is more than the ",
+                                                 sites, " sites of this federation"));
+}
+
 absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   TRIBUTARY_RETURN_IF_ERROR(CheckRules(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));

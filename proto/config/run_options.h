@@ -19,6 +19,9 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec);
 // and first checks field ranges by the annotations.
 absl::Status ValidateRunSpec(const v1::RunSpec& spec);
 
+// InvalidArgument: the run waits for more workers than a federation of `sites` sites can have.
+absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites);
+
 }  // namespace tributary
 
 #endif  // TRIBUTARY_PROTO_CONFIG_RUN_OPTIONS_H_

@@ -257,6 +257,31 @@ TEST_F(JournalCommand, WhatIsDamagedBeforeTheRoundDoes) {
   Finish();
 }
 
+TEST_F(JournalCommand, DamageInARunThatIsOverIsNamedAndNotServed) {
+  Finish();
+  for (int i = 0; i < federation_.size(); ++i) federation_.site(i).Disconnect();
+  const std::string later = Submit(federation_, MakeSpec("later", 12, 2));
+  federation_.Crash();
+  Damage("UPDATE commits SET crc = crc + 1 WHERE run = 1 AND round = 4; UPDATE validation_losses SET crc = crc + 1 WHERE run = 1");
+  const Result result = Journal({"verify"});
+  EXPECT_EQ(result.code, ExitCode::kDamaged);
+  EXPECT_THAT(result.out, HasSubstr(absl::StrCat("run ", run_, ": ")));
+  EXPECT_THAT(result.out, HasSubstr(absl::StrCat("run ", later, ": 0 commits"))) << "the other is looked at all the same";
+  EXPECT_EQ(ExitCodeOf(federation_.Restart()), ExitCode::kDamaged);
+}
+
+TEST_F(JournalCommand, ThereIsNothingToTakeBackAtTheEndOfARun) {
+  Finish();
+  federation_.Crash();
+  const Result result = Journal({"truncate-to", run_, "12", "--yes"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("is over and ends at round 12 already"));
+  EXPECT_EQ(Journal({"truncate-to", run_, "-5", "--yes"}).code, ExitCode::kUsage);
+  ASSERT_EQ(Journal({"truncate-to", run_, "10", "--yes"}).code, ExitCode::kOk);
+  ASSERT_EQ(Journal({"truncate-to", run_, "9", "--yes"}).code, ExitCode::kOk);
+  EXPECT_THAT(Journal({"show"}).out, HasSubstr("taken back to round 9"));
+}
+
 TEST_F(JournalCommand, AMissingCommitBeforeTheRoundIsDamage) {
   Damage("DELETE FROM commits WHERE round = 4");
   const Result result = Journal({"truncate-to", run_, "6", "--yes"});

@@ -106,7 +106,8 @@ class FaultyJournal final : public Journal {
     return Write([&] { return journal_->RemoveSnapshot(run_id, round); });
   }
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override { return journal_->Snapshots(run_id); }
-  absl::Status CheckAll() override { return journal_->CheckAll(); }
+  absl::Status CheckIntegrity() override { return journal_->CheckIntegrity(); }
+  absl::Status CheckRun(const JournaledRun& run) override { return journal_->CheckRun(run); }
   absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
   absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override {

@@ -72,7 +72,7 @@ TEST_F(DamagedJournalTest, RefusesATruncatedFileAndLeavesItAlone) {
   const std::string sound = MakeSoundFile();
   for (size_t size = 0; size < sound.size(); size += 1 + sound.size() / 37) {
     SCOPED_TRACE(absl::StrCat(size, " of ", sound.size(), " bytes"));
-    ExpectRefusedAsDamaged(sound.substr(0, size), "restore");
+    ExpectRefusedAsDamaged(sound.substr(0, size), "Restore");
   }
 }
 

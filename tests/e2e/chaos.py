@@ -41,6 +41,7 @@ SCENARIOS = {
     "drain_and_restart": (chaos_crashes.drain_and_restart, True),
     "slow_line": (chaos_network.slow_line, True),
     "cut_line": (chaos_network.cut_line, True),
+    "cut_snapshot": (chaos_network.cut_snapshot, False),
     "full_disk_coordinator": (chaos_storage.full_disk_coordinator, True),
     "full_disk_worker": (chaos_storage.full_disk_worker, True),
     "stopped_coordinator": (chaos_crashes.stopped_coordinator, True),

@@ -9,10 +9,11 @@ import pathlib
 import random
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-import urllib.request
 
 import harness
 import link
@@ -235,14 +236,18 @@ class Chaos:
 
     def metrics(self, parties):
         """{(name, labels as text): value} of the coordinator's page."""
-        with urllib.request.urlopen(f"http://{parties.endpoints()['metrics']}/metrics", timeout=10) as page:
-            found = (_METRIC.match(line) for line in page.read().decode().splitlines())
-            return {(match[1], match[2] or ""): float(match[3]) for match in found if match}
+        # From where the operator is: the page may be in a network namespace.
+        fetch = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+        page = subprocess.run([*parties.command_prefix, sys.executable, "-c", fetch, f"http://{parties.endpoints()['metrics']}/metrics"],
+                              capture_output=True, text=True, check=True).stdout
+        found = (_METRIC.match(line) for line in page.splitlines())
+        return {(match[1], match[2] or ""): float(match[3]) for match in found if match}
 
-    def site_bytes(self, parties, site):
-        """All bytes that moved between the coordinator and the site, both directions, all kinds, as the coordinator counts them."""
+    def site_bytes(self, parties, site, kind=""):
+        """The bytes that moved between the coordinator and the site, both directions, of all kinds unless one is named, as the coordinator
+        counts them."""
         return sum(value for (name, labels), value in self.metrics(parties).items()
-                   if name == "tributary_bytes_total" and f'site="{site}"' in labels)
+                   if name == "tributary_bytes_total" and f'site="{site}"' in labels and f'kind="{kind}' in labels)
 
 
 def restart_figures(measured):

@@ -13,8 +13,9 @@ MEGABIT = 125_000  # bytes
 FRAME = 256 * 1024  # of a transfer
 
 
-def _over_a_line(chaos, worker_config=None, **config):
-    """(line, federation): coordinator and beta at one end of a line, alpha at the other; nothing has been submitted."""
+def _over_a_line(chaos, worker_config=None, sites=SITES, **config):
+    """(line, federation): coordinator and beta at one end of a line, alpha at the other; nothing has been submitted. Of the workers, `sites`
+    are started."""
     reason = link.missing()
     if reason:
         raise Skip(reason)
@@ -27,7 +28,8 @@ def _over_a_line(chaos, worker_config=None, **config):
     parties.write_operator_config()
     for site, end in (("alpha", link.SITE), ("beta", link.HUB)):
         parties.write_worker_config(site, parties.directory / "data" / site, **{"max_backoff": "1s", **(worker_config or {})})
-        parties.start_worker(site, prefix=line.prefix(end))
+        if site in sites:
+            parties.start_worker(site, prefix=line.prefix(end))
     return line, parties
 
 
@@ -80,6 +82,39 @@ def _cut(line, direction, payload, seconds, done):
     if arrived > bound:
         raise Mismatch(f"{arrived} bytes arrived for a transfer of {payload}: more than {bound:.0f}, so something came twice")
     return {"arrived_before_the_cut": at_cut, "arrived_in_all": arrived, "seconds_after_the_cut": round(time.monotonic() - restored, 1)}
+
+
+def cut_snapshot(chaos):
+    """A site joins a run that goes on without it, over a line that is cut in the middle of the snapshot, until its session is lost. Many
+    rounds and snapshots later it goes on where it was."""
+    # Commits must be fewer bytes a second than the line carries, or nobody at its end can ever keep up.
+    spec = chaos.spec(SITES, rounds=100_000, participation={"min_workers": 1, "quorum": 0.5}, optimizer={"k": 4, "commit_k": 4},
+                      model={"gpt": {"layers": 2, "heads": 4, "width": 192, "context": 16}})
+    line, parties = _over_a_line(chaos, sites=("beta",), lease="3s", snapshots={"every": 5, "keep": 1})
+    line.delay, line.rate = 0.02, 4 * MEGABIT
+    log = chaos.coordinator_log(parties)
+    chaos.submit(parties, spec)
+    log.wait("round 8 committed", 60)
+    payload = 4 * int(parties.status(harness.RUN)["parameters"])
+    before = line.down.delivered
+    parties.start_worker("alpha", prefix=line.prefix(link.SITE))
+    federation.wait_until(lambda: line.down.delivered - before > payload * 0.6, 60, "the snapshot to be under way")
+    line.cut = True
+    at_cut = line.down.delivered - before
+    log.wait("nothing heard for 3s: the site has left site=alpha", 30)
+    pause(5)
+    line.cut = False
+    ready = int(log.wait(r"ready at round (\d+) site=alpha", 60)[1][1])
+    arrived = line.down.delivered - before
+    commits = chaos.site_bytes(parties, "alpha", kind="commit")
+    bound = 1.03 * (payload + commits) + 2 * FRAME
+    if arrived > bound:
+        raise Mismatch(f"{arrived} bytes arrived for a snapshot of {payload} and {commits:.0f} of commits: more than {bound:.0f}")
+    log.wait(r"round \d+ committed: 2 of 2", 60)
+    parties.operator("run", "stop", harness.RUN)
+    log.wait(r"run \S+ stopped", 60)
+    return {"payload_bytes": payload, "arrived_before_the_cut": at_cut, "arrived_in_all": arrived, "commit_bytes": int(commits),
+            "ready_at_round": ready}
 
 
 def rejoin(chaos):

@@ -79,7 +79,8 @@ class ForwardingJournal : public coordinator::Journal {
     return journal_->Snapshots(run_id);
   }
 
-  absl::Status CheckAll() override { return journal_->CheckAll(); }
+  absl::Status CheckIntegrity() override { return journal_->CheckIntegrity(); }
+  absl::Status CheckRun(const coordinator::JournaledRun& run) override { return journal_->CheckRun(run); }
   absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
   absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round,

@@ -92,6 +92,7 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
   const std::string folder =
       options.data_folder.empty() ? (std::filesystem::path(options.run_file).parent_path() / "data").string() : options.data_folder;
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> sites, SitesIn(folder, options.workers));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckMinWorkers(spec, static_cast<int>(sites.size())), options.run_file));
   scenario.workers = static_cast<int>(sites.size());
   scenario.coordinator = ConfigOf(sites);
   for (const std::string& site : sites) {
