@@ -27,13 +27,16 @@ class TokenBucket {
     return go;
   }
 
-  // Charges a message that goes at once, whatever is owed. Such messages may use up three quarters of the line, over some seconds or the
-  // length of one of them; what goes beyond is forgiven, so that Take goes on to give its messages their turns. False: some was forgiven.
+  // Charges a message that goes at once, whatever is owed. Such messages may use up three quarters of the line, over a minute and the
+  // length of one of them; what of a message goes beyond is forgiven, so that Take goes on to give its messages their turns. False: some
+  // was forgiven, and bytes taken and charged together exceed the rate by as much.
   bool Charge(uint64_t bytes, absl::Time now) {
     if (!limited()) return true;
     const absl::Duration share = Cost(bytes) / kMaxShare;
     charged_until_ = std::max(now, charged_until_) + share;
-    const absl::Duration excess = std::max(charged_until_ - (now + std::max(kBurst, share)), absl::ZeroDuration());
+    // What a long message was allowed holds for those after it too: they are not its debt.
+    allowed_until_ = std::max(allowed_until_, now + kBurst + share);
+    const absl::Duration excess = std::clamp(charged_until_ - allowed_until_, absl::ZeroDuration(), share);
     charged_until_ -= excess;
     free_at_ = std::max(now, free_at_) + (share - excess) * kMaxShare;
     return excess == absl::ZeroDuration();
@@ -41,7 +44,7 @@ class TokenBucket {
 
  private:
   static constexpr double kMaxShare = 0.75;
-  static constexpr absl::Duration kBurst = absl::Seconds(5);
+  static constexpr absl::Duration kBurst = absl::Minutes(1);
 
   absl::Duration Cost(uint64_t bytes) const { return absl::Seconds(static_cast<double>(bytes) / static_cast<double>(rate_)); }
 
@@ -50,6 +53,8 @@ class TokenBucket {
   absl::Time free_at_ = absl::InfinitePast();
   // When what was charged so far has used up its share of the line.
   absl::Time charged_until_ = absl::InfinitePast();
+  // How far that may reach before anything is forgiven.
+  absl::Time allowed_until_ = absl::InfinitePast();
 };
 
 }  // namespace tributary::worker
