@@ -49,7 +49,7 @@ inline grpc::Status WaitForEnd(grpc::ServerContext&, TestHub::Stream& stream) {
 class Client {
  public:
   explicit Client(const std::string& address, std::optional<TlsFiles> tls = std::nullopt, absl::Duration progress_timeout = kPatience,
-                  uint64_t rate = 0)
+                  uint64_t rate = 0, Clock* clock = &Clock::Real())
       : executor_("test"),
         client_({.coordinator = address,
                  .tls = std::move(tls),
@@ -58,6 +58,7 @@ class Client {
                  .frame_bytes = 1000,
                  .up_rate = rate,
                  .down_rate = rate,
+                 .clock = clock,
                  .finish_timeout = absl::Milliseconds(300)},
                 &executor_,
                 {.message =

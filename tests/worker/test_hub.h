@@ -120,6 +120,11 @@ class Awaited {
     ADD_FAILURE() << "waited in vain";
     return T();
   }
+  // Whether it comes by then.
+  bool WaitFor(absl::Duration time) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    return changed_.wait_for(lock, absl::ToChronoNanoseconds(time), [this] { return is_set_; });
+  }
   void Reset() {
     const std::lock_guard<std::mutex> lock(mutex_);
     is_set_ = false;
