@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -73,7 +74,9 @@ absl::Status Issue(const Session& session, const PkiOptions& options) {
   }
   stem = absl::StrCat(options.directory, "/", stem);
   for (const char* const suffix : {".key", ".crt"}) {
-    if (options.force || !std::filesystem::exists(stem + suffix)) continue;
+    // A name that no file can have is for IssueCertificate to refuse.
+    std::error_code unknown;
+    if (options.force || !std::filesystem::exists(stem + suffix, unknown)) continue;
     return WithExitCode(absl::AlreadyExistsError(absl::StrCat(
                             stem, suffix, " exists, and whoever uses it would not fit its new other half; add --force to replace both")),
                         ExitCode::kUsage);

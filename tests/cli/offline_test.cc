@@ -122,6 +122,13 @@ TEST_F(OfflineTest, ErrorsAreJsonWhereJsonIsAsked) {
   const Result result = RunCommand({"run", "list", "--format", "json"});
   EXPECT_EQ(result.code, ExitCode::kUsage);
   const Json json = Json::parse(result.err);
+TEST_F(OfflineTest, PkiRefusesANameThatNoFileCanHave) {
+  MakePki();
+  const Result result = RunCommand({"pki", "issue", directory_.File("pki"), "--site", std::string(300, 'a')});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("use 1 to 63 characters"));
+}
+
   EXPECT_EQ(json.at("exit_code"), 2);
   EXPECT_THAT(json.at("error").get<std::string>(), HasSubstr("--coordinator HOST:PORT"));
 }
