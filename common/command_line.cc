@@ -1,7 +1,6 @@
 #include "common/command_line.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <map>
 #include <ostream>
 
@@ -12,7 +11,7 @@
 namespace tributary {
 namespace {
 
-// What is wrong, if it is a word where a command should be; else empty.
+// What is wrong, if it is a word where a command should be; else empty. After an option that is not known, what follows may be its value.
 std::string ExplainUnknownCommand(const CLI::App& app) {
   const CLI::App* at = &app;
   std::string name = app.get_name();
@@ -25,9 +24,8 @@ std::string ExplainUnknownCommand(const CLI::App& app) {
     commands.push_back(command->get_name());
   }
   const std::vector<std::string> words = app.remaining(/*recurse=*/true);
-  const auto word = std::find_if(words.begin(), words.end(), [](const std::string& text) { return !text.empty() && text[0] != '-'; });
-  if (commands.empty() || word == words.end()) return "";
-  return absl::StrCat(name, ": '", *word, "' is no command of it", DidYouMean(*word, commands));
+  if (commands.empty() || words.empty() || words[0].empty() || words[0][0] == '-') return "";
+  return absl::StrCat(name, ": '", words[0], "' is no command of it", DidYouMean(words[0], commands));
 }
 
 }  // namespace

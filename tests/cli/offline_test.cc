@@ -16,6 +16,7 @@ namespace {
 
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 using Json = nlohmann::json;
 
@@ -69,6 +70,15 @@ TEST_F(OfflineTest, AnUnknownCommandIsNamedWithTheOneThatMayBeMeant) {
   EXPECT_THAT(RunCommand({}).err, HasSubstr("A subcommand is required"));
 }
 
+TEST_F(OfflineTest, AnUnknownOptionIsNotTakenForACommand) {
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"--confg", "operator.yaml"}, {"run", "--confg", "operator.yaml"}, {"--confg", "operator.yaml", "run"}}) {
+    const Result result = RunCommand(command);
+    EXPECT_EQ(result.code, ExitCode::kUsage);
+    EXPECT_THAT(result.err, Not(HasSubstr("'operator.yaml'")));
+  }
+}
+
 TEST_F(OfflineTest, VersionIsTextOrJson) {
   const std::string version = RunCommand({"version"}).out;
   EXPECT_THAT(version, StartsWith(absl::StrCat("tributary ", TRIBUTARY_VERSION, ", protocol 1, ")));
@@ -112,6 +122,13 @@ TEST_F(OfflineTest, PkiReplacesAKeyOnlyIfToldTo) {
   EXPECT_NE(*ReadFile(dir + "/site-berlin.key", 10'000), key);
 }
 
+TEST_F(OfflineTest, PkiRefusesANameThatNoFileCanHave) {
+  MakePki();
+  const Result result = RunCommand({"pki", "issue", directory_.File("pki"), "--site", std::string(300, 'a')});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("use 1 to 63 characters"));
+}
+
 TEST_F(OfflineTest, PkiWithoutACaSaysSo) {
   const Result result = RunCommand({"pki", "issue", directory_.path(), "--site", "berlin"});
   EXPECT_EQ(result.code, ExitCode::kCredentials);
@@ -122,13 +139,6 @@ TEST_F(OfflineTest, ErrorsAreJsonWhereJsonIsAsked) {
   const Result result = RunCommand({"run", "list", "--format", "json"});
   EXPECT_EQ(result.code, ExitCode::kUsage);
   const Json json = Json::parse(result.err);
-TEST_F(OfflineTest, PkiRefusesANameThatNoFileCanHave) {
-  MakePki();
-  const Result result = RunCommand({"pki", "issue", directory_.File("pki"), "--site", std::string(300, 'a')});
-  EXPECT_EQ(result.code, ExitCode::kUsage);
-  EXPECT_THAT(result.err, HasSubstr("use 1 to 63 characters"));
-}
-
   EXPECT_EQ(json.at("exit_code"), 2);
   EXPECT_THAT(json.at("error").get<std::string>(), HasSubstr("--coordinator HOST:PORT"));
 }
