@@ -403,6 +403,8 @@ void WorkerEngine::FinishRun() {
 void WorkerEngine::DropRun(std::string over) {
   if (!run_.has_value()) return;
   CancelTransfers();
+  upload_ = {};
+  download_ = {};
   run_.reset();
   held_.reset();
   closed_round_ = 0;
@@ -456,6 +458,7 @@ bool WorkerEngine::TakeWork(uint64_t work) {
 void WorkerEngine::NoteArrived(Transfer& transfer, uint64_t arrived) {
   if (arrived <= transfer.arrived) return;
   transfer.arrived = arrived;
+  transfer.moved = true;
   transfer.failures = 0;
 }
 

@@ -274,9 +274,11 @@ class WorkerEngine {
   // One transfer each way; `id` 0: none under way.
   struct Transfer {
     uint64_t id = 0;
-    // Attempts since one moved it on.
+    // Attempts since one moved it on; those of downloads count on over plans.
     int failures = 0;
     uint64_t arrived = 0;
+    // Whether an attempt under this plan moved it on.
+    bool moved = false;
     bool broke_off = false;
     absl::Time retry_at = absl::InfinitePast();
   };

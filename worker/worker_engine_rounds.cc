@@ -16,7 +16,8 @@ namespace {
 constexpr uint64_t kRecordOverhead = 64 << 10;
 // Resynchronisations that lead nowhere before the worker gives up: a defect, not weather.
 constexpr int kMaxFruitlessResyncs = 5;
-// A transfer of which nothing arrives is tried again on the same session this often; a broken session ends them all anyway.
+// A transfer of which nothing arrives is tried again on the same session this often; a broken session ends them all anyway. Then an upload
+// is given up, and for a download a new plan is asked for.
 constexpr int kMaxTransferFailures = 20;
 
 std::string Hex(absl::string_view bytes) {
@@ -28,14 +29,12 @@ uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-// What lines and busy coordinators do: nothing is wrong with what was to be moved.
+// What lines do, for as long as they please.
 bool IsWeather(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kAborted:
-    case absl::StatusCode::kInternal:
-    case absl::StatusCode::kUnknown:
     case absl::StatusCode::kCancelled:
       return true;
     default:
@@ -43,9 +42,14 @@ bool IsWeather(const absl::Status& status) {
   }
 }
 
+// What a line or a coordinator in trouble may say for a while; one that does so for good has a defect.
+bool IsTrouble(const absl::Status& status) {
+  return absl::IsInternal(status) || absl::IsUnknown(status);
+}
+
 // Errors after which another attempt at the same transfer makes sense.
 bool IsTransient(const absl::Status& status) {
-  return IsWeather(status) || absl::IsDataLoss(status) || absl::IsOutOfRange(status);
+  return IsWeather(status) || IsTrouble(status) || absl::IsDataLoss(status) || absl::IsOutOfRange(status);
 }
 
 }  // namespace
@@ -83,8 +87,10 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   // The plan has the say, also against what was heard before: a log that was taken back (`tributary journal truncate-to`) commits rounds
   // again that this worker has seen closed.
   closed_round_ = commits_.empty() ? plan.target_round() : commits_.back().round();
-  if (download_.id != 0) Do(action::CancelTransfer{download_.id}, "a newer plan replaces it");
-  download_ = {};
+  if (download_.id != 0) {
+    Do(action::CancelTransfer{download_.id}, "a newer plan replaces it");
+    download_ = {};
+  }
 
   if (pending_.has_value() && pending_->round <= plan.target_round()) {
     // Its receipt was lost with a session; the plan says what became of it.
@@ -186,13 +192,18 @@ void WorkerEngine::On(event::Downloaded downloaded) {
     return;
   }
   // The coordinator may refuse a download because those of broken connections have not ended there yet.
-  const bool weather = IsWeather(status) || absl::IsResourceExhausted(status);
-  if ((weather || IsTransient(status)) && download_.failures < kMaxTransferFailures) return RetryLater(download_, status, "a download");
+  const bool trouble = IsTrouble(status) || absl::IsResourceExhausted(status);
+  const bool again = trouble || IsTransient(status);
+  const bool new_plan = !again || (download_.failures + 1) % kMaxTransferFailures == 0;
+  if (!new_plan) return RetryLater(download_, status, "a download");
   const std::string reason = absl::StrCat("a download failed: ", status.message());
   Note(LogLevel::kWarning, reason);
+  download_.retry_at = now_ + Backoff(download_.failures++);
+  const bool moved = std::exchange(download_.moved, false);
   // What a slow line was fetching may have been pruned meanwhile. A new plan names what is there, and no line is bad enough to give up:
   // only what nobody can fetch is a defect.
-  if (weather || (absl::IsNotFound(status) && download_.arrived > 0)) return AskForPlan(reason);
+  if (absl::IsNotFound(status) && std::exchange(download_.arrived, 0) > 0) return AskForPlan(reason);
+  if (IsWeather(status) || (trouble && moved)) return AskForPlan(reason);
   Resynchronize(reason);
 }
 
@@ -211,7 +222,8 @@ void WorkerEngine::Resynchronize(absl::string_view reason) {
   if (++fruitless_resyncs_ > kMaxFruitlessResyncs) {
     return Exit(WithExitCode(absl::DataLossError(absl::StrCat("this worker could not reach the coordinator's state in ",
                                                               kMaxFruitlessResyncs, " attempts; the last failed because ", reason,
-                                                              ". Check that both run the same version, then start the worker again")),
+                                                              ". Look at the coordinator's log, check that both run the same version, then "
+                                                              "start the worker again")),
                              ExitCode::kDamaged),
                 "resynchronising leads nowhere");
   }
@@ -224,8 +236,8 @@ void WorkerEngine::AskForPlan(absl::string_view reason) {
   fetched_record_.reset();
   round_start_.reset();
   open_round_ = 0;
+  // A download that has failed waits its time under the new plan too.
   CancelTransfers();
-  download_ = {};
   awaiting_plan_ = true;
   SendReady(reason);
 }

@@ -154,18 +154,57 @@ TEST(DownloadTest, ADownloadThatMovesOnIsNeverGivenUpAndSoonContinued) {
 }
 
 TEST(DownloadTest, NoLineIsBadEnoughToEndTheWorker) {
-  for (const absl::Status& status : {absl::UnavailableError("reset"), absl::DeadlineExceededError("nothing moved for 1m"),
-                                     absl::UnknownError("Stream removed"), absl::ResourceExhaustedError("4 downloads open already")}) {
+  for (const absl::Status& status : {absl::UnavailableError("reset"), absl::DeadlineExceededError("nothing moved for 1m")}) {
     EngineDriver driver;
     BeginDownload(driver);
     EXPECT_EQ(FailDownloads(driver, status, 500), ExitCode::kOk) << status;
   }
 }
 
+TEST(DownloadTest, ACoordinatorInTroubleIsGivenAnHourWithoutAByte) {
+  for (const absl::Status& status : {absl::InternalError("cannot read the snapshot: Input/output error"),
+                                     absl::UnknownError("Stream removed"), absl::ResourceExhaustedError("4 downloads open already")}) {
+    for (const uint64_t arrived : {0, 1000}) {
+      EngineDriver driver;
+      BeginDownload(driver);
+      const absl::Time start = driver.now();
+      EXPECT_EQ(FailDownloads(driver, status, 500, arrived), ExitCode::kDamaged) << status;
+      EXPECT_GE(driver.now() - start, absl::Minutes(50));
+      EXPECT_LE(driver.now() - start, absl::Minutes(90));
+    }
+  }
+}
+
+TEST(DownloadTest, ACoordinatorInTroubleThatDeliversNowAndThenIsBornWith) {
+  EngineDriver driver;
+  BeginDownload(driver);
+  for (uint64_t arrived = 1; arrived < 20; ++arrived) {
+    ASSERT_EQ(FailDownloads(driver, absl::InternalError("Input/output error"), 30, arrived), ExitCode::kOk) << arrived;
+  }
+}
+
+TEST(DownloadTest, ANewPlanDoesNotEndTheWaitForABadLine) {
+  EngineDriver driver;
+  BeginDownload(driver);
+  for (int attempt = 0; attempt < 50; ++attempt) {
+    const auto* download = WaitFor<action::Download>(driver);
+    ASSERT_NE(download, nullptr) << attempt;
+    driver.Feed(event::Downloaded{download->transfer, absl::UnavailableError("reset"), 1000});
+    const absl::Time failed = driver.now();
+    if (driver.Sent(v1::WorkerMessage::kReady) != nullptr) driver.Plan(EngineDriver::PlanTo(3));
+    ASSERT_NE(WaitFor<action::Download>(driver), nullptr);
+    if (attempt > 6) {
+      ASSERT_EQ(driver.now() - failed, absl::Seconds(30)) << attempt;
+    }
+  }
+}
+
 TEST(DownloadTest, WhatIsPrunedBeforeASlowLineHasItIsNoDamage) {
   EngineDriver driver;
   BeginDownload(driver);
+  const absl::Time start = driver.now();
   EXPECT_EQ(FailDownloads(driver, absl::NotFoundError("pruned"), 20, /*arrived=*/1000), ExitCode::kOk);
+  EXPECT_GE(driver.now() - start, 19 * absl::Milliseconds(500)) << "each new plan waits";
 }
 
 TEST(DownloadTest, WhatNobodyCanFetchEndsTheWorkerAsDamaged) {
