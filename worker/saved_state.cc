@@ -18,18 +18,28 @@ namespace {
 
 constexpr absl::string_view kKind = "worker";
 constexpr absl::string_view kSuffix = ".state";
+// Empty; its time is when the state was first found unused for long.
+constexpr absl::string_view kUnusedSuffix = ".unused";
 // Against reading something else without end; no model comes near.
 constexpr uint64_t kMaxBytes = uint64_t{1} << 42;
-constexpr absl::Duration kAbandonedAfter = absl::Hours(30 * 24);
+constexpr absl::Duration kUnusedAfter = absl::Hours(30 * 24);
 
 std::string FileOf(absl::string_view run_id) {
   return absl::StrCat(run_id, kSuffix);
 }
 
+std::string UnusedMarkOf(absl::string_view run_id) {
+  return absl::StrCat(run_id, kUnusedSuffix);
+}
+
 // InfiniteFuture: not known, as in a store that is no folder.
-absl::Time SavedAt(absl::string_view run_id, const FileStore& store) {
+absl::Time WrittenAt(absl::string_view name, const FileStore& store) {
   struct stat info;
-  return stat(store.PathOf(FileOf(run_id)).c_str(), &info) == 0 ? absl::TimeFromTimespec(info.st_mtim) : absl::InfiniteFuture();
+  return stat(store.PathOf(name).c_str(), &info) == 0 ? absl::TimeFromTimespec(info.st_mtim) : absl::InfiniteFuture();
+}
+
+absl::Time SavedAt(absl::string_view run_id, const FileStore& store) {
+  return WrittenAt(FileOf(run_id), store);
 }
 
 template <typename Length>
@@ -140,7 +150,8 @@ absl::StatusOr<std::string> SetSavedStateAside(const std::string& run_id, FileSt
 }
 
 absl::Status RemoveSavedState(const std::string& run_id, FileStore& store) {
-  return store.Remove(FileOf(run_id));
+  TRIBUTARY_RETURN_IF_ERROR(store.Remove(FileOf(run_id)));
+  return store.Remove(UnusedMarkOf(run_id));
 }
 
 absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store) {
@@ -158,9 +169,15 @@ absl::StatusOr<std::vector<std::string>> RemoveAbandonedStates(const std::string
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> runs, SavedRuns(store));
   std::vector<std::string> removed;
   for (const std::string& run : runs) {
-    if (run == current_run || now - SavedAt(run, store) <= kAbandonedAfter) continue;
-    TRIBUTARY_RETURN_IF_ERROR(RemoveSavedState(run, store));
-    removed.push_back(run);
+    const std::string mark = UnusedMarkOf(run);
+    if (run == current_run || now - SavedAt(run, store) <= kUnusedAfter) {
+      TRIBUTARY_RETURN_IF_ERROR(store.Remove(mark));
+    } else if (!store.Exists(mark)) {
+      TRIBUTARY_RETURN_IF_ERROR(store.Write(mark, ""));
+    } else if (now - WrittenAt(mark, store) > kUnusedAfter) {
+      TRIBUTARY_RETURN_IF_ERROR(RemoveSavedState(run, store));
+      removed.push_back(run);
+    }
   }
   return removed;
 }

@@ -57,9 +57,11 @@ absl::Status RemoveSavedState(const std::string& run_id, FileStore& store);
 // Ids of the runs that something is saved of, the one written longest ago first.
 absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store);
 
-// Removes what was last written more than 30 days before `now` (calendar time) of runs other than `current_run`, which the coordinator has
-// offered: it works on one run at a time and takes up the next when that one is over, so that nothing asks for them again. The wait is for
-// what goes against this: a folder that serves two coordinators by turns, or a log that was taken back. Returns their ids.
+// Removes what has long been unused of runs other than `current_run`, which the coordinator has offered: it works on one run at a time and
+// takes up the next when that one is over, so that nothing asks for them again. The wait is for what goes against this: a folder that
+// serves two coordinators by turns, or a log that was taken back. Unused: last written more than 30 days before `now` (calendar time), and
+// still so more than 30 days after a call first found that, which leaves the empty file "<run id>.unused". A clock that is wrong at one
+// start costs nothing: the next call finds the file in use and takes the mark back. Returns the ids of the runs.
 absl::StatusOr<std::vector<std::string>> RemoveAbandonedStates(const std::string& current_run, absl::Time now, FileStore& store);
 
 }  // namespace tributary::worker

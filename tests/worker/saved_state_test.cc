@@ -10,6 +10,7 @@
 #include <cstdio>
 
 #include "common/checksum.h"
+#include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "optim/bytes.h"
@@ -117,7 +118,7 @@ TEST_F(SavedStateTest, SavedRunsAreListedSetAsideAndRemoved) {
   EXPECT_THAT(*SavedRuns(*store_), IsEmpty());
 }
 
-TEST_F(SavedStateTest, OnlyWhatAnotherRunHasNotUsedForAMonthIsRemoved) {
+TEST_F(SavedStateTest, WhatIsUnusedForAMonthIsRemovedAMonthAfterThatWasSeen) {
   const absl::Time now = absl::FromUnixSeconds(1'800'000'000);
   const auto write = [&](const std::string& run, absl::Duration age) {
     ASSERT_EQ(WriteSavedState({run, "berlin", &layout_}, Example(), *store_), absl::OkStatus());
@@ -130,8 +131,28 @@ TEST_F(SavedStateTest, OnlyWhatAnotherRunHasNotUsedForAMonthIsRemoved) {
   write("c-of-a-fast-clock", -absl::Hours(48));
   write("d-current", 300 * absl::Hours(24));
   EXPECT_THAT(*SavedRuns(*store_), ElementsAre("d-current", "b-old", "a-recent", "c-of-a-fast-clock"));
+  EXPECT_THAT(*RemoveAbandonedStates("d-current", now, *store_), IsEmpty());
+  const std::string mark = directory_.File("b-old.unused");
+  const auto see = [&mark](absl::Time when) {
+    const timespec seen = absl::ToTimespec(when);
+    const timespec times[] = {seen, seen};
+    return utimensat(AT_FDCWD, mark.c_str(), times, 0);
+  };
+  ASSERT_EQ(see(now - 29 * absl::Hours(24)), 0);
+  EXPECT_THAT(*RemoveAbandonedStates("d-current", now, *store_), IsEmpty());
+  ASSERT_EQ(see(now - 31 * absl::Hours(24)), 0);
   EXPECT_THAT(*RemoveAbandonedStates("d-current", now, *store_), ElementsAre("b-old"));
-  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("d-current", "a-recent", "c-of-a-fast-clock"));
+  EXPECT_THAT(*store_->Names(), UnorderedElementsAre("a-recent.state", "c-of-a-fast-clock.state", "d-current.state"));
+}
+
+TEST_F(SavedStateTest, AClockThatIsWrongForAWhileRemovesNothing) {
+  ASSERT_EQ(WriteSavedState(Owner(), Example(), *store_), absl::OkStatus());
+  const absl::Time now = Clock::Real().WallNow();
+  EXPECT_THAT(*RemoveAbandonedStates("other", now + 1000 * absl::Hours(24), *store_), IsEmpty());
+  EXPECT_TRUE(store_->Exists("run-1.unused"));
+  EXPECT_THAT(*RemoveAbandonedStates("other", now, *store_), IsEmpty());
+  EXPECT_FALSE(store_->Exists("run-1.unused")) << "it is in use after all";
+  EXPECT_THAT(*SavedRuns(*store_), ElementsAre("run-1"));
 }
 
 // A trainer with a memory, as the inner optimiser has one.
