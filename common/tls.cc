@@ -119,7 +119,11 @@ class CoordinatorVerifier final : public grpc::experimental::ExternalCertificate
   grpc::experimental::HostNameCertificateVerifier host_verifier_;
 };
 
-// A certificate that is refused will be refused again: that is for a person, not for another attempt. Words in lower case.
+constexpr absl::string_view kAnyHandshakeFailure =
+    "check that both sides use the CA of this federation, that the coordinator's certificate names this host, and both clocks";
+
+// A certificate that is refused will be refused again: that is for a person, not for another attempt. Words in lower case, and several of
+// them: a single one may be part of a host's name.
 struct TlsFailure {
   absl::string_view words;
   bool final;
@@ -142,8 +146,9 @@ constexpr TlsFailure kTlsFailures[] = {
     {"certificate required", true, "the coordinator wants a certificate and got none; check tls.certificate"},
     {"wrong version number", false,
      "what answers there does not speak TLS at this address; check the port, or whether the coordinator runs with --insecure"},
-    {"handshake", false,
-     "check that both sides use the CA of this federation, that the coordinator's certificate names this host, and both clocks"},
+    {" handshake failed", false, kAnyHandshakeFailure},
+    {"handshake read failed", false, kAnyHandshakeFailure},
+    {"handshake write failed", false, kAnyHandshakeFailure},
 };
 
 // The id a coordinator must have for whoever owns the certificate at `path`; what no certificate can have if that cannot be read.

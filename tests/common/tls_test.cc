@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/clock.h"
+#include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/pki.h"
 #include "common/x509.h"
@@ -230,6 +231,27 @@ TEST(PlaintextTest, NeedsExactlyOneClaim) {
   EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/a", "spiffe://demo/site/b"}).status().code(),
             absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"admin"}).status().code(), absl::StatusCode::kUnauthenticated);
+}
+
+TEST(ExplainTlsFailureTest, OnlyACertificateThatIsRefusedIsForGood) {
+  const auto explain = [](absl::string_view error) {
+    return ExplainTlsFailure(
+        absl::UnavailableError(absl::StrCat("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: ", error)));
+  };
+  EXPECT_EQ(
+      ExitCodeOf(explain("Ssl handshake failed: SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED")),
+      ExitCode::kCredentials);
+  for (const absl::string_view error : {"Ssl handshake failed: SSL_ERROR_SSL: something new", "Handshake read failed"}) {
+    const absl::Status status = explain(error);
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kUnreachable) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("check that both sides use the CA"));
+  }
+}
+
+TEST(ExplainTlsFailureTest, AHostsNameIsNoReason) {
+  const absl::Status status = absl::UnavailableError(
+      "DNS resolution failed for handshake.example.org:8443: C-ares status is not ARES_SUCCESS: Domain name not found");
+  EXPECT_EQ(ExplainTlsFailure(status), status);
 }
 
 TEST(PlaintextTest, AClaimIsWorthNothingWhereTlsIsExpected) {
