@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <iosfwd>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,8 @@ struct Environment {
   std::ostream* err = nullptr;
   // A person watches `out` and `err`: progress is shown in place.
   bool terminal = false;
-  // Width of its lines.
-  size_t columns = 80;
+  // Width of the lines of a terminal; what goes elsewhere is never cut.
+  size_t columns = std::numeric_limits<size_t>::max();
   // Value of TRIBUTARY_CONFIG: the default of --config.
   std::string config;
   Interrupt* interrupt = nullptr;

@@ -41,8 +41,10 @@ int main(int argc, char** argv) {
   environment.out = &std::cout;
   environment.err = &std::cerr;
   environment.terminal = isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1;
-  winsize window = {};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0) environment.columns = window.ws_col;
+  if (isatty(STDOUT_FILENO) == 1) {
+    winsize window = {};
+    environment.columns = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : 80;
+  }
   environment.interrupt = &interrupt;
   environment.clock = &tributary::Clock::Real();
   if (const char* config = std::getenv("TRIBUTARY_CONFIG")) environment.config = config;

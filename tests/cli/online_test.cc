@@ -261,6 +261,13 @@ TEST_F(OnlineTest, WatchPrintsOneLineForEachChangeAndEndsWell) {
             "r finished at round 3 of 3\n");
 }
 
+TEST_F(OnlineTest, WatchIntoAFileCutsNothing) {
+  admin_.statuses = {StatusAt(1, v1::PAUSED), StatusAt(3, v1::FINISHED)};
+  const std::string reason(300, 'x');
+  admin_.statuses[0].set_reason(reason);
+  EXPECT_THAT(Command({"run", "watch", "r"}).out, HasSubstr("sites 0  (" + reason + ")\n"));
+}
+
 TEST_F(OnlineTest, WatchInJsonIsOneObjectALine) {
   admin_.statuses = {StatusAt(1, v1::RUNNING), StatusAt(3, v1::FINISHED)};
   const Result result = Command({"run", "watch", "r", "--format", "json"});
