@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "common/checksum.h"
 #include "common/wire_size.h"
 #include "tests/coordinator/rpc_support.h"
@@ -35,12 +34,10 @@ class TransferServiceTest : public RpcTest {
 
   // What is counted of berlin; a call is counted when it is over here too, which its caller may know earlier.
   uint64_t Counted(ByteDirection direction, ByteKind kind) {
-    uint64_t counted = 0;
-    for (int tries = 0; tries < 1000 && counted == 0; ++tries) {
-      if (tries > 0) absl::SleepFor(absl::Milliseconds(10));
-      counted = coordinator_.With([&](RecordingCoordinator& recorded) { return recorded.bytes[{"berlin", direction, kind}]; });
-    }
-    return counted;
+    EXPECT_TRUE(coordinator_.Await([&](const RecordingCoordinator& recorded) {
+      return recorded.bytes.count({"berlin", direction, kind}) > 0;
+    }));
+    return coordinator_.With([&](RecordingCoordinator& recorded) { return recorded.bytes[{"berlin", direction, kind}]; });
   }
 
   static v1::UploadHeader HeaderFor(const std::string& payload, uint64_t round = 1) {
