@@ -32,11 +32,12 @@ class TransferServiceTest : public RpcTest {
     paris_ = v1::TransferService::NewStub(ChannelAs("site-paris"));
   }
 
-  // What is counted of berlin; a call is counted when it is over here too, which its caller may know earlier.
+  // What is counted of berlin. A frame is counted on the coordinator's thread, by a task that is posted before the frame is answered or
+  // sent: what the caller has seen is counted once the tasks posted so far have run.
   uint64_t Counted(ByteDirection direction, ByteKind kind) {
-    EXPECT_TRUE(coordinator_.Await([&](const RecordingCoordinator& recorded) {
-      return recorded.bytes.count({"berlin", direction, kind}) > 0;
-    }));
+    absl::Notification caught_up;
+    executor_.Post([&caught_up] { caught_up.Notify(); });
+    EXPECT_TRUE(caught_up.WaitForNotificationWithTimeout(kPatience));
     return coordinator_.With([&](RecordingCoordinator& recorded) { return recorded.bytes[{"berlin", direction, kind}]; });
   }
 
