@@ -302,9 +302,8 @@ class TransferService::DownloadCall final : public grpc::ServerWriteReactor<grpc
   void Sweep() {
     if (++idle_sweeps_ > service_->options_.max_idle_sweeps && !finished_ && !asking_) {
       ended_ = true;
-      finished_ = true;
       context_->TryCancel();
-      Finish(ToGrpcStatus(absl::DeadlineExceededError("the download made no progress; resume it")));
+      FinishWith(absl::DeadlineExceededError("the download made no progress; resume it"));
     }
   }
 
@@ -389,16 +388,21 @@ class TransferService::DownloadCall final : public grpc::ServerWriteReactor<grpc
 
   void TryFinish() {
     if (ended_ && !writing_ && !asking_ && !finished_) {
-      finished_ = true;
-      Finish(ToGrpcStatus(status_));
+      FinishWith(status_);
     }
+  }
+
+  // No longer counts as open before its caller can know that it is over, and perhaps begin the next.
+  void FinishWith(const absl::Status& status) {
+    finished_ = true;
+    if (--service_->downloads_by_caller_[key_] == 0) {
+      service_->downloads_by_caller_.erase(key_);
+    }
+    Finish(ToGrpcStatus(status));
   }
 
   void Done() {
     service_->downloads_.erase(this);
-    if (--service_->downloads_by_caller_[key_] == 0) {
-      service_->downloads_by_caller_.erase(key_);
-    }
     delete this;
   }
 
