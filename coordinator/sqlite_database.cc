@@ -45,6 +45,12 @@ absl::Status Database::Error(int code, absl::string_view doing) const {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return DamagedJournal(path_, detail);
+    case SQLITE_ERROR:
+      // The one damage of a header that has no code of its own.
+      if (detail == "unsupported file format") {
+        return DamagedJournal(path_, detail);
+      }
+      break;
     case SQLITE_FULL:
       return StorageError(doing, path_, ENOSPC);
     case SQLITE_TOOBIG:

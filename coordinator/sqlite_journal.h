@@ -123,6 +123,7 @@ class SqliteJournal final : public Journal {
   absl::Status WriteSiteTotals(int64_t run, const std::vector<v1::SiteStatus>& site_totals);
   // Of a row "round, chain_hash, state_hash, round_record, included, crc, record_crc, record".
   absl::StatusOr<JournaledCommit> ReadCommit(int64_t run, const Query& row) const;
+  absl::Status CheckReferences();
   // `whole`: also what a start leaves to be checked when it is read.
   absl::Status VerifyRun(const JournaledRun& run, bool whole);
 
