@@ -4,7 +4,7 @@
 // header of 9 each; TLS 1.3 records, each with a header of 5, a content type of 1 and a tag of 16, of at most 16,284 plaintext bytes (gRPC
 // keeps 100 of 16,384 for the protection). The receiver answers a message with two HTTP/2 window updates (stream and connection) of 13
 // bytes, which ride with the next message of the other direction; they are charged to the message that caused them. That is what the
-// connection's socket moves for messages: measured to within 3 % (tests/coordinator/wire_size_test.cc). Not in it: handshakes, a call's
+// connection's socket moves for messages: measured to within 3 % (tests/coordinator/rpc/wire_size_test.cc). Not in it: handshakes, a call's
 // headers, pings, and TCP/IP headers (on Ethernet about 66 bytes a packet, 4.6 % of full packets).
 #ifndef TRIBUTARY_COMMON_WIRE_SIZE_H_
 #define TRIBUTARY_COMMON_WIRE_SIZE_H_

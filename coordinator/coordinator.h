@@ -15,7 +15,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/file_store.h"
-#include "coordinator/journal.h"
+#include "coordinator/journal/journal.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"

@@ -17,13 +17,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/journal.h"
-#include "coordinator/membership.h"
+#include "coordinator/journal/journal.h"
+#include "coordinator/journal/snapshot_store.h"
 #include "coordinator/metrics.h"
-#include "coordinator/round_engine.h"
-#include "coordinator/run_accounts.h"
-#include "coordinator/run_host.h"
-#include "coordinator/snapshot_store.h"
+#include "coordinator/run/membership.h"
+#include "coordinator/run/round_engine.h"
+#include "coordinator/run/run_accounts.h"
+#include "coordinator/run/run_host.h"
 
 namespace tributary::coordinator {
 

@@ -14,9 +14,9 @@
 #include "common/file_store.h"
 #include "common/files.h"
 #include "common/status_macros.h"
-#include "coordinator/run_host.h"
-#include "coordinator/run_log.h"
-#include "coordinator/snapshot_store.h"
+#include "coordinator/journal/snapshot_store.h"
+#include "coordinator/run/run_host.h"
+#include "coordinator/run/run_log.h"
 #include "optim/aggregator.h"
 #include "optim/snapshot.h"
 

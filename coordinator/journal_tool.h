@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "coordinator/journal.h"
+#include "coordinator/journal/journal.h"
 
 namespace tributary::coordinator {
 

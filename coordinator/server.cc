@@ -23,7 +23,7 @@
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/journal.h"
+#include "coordinator/journal/journal.h"
 #include "coordinator/metrics.h"
 #include "coordinator/rpc/health_server.h"
 #include "coordinator/rpc/rpc_server.h"

@@ -9,10 +9,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
-#include "coordinator/sqlite_database.h"
+#include "coordinator/journal/sqlite_database.h"
+#include "coordinator/journal/updates_of.h"
 #include "tests/cli/run_command.h"
 #include "tests/coordinator/federation.h"
-#include "tests/coordinator/updates_of.h"
 
 namespace tributary::cli {
 namespace {

@@ -19,8 +19,8 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/journal.h"
-#include "coordinator/run_log.h"
+#include "coordinator/journal/journal.h"
+#include "coordinator/run/run_log.h"
 #include "optim/encoder.h"
 #include "optim/replica.h"
 

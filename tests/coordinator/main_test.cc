@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/coordinator/rpc_support.h"
+#include "tests/coordinator/rpc/rpc_support.h"
 
 extern char** environ;
 

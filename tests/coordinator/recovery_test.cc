@@ -1,5 +1,5 @@
 // recovery.cc, and what the coordinator makes of it: crashes at every write of the journal, and damage.
-#include "coordinator/run_host.h"
+#include "coordinator/run/run_host.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,9 +13,9 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "coordinator/journal/updates_of.h"
 #include "optim/snapshot.h"
 #include "tests/coordinator/federation.h"
-#include "tests/coordinator/updates_of.h"
 
 namespace tributary::coordinator {
 namespace {

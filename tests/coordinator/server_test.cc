@@ -21,7 +21,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
-#include "tests/coordinator/rpc_support.h"
+#include "tests/coordinator/rpc/rpc_support.h"
 
 namespace tributary::coordinator {
 namespace {

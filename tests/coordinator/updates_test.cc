@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "common/checksum.h"
+#include "coordinator/journal/updates_of.h"
 #include "tests/coordinator/federation.h"
-#include "tests/coordinator/updates_of.h"
 
 namespace tributary::coordinator {
 namespace {

@@ -13,6 +13,8 @@ _ALLOWED = {
     "coordinator": {"common", "optim", "proto", "tributary", "coordinator"},
     "worker": {"common", "optim", "proto", "tributary", "worker"},
     "cli": {"common", "optim", "proto", "tributary", "cli"},
+    # The whole federation in one process.
+    "sim": {"common", "optim", "proto", "tributary", "coordinator", "worker", "cli", "sim"},
 }
 # `tributary journal` works on the coordinator's own files while it is stopped, through this one header.
 _BRIDGES = {("cli/commands_journal.cc", "coordinator/journal_tool.h")}
@@ -20,7 +22,7 @@ _OWN = set(_ALLOWED) | {"tributary", "tests"}
 _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
 _GRPC = re.compile(r"^grpc(pp|\+\+)?/|\.grpc\.pb\.h$")
-_TORCH_PLACES = re.compile(r"^(optim/torch/.*\.cc|worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
+_TORCH_PLACES = re.compile(r"^(worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
 _GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|common/tls\.(cc|h)|tests/.*)$")
 
 

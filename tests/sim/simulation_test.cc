@@ -1,5 +1,5 @@
 // That the simulator repeats itself, that it finds what is wrong, and that it finds nothing else.
-#include "tests/sim/simulation.h"
+#include "sim/simulation.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
-#include "tests/sim/chaos.h"
-#include "tests/sim/forwarding_journal.h"
+#include "sim/chaos.h"
+#include "sim/forwarding_journal.h"
 
 namespace tributary::sim {
 namespace {

@@ -15,7 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "common/status_macros.h"
-#include "optim/torch/flat_parameters.h"
+#include "worker/models/flat_parameters.h"
 #include "worker/models/network.h"
 
 namespace tributary::worker {

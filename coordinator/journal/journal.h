@@ -1,0 +1,223 @@
+// The durable log of runs. What a method here acknowledged survives a crash at any later instruction.
+//
+// Format: docs/journal_format.md. The embedded implementation is SQLite (WAL, synchronous=FULL).
+#ifndef TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
+#define TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "optim/layout.h"
+#include "proto/run_state.h"
+#include "tributary/v1/run.pb.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+struct JournaledRun {
+  std::string run_id;
+  v1::RunSpec spec;
+  v1::RunState state = v1::SUBMITTED;
+  std::string reason;
+  int64_t submitted_unix_ms = 0;
+  int64_t finished_unix_ms = 0;
+};
+
+// A round that was started and not yet committed.
+struct JournaledRound {
+  uint64_t round = 0;
+  std::vector<std::string> members;  // sites
+};
+
+struct JournaledUpdate {
+  std::string site;
+  std::string payload;
+  v1::UpdateReport report;
+};
+
+// How long after their round's start the latest updates came, oldest first: what the adaptive deadline looks back on. Rounds with an
+// evaluation ([1]) apart.
+using Arrivals = std::array<std::vector<absl::Duration>, 2>;
+
+struct JournaledCommit {
+  std::string record;                       // optim::EncodeCommit
+  optim::Digest chain_hash{};               // optim::ChainHash of the log up to here
+  optim::Digest state_hash{};               // of state[round]
+  v1::RoundRecord round_record;             // without val_loss: see SetValidationLoss
+  std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
+  std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
+  Arrivals arrivals;                        // the latest; read back with LatestArrivals, not with Commit
+};
+
+// What the journal knows of a commit besides its bytes.
+struct CommitSummary {
+  uint64_t round = 0;
+  uint64_t record_bytes = 0;
+  optim::Digest chain_hash{};
+  optim::Digest state_hash{};
+  v1::RoundRecord round_record;
+};
+
+struct JournaledSnapshot {
+  uint64_t round = 0;
+  std::string file;  // name inside the snapshot folder
+  optim::Digest state_hash{};
+  std::string aggregator_file;      // of optim::Aggregator::SaveState at this round; empty: as a new aggregator (round 0)
+  optim::Digest aggregator_hash{};  // SHA-256 of that file
+};
+
+// What happened to a site or its update and follows from no commit: joined, left, refused, quarantined, resynchronised, late, rejected.
+struct JournaledEvent {
+  int64_t unix_ms = 0;
+  std::string site;
+  std::string kind;
+  uint64_t round = 0;
+  std::string detail;  // why, for people
+};
+
+// That a replica was in another state than the log's.
+struct JournaledEvidence {
+  int64_t unix_ms = 0;
+  std::string site;
+  uint64_t round = 0;            // of the state that the site reported
+  std::string reported_hash;     // as it came
+  std::string log_hash;          // of state[round]; empty: the log has no such round
+  std::string software_version;  // of the worker
+};
+
+// Not thread-safe: used from the coordinator's executor (reads for downloads too). Every write is durable when it returns OK.
+// Errors of all writes: ResourceExhausted (disk full; nothing was written), Internal (storage), exit code kStorage.
+// DataLoss, exit code kDamaged: the journal fails its checks.
+class Journal {
+ public:
+  virtual ~Journal() = default;
+
+  virtual absl::Status AddRun(const JournaledRun& run) = 0;
+  virtual absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) = 0;
+  // Oldest first.
+  virtual absl::StatusOr<std::vector<JournaledRun>> Runs() = 0;
+
+  // Replaces the open round of the run, if any, and drops that round's updates if its number differs.
+  virtual absl::Status StartRound(const std::string& run_id, const JournaledRound& round) = 0;
+  virtual absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) = 0;
+
+  // Idempotent for the same payload. AlreadyExists: another payload of this site for this round.
+  virtual absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) = 0;
+  // Calls `visit` for the updates of a round in the order accepted, holding one at a time; stops at its first error and returns it. Rounds
+  // after the newest snapshot keep theirs (recovery needs them); older ones may be pruned.
+  virtual absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
+                                    const std::function<absl::Status(const JournaledUpdate&)>& visit) = 0;
+
+  // Closes the open round. FailedPrecondition: not the round after the newest commit.
+  virtual absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) = 0;
+  // 0: none.
+  virtual absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) = 0;
+  // The newest round whose commit holds an update of this site; 0: none does.
+  virtual absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) = 0;
+  // NotFound.
+  virtual absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) = 0;
+  // Calls `visit` for commits first..last in order; stops at its first error and returns it.
+  virtual absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
+                                    const std::function<absl::Status(uint64_t round, const JournaledCommit&)>& visit) = 0;
+
+  // Of every commit, ascending, without reading the records.
+  virtual absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) = 0;
+  // Counters of all sites as the newest commit (or ReplaceAccounts) left them; empty before.
+  virtual absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) = 0;
+  // Replaces the round record of the newest commit and the counters: at the end of a run, for the bytes that moved after that commit.
+  // FailedPrecondition: `round_record.round` is not the newest commit.
+  virtual absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& round_record,
+                                       const std::vector<v1::SiteStatus>& site_totals) = 0;
+
+  // Of the newest commit; empty before.
+  virtual absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) = 0;
+
+  // Kept in memory and made durable with the next write of any kind: what a site can cause as often as it likes must not cost an fsync each
+  // time, nor push out what is known of others. A crash loses what was not yet written; of one site, more than kMaxNotedOfSite between two
+  // writes are dropped.
+  virtual void NoteEvent(const std::string& run_id, const JournaledEvent& event) = 0;
+  virtual void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) = 0;
+  // Writes what was noted.
+  virtual absl::Status Flush() = 0;
+  // Oldest first; the newest kMaxEventsOfSite and kMaxEvidenceOfSite of a site in a run are kept, kMaxEvents and kMaxEvidence of all.
+  // Without those not yet written.
+  virtual absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) = 0;
+  virtual absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) = 0;
+
+  // Mean validation loss of state[round] over the sites that evaluated it; round 0 is the initial weights. Replaces an earlier one.
+  virtual absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) = 0;
+  virtual absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) = 0;
+
+  // Records a snapshot whose file is already durable, and prunes the updates of rounds up to it.
+  virtual absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) = 0;
+  virtual absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) = 0;
+  // Ascending by round.
+  virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
+
+  // ---- For `tributary journal` ----
+  // SQLite's own check of the whole file.
+  virtual absl::Status CheckIntegrity() = 0;
+  // Every check of every row of a run that needs the journal alone, however long it takes.
+  virtual absl::Status CheckRun(const JournaledRun& run) = 0;
+  // Writes a whole and durable copy to `path`, where no file may be. After an error a part of it may be there.
+  virtual absl::Status BackUp(const std::string& path) = 0;
+  // Takes back everything after commit `round`, sound or not: later commits, updates, snapshots and losses, and the open round. What else
+  // of this run is damaged and can be done without goes too (losses, counters, arrivals, events, evidence), and is returned by name. A run
+  // that was over or being stopped is queued again. `settle` then sees the journal as it will be, and returns the snapshot to go on from
+  // (its files durable), or nothing if there is one; an error of it takes all back. DataLoss, exit code kDamaged: a commit up to
+  // `round` is missing.
+  virtual absl::StatusOr<std::vector<std::string>> Truncate(
+      const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) = 0;
+};
+
+inline constexpr int64_t kMaxEvents = 10'000;
+inline constexpr int64_t kMaxEvidence = 1'000;
+inline constexpr int64_t kMaxEventsOfSite = 200;
+inline constexpr int64_t kMaxEvidenceOfSite = 20;
+inline constexpr int64_t kMaxNotedOfSite = 100;
+
+// What opening a journal does to files besides SQLite's own work on them. Simulations give a disk of their own.
+class JournalDisk {
+ public:
+  virtual ~JournalDisk() = default;
+  // Name of the SQLite VFS; null: SQLite's default.
+  virtual const char* vfs() const = 0;
+  // Held as long as what it returns lives. FailedPrecondition, exit code kStorage: another process holds it.
+  virtual absl::StatusOr<std::shared_ptr<const void>> Lock(const std::string& journal_path) = 0;
+  // Absent: no such file.
+  virtual absl::StatusOr<std::optional<int64_t>> Size(const std::string& path) = 0;
+  // OK if there is no such file.
+  virtual absl::Status Remove(const std::string& path) = 0;
+  // Durable, with all its bytes, when it returns OK.
+  virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
+
+  // The machine's; lives for ever.
+  static JournalDisk& Real();
+};
+
+// Opens or creates `path`. DataLoss with exit code kDamaged: not a journal, a newer format, or SQLite's own check fails; the message
+// names the file and what to do, and the file is left as it is. `fsync_observer`, if given, is told the seconds of every durable write.
+absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer = nullptr,
+                                                           JournalDisk& disk = JournalDisk::Real());
+
+// Opens `path` to look at it: changes nothing, and checks no more than that it is a journal of this format, so that a damaged one can be
+// looked at too (reading a damaged row is DataLoss). Beside a journal that a killed coordinator left, SQLite makes its index of the
+// write-ahead log anew. NotFound: no such file. FailedPrecondition: a coordinator holds it.
+absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path);
+
+// Opens `path` to take a run back (Truncate): SQLite's own check must pass, rows may be damaged. Errors as of both above.
+absl::StatusOr<std::unique_ptr<Journal>> RepairSqliteJournal(const std::string& path);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_

@@ -1,0 +1,61 @@
+// Snapshot files in one place, each whole or not there. Which of them count is for the journal to say (journal.h, AddSnapshot):
+// write the file, then journal it; journal its removal, then remove the file. A crash in between leaves a file that RemoveAllBut clears
+// away.
+#ifndef TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_STORE_H_
+#define TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_STORE_H_
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/file_store.h"
+
+namespace tributary::coordinator {
+
+// Not thread-safe.
+class SnapshotStore {
+ public:
+  // `files` must outlive the store.
+  explicit SnapshotStore(FileStore* files) : files_(files) {}
+
+  // Writes `bytes` (optim::EncodeSnapshot) durably under a name made of run, round and `mark`, replacing a file of that name, and returns
+  // the name. A mark, [A-Za-z0-9._-]*, is for a file that must leave another of that round as it is. InvalidArgument: a run id that is not
+  // [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
+  absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::string_view bytes, absl::string_view mark = "");
+
+  // The whole file, its closing SHA-256 verified, so that it may be served as it is. DataLoss, exit code kDamaged: missing, or its
+  // checksum is wrong; the message names the file and what to do.
+  absl::StatusOr<std::string> Load(const std::string& file) const;
+
+  // The same without the check: whoever decodes a snapshot checks it anyway.
+  absl::StatusOr<std::string> LoadUnchecked(const std::string& file) const;
+
+  // The aggregator's state beside the snapshot of that round, likewise. Returns its name.
+  absl::StatusOr<std::string> SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes,
+                                             absl::string_view mark = "");
+
+  // For messages.
+  std::string PathOf(const std::string& file) const { return files_->PathOf(file); }
+
+  // Whether the file is there, sound or not.
+  bool Exists(const std::string& file) const;
+
+  // OK if there is no such file.
+  absl::Status Remove(const std::string& file);
+
+  // Removes every snapshot and aggregator file whose name is not in `keep`; files of other kinds stay.
+  absl::Status RemoveAllBut(const std::set<std::string>& keep);
+
+ private:
+  absl::StatusOr<std::string> SaveAs(const std::string& run_id, uint64_t round, absl::string_view suffix, absl::string_view bytes);
+
+  FileStore* const files_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_STORE_H_

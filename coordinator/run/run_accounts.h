@@ -1,0 +1,77 @@
+// What a run has cost and who contributed what: bytes by site and round, counters by site, losses.
+//
+// Bytes belong to the interval in which they moved: the record of round r holds what moved after commit r-1 became durable and before
+// commit r did. So commit r's broadcast counts to round r+1, and what moves after the last commit (its broadcast, the final reports) is
+// added to the last record when the run ends. Records add up to the totals exactly. What moved between the last commit and a crash is lost.
+#ifndef TRIBUTARY_COORDINATOR_RUN_RUN_ACCOUNTS_H_
+#define TRIBUTARY_COORDINATOR_RUN_RUN_ACCOUNTS_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/coordinator.h"
+#include "coordinator/journal/journal.h"
+#include "tributary/v1/run.pb.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+// Bytes over all sites.
+struct ByteCounts {
+  uint64_t up = 0;
+  uint64_t down = 0;
+};
+
+// Mean over the sites that reported a finite value; nullopt if none did.
+std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport>& reports);
+std::optional<double> MeanBaseLoss(const std::map<std::string, v1::UpdateReport>& reports);
+
+// Not thread-safe.
+class RunAccounts {
+ public:
+  // Takes up what the journal holds of the run.
+  void Restore(const std::vector<CommitSummary>& commits, const std::vector<v1::SiteStatus>& site_totals,
+               const std::map<uint64_t, double>& validation_losses);
+
+  void CountBytes(const std::string& site, ByteDirection direction, uint64_t bytes);
+  void CountUpdatePayload(uint64_t bytes) { payload_up_ += bytes; }
+
+  // Counters of the site and the last hash it reported; made on first use.
+  v1::SiteStatus& site(const std::string& name);
+  std::vector<v1::SiteStatus> SiteTotals() const;
+
+  // Fills the byte fields of `record` with the interval since the last record, and starts the next interval.
+  void CloseInterval(v1::RoundRecord& record);
+  // Adds the interval to the newest record; that record is in last_record() then.
+  void AddTailToLastRecord();
+
+  void SetLastRecord(const v1::RoundRecord& record) { last_record_ = record; }
+  const std::optional<v1::RoundRecord>& last_record() const { return last_record_; }
+  void SetValidationLoss(uint64_t round, double loss) { validation_losses_[round] = loss; }
+  // Of the latest round that has one.
+  std::optional<double> LatestValidationLoss() const;
+  // Of the latest round whose sites reported one.
+  std::optional<double> LatestTrainLoss() const { return train_loss_; }
+  void SetTrainLoss(double loss) { train_loss_ = loss; }
+
+  ByteCounts totals() const { return {closed_.up + interval_.up, closed_.down + interval_.down}; }
+
+ private:
+  std::map<std::string, v1::SiteStatus> sites_;
+  ByteCounts closed_;    // in records
+  ByteCounts interval_;  // since
+  uint64_t payload_up_ = 0;
+  std::optional<v1::RoundRecord> last_record_;
+  std::map<uint64_t, double> validation_losses_;
+  std::optional<double> train_loss_;
+};
+
+// The records as operators see them: validation losses at the rounds they belong to, and a record 0 for the initial weights' loss.
+v1::RunHistory MakeHistory(const std::vector<CommitSummary>& commits, const std::map<uint64_t, double>& validation_losses);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_RUN_ACCOUNTS_H_

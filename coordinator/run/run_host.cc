@@ -1,0 +1,258 @@
+#include "coordinator/run/run_host.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "optim/snapshot.h"
+
+namespace tributary::coordinator {
+
+namespace {
+
+// What a modest disk reads, with the checksums of what it reads: part of what a replay takes.
+constexpr double kReadBytesPerSecond = 200e6;
+
+}  // namespace
+
+RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
+                 SnapshotStore* store, const Clock* clock)
+    : run_id_(run.run_id),
+      model_(std::move(model)),
+      snapshot_config_(snapshots),
+      journal_(journal),
+      store_(store),
+      clock_(clock),
+      log_(run.run_id, model_.get(), journal, store) {}
+
+absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
+                                                       SnapshotStore* store, const Clock* clock) {
+  TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(run.spec));
+  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), snapshots, journal, store, clock));
+  TRIBUTARY_ASSIGN_OR_RETURN(host->aggregator_, optim::MakeAggregator(host->model_->options, host->model_->layout));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(host->Recover(), absl::StrCat("run ", run.run_id)));
+  return host;
+}
+
+RunPosition RunHost::position() const {
+  RunPosition position{.committed = state_.round,
+                       .state_hash = state_hash(),
+                       .base_state_hash = hashes_[BaseRound(hashes_.size(), model_->spec.pipeline() != 0)],
+                       .open = std::nullopt};
+  if (open_round_ != 0) {
+    position.open.emplace();
+    position.open->round = open_round_;
+    position.open->members = members_;
+    for (const auto& [site, update] : accepted_) {
+      position.open->accepted[site] = update.digest;
+    }
+  }
+  return position;
+}
+
+absl::StatusOr<std::vector<std::string>> RunHost::LikelySites() {
+  if (open_round_ != 0) {
+    return members_;
+  }
+  if (state_.round == 0) {
+    return std::vector<std::string>();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(JournaledCommit commit, Commit(state_.round));
+  return std::move(commit.included);
+}
+
+std::map<std::string, v1::UpdateReport> RunHost::reports() const {
+  std::map<std::string, v1::UpdateReport> reports;
+  for (const auto& [site, update] : accepted_) {
+    reports[site] = update.report;
+  }
+  return reports;
+}
+
+absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>& members) {
+  JournaledRound started;
+  started.round = round;
+  started.members = members;
+  // A round that is started again with other members keeps what it had accepted, as after a restart; it sums it anew.
+  if (!accepted_.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [this](const JournaledUpdate& update) -> absl::Status {
+      TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model_->options, update.report.samples()));
+      return aggregator_->Remove(update.payload, weight);
+    }));
+    accepted_.clear();
+  }
+  TRIBUTARY_RETURN_IF_ERROR(journal_->StartRound(run_id_, started));
+  return ResumeOpenRound().status();
+}
+
+absl::Status RunHost::CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const {
+  TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, report.samples()).status());
+  if (payload.size() > model_->max_payload) {
+    return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes where an update of this run has at most ", model_->max_payload));
+  }
+  return aggregator_->Check(payload);
+}
+
+absl::Status RunHost::AcceptUpdate(const std::string& site, std::string payload, const std::string& digest,
+                                   const v1::UpdateReport& report) {
+  JournaledUpdate update;
+  update.site = site;
+  update.payload = std::move(payload);
+  update.report = report;
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdate(run_id_, open_round_, update));
+  const absl::Time start = clock_->Now();
+  TRIBUTARY_RETURN_IF_ERROR(SumUpdate(*model_, update, *aggregator_));
+  replay_cost_ += clock_->Now() - start;
+  CountLogged(update.payload.size());
+  accepted_[site] = Accepted{digest, report};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PendingCommit> RunHost::MakeCommit() {
+  PendingCommit pending;
+  const absl::Time start = clock_->Now();
+  TRIBUTARY_ASSIGN_OR_RETURN(pending.commit, aggregator_->Finish());
+  replay_cost_ += clock_->Now() - start;
+  pending.record = optim::EncodeCommit(pending.commit);
+  pending.chain_hash = optim::ChainHash(chain_hash_, pending.record);
+  return pending;
+}
+
+absl::Status RunHost::ApplyCommit(PendingCommit& pending) {
+  const absl::Time start = clock_->Now();
+  TRIBUTARY_RETURN_IF_ERROR(optim::Apply(model_->options, model_->layout, pending.commit, state_, model_->threads));
+  replay_cost_ += clock_->Now() - start;
+  pending.state_hash = optim::StateHash(model_->layout, state_, model_->threads, block_hashes_);
+  return absl::OkStatus();
+}
+
+absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
+                                   Arrivals arrivals) {
+  JournaledCommit commit;
+  commit.record = pending.record;
+  commit.chain_hash = pending.chain_hash;
+  commit.state_hash = pending.state_hash;
+  commit.round_record = record;
+  for (const auto& [site, update] : accepted_) {
+    commit.included.push_back(site);
+    last_included_[site] = pending.commit.round;
+  }
+  commit.site_totals = std::move(site_totals);
+  commit.arrivals = std::move(arrivals);
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddCommit(run_id_, pending.commit.round, commit));
+  chain_hash_ = pending.chain_hash;
+  hashes_.push_back(DigestBytes(pending.state_hash));
+  record_bytes_.push_back(record_bytes_.back() + pending.record.size());
+  CountLogged(pending.record.size());
+  open_round_ = 0;
+  members_.clear();
+  accepted_.clear();
+  return absl::OkStatus();
+}
+
+void RunHost::CountLogged(uint64_t bytes) {
+  log_bytes_ += bytes;
+  replay_cost_ += absl::Seconds(static_cast<double>(bytes) / kReadBytesPerSecond);
+}
+
+bool RunHost::SnapshotDue() const {
+  const uint64_t newest = snapshots_.rbegin()->first;
+  const absl::Duration replay = absl::Seconds(snapshot_config_.replay().seconds()) + absl::Nanoseconds(snapshot_config_.replay().nanos());
+  return state_.round - newest >= snapshot_config_.every() || (snapshot_config_.log() > 0 && log_bytes_ >= snapshot_config_.log()) ||
+         (replay > absl::ZeroDuration() && replay_cost_ >= replay);
+}
+
+absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
+  if (snapshots_.contains(state_.round)) {
+    return absl::OkStatus();
+  }
+  JournaledSnapshot snapshot;
+  snapshot.round = state_.round;
+  std::copy(state_hash().begin(), state_hash().end(), snapshot.state_hash.begin());
+  const std::string aggregator_state = aggregator_->SaveState();
+  snapshot.aggregator_hash = Sha256(aggregator_state);
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store_->SaveAggregator(run_id_, state_.round, aggregator_state));
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, optim::EncodeSnapshot(model_->layout, state_)));
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddSnapshot(run_id_, snapshot));
+  snapshots_[snapshot.round] = snapshot;
+  replay_cost_ = absl::ZeroDuration();
+  log_bytes_ = 0;
+  // The initial weights stay, besides the newest `keep`.
+  const size_t kept = std::min<size_t>(snapshots_.size() - 1, snapshot_config_.keep());
+  const uint64_t first_kept = kept == 0 ? UINT64_MAX : std::prev(snapshots_.end(), static_cast<int64_t>(kept))->first;
+  for (auto old = std::next(snapshots_.begin()); old != snapshots_.end() && old->first < first_kept;) {
+    if (wanted.contains(old->first)) {
+      ++old;
+      continue;
+    }
+    TRIBUTARY_RETURN_IF_ERROR(journal_->RemoveSnapshot(run_id_, old->first));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(old->second.file));
+    TRIBUTARY_RETURN_IF_ERROR(store_->Remove(old->second.aggregator_file));
+    old = snapshots_.erase(old);
+  }
+  return absl::OkStatus();
+}
+
+bool RunHost::StillServes(const v1::SyncPlan& plan) const {
+  return !plan.needs_snapshot() || (snapshots_.contains(plan.snapshot_round()) &&
+                                    record_bytes_.back() - record_bytes_[plan.snapshot_round()] <= model_->SnapshotBytes());
+}
+
+bool RunHost::Agrees(uint64_t round, absl::string_view state_hash) const {
+  return round < hashes_.size() && hashes_[round] == state_hash;
+}
+
+absl::StatusOr<uint64_t> RunHost::LastIncluded(const std::string& site) {
+  // The replay since the last snapshot has not seen every site.
+  const auto it = last_included_.find(site);
+  if (it != last_included_.end()) {
+    return it->second;
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t round, journal_->LastIncluded(run_id_, site));
+  last_included_[site] = round;
+  return round;
+}
+
+v1::SyncPlan RunHost::PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const {
+  v1::SyncPlan plan;
+  plan.set_run_id(run_id_);
+  // In a pipelined run a site trains from the state before the last, so it must have applied a commit itself: then it has held that state.
+  auto newest = std::prev(snapshots_.end());
+  if (model_->spec.pipeline() != 0 && newest->first == state_.round && newest != snapshots_.begin()) {
+    --newest;
+  }
+  uint64_t from = newest->first;
+  bool needs_snapshot = true;
+  if (held.has_value() && held->run_id() == run_id_ && !held->state_hash().empty()) {
+    if (!Agrees(held->round(), held->state_hash())) {
+      plan.set_reason(!reason.empty() ? std::string(reason) : absl::StrCat("state[", held->round(), "] differs from this run's log"));
+    } else {
+      const uint64_t commits = record_bytes_.back() - record_bytes_[held->round()];
+      const uint64_t snapshot = model_->SnapshotBytes() + record_bytes_.back() - record_bytes_[from];
+      if (from <= held->round() || commits <= snapshot) {
+        from = held->round();
+        needs_snapshot = false;
+      }
+    }
+  } else if (!reason.empty()) {
+    plan.set_reason(std::string(reason));
+  }
+  plan.set_needs_snapshot(needs_snapshot);
+  plan.set_snapshot_round(needs_snapshot ? from : 0);
+  plan.set_first_commit(from + 1);
+  // As far as one download goes; after Ready the site is told the rest.
+  uint64_t target = state_.round;
+  if (record_bytes_[target] - record_bytes_[from] > kMaxCommitDownload) {
+    const auto beyond = std::upper_bound(record_bytes_.begin() + from, record_bytes_.end(), record_bytes_[from] + kMaxCommitDownload);
+    target = std::max<uint64_t>(from + 1, beyond - record_bytes_.begin() - 1);
+  }
+  plan.set_target_round(target);
+  return plan;
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,164 @@
+// The active run as the coordinator holds it: the replica state, the sum of the open round, and the log that makes both durable.
+//
+// Order of things, so that nothing acknowledged is ever lost: an update is valid, then durable, then summed; a commit is made, then
+// durable, then broadcast; a snapshot is a file, then journaled.
+#ifndef TRIBUTARY_COORDINATOR_RUN_RUN_HOST_H_
+#define TRIBUTARY_COORDINATOR_RUN_RUN_HOST_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "coordinator/journal/journal.h"
+#include "coordinator/journal/snapshot_store.h"
+#include "coordinator/run/round_engine.h"
+#include "coordinator/run/run_log.h"
+#include "optim/aggregator.h"
+#include "optim/commit.h"
+#include "optim/replica.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+// A commit on its way into the log.
+struct PendingCommit {
+  optim::Commit commit;
+  std::string record;
+  optim::Digest chain_hash{};
+  optim::Digest state_hash{};
+};
+
+// Makes the commit of `round` again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
+// moves with it. Returns how many bytes they are. DataLoss, exit code kDamaged: they are not all there, or make another commit.
+absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const std::string& run_id, uint64_t round,
+                                     const JournaledCommit& commit, optim::Aggregator& aggregator);
+// Brings a new aggregator into its state of that snapshot. DataLoss, exit code kDamaged.
+absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapshot& snapshot, optim::Aggregator& aggregator);
+
+// Not thread-safe. After an error of a method that writes, the object is of no further use: the process must stop (the journal is intact).
+class RunHost {
+ public:
+  // What an accepted update of the open round leaves behind besides its part of the sum.
+  struct Accepted {
+    std::string digest;  // SHA-256 of the payload
+    v1::UpdateReport report;
+  };
+
+  // Rebuilds the run from the journal (recovery.cc): newest snapshot, commits since, and the sum of the open round. Every recomputed commit
+  // and the state that they lead to must be the journaled one. `journal`, `store` and `clock` must outlive the host.
+  // DataLoss, exit code kDamaged: journal or snapshot damaged, with the place. FailedPrecondition: the run was never fully submitted.
+  static absl::StatusOr<std::unique_ptr<RunHost>> Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
+                                                       SnapshotStore* store, const Clock* clock);
+  RunHost(const RunHost&) = delete;
+  RunHost& operator=(const RunHost&) = delete;
+
+  const std::string& run_id() const { return run_id_; }
+  const RunModel& model() const { return *model_; }
+  const optim::ReplicaState& state() const { return state_; }
+  uint64_t round() const { return state_.round; }
+  // Of state[round()], as protobuf bytes.
+  const std::string& state_hash() const { return hashes_.back(); }
+  // Of state[round]; `round` is at most round().
+  const std::string& StateHashAt(uint64_t round) const { return hashes_[round]; }
+  RunLog& log() { return log_; }
+
+  // Where the run stands, for its engine.
+  RunPosition position() const;
+  // Members of the open round; without one, the contributors of the last commit: who is likely to come back after a restart.
+  absl::StatusOr<std::vector<std::string>> LikelySites();
+  const optim::RoundParameters& parameters() const { return parameters_; }
+  // By site.
+  const std::map<std::string, Accepted>& accepted() const { return accepted_; }
+  std::map<std::string, v1::UpdateReport> reports() const;
+
+  // Makes the round durable and opens its sum.
+  absl::Status StartRound(uint64_t round, const std::vector<std::string>& members);
+  // Whether the payload is a valid update, and the report gives it a weight; nothing changes. InvalidArgument.
+  absl::Status CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const;
+  // A checked update: durable, then summed.
+  absl::Status AcceptUpdate(const std::string& site, std::string payload, const std::string& digest, const v1::UpdateReport& report);
+
+  // The three steps of a commit: make it from the sum, apply it, append it to the log.
+  absl::StatusOr<PendingCommit> MakeCommit();
+  absl::Status ApplyCommit(PendingCommit& pending);
+  absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
+                            Arrivals arrivals);
+
+  // Snapshot of the current state, unless there is one; prunes older ones, but not those of the rounds `wanted`.
+  absl::Status SaveSnapshot(const std::set<uint64_t>& wanted);
+  // Rounds, bytes of commits and updates, or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0
+  // is none.
+  bool SnapshotDue() const;
+  // How long a restart would take to replay the rounds since the newest snapshot, as measured when they were made (or replayed).
+  absl::Duration replay_cost() const { return replay_cost_; }
+
+  // Whether `state_hash` is that of state[round] in this log.
+  bool Agrees(uint64_t round, absl::string_view state_hash) const;
+  // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: what was wrong with what it held.
+  v1::SyncPlan PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const;
+  // Whether a plan made earlier is still one to go on with: what it names is there, and the commits since its snapshot are not more bytes
+  // than a snapshot is. A slow line that breaks may need longer than the time between two snapshots, or two rounds: it must find what it
+  // has begun to fetch.
+  bool StillServes(const v1::SyncPlan& plan) const;
+  // The newest round, at most the last commit, that holds an update of this site; 0: none. A site's pending update is of this round, or was
+  // not included: nothing is sent before it is saved as the newest there (worker/saved_state.h), and none after it before its own fate is
+  // known.
+  absl::StatusOr<uint64_t> LastIncluded(const std::string& site);
+  // The journaled record. NotFound.
+  absl::StatusOr<JournaledCommit> Commit(uint64_t round) { return journal_->Commit(run_id_, round); }
+
+ private:
+  RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
+          SnapshotStore* store, const Clock* clock);
+
+  // recovery.cc
+  absl::Status Recover();
+  absl::Status CheckSummaries(const std::vector<CommitSummary>& summaries);
+  absl::StatusOr<const JournaledSnapshot*> LoadStart(const std::vector<JournaledSnapshot>& snapshots);
+  absl::Status Replay(const std::vector<CommitSummary>& summaries, const JournaledSnapshot& start, const JournaledSnapshot& newest);
+  // Returns how many bytes its updates have.
+  absl::StatusOr<uint64_t> ResumeOpenRound();
+
+  // A record or a payload went into the log.
+  void CountLogged(uint64_t bytes);
+
+  const std::string run_id_;
+  const std::unique_ptr<RunModel> model_;  // at a fixed address: log_ and aggregator_ point into it
+  const v1::SnapshotConfig snapshot_config_;
+  Journal* const journal_;
+  SnapshotStore* const store_;
+  const Clock* const clock_;
+  RunLog log_;
+  std::unique_ptr<optim::Aggregator> aggregator_;
+
+  optim::ReplicaState state_;
+  optim::BlockHashes block_hashes_;  // of state_, after the first commit
+  optim::Digest chain_hash_{};
+  // By round, 0..round(): the state's hash as protobuf bytes, and the bytes of all records up to it.
+  std::vector<std::string> hashes_;
+  std::vector<uint64_t> record_bytes_;
+  std::map<uint64_t, JournaledSnapshot> snapshots_;  // journaled, by round
+  // Since the newest snapshot.
+  absl::Duration replay_cost_;
+  uint64_t log_bytes_ = 0;                         // of commits and updates
+  std::map<std::string, uint64_t> last_included_;  // by site, as far as it was seen
+
+  uint64_t open_round_ = 0;  // 0: none
+  std::vector<std::string> members_;
+  optim::RoundParameters parameters_;
+  std::map<std::string, Accepted> accepted_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_RUN_HOST_H_

@@ -1,0 +1,204 @@
+#include "coordinator/run/run_log.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/safetensors.h"
+#include "common/status_macros.h"
+#include "optim/commit.h"
+#include "optim/encoder.h"
+#include "optim/parallel.h"
+#include "optim/snapshot.h"
+#include "proto/config/run_options.h"
+
+namespace tributary::coordinator {
+namespace {
+
+absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const optim::Layout& layout) {
+  // Room for names and metadata besides the values themselves.
+  const uint64_t bound = static_cast<uint64_t>(layout.size()) * sizeof(float) + (uint64_t{64} << 20);
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, bound));
+  TRIBUTARY_ASSIGN_OR_RETURN(SafetensorsFile file, DecodeSafetensors(bytes));
+  std::map<absl::string_view, const SafetensorsFile::Entry*> by_name;
+  for (const SafetensorsFile::Entry& entry : file.tensors) {
+    by_name[entry.name] = &entry;
+  }
+  if (by_name.size() != layout.blocks().size()) {
+    return absl::InvalidArgumentError(absl::StrCat("it holds ", by_name.size(), " tensors where the model has ", layout.blocks().size()));
+  }
+  std::vector<float> theta(layout.size());
+  for (const optim::Block& block : layout.blocks()) {
+    const auto it = by_name.find(block.name);
+    if (it == by_name.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("it has no tensor named ", block.name));
+    }
+    if (it->second->shape != block.shape) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has another shape than the model's"));
+    }
+    std::copy(it->second->values.begin(), it->second->values.end(), theta.begin() + block.offset);
+  }
+  return theta;
+}
+
+}  // namespace
+
+absl::Status DamagedLog(absl::string_view message) {
+  return WithExitCode(absl::DataLossError(absl::StrCat(message, "; restore the coordinator's data folder from a backup")),
+                      ExitCode::kDamaged);
+}
+
+absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
+  RunModel model;
+  model.spec = spec;
+  TRIBUTARY_ASSIGN_OR_RETURN(model.model, ModelSpecOf(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(model.options, OptimizerOptionsOf(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(model.layout, optim::MakeLayout(model.model));
+  model.max_payload = optim::MaxPayloadBytes(model.options, model.layout).update;
+  model.threads = optim::UsefulThreads(model.layout.size(), static_cast<int>(std::thread::hardware_concurrency()));
+  return model;
+}
+
+uint64_t RunModel::SnapshotBytes() const {
+  return static_cast<uint64_t>(layout.size()) * sizeof(float) * (1 + optim::SlotCount(options.mode)) + 128;
+}
+
+absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model) {
+  const std::string& path = model.spec.model().initial_weights();
+  if (!path.empty()) {
+    absl::StatusOr<std::vector<float>> theta = ReadWeights(path, model.layout);
+    if (!theta.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("model.initial_weights: ", path, " on the coordinator: ", theta.status().message()));
+    }
+    return optim::InitialState(model.options, model.layout, *std::move(theta));
+  }
+  std::vector<float> theta(model.layout.size());
+  TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(model.model, model.spec.seed(), model.layout, absl::MakeSpan(theta)));
+  return optim::InitialState(model.options, model.layout, std::move(theta));
+}
+
+optim::Digest ChainStart(const optim::Layout& layout, const optim::Digest& initial_state_hash) {
+  return optim::ChainHash(layout.hash(), DigestBytes(initial_state_hash));
+}
+
+absl::Status ReplayCommit(const RunModel& model, uint64_t round, const JournaledCommit& commit, optim::ReplicaState& state) {
+  const std::string place = absl::StrCat("journal: run ", model.spec.name(), ", commit ", round);
+  const absl::StatusOr<optim::Commit> decoded = optim::DecodeCommit(commit.record);
+  if (!decoded.ok()) {
+    return DamagedLog(absl::StrCat(place, ": ", decoded.status().message()));
+  }
+  if (decoded->round != round) {
+    return DamagedLog(absl::StrCat(place, ": its record is of round ", decoded->round));
+  }
+  if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state, model.threads); !applied.ok()) {
+    return DamagedLog(absl::StrCat(place, ": ", applied.message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled) {
+  if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != journaled) {
+    return DamagedLog(absl::StrCat("journal: run ", model.spec.name(), ": its commits lead to state ", DigestHex(hash), " in round ",
+                                   state.round, " where it says ", DigestHex(journaled)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SumUpdate(const RunModel& model, const JournaledUpdate& update, optim::Aggregator& aggregator) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model.options, update.report.samples()));
+  return aggregator.Add(update.payload, weight);
+}
+
+absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.file));
+  absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(bytes, model.layout, optim::SlotCount(model.options.mode));
+  if (!state.ok()) {
+    return DamagedLog(absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
+  }
+  if (state->round != snapshot.round || optim::StateHash(model.layout, *state, model.threads) != snapshot.state_hash) {
+    return DamagedLog(
+        absl::StrCat("snapshot ", store.PathOf(snapshot.file), " is not the state that the journal recorded for round ", snapshot.round));
+  }
+  return state;
+}
+
+absl::StatusOr<optim::ReplicaState> RunLog::StateAt(uint64_t round) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t last, journal_->LastCommit(run_id_));
+  if (round > last) {
+    return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no round ", round, " yet: the last commit is ", last));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
+  for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
+    if (snapshot->round > round || (!store_->Exists(snapshot->file) && snapshot + 1 != snapshots.rend())) {
+      continue;
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(optim::ReplicaState state, LoadSnapshot(*model_, *store_, *snapshot));
+    if (snapshot->round == round) {
+      return state;
+    }
+    optim::Digest journaled{};
+    TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, snapshot->round + 1, round, [&](uint64_t r, const JournaledCommit& commit) {
+      journaled = commit.state_hash;
+      return ReplayCommit(*model_, r, commit, state);
+    }));
+    TRIBUTARY_RETURN_IF_ERROR(CheckState(*model_, state, journaled));
+    return state;
+  }
+  return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no snapshot at or before round ", round));
+}
+
+absl::StatusOr<SharedBytes> RunLog::Snapshot(uint64_t round) {
+  if (SharedBytes held = snapshots_[round].lock(); held != nullptr) {
+    return held;
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
+  for (const JournaledSnapshot& snapshot : snapshots) {
+    if (snapshot.round == round) {
+      TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, store_->Load(snapshot.file));
+      SharedBytes shared = std::make_shared<const std::string>(std::move(bytes));
+      snapshots_[round] = shared;
+      return shared;
+    }
+  }
+  snapshots_.erase(round);
+  return absl::NotFoundError(
+      absl::StrCat("run ", run_id_, " has no snapshot of round ", round, " (it may have been pruned: ask for a new SyncPlan)"));
+}
+
+absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
+  if (first == 0 || first > last) {
+    return absl::InvalidArgumentError(absl::StrCat("commits ", first, "..", last, " is no range; rounds count from 1"));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t newest, journal_->LastCommit(run_id_));
+  if (last > newest) {
+    return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no commit ", last, " yet: the last is ", newest));
+  }
+  if (SharedBytes held = commits_[{first, last}].lock(); held != nullptr) {
+    return held;
+  }
+  // The entries of ranges that nobody holds any more would add up.
+  std::erase_if(commits_, [](const auto& entry) { return entry.second.expired(); });
+  std::string bytes;
+  TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, first, last, [&](uint64_t round, const JournaledCommit& commit) {
+    const uint32_t length = static_cast<uint32_t>(commit.record.size());
+    if (commit.record.size() > UINT32_MAX || (round > first && bytes.size() + length > kMaxCommitDownload + (last - first + 1) * 4)) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("commits ", first, "..", last, " are more than ", kMaxCommitDownload, " bytes; ask for fewer at a time"));
+    }
+    for (int shift = 0; shift < 32; shift += 8) {
+      bytes.push_back(static_cast<char>(length >> shift & 0xff));
+    }
+    bytes += commit.record;
+    return absl::OkStatus();
+  }));
+  SharedBytes shared = std::make_shared<const std::string>(std::move(bytes));
+  commits_[{first, last}] = shared;
+  return shared;
+}
+
+}  // namespace tributary::coordinator

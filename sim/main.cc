@@ -1,0 +1,256 @@
+// tributary-sim: a federation in one process, for finding defects (--chaos) and for trying a run file.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/output.h"
+#include "common/clock.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "sim/chaos.h"
+#include "sim/research.h"
+
+namespace tributary::sim {
+namespace {
+
+struct Command {
+  bool chaos = false;
+  ChaosOptions options;
+  uint64_t seed = 1;
+  bool one_seed = false;
+  bool trace = false;
+  std::string json;
+};
+
+struct ResearchCommand {
+  ResearchOptions options;
+  std::string format = "text";
+  std::string json;
+  std::string model;
+};
+
+std::string ReplayCommand(uint64_t seed, const Command& command) {
+  return absl::StrCat("tributary-sim --chaos --seed ", seed, " --rounds ", command.options.rounds, " --workers ", command.options.workers,
+                      " --trace");
+}
+
+nlohmann::ordered_json ToJson(const ChaosReport& report, const Command& command, double seconds) {
+  nlohmann::ordered_json failures = nlohmann::ordered_json::array();
+  for (const FailedSeed& failed : report.failed) {
+    failures.push_back({{"seed", failed.seed},
+                        {"simulated_seconds", failed.at},
+                        {"event", failed.event},
+                        {"invariant", failed.invariant},
+                        {"detail", failed.detail},
+                        {"replay", ReplayCommand(failed.seed, command)}});
+  }
+  return {{"seeds", report.seeds},
+          {"first_seed", command.options.first_seed},
+          {"rounds_per_seed", command.options.rounds},
+          {"workers", command.options.workers},
+          {"rounds", report.rounds},
+          {"events", report.events},
+          {"simulated_seconds", report.simulated_seconds},
+          {"faults", report.faults},
+          {"runs", report.runs},
+          {"violations", report.failed.size()},
+          {"failures", failures},
+          {"jobs", command.options.jobs},
+          {"cpu_seconds", report.cpu_seconds},
+          {"seconds", seconds}};
+}
+
+void Print(const ChaosReport& report, const Command& command, double seconds) {
+  for (const FailedSeed& failed : report.failed) {
+    std::printf("seed %llu, %.3f simulated seconds, event %llu: %s: %s\n  replay: %s\n", static_cast<unsigned long long>(failed.seed),
+                failed.at, static_cast<unsigned long long>(failed.event), failed.invariant.c_str(), failed.detail.c_str(),
+                ReplayCommand(failed.seed, command).c_str());
+  }
+  std::printf("%llu seeds, %llu rounds, %llu events, %.0f simulated hours in %.1f s: %zu violations\n",
+              static_cast<unsigned long long>(report.seeds), static_cast<unsigned long long>(report.rounds),
+              static_cast<unsigned long long>(report.events), report.simulated_seconds / 3600, seconds, report.failed.size());
+  for (const auto& [state, count] : report.runs) {
+    std::printf("  runs %-26s %10llu\n", state.c_str(), static_cast<unsigned long long>(count));
+  }
+  for (const auto& [kind, count] : report.faults) {
+    std::printf("  %-31s %10llu\n", kind.c_str(), static_cast<unsigned long long>(count));
+  }
+}
+
+absl::Status Chaos(Command command) {
+  // Lines of the coordinator would be of another time.
+  SetLogLevel(LogLevel::kNone);
+  const absl::Time start = Clock::Real().Now();
+  ChaosReport report;
+  if (command.one_seed) {
+    command.options.first_seed = command.seed;
+    command.options.seeds = 1;
+  }
+  if (command.trace) {
+    if (!command.one_seed) {
+      return absl::InvalidArgumentError("--trace shows one seed: name it with --seed");
+    }
+    report = TraceSeed(command.seed, command.options.rounds, command.options.workers);
+  } else {
+    if (isatty(STDERR_FILENO) != 0) {
+      command.options.progress = [seeds = command.options.seeds](uint64_t done) {
+        std::fprintf(stderr, "\r%llu of %llu seeds", static_cast<unsigned long long>(done), static_cast<unsigned long long>(seeds));
+      };
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(report, RunChaos(command.options));
+    if (command.options.progress) {
+      std::fprintf(stderr, "\r\x1b[K");
+    }
+  }
+  const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - start);
+  Print(report, command, seconds);
+  if (!command.json.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.json, ToJson(report, command, seconds).dump(2) + "\n"));
+  }
+  if (!report.failed.empty()) {
+    return absl::InternalError(absl::StrCat(report.failed.size(), " of ", report.seeds, " seeds violate an invariant"));
+  }
+  return absl::OkStatus();
+}
+
+// ---- A run file ----
+
+// A table as long as a screen.
+constexpr size_t kTableRows = 20;
+
+std::string Number(bool present, double value) {
+  return present ? absl::StrFormat("%.4f", value) : "";
+}
+
+void PrintRounds(const v1::RunHistory& history) {
+  std::vector<std::vector<std::string>> rows = {{"round", "train loss", "val loss", "included", "up", "down", "dense each way"}};
+  const size_t rounds = history.rounds_size();
+  const size_t step = std::max<size_t>(1, (rounds + kTableRows - 1) / kTableRows);
+  for (size_t i = 0; i < rounds; ++i) {
+    const v1::RoundRecord& record = history.rounds(static_cast<int>(i));
+    if (i % step != 0 && i + 1 != rounds && !record.has_val_loss()) {
+      continue;
+    }
+    rows.push_back({absl::StrCat(record.round()), Number(record.has_train_loss(), record.train_loss()),
+                    Number(record.has_val_loss(), record.val_loss()), absl::StrCat(record.included(), "/", record.members()),
+                    cli::FormatBytes(static_cast<double>(record.bytes_up())), cli::FormatBytes(static_cast<double>(record.bytes_down())),
+                    cli::FormatBytes(static_cast<double>(record.dense_bytes_per_direction()))});
+  }
+  std::cout << cli::FormatTable(rows);
+}
+
+absl::Status Research(ResearchCommand command) {
+  SetLogLevel(LogLevel::kNone);
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  if (terminal) {
+    command.options.progress = [](const v1::RoundRecord& record, uint64_t rounds) {
+      std::fprintf(stderr, "\rround %llu of %llu  loss %.4f ", static_cast<unsigned long long>(record.round()),
+                   static_cast<unsigned long long>(rounds), record.train_loss());
+    };
+  }
+  const absl::Time start = Clock::Real().Now();
+  const absl::StatusOr<ResearchResult> result = RunResearch(command.options);
+  if (terminal) {
+    std::fprintf(stderr, "\r\x1b[K");
+  }
+  TRIBUTARY_RETURN_IF_ERROR(result.status());
+  const v1::RunStatus& status = result->status;
+  const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - start);
+  nlohmann::ordered_json json = nlohmann::ordered_json::parse(cli::ToJson(status));
+  json["rounds"] = nlohmann::ordered_json::parse(cli::ToJson(result->history)).value("rounds", nlohmann::ordered_json::array());
+  json["faults"] = result->outcome.faults;
+  json["seconds"] = seconds;
+  if (!command.json.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.json, json.dump(2) + "\n"));
+  }
+  if (!command.model.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.model, result->model));
+  }
+  if (command.format == "json") {
+    std::cout << json.dump() << "\n";
+  } else {
+    PrintRounds(result->history);
+    std::printf("run %s %s at round %llu: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id().c_str(),
+                cli::FormatState(status.state()).c_str(), static_cast<unsigned long long>(status.round()), status.reason().c_str(),
+                absl::BytesToHexString(status.state_hash()).c_str(), cli::FormatBytes(static_cast<double>(status.bytes_up_total())).c_str(),
+                cli::FormatBytes(static_cast<double>(status.bytes_down_total())).c_str(), seconds);
+  }
+  if (status.state() != v1::FINISHED) {
+    return WithExitCode(absl::AbortedError(absl::StrCat("the run ended as ", cli::FormatState(status.state()), ": ", status.reason())),
+                        ExitCode::kRunFailed);
+  }
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Command command;
+  ResearchCommand research;
+  command.options.jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  CLI::App app("A federation in one process and one thread: the real coordinator and workers on a simulated clock, network and disk.",
+               "tributary-sim");
+  app.set_version_flag("--version", std::string("tributary-sim ") + TRIBUTARY_VERSION);
+  bool faults = false;
+  int workers = 0;
+  CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml: try this run on the sites' real data");
+  CLI::Option* const chaos = app.add_flag("--chaos", command.chaos, "look for defects instead: a scenario of faults for every seed");
+  run_file->excludes(chaos);
+  app.add_option("--workers", workers, "sites; with RUN by default all sub-folders of the data folder, with --chaos 8")
+      ->check(CLI::Range(1, 1000));
+  CLI::Option* const seed = app.add_option("--seed", command.seed, "RUN: of the network and its faults; --chaos: this seed alone");
+  app.add_option("--json", command.json, "also write the result to this file");
+
+  const std::string of_run = "A run file";
+  app.add_option("--data", research.options.data_folder, "folder with one sub-folder of data for each site; default: `data` beside RUN")
+      ->group(of_run);
+  app.add_option("--threads", research.options.threads, "for training, as in worker.yaml")->group(of_run)->capture_default_str();
+  app.add_flag("--faults", faults, "crashes, full disks, broken connections and partitions, none of which loses an update")->group(of_run);
+  app.add_option("--export", research.model, "write the model to this file as safetensors")->group(of_run);
+  app.add_option("--format", research.format, "text or json")->group(of_run)->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+
+  const std::string of_chaos = "Chaos";
+  app.add_option("--seeds", command.options.seeds, "how many")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1000000000));
+  app.add_option("--first-seed", command.options.first_seed, "the first of them")->group(of_chaos)->capture_default_str();
+  app.add_flag("--trace", command.trace, "print what happens; with --seed")->group(of_chaos);
+  app.add_option("--rounds", command.options.rounds, "of each run")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 100000));
+  app.add_option("--jobs", command.options.jobs, "processes")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1024));
+  try {
+    app.parse(argc, argv);
+    if (!command.chaos && research.options.run_file.empty()) {
+      throw CLI::RequiredError("RUN or --chaos");
+    }
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  command.one_seed = seed->count() > 0;
+  if (workers != 0) {
+    command.options.workers = workers;
+  }
+  research.options.workers = workers;
+  research.options.seed = command.seed;
+  research.options.weather = faults ? Weather::kFaults : Weather::kFair;
+  research.json = command.json;
+  const absl::Status status = command.chaos ? Chaos(command) : Research(research);
+  if (!status.ok()) {
+    std::cerr << "tributary-sim: " << status.message() << "\n";
+  }
+  return static_cast<int>(ExitCodeOf(status));
+}
+
+}  // namespace
+}  // namespace tributary::sim
+
+int main(int argc, char** argv) {
+  return tributary::sim::Main(argc, argv);
+}

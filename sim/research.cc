@@ -1,0 +1,136 @@
+#include "sim/research.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/names.h"
+#include "common/safetensors.h"
+#include "common/status_macros.h"
+#include "optim/replica.h"
+#include "proto/config/run_options.h"
+#include "proto/config/yaml.h"
+#include "worker/data/folder.h"
+#include "worker/trainer.h"
+
+namespace tributary::sim {
+namespace {
+
+// The first `count` sub-folders by name (0: all) are the sites.
+absl::StatusOr<std::vector<std::string>> SitesIn(const std::string& folder, int count) {
+  std::error_code error;
+  std::vector<std::string> sites;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename();
+    if (entry.is_directory() && !name.starts_with('.')) {
+      sites.push_back(name);
+    }
+  }
+  if (error) {
+    return worker::DataError(absl::StrCat("cannot read ", folder, ": ", error.message(), "; name the sites' data with --data DIR"));
+  }
+  std::sort(sites.begin(), sites.end());
+  if (sites.empty() || sites.size() < static_cast<size_t>(count)) {
+    return worker::DataError(absl::StrCat(folder, " has ", sites.size(), " sub-folders, one for each site's data; ",
+                                          count == 0 ? "at least one is needed" : absl::StrCat("--workers asks for ", count)));
+  }
+  if (count > 0) {
+    sites.resize(count);
+  }
+  for (const std::string& site : sites) {
+    if (!IsName(site)) {
+      return worker::DataError(
+          absl::StrCat(folder, "/", site, ": the folder's name is the site's: lower-case letters, digits and hyphens"));
+    }
+  }
+  return sites;
+}
+
+// As the defaults of coordinator.yaml.
+v1::CoordinatorConfig ConfigOf(const std::vector<std::string>& sites) {
+  v1::CoordinatorConfig config;
+  config.set_federation("sim");
+  config.set_data_dir("disk");
+  config.mutable_lease()->set_seconds(30);
+  config.mutable_snapshots()->set_every(100);
+  config.mutable_snapshots()->set_keep(2);
+  config.mutable_snapshots()->set_log(uint64_t{256} << 20);
+  config.mutable_snapshots()->mutable_replay()->set_seconds(10);
+  config.set_max_inline(256 << 10);
+  config.set_max_update(uint64_t{4} << 30);
+  config.mutable_drain_timeout()->set_seconds(20);
+  config.add_operators("researcher");
+  for (const std::string& site : sites) {
+    config.add_sites(site);
+  }
+  return config;
+}
+
+absl::StatusOr<std::string> ModelOf(const WitnessedRun& run) {
+  std::vector<NamedTensor> tensors;
+  for (const optim::Block& block : run.model->layout.blocks()) {
+    tensors.push_back({block.name, block.shape,
+                       absl::MakeConstSpan(run.state.theta).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))});
+  }
+  return EncodeSafetensors(tensors, {{"tributary.run", run.journaled.run_id},
+                                     {"tributary.round", absl::StrCat(run.round())},
+                                     {"tributary.state_hash", DigestHex(optim::StateHash(run.model->layout, run.state))},
+                                     {"format", "pt"}});
+}
+
+}  // namespace
+
+absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
+  Scenario scenario;
+  scenario.seed = options.seed;
+  v1::RunSpec& spec = scenario.runs.emplace_back();
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(options.run_file, &spec));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateRunSpec(spec), options.run_file));
+  const std::string folder =
+      options.data_folder.empty() ? (std::filesystem::path(options.run_file).parent_path() / "data").string() : options.data_folder;
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> sites, SitesIn(folder, options.workers));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckMinWorkers(spec, static_cast<int>(sites.size())), options.run_file));
+  scenario.workers = static_cast<int>(sites.size());
+  scenario.coordinator = ConfigOf(sites);
+  for (const std::string& site : sites) {
+    scenario.data_folders.push_back(absl::StrCat(folder, "/", site));
+  }
+  scenario.make_trainer = worker::Trainer::Create;
+  scenario.threads = options.threads;
+  scenario.limit = absl::Hours(24 * 365 * 100);
+  scenario.network.frame_bytes = 256 << 10;
+  if (options.weather == Weather::kFair) {
+    // So quick that nobody is ever late, whatever deadlines the run sets.
+    scenario.network.min_latency = absl::Microseconds(10);
+    scenario.network.max_latency = absl::Microseconds(20);
+    scenario.training = absl::Microseconds(100);
+  } else {
+    AddLosslessFaults(scenario);
+    scenario.faults_until = scenario.limit;
+  }
+  if (options.progress) {
+    scenario.on_commit = [&](const v1::RoundRecord& record) { options.progress(record, scenario.runs[0].rounds()); };
+  }
+
+  ResearchResult result;
+  Simulation simulation(scenario);
+  result.outcome = simulation.Run();
+  TRIBUTARY_RETURN_IF_ERROR(result.outcome.worker_error);
+  if (result.outcome.violation.has_value()) {
+    return absl::InternalError(absl::StrCat("after event ", result.outcome.violation->event, ", ", result.outcome.violation->invariant,
+                                            ": ", result.outcome.violation->detail));
+  }
+  result.status = result.outcome.status;
+  result.history = result.outcome.history;
+  const WitnessedRun* const run = simulation.witness().Find(result.status.run_id());
+  if (run == nullptr) {
+    return absl::InternalError("the run was not submitted");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(result.model, ModelOf(*run));
+  return result;
+}
+
+}  // namespace tributary::sim

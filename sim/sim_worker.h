@@ -1,0 +1,113 @@
+// One site's worker in a simulation: the real WorkerEngine and the real Replica, on simulated time and network.
+#ifndef TRIBUTARY_SIM_SIM_WORKER_H_
+#define TRIBUTARY_SIM_SIM_WORKER_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "sim/network.h"
+#include "sim/sim_disk.h"
+#include "sim/witness.h"
+#include "sim/world.h"
+#include "worker/metrics.h"
+#include "worker/replica.h"
+#include "worker/worker_engine.h"
+
+namespace tributary::sim {
+
+// What a site does besides what it should; read by the trainer and by the worker.
+struct Mischief {
+  bool flip_bit = false;  // of the replica's parameters, when the trainer next sees them
+  bool hostile = false;   // sends payloads that are not updates
+};
+
+struct SimWorkerOptions {
+  int number = 0;
+  v1::WorkerConfig config;
+  worker::TrainerFactory make_trainer;
+  // Time that one piece of training takes; every other piece of work takes a hundredth of it.
+  absl::Duration training = absl::Milliseconds(500);
+  worker::WorkerMetrics* metrics = nullptr;
+  // Its process has ended with this error; it is started again.
+  std::function<void(const absl::Status&)> on_failure;
+  // Not null: what goes wrong here.
+  Mischief* mischief = nullptr;
+};
+
+// Not thread-safe.
+class SimWorker final : public SitePort {
+ public:
+  SimWorker(World* world, Network* network, const Witness* witness, SimWorkerOptions options);
+  ~SimWorker() override;
+
+  // Starts its process; again after it has ended.
+  void Start();
+  // The process is gone, and what it had not sent; it starts again after `delay`. With a loss of power nobody tells the coordinator.
+  void Kill(absl::Duration delay, SimDisk::Loss loss);
+  // Where it keeps what it must not lose.
+  SimDisk& disk() { return disk_; }
+  // SIGSTOP.
+  void Freeze(absl::Duration time);
+  void RequestStop();
+
+  bool running() const { return process_ != nullptr; }
+  const std::optional<worker::HeldState>& held() const;
+  const std::string& name() const { return options_.config.site(); }
+
+  // SitePort
+  void OnMessage(uint64_t session, v1::CoordinatorMessage message) override;
+  void OnClosed(uint64_t session, const absl::Status& status) override;
+  void OnDownloaded(uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) override;
+  void OnUploaded(uint64_t transfer, const absl::Status& status, uint64_t arrived) override;
+  absl::Duration FrozenFor() const override;
+
+ private:
+  // What dies with the process.
+  struct Process {
+    explicit Process(worker::WorkerEngineOptions options) : engine(std::move(options)) {}
+    struct Piece {
+      absl::Duration time;
+      std::function<void()> work;
+    };
+    worker::WorkerEngine engine;
+    std::unique_ptr<FileStore> store;
+    std::unique_ptr<worker::Replica> replica;
+    std::deque<Piece> pieces;
+    bool busy = false;
+    absl::Time timer = absl::InfiniteFuture();
+    std::string run_id;     // prepared
+    bool damaged = false;   // a bit was flipped, and no snapshot loaded since
+    std::string last_hash;  // of the state held, as last checked
+  };
+
+  void Handle(worker::Event event);
+  void SetTimer();
+  void Do(absl::Duration time, std::function<void()> work);
+  void Pump();
+  // Does `work` in this process, when it is not stopped.
+  void Later(absl::Duration delay, const char* what, std::function<void()> work);
+  void CarryOut(worker::Action& action);
+  void Retry();
+  void CheckHeld();
+  void CheckSettled(uint64_t round, bool included);
+
+  World* const world_;
+  Network* const network_;
+  const Witness* const witness_;
+  const SimWorkerOptions options_;
+  SimDisk disk_;
+  std::unique_ptr<Process> process_;
+  uint64_t life_ = 0;
+  absl::Time frozen_until_ = absl::InfinitePast();
+};
+
+}  // namespace tributary::sim
+
+#endif  // TRIBUTARY_SIM_SIM_WORKER_H_

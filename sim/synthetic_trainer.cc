@@ -1,0 +1,64 @@
+#include "sim/synthetic_trainer.h"
+
+#include <bit>
+#include <memory>
+#include <utility>
+
+#include "sim/world.h"
+#include "worker/trainer.h"
+
+namespace tributary::sim {
+namespace {
+
+// Pulls the parameters towards a point of the site's own, with noise.
+class SyntheticTrainer final : public worker::Trainer {
+ public:
+  SyntheticTrainer(const worker::TrainerOptions& options, Mischief* mischief) : mischief_(mischief), seed_(options.seed) {
+    for (const char c : options.site) {
+      seed_ = (seed_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    }
+  }
+
+  absl::StatusOr<worker::StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                                      absl::Span<float> direction) override {
+    if (std::exchange(mischief_->flip_bit, false)) {
+      // What a failing memory does to a replica: the parameters are the replica's own, not const where they live.
+      float& value = const_cast<float&>(theta[theta.size() / 2]);
+      value = std::bit_cast<float>(std::bit_cast<uint32_t>(value) ^ 0x00400000u);
+    }
+    Random random(seed_ ^ (parameters.round * 0x9e3779b97f4a7c15 + parameters.local_steps));
+    float loss = 0;
+    for (size_t i = 0; i < theta.size(); ++i) {
+      const auto bits = static_cast<int32_t>(random.Next() >> 32);
+      const float noise = static_cast<float>(bits) * 0x1p-31f;
+      direction[i] = 0.5f * theta[i] + noise;
+      loss += theta[i] * theta[i];
+    }
+    return worker::StepResult{.train_loss = loss, .compute_seconds = 0.5f};
+  }
+
+  // Sites differ in what they have, for runs that weigh by it.
+  uint64_t training_samples() const override { return 1 + seed_ % 1000; }
+
+  absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override {
+    double loss = 0;
+    for (const float value : theta) {
+      loss += static_cast<double>(value) * value;
+    }
+    return loss;
+  }
+
+ private:
+  Mischief* const mischief_;
+  uint64_t seed_;
+};
+
+}  // namespace
+
+worker::TrainerFactory SyntheticTrainers(Mischief* mischief) {
+  return [mischief](const worker::TrainerOptions& options, const optim::Layout&) -> absl::StatusOr<std::unique_ptr<worker::Trainer>> {
+    return std::make_unique<SyntheticTrainer>(options, mischief);
+  };
+}
+
+}  // namespace tributary::sim

@@ -1,0 +1,107 @@
+#include "coordinator/journal/snapshot_store.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "common/checksum.h"
+#include "common/exit_codes.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SnapshotStoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "snapshots_XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+    absl::StatusOr<std::unique_ptr<FileStore>> files = OpenFolder(folder_ + "/snapshots");
+    ASSERT_TRUE(files.ok()) << files.status();
+    files_ = *std::move(files);
+    store_ = std::make_unique<SnapshotStore>(files_.get());
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string PathOf(const std::string& file) const { return folder_ + "/snapshots/" + file; }
+
+  std::string folder_;
+  std::unique_ptr<FileStore> files_;
+  std::unique_ptr<SnapshotStore> store_;
+};
+
+// Closed by its SHA-256, as optim::EncodeSnapshot closes one.
+std::string Sealed(std::string content) {
+  return content + DigestBytes(Sha256(content));
+}
+
+TEST_F(SnapshotStoreTest, LoadsWhatItSaved) {
+  const std::string bytes = Sealed("theta");
+  const absl::StatusOr<std::string> file = store_->Save("run-1", 100, bytes);
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(store_->Exists(*file));
+  EXPECT_EQ(*store_->Load(*file), bytes);
+}
+
+TEST_F(SnapshotStoreTest, SortsByNameAsByRound) {
+  EXPECT_LT(*store_->Save("run", 9, Sealed("a")), *store_->Save("run", 10, Sealed("b")));
+}
+
+TEST_F(SnapshotStoreTest, SaysThatAMissingOrChangedFileIsDamaged) {
+  const std::string file = *store_->Save("run", 1, Sealed(std::string(1000, 'x')));
+  std::fstream(PathOf(file), std::ios::in | std::ios::out | std::ios::binary).seekp(500).put('y');
+  const absl::Status changed = store_->Load(file).status();
+  EXPECT_EQ(changed.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ExitCodeOf(changed), ExitCode::kDamaged);
+  EXPECT_THAT(std::string(changed.message()), HasSubstr(PathOf(file)));
+  std::filesystem::resize_file(PathOf(file), 20);
+  EXPECT_EQ(store_->Load(file).status().code(), absl::StatusCode::kDataLoss);
+  ASSERT_TRUE(store_->Remove(file).ok());
+  EXPECT_EQ(store_->Load(file).status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_F(SnapshotStoreTest, LeavesItsFolderForNoName) {
+  std::ofstream(folder_ + "/secret.snapshot") << Sealed("x");
+  EXPECT_FALSE(store_->Load("../secret.snapshot").ok());
+  EXPECT_FALSE(store_->Remove("../secret.snapshot").ok());
+  EXPECT_FALSE(store_->Exists("../secret.snapshot"));
+  EXPECT_EQ(store_->Save("../run", 1, "x").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/secret.snapshot"));
+}
+
+TEST_F(SnapshotStoreTest, RemovesWhatTheJournalDoesNotName) {
+  const std::string kept = *store_->Save("run", 1, Sealed("kept"));
+  const std::string surplus = *store_->Save("run", 2, Sealed("surplus"));
+  std::ofstream(PathOf("notes.txt")) << "mine";
+  ASSERT_TRUE(store_->RemoveAllBut({kept}).ok());
+  EXPECT_TRUE(store_->Exists(kept));
+  EXPECT_FALSE(store_->Exists(surplus));
+  EXPECT_TRUE(std::filesystem::exists(PathOf("notes.txt")));
+}
+
+TEST_F(SnapshotStoreTest, LeavesNothingBehindOnAFullDisk) {
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  rlimit previous = {};
+  getrlimit(RLIMIT_FSIZE, &previous);
+  rlimit limit = previous;
+  limit.rlim_cur = 4096;
+  setrlimit(RLIMIT_FSIZE, &limit);
+  const absl::Status status = store_->Save("run", 1, std::string(100000, 'x')).status();
+  setrlimit(RLIMIT_FSIZE, &previous);
+  signal(SIGXFSZ, handler);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
+  EXPECT_TRUE(std::filesystem::is_empty(folder_ + "/snapshots"));
+}
+
+}  // namespace
+}  // namespace tributary::coordinator
