@@ -1,4 +1,4 @@
-// Exit codes of all programs, and how an error carries the one it calls for. docs/operations.md lists them for people.
+// Exit codes of all programs, and how an error carries the one it calls for. docs/reference/exit_codes.md says what to do about each.
 #ifndef TRIBUTARY_COMMON_EXIT_CODES_H_
 #define TRIBUTARY_COMMON_EXIT_CODES_H_
 

@@ -1,4 +1,4 @@
-// The coordinator's Prometheus metrics: names, labels and buckets stand in metrics.cc and in docs/operations.md, and nowhere else.
+// The coordinator's Prometheus metrics: names, labels and buckets are in metrics.cc and docs/reference/metrics.md only.
 //
 // Every child is created at start, so that a rate is defined from zero. A site may be a label, because the registry bounds it; a site that
 // is not in the registry is ignored, so that no caller can add a label value.

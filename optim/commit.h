@@ -15,7 +15,7 @@ struct Commit {
   uint64_t round = 0;       // 1-based
   float learning_rate = 0;  // finite, >= 0; the step size at the replicas, or what the mode's Apply reads
   uint32_t included = 0;    // updates aggregated; 0: an empty round, the payload is empty and Apply only counts
-  std::string payload;      // canonical (docs/wire_format.md)
+  std::string payload;      // canonical (docs/reference/wire_format.md)
 };
 
 // Canonical record bytes: equal commits have equal bytes.

@@ -1,5 +1,5 @@
 // The dense modes: allreduce, fedavg, diloco (fp32 values) and signsgd (signs). Every parameter of every block that is not frozen travels.
-// Format: docs/wire_format.md, "Dense payload" and "Sign payload".
+// Format: docs/reference/wire_format.md, "Dense payload" and "Sign payload".
 //
 // Sources: AdamW, Loshchilov and Hutter, arXiv 1711.05101; FedAvg, McMahan et al., arXiv 1602.05629; DiLoCo, Douillard et al.,
 // arXiv 2311.08105; signSGD with majority vote, Bernstein et al., arXiv 1810.05291.

@@ -1,5 +1,5 @@
 // The canonical bytes of a sparse update or commit: one encoder, one decoder, one validator for all sparse modes.
-// Format: docs/wire_format.md, "Payload".
+// Format: docs/reference/wire_format.md, "Payload".
 //
 // A payload covers segments (groups of equally long chunks that share a scale). For each segment: an fp32 scale; for each chunk: ascending
 // indices, their gaps Rice-coded against the number of places and entries left, and non-zero signed values of `value_bits`.

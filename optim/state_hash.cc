@@ -1,5 +1,5 @@
 // The hash of a replica's state: a tree, so that leaves can be hashed by several threads.
-// Format: docs/wire_format.md, "State hash".
+// Format: docs/reference/wire_format.md, "State hash".
 #include <algorithm>
 
 #include "common/checksum.h"

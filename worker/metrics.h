@@ -1,4 +1,4 @@
-// What a worker shows to Prometheus: names start with tributary_worker_ (docs/operations.md lists them).
+// What a worker shows to Prometheus: names start with tributary_worker_ (docs/reference/metrics.md lists them).
 //
 // prometheus::Exposer cannot start in a process that links Debian's LibTorch (its threads' stacks are too small for the static TLS), so the
 // page is served by cpp-httplib.

@@ -26,7 +26,7 @@ namespace {
 // How often a transfer that waits for its turn on the line looks up.
 constexpr absl::Duration kPaceStep = absl::Milliseconds(200);
 constexpr absl::Duration kCapReminder = absl::Minutes(10);
-// docs/architecture.md, "Limits": no message is longer.
+// No message is longer: bulk travels in frames of 1 MiB, and what goes inline is bounded by max_inline (at most 3 MiB).
 constexpr int kMaxMessageBytes = 4 << 20;
 
 ByteKind KindOf(const v1::WorkerMessage& message) {

@@ -1,4 +1,4 @@
-// That MaxPayloadBytes bounds what it says: the worst support of every chunk, computed from docs/wire_format.md.
+// That MaxPayloadBytes bounds what it says: the worst support of every chunk, computed from docs/reference/wire_format.md.
 #include <algorithm>
 #include <bit>
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace tributary::optim {
 namespace {
 
-// The code of one gap (docs/wire_format.md): n places left, k entries left.
+// The code of one gap (docs/reference/wire_format.md): n places left, k entries left.
 struct Code {
   uint32_t b = 0, full = 0, rest = 0, width = 0, shorter = 0;
 

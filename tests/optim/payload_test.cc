@@ -201,7 +201,7 @@ TEST(PayloadTest, TheBoundHoldsForTheSupportsThatCodeWorst) {
   }
 }
 
-// The worked example of docs/wire_format.md.
+// The worked example of docs/reference/wire_format.md.
 TEST(PayloadTest, TheExampleOfTheDocumentHasItsBytes) {
   const PayloadShape shape = {{{2, 16, 3}, {1, 8, 2}}, 2};
   SparseValues values;

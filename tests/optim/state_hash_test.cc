@@ -20,7 +20,7 @@ ReplicaState TestState(const Layout& layout) {
   return state;
 }
 
-// The tree of docs/wire_format.md by hand, for one block of one piece.
+// The tree of docs/reference/wire_format.md by hand, for one block of one piece.
 TEST(StateHashTest, IsTheTreeOfTheDocument) {
   const Layout layout = *Layout::Create({{"a", {1}}});
   ReplicaState state;

@@ -1,4 +1,4 @@
-"""An independent reader and writer of payloads, from docs/wire_format.md alone.
+"""An independent reader and writer of payloads, from docs/reference/wire_format.md alone.
 
 Checks the document's example, and that it writes the same bytes as optim/payload.cc for a few hundred made-up updates: both hash what
 they wrote, and payload_test.cc expects the same hash.

@@ -1,4 +1,4 @@
-"""Checks that docs/operations.md names everything public: configuration keys, exit codes, metrics."""
+"""Checks that docs/reference/ names everything public: configuration keys, exit codes, metrics."""
 
 import pathlib
 import re
@@ -6,9 +6,9 @@ import sys
 
 import tree
 
-_DOCUMENT = pathlib.PurePosixPath("docs/operations.md")
-_CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "SnapshotConfig", "WorkerConfig", "ConsentConfig", "OperatorConfig", "RunSpec", "ModelSpec",
-                  "GptSpec", "MlpSpec", "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
+_REFERENCE = pathlib.PurePosixPath("docs/reference")
+_CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "SnapshotConfig", "WorkerConfig", "BandwidthConfig", "ConsentConfig", "OperatorConfig", "RunSpec",
+                  "ModelSpec", "GptSpec", "MlpSpec", "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
 _FIELD = re.compile(r"^\s*(?:optional |repeated )?[\w.]+ (\w+) = \d+(?: \[|;)", re.MULTILINE)
 
 
@@ -34,13 +34,18 @@ def exit_codes():
         yield name, number
 
 
+def undocumented(page, entries, pattern):
+    """The entries whose word the page does not have; `pattern` says what a word is."""
+    document = _REFERENCE / page
+    words = set(re.findall(pattern, tree.text(document), re.MULTILINE))
+    return [f"{document} does not name {what}" for what, word in entries if word not in words]
+
+
 def main():
-    document = tree.text(_DOCUMENT)
-    words = set(re.findall(r"\w+", document))
-    rows = set(re.findall(r"^\| (\d+) \|", document, re.MULTILINE))
     keys, names, codes = list(configuration_keys()), list(metrics()), list(exit_codes())
-    problems = [f"{_DOCUMENT} does not name {what}" for what, word in keys + names if word not in words]
-    problems += [f"{_DOCUMENT} has no row for exit code {number} ({name})" for name, number in codes if number not in rows]
+    problems = undocumented("configuration.md", keys, r"\w+")
+    problems += undocumented("metrics.md", names, r"\w+")
+    problems += undocumented("exit_codes.md", codes, r"^\| (\d+) \|")
     print(f"{len(keys)} keys, {len(names)} metrics, {len(codes)} exit codes")
     if not keys or not codes:
         problems.append("found nothing to check: have the protos or exit codes moved?")

@@ -1,4 +1,4 @@
-"""Checks the layers of docs/architecture.md by reading includes."""
+"""Checks the layers of docs/explanation/architecture.md by reading includes."""
 
 import re
 import sys
