@@ -8,17 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/log.h"
+#include "common/overloaded.h"
 #include "coordinator/coordinator_impl.h"
 
 namespace tributary::coordinator {
 namespace {
-
-template <typename... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <typename... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 double Ratio(double numerator, double denominator) {
   return denominator > 0 ? numerator / denominator : 0;

@@ -7,18 +7,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/overloaded.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 
 namespace tributary::sim {
 namespace {
-
-template <typename... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <typename... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 // A process that ended with an error is started again by its supervisor.
 constexpr absl::Duration kSupervisorDelay = absl::Seconds(2);

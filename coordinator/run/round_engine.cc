@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/overloaded.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -18,13 +19,6 @@ constexpr int kSpread = 6;
 // A run whose rounds stay empty for so long learns nothing and says so.
 constexpr uint32_t kMaxEmptyRounds = 10;
 constexpr size_t kNamesTold = 8;
-
-template <typename... Handlers>
-struct Overloaded : Handlers... {
-  using Handlers::operator()...;
-};
-template <typename... Handlers>
-Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 std::string Names(const std::vector<std::string>& names) {
   if (names.size() <= kNamesTold) {
