@@ -13,8 +13,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/byte_kind.h"
 #include "common/clock.h"
 #include "common/file_store.h"
+#include "common/shared_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/admin.pb.h"
@@ -35,13 +37,6 @@ class SessionSink {
   // Ends the stream with this status. The sink is not used afterwards.
   virtual void Close(const absl::Status& status) = 0;
 };
-
-// Kinds of bytes, for bytes_total{kind}.
-enum class ByteKind { kUpdate, kCommit, kSnapshot, kControl };
-enum class ByteDirection { kUp, kDown };  // seen from the worker: up is towards the coordinator
-
-// Bytes that a Download serves: read-only, shared by all who fetch the same thing.
-using SharedBytes = std::shared_ptr<const std::string>;
 
 // Not thread-safe: every method runs on the coordinator's serial executor. No method blocks on the network; journal writes block on the
 // disk.
@@ -77,7 +72,7 @@ class Coordinator {
   virtual absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
   // The assembled payload, checksums verified. Handled as if it had come inside an Update.
   virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) = 0;
-  // `is_operator`: state_at_round is theirs alone.
+  // Shared by all who fetch the same thing. `is_operator`: state_at_round is theirs alone.
   virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, bool is_operator) = 0;
 
   // --- Operators ---

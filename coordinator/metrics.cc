@@ -24,8 +24,6 @@ constexpr std::array kPhases = {"wait", "aggregate", "journal", "apply", "broadc
 constexpr std::array kSessionStates = {"connected", "syncing", "ready", "refused"};
 constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
 constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "size", "checksum", "invalid", "duplicate"};
-constexpr std::array kDirections = {"up", "down"};
-constexpr std::array kKinds = {"update", "commit", "snapshot", "control"};
 constexpr std::array kSplits = {"train", "validation"};
 
 static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1);
@@ -33,8 +31,6 @@ static_assert(kPhases.size() == static_cast<size_t>(RoundPhase::kEncode) + 1);
 static_assert(kSessionStates.size() == static_cast<size_t>(SessionState::kRefused) + 1);
 static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
 static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kDuplicate) + 1);
-static_assert(kDirections.size() == static_cast<size_t>(ByteDirection::kDown) + 1);
-static_assert(kKinds.size() == static_cast<size_t>(ByteKind::kControl) + 1);
 static_assert(kSplits.size() == static_cast<size_t>(LossSplit::kValidation) + 1);
 
 // Rounds last from tenths of a second (toy models, one machine) to an hour (many local steps over slow links).
@@ -88,7 +84,7 @@ struct CoordinatorMetrics::State {
     Gauge* up;
     Gauge* last_seen;
     Children<kUpdateResults.size(), Counter> updates;
-    std::array<Children<kKinds.size(), Counter>, kDirections.size()> bytes;
+    std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
 
   explicit State(const std::vector<std::string>& names);
@@ -110,8 +106,8 @@ struct CoordinatorMetrics::State {
   Children<kPhases.size(), Histogram> phases;
   Children<kSessionStates.size(), Gauge> sessions;
   Children<kReasons.size(), Counter> rejections;
-  Children<kDirections.size(), Histogram> bytes_per_step;
-  Children<kDirections.size(), Counter> dense_bytes;
+  Children<kByteDirectionLabels.size(), Histogram> bytes_per_step;
+  Children<kByteDirectionLabels.size(), Counter> dense_bytes;
   Gauge* compression_ratio;
   Children<kSplits.size(), Gauge> loss;
   Histogram* journal_fsync;
@@ -135,10 +131,10 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
                            "reason", kReasons);
   bytes_per_step =
       AddChildren(Make(BuildHistogram(), "tributary_bytes_per_step", "Bytes on the wire per member and local step of a round, all kinds"),
-                  "direction", kDirections, ByteBuckets());
+                  "direction", kByteDirectionLabels, ByteBuckets());
   dense_bytes = AddChildren(
       Make(BuildCounter(), "tributary_dense_equivalent_bytes_total", "Bytes that fp32 gradients of the same steps would have moved"),
-      "direction", kDirections);
+      "direction", kByteDirectionLabels);
   compression_ratio =
       &Make(BuildGauge(), "tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round").Add({});
   loss = AddChildren(Make(BuildGauge(), "tributary_loss", "Mean loss over the sites that reported, nats"), "split", kSplits);
@@ -163,9 +159,10 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
     for (size_t i = 0; i < kUpdateResults.size(); ++i) {
       site.updates[i] = &updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
     }
-    for (size_t direction = 0; direction < kDirections.size(); ++direction) {
-      for (size_t kind = 0; kind < kKinds.size(); ++kind) {
-        site.bytes[direction][kind] = &bytes.Add({{"site", name}, {"direction", kDirections[direction]}, {"kind", kKinds[kind]}});
+    for (size_t direction = 0; direction < kByteDirectionLabels.size(); ++direction) {
+      for (size_t kind = 0; kind < kByteKindLabels.size(); ++kind) {
+        site.bytes[direction][kind] =
+            &bytes.Add({{"site", name}, {"direction", kByteDirectionLabels[direction]}, {"kind", kByteKindLabels[kind]}});
       }
     }
     sites.emplace(name, site);

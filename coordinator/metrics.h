@@ -12,7 +12,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "coordinator/coordinator.h"
+#include "common/byte_kind.h"
 
 namespace prometheus {
 class Collectable;

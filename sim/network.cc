@@ -58,9 +58,8 @@ void Network::Stream::Send(std::shared_ptr<const v1::CoordinatorMessage> message
     network->world_->Trace(
         -1, absl::StrCat("-> site-", site, "/", number, " ", NameOf(*message), " ", message->ShortDebugString().substr(0, 160)));
   }
-  const auto kind = message->has_commit() ? coordinator::ByteKind::kCommit : coordinator::ByteKind::kControl;
-  network->coordinator_->get()->CountBytes(network->sites_.at(site).name, coordinator::ByteDirection::kDown, kind,
-                                           WireSize(network->encoded_->size()));
+  const auto kind = message->has_commit() ? ByteKind::kCommit : ByteKind::kControl;
+  network->coordinator_->get()->CountBytes(network->sites_.at(site).name, ByteDirection::kDown, kind, WireSize(network->encoded_->size()));
   network->Queue(shared_from_this(), Parcel{Parcel::Kind::kMessage, network->encoded_, {}}, false);
 }
 

@@ -51,7 +51,7 @@ struct Network::Transfer {
   // Of a download.
   v1::DownloadRequest request;
   uint64_t max_bytes = 0;
-  coordinator::SharedBytes bytes;
+  SharedBytes bytes;
 };
 
 }  // namespace tributary::sim

@@ -113,7 +113,7 @@ void Network::SendFrame(const std::shared_ptr<Transfer>& transfer) {
 
 absl::Status Network::TakeFrame(Transfer& transfer, uint64_t offset, uint64_t size, bool first, bool corrupt, bool& complete) {
   const std::string& name = sites_.at(transfer.site).name;
-  coordinator_->get()->CountBytes(name, coordinator::ByteDirection::kUp, coordinator::ByteKind::kUpdate, WireSize(size + 64));
+  coordinator_->get()->CountBytes(name, ByteDirection::kUp, ByteKind::kUpdate, WireSize(size + 64));
   if (first) {
     if (const auto done = coordinator_->completed.find(name);
         done != coordinator_->completed.end() && SameUpload(done->second, transfer.header.id())) {
@@ -213,7 +213,7 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
     return EndTransfer(transfer, absl::UnavailableError("connection refused"), Delay(transfer->site));
   }
   transfer->life = coordinator_->life();
-  absl::StatusOr<coordinator::SharedBytes> bytes = absl::UnavailableError("the connection was reset");
+  absl::StatusOr<SharedBytes> bytes = absl::UnavailableError("the connection was reset");
   coordinator_->Call([&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, false); });
   if (bytes.ok() && (*bytes)->size() > transfer->max_bytes) {
     bytes = absl::FailedPreconditionError(absl::StrCat("the download has ", (*bytes)->size(), " bytes, allowed are ", transfer->max_bytes));
@@ -253,8 +253,8 @@ void Network::NextDownloadFrame(const std::shared_ptr<Transfer>& transfer) {
   Site& site = sites_.at(transfer->site);
   const uint64_t offset = site.partial_bytes.size();
   const uint64_t size = std::min<uint64_t>(conditions.frame_bytes, transfer->bytes->size() - offset);
-  const auto kind = transfer->request.has_commits() ? coordinator::ByteKind::kCommit : coordinator::ByteKind::kSnapshot;
-  coordinator_->get()->CountBytes(site.name, coordinator::ByteDirection::kDown, kind, WireSize(size + 32));
+  const auto kind = transfer->request.has_commits() ? ByteKind::kCommit : ByteKind::kSnapshot;
+  coordinator_->get()->CountBytes(site.name, ByteDirection::kDown, kind, WireSize(size + 32));
   ToSite(transfer->site, "frame down", Delay(transfer->site), [this, transfer, offset, size] {
     Site& place = sites_.at(transfer->site);
     if (transfer->over || place.partial_bytes.size() != offset) {

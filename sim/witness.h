@@ -20,6 +20,7 @@
 #include "optim/aggregator.h"
 #include "optim/replica.h"
 #include "sim/world.h"
+#include "tributary/v1/config.pb.h"
 
 namespace tributary::sim {
 

@@ -22,8 +22,6 @@ namespace tributary::worker {
 namespace {
 
 constexpr std::array<const char*, 5> kPhases = {"compute", "encode", "persist", "apply", "evaluate"};
-constexpr std::array<const char*, 2> kDirections = {"up", "down"};
-constexpr std::array<const char*, 4> kKinds = {"update", "commit", "snapshot", "control"};
 
 // A page is asked for by one Prometheus; two threads leave room for a person beside it.
 constexpr size_t kServerThreads = 2;
@@ -33,7 +31,7 @@ constexpr size_t kServerThreads = 2;
 struct WorkerMetrics::State {
   prometheus::Registry registry;
   std::array<prometheus::Histogram*, kPhases.size()> step_seconds;
-  std::array<std::array<prometheus::Counter*, 4>, 2> bytes;
+  std::array<std::array<prometheus::Counter*, kByteKindLabels.size()>, kByteDirectionLabels.size()> bytes;
   prometheus::Counter* samples;
   prometheus::Counter* included;
   prometheus::Counter* late;
@@ -67,8 +65,9 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::m
                     .Name("tributary_worker_bytes_total")
                     .Help("Bytes of messages at the socket, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator.")
                     .Register(state.registry);
-  for (size_t d = 0; d < kDirections.size(); ++d) {
-    for (size_t k = 0; k < kKinds.size(); ++k) state.bytes[d][k] = &bytes.Add({{"direction", kDirections[d]}, {"kind", kKinds[k]}});
+  for (size_t d = 0; d < kByteDirectionLabels.size(); ++d) {
+    for (size_t k = 0; k < kByteKindLabels.size(); ++k)
+      state.bytes[d][k] = &bytes.Add({{"direction", kByteDirectionLabels[d]}, {"kind", kByteKindLabels[k]}});
   }
 
   auto& updates = prometheus::BuildCounter()

@@ -11,8 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/byte_kind.h"
 #include "tributary/v1/session.pb.h"
-#include "worker/session_client.h"
 
 namespace tributary::worker {
 

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/byte_kind.h"
 #include "common/clock.h"
 #include "common/executor.h"
 #include "common/tls.h"
@@ -23,10 +24,6 @@ namespace tributary::worker {
 
 // Has gRPC's own complaints appear in our log, at debug level: what they mean is reported in our words. Before the first use of gRPC.
 void RouteGrpcLog();
-
-// Direction as in the metrics: up is towards the coordinator.
-enum class ByteDirection { kUp, kDown };
-enum class ByteKind { kUpdate, kCommit, kSnapshot, kControl };
 
 struct SessionClientOptions {
   std::string coordinator;      // host:port

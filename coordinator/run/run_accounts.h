@@ -12,8 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/coordinator.h"
+#include "common/byte_kind.h"
 #include "coordinator/journal/journal.h"
+#include "tributary/v1/admin.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "coordinator/coordinator.h"
+#include "common/shared_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "optim/aggregator.h"
