@@ -53,6 +53,9 @@ void CoordinatorImpl::CarryOut(const Action& action) {
   std::visit(Overloaded{
                  [this](const StartRound& start) { BeginRound(start); },
                  [this](const TellRound& tell) { TellRoundStart(tell.site, tell.update_held); },
+                 [this](const BeginExchange& exchange) {
+                   Dispatch(ExchangeFailed{exchange.round, "this coordinator knows no protocol for it"});
+                 },
                  [this](const CloseRound& close) { CommitRound(close); },
                  [this](const EndRun& end) { FinishRun(end); },
                  [this](const Drained&) { FinishDrain(); },

@@ -5,33 +5,16 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "common/assert.h"
 #include "common/overloaded.h"
 
 namespace tributary::coordinator {
 namespace {
 
-// Answers that the adaptive deadline looks back on.
-constexpr size_t kArrivalsKept = 256;
-// Deadline = median + kSpread * max(MAD, median / 10): the median absolute deviation alone would be 0 for equally fast sites, and then the
-// least hiccup would be late.
-constexpr int kSpread = 6;
+using Answer = RoundMembers::Member::Answer;
+
 // A run whose rounds stay empty for so long learns nothing and says so.
 constexpr uint32_t kMaxEmptyRounds = 10;
-constexpr size_t kNamesTold = 8;
-
-std::string Names(const std::vector<std::string>& names) {
-  if (names.size() <= kNamesTold) {
-    return absl::StrJoin(names, ", ");
-  }
-  return absl::StrCat(absl::StrJoin(names.begin(), names.begin() + kNamesTold, ", "), " and ", names.size() - kNamesTold, " more");
-}
-
-absl::Duration Median(std::vector<absl::Duration> values) {
-  const auto middle = values.begin() + values.size() / 2;
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 }  // namespace
 
@@ -43,15 +26,18 @@ RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position,
       stop_reason_(position.stop),
       paused_(position.paused) {
   for (size_t i = 0; i < position.arrivals.size(); ++i) {
-    arrivals_[i].assign(position.arrivals[i].begin(), position.arrivals[i].end());
+    arrivals_[i] = ArrivalTimes(position.arrivals[i]);
   }
   if (position.open.has_value()) {
-    Open(position.open->members, at);
+    std::vector<std::string> sites = position.open->members;
     for (const auto& [site, digest] : position.open->accepted) {
-      Member& member = members_[site];
-      member.answer = Member::Answer::kAccepted;
-      member.digest = digest;
+      sites.push_back(site);
     }
+    RoundMembers members(sites);
+    for (const auto& [site, digest] : position.open->accepted) {
+      members.Accept(site, digest);
+    }
+    Open(std::move(members), at);
     reason_ = absl::StrCat("round ", position.open->round, " continues after a restart");
     return;
   }
@@ -73,59 +59,76 @@ std::vector<Action> RoundEngine::Step(const Event& event, const Membership& memb
   if (phase_ == Phase::kOver) {
     return actions;
   }
-  Apply(event, at, actions);
+  Take(event, at, actions);
   Decide(membership, at, actions);
+  CheckInvariants(at);
   return actions;
 }
 
-void RoundEngine::Apply(const Event& event, Instant at, std::vector<Action>& actions) {
-  const auto member_of_open_round = [this](const std::string& site) -> Member* {
-    const auto it = members_.find(site);
-    return phase_ == Phase::kCollecting && it != members_.end() ? &it->second : nullptr;
-  };
+void RoundEngine::CheckInvariants(Instant at) const {
+  const bool in_round = phase_ == Phase::kCollecting || phase_ == Phase::kExchanging || phase_ == Phase::kCommitting;
+  TRIBUTARY_ASSERT(in_round || members_.empty(), "phase ", static_cast<int>(phase_), " with ", members_.size(), " members");
+  TRIBUTARY_ASSERT(!in_round || committed_ < policy_.rounds, "a round after the last, ", policy_.rounds);
+  TRIBUTARY_ASSERT(members_.size() <= policy_.max_workers, members_.size(), " members");
+  TRIBUTARY_ASSERT((phase_ == Phase::kOver) == (end_state_ != v1::RUN_STATE_UNSPECIFIED), "end state ", end_state_);
+  TRIBUTARY_ASSERT(!reason_.empty(), "phase ", static_cast<int>(phase_), " without a reason");
+  // Every wait has a bound, except for an operator, the driver's answer, and the end; and what was due has been decided.
+  const bool unbounded = paused_.has_value() || phase_ == Phase::kCommitting || phase_ == Phase::kDrained || phase_ == Phase::kOver;
+  TRIBUTARY_ASSERT(unbounded || wake_at() < absl::InfiniteFuture(), reason_);
+  TRIBUTARY_ASSERT(wake_at() > at.now, reason_);
+}
+
+void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& actions) {
+  const bool collecting = phase_ == Phase::kCollecting;
+  const uint64_t current = committed_ + 1;
   std::visit(Overloaded{
                  [&](const SiteReady& ready) {
-                   if (Member* member = member_of_open_round(ready.site); member != nullptr) {
-                     actions.push_back(TellRound{ready.site, member->answer == Member::Answer::kAccepted});
+                   if (collecting && members_.Find(ready.site) != nullptr) {
+                     actions.push_back(TellRound{ready.site, members_.HasAccepted(ready.site)});
                    }
                    if (phase_ == Phase::kReporting) {
                      reported_[ready.site] = true;
                    }
                  },
                  [&](const UpdateAccepted& update) {
-                   if (Member* member = member_of_open_round(update.site); member != nullptr) {
-                     member->answer = Member::Answer::kAccepted;
-                     member->digest = update.digest;
-                     NoteArrival(committed_ + 1, at.now - round_start_);
-                   }
+                   TRIBUTARY_ASSERT(IsMember(update.site) && !members_.HasAccepted(update.site), "an update of ", update.site,
+                                    " that was not acceptable; ", reason_);
+                   members_.Accept(update.site, update.digest);
+                   arrivals_[EvaluatesBase(current)].Note(at.now - round_start_);
                  },
                  [&](const UpdateRefused& update) {
-                   if (Member* member = member_of_open_round(update.site);
-                       member != nullptr && member->answer != Member::Answer::kAccepted) {
-                     member->answer = Member::Answer::kRefused;
-                     member->why = update.reason;
+                   if (collecting) {
+                     members_.Refuse(update.site, update.reason);
                    }
                  },
                  [&](const UpdateSkipped& skipped) {
-                   Member* member = member_of_open_round(skipped.site);
-                   if (member != nullptr && skipped.round == committed_ + 1 && member->answer != Member::Answer::kAccepted) {
-                     member->answer = Member::Answer::kSkipped;
-                     member->why = skipped.reason;
+                   if (collecting && skipped.round == current) {
+                     members_.Skip(skipped.site, skipped.reason);
                    }
                  },
                  [&](const UpdateCameLate& late) {
-                   // Without the late ones the deadline would only ever see arrivals that it allowed, and could not grow.
                    if (late.round == committed_ && last_round_start_ != absl::InfinitePast()) {
-                     NoteArrival(late.round, at.now - last_round_start_);
+                     arrivals_[EvaluatesBase(late.round)].Note(at.now - last_round_start_);
+                   } else if (late.round == current && phase_ == Phase::kExchanging) {
+                     arrivals_[EvaluatesBase(late.round)].Note(at.now - round_start_);
+                   }
+                 },
+                 [&](const ExchangeDone& exchange) {
+                   if (phase_ == Phase::kExchanging && exchange.round == current) {
+                     BeginCommit(std::nullopt, actions);
+                   }
+                 },
+                 [&](const ExchangeFailed& exchange) {
+                   if (phase_ == Phase::kExchanging && exchange.round == current) {
+                     BeginCommit(exchange.reason, actions);
                    }
                  },
                  [&](const RoundCommitted& commit) {
-                   if (phase_ == Phase::kCommitting) {
-                     ++committed_;
-                     base_state_hash_ = policy_.pipeline ? state_hash_ : commit.state_hash;
-                     state_hash_ = commit.state_hash;
-                     EnterAfterCommit(at, actions);
-                   }
+                   TRIBUTARY_ASSERT(phase_ == Phase::kCommitting, "a commit that was not asked for; ", reason_);
+                   ++committed_;
+                   base_state_hash_ = policy_.pipeline ? state_hash_ : commit.state_hash;
+                   state_hash_ = commit.state_hash;
+                   EnterAfterCommit(at, actions);
                  },
                  [&](const StateReported& report) {
                    if (phase_ == Phase::kReporting) {
@@ -164,6 +167,9 @@ void RoundEngine::Decide(const Membership& membership, Instant at, std::vector<A
     case Phase::kCollecting:
       DecideCollecting(membership, at, actions);
       break;
+    case Phase::kExchanging:
+      DecideExchanging(at, actions);
+      break;
     case Phase::kReporting:
       DecideReporting(membership, at, actions);
       break;
@@ -192,7 +198,7 @@ void RoundEngine::DecideWaiting(const Membership& membership, Instant at, std::v
   const size_t ready = membership.In(Presence::kReady).size();
   if (ready >= policy_.min_workers) {
     const std::vector<std::string> members = ChooseMembers(membership);
-    Open(members, at);
+    Open(RoundMembers(members), at);
     actions.push_back(StartRound{committed_ + 1, members});
     DecideCollecting(membership, at, actions);
     return;
@@ -209,14 +215,14 @@ void RoundEngine::DecideWaiting(const Membership& membership, Instant at, std::v
 }
 
 void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std::vector<Action>& actions) {
-  const Tally tally = Count(membership);
+  const RoundMembers::Tally tally = members_.Count(membership);
   const uint32_t quorum = Quorum();
   const bool enough = tally.accepted >= quorum;
   deadline_passed_ = at.now >= deadline_.at;
   // Everybody has answered, or those who have not are gone, or the deadline has passed: then what is in is committed. Who answered with a
   // skip or an invalid update cannot add to the quorum any more, so a round that everybody answered closes whatever is in.
   if ((tally.awaited.empty() && tally.gone.empty()) || (enough && (tally.awaited.empty() || deadline_passed_))) {
-    Close(actions);
+    CloseCollection(at, actions);
     return;
   }
   if (!enough && tally.awaited.empty() && !stop_reason_.has_value() && !paused_.has_value() && Reopen(membership, at, actions)) {
@@ -230,7 +236,7 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
   const std::string standing = absl::StrCat(paused_.has_value() ? absl::StrCat(*paused_, "; ") : "", "round ", committed_ + 1, ": ",
                                             tally.accepted, " of ", members_.size(), " updates in");
   if (!deadline_passed_) {
-    reason_ = absl::StrCat(standing, "; waiting for ", Names(missing), " until ", deadline_.text);
+    reason_ = absl::StrCat(standing, "; waiting for ", ListNames(missing), " until ", deadline_.text);
     return;
   }
   if (stop_reason_.has_value()) {
@@ -239,17 +245,29 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
   }
   const std::string shortage = absl::StrCat(standing, ", ", quorum, " needed");
   if (paused_.has_value()) {
-    reason_ = absl::StrCat(shortage, " and the deadline has passed; it stays open for ", Names(missing), WhyUnanswered());
+    reason_ = absl::StrCat(shortage, " and the deadline has passed; it stays open for ", ListNames(missing), members_.WhyDeclined());
     return;
   }
   if (at.now >= wait_.at) {
     End(v1::FAILED,
-        absl::StrCat(shortage, "; waited ", absl::FormatDuration(policy_.wait_timeout), " beyond the deadline for ", Names(missing),
-                     WhyUnanswered()),
+        absl::StrCat(shortage, "; waited ", absl::FormatDuration(policy_.wait_timeout), " beyond the deadline for ", ListNames(missing),
+                     members_.WhyDeclined()),
         actions);
     return;
   }
-  reason_ = absl::StrCat(shortage, " and the deadline has passed; waiting for ", Names(missing), " until ", wait_.text, WhyUnanswered());
+  reason_ = absl::StrCat(shortage, " and the deadline has passed; waiting for ", ListNames(missing), " until ", wait_.text,
+                         members_.WhyDeclined());
+}
+
+// Its deadline holds whatever operators want meanwhile: like any round in flight it comes to its end.
+void RoundEngine::DecideExchanging(Instant at, std::vector<Action>& actions) {
+  if (at.now >= deadline_.at) {
+    BeginCommit(absl::StrCat("no result within ", absl::FormatDuration(*policy_.exchange_deadline)), actions);
+    return;
+  }
+  const std::vector<std::string> participants = members_.Sites(Answer::kAccepted);
+  reason_ = absl::StrCat(paused_.has_value() ? absl::StrCat(*paused_, "; ") : "", "round ", committed_ + 1, ": ", participants.size(),
+                         " of ", members_.size(), " updates in; exchange between ", ListNames(participants), " until ", deadline_.text);
 }
 
 void RoundEngine::DecideReporting(const Membership& membership, Instant at, std::vector<Action>& actions) {
@@ -258,23 +276,23 @@ void RoundEngine::DecideReporting(const Membership& membership, Instant at, std:
   if (missing.empty()) {
     End(v1::FINISHED, done, actions);
   } else if (at.now >= wait_.at || stop_reason_.has_value()) {
-    End(v1::FINISHED, absl::StrCat(done, "; no report of the final state from ", Names(missing)), actions);
+    End(v1::FINISHED, absl::StrCat(done, "; no report of the final state from ", ListNames(missing)), actions);
   } else if (draining_) {
     phase_ = Phase::kDrained;
     reason_ = absl::StrCat(done, "; the coordinator is shutting down before the final reports");
     actions.push_back(Drained{});
   } else {
-    reason_ = absl::StrCat(done, "; waiting for the final state of ", Names(missing), " until ", wait_.text);
+    reason_ = absl::StrCat(done, "; waiting for the final state of ", ListNames(missing), " until ", wait_.text);
   }
 }
 
 void RoundEngine::EnterAfterCommit(Instant at, std::vector<Action>& actions) {
   last_round_start_ = round_start_;
-  const bool empty =
-      std::none_of(members_.begin(), members_.end(), [](const auto& m) { return m.second.answer == Member::Answer::kAccepted; });
+  const bool empty = members_.Sites(Answer::kAccepted).empty() || !why_empty_.empty();
   empty_rounds_ = empty ? empty_rounds_ + 1 : 0;
-  const std::string why = WhyUnanswered();
-  members_.clear();
+  const std::string why = absl::StrCat(why_empty_, members_.WhyDeclined());
+  members_ = RoundMembers();
+  why_empty_.clear();
   deadline_ = Bound{};
   if (committed_ >= policy_.rounds) {
     phase_ = Phase::kReporting;
@@ -292,56 +310,46 @@ void RoundEngine::EnterAfterCommit(Instant at, std::vector<Action>& actions) {
 }
 
 bool RoundEngine::Reopen(const Membership& membership, Instant at, std::vector<Action>& actions) {
-  std::map<std::string, Member> present;
-  for (const auto& [site, member] : members_) {
-    if (member.answer != Member::Answer::kNone) {
-      present.insert({site, member});
-    }
-  }
-  const size_t answered = present.size();
-  for (const std::string& site : membership.In(Presence::kReady)) {
-    if (present.size() < policy_.max_workers) {
-      present.try_emplace(site);
-    }
-  }
+  const size_t answered = members_.size() - members_.Sites(Answer::kNone).size();
+  RoundMembers present = members_.WithReplacements(membership.In(Presence::kReady), policy_.max_workers);
   if (present.size() == answered || present.size() < policy_.min_workers) {
     return false;
   }
-  StartRound start{committed_ + 1, {}};
-  for (const auto& [site, member] : present) {
-    start.members.push_back(site);
-  }
-  Open(start.members, at);
-  members_ = std::move(present);
-  actions.push_back(std::move(start));
+  actions.push_back(StartRound{committed_ + 1, present.Sites()});
+  Open(std::move(present), at);
   return true;
 }
 
-void RoundEngine::Open(const std::vector<std::string>& members, Instant at) {
+void RoundEngine::Open(RoundMembers members, Instant at) {
   phase_ = Phase::kCollecting;
-  members_.clear();
-  for (const std::string& site : members) {
-    members_[site] = Member{};
-  }
+  members_ = std::move(members);
   round_start_ = at.now;
-  const absl::Duration deadline = AdaptiveDeadline(committed_ + 1);
+  const absl::Duration deadline = arrivals_[EvaluatesBase(committed_ + 1)].Deadline(policy_.min_deadline, policy_.max_deadline);
   deadline_ = BoundAfter(at, deadline);
   wait_ = BoundAfter(at, deadline + policy_.wait_timeout);
   deadline_passed_ = false;
 }
 
-void RoundEngine::Close(std::vector<Action>& actions) {
-  CloseRound close;
-  close.round = committed_ + 1;
-  for (const auto& [site, member] : members_) {
-    if (member.answer == Member::Answer::kAccepted) {
-      close.included.push_back(site);
-    } else if (member.answer == Member::Answer::kNone) {
-      close.stragglers.push_back(site);
-    }
+void RoundEngine::CloseCollection(Instant at, std::vector<Action>& actions) {
+  const std::vector<std::string> participants = members_.Sites(Answer::kAccepted);
+  if (!policy_.exchange_deadline.has_value() || participants.empty()) {
+    BeginCommit(std::nullopt, actions);
+    return;
+  }
+  phase_ = Phase::kExchanging;
+  deadline_ = BoundAfter(at, *policy_.exchange_deadline);
+  actions.push_back(BeginExchange{committed_ + 1, participants});
+  DecideExchanging(at, actions);
+}
+
+void RoundEngine::BeginCommit(const std::optional<std::string>& failure, std::vector<Action>& actions) {
+  CloseRound close{committed_ + 1, members_.Sites(Answer::kAccepted), members_.Sites(Answer::kNone)};
+  if (failure.has_value()) {
+    close.included.clear();
+    why_empty_ = absl::StrCat(" (the exchange failed: ", *failure, ")");
   }
   phase_ = Phase::kCommitting;
-  reason_ = absl::StrCat("round ", close.round, ": committing ", close.included.size(), " of ", members_.size(), " updates");
+  reason_ = absl::StrCat("round ", close.round, ": committing ", close.included.size(), " of ", members_.size(), " updates", why_empty_);
   actions.push_back(std::move(close));
 }
 
@@ -349,7 +357,7 @@ void RoundEngine::End(v1::RunState state, std::string reason, std::vector<Action
   phase_ = Phase::kOver;
   end_state_ = state;
   reason_ = std::move(reason);
-  members_.clear();
+  members_ = RoundMembers();
   actions.push_back(EndRun{state, reason_});
 }
 
@@ -364,48 +372,8 @@ std::vector<std::string> RoundEngine::ChooseMembers(const Membership& membership
   return ready;
 }
 
-absl::Duration RoundEngine::AdaptiveDeadline(uint64_t round) const {
-  const std::deque<absl::Duration>& past = arrivals_[EvaluatesBase(round)];
-  if (past.empty()) {
-    return policy_.max_deadline;
-  }
-  const absl::Duration median = Median({past.begin(), past.end()});
-  std::vector<absl::Duration> deviations;
-  deviations.reserve(past.size());
-  for (const absl::Duration arrival : past) {
-    deviations.push_back(absl::AbsDuration(arrival - median));
-  }
-  const absl::Duration spread = std::max(Median(std::move(deviations)), median / 10);
-  return std::clamp(median + kSpread * spread, policy_.min_deadline, policy_.max_deadline);
-}
-
-void RoundEngine::NoteArrival(uint64_t round, absl::Duration after_start) {
-  std::deque<absl::Duration>& past = arrivals_[EvaluatesBase(round)];
-  past.push_back(after_start);
-  if (past.size() > kArrivalsKept) {
-    past.pop_front();
-  }
-}
-
-std::array<std::vector<absl::Duration>, 2> RoundEngine::arrivals() const {
-  return {std::vector<absl::Duration>(arrivals_[0].begin(), arrivals_[0].end()),
-          std::vector<absl::Duration>(arrivals_[1].begin(), arrivals_[1].end())};
-}
-
 uint32_t RoundEngine::Quorum() const {
   return std::max<uint32_t>(1, static_cast<uint32_t>(std::ceil(policy_.quorum * static_cast<double>(members_.size()) - 1e-9)));
-}
-
-RoundEngine::Tally RoundEngine::Count(const Membership& membership) const {
-  Tally tally;
-  for (const auto& [site, member] : members_) {
-    if (member.answer == Member::Answer::kAccepted) {
-      ++tally.accepted;
-    } else if (member.answer == Member::Answer::kNone) {
-      (membership.CanAnswer(site) ? tally.awaited : tally.gone).push_back(site);
-    }
-  }
-  return tally;
 }
 
 std::vector<std::string> RoundEngine::UnreportedSites(const Membership& membership) const {
@@ -418,44 +386,34 @@ std::vector<std::string> RoundEngine::UnreportedSites(const Membership& membersh
   return missing;
 }
 
-std::string RoundEngine::WhyUnanswered() const {
-  std::vector<std::string> told;
-  for (const auto& [site, member] : members_) {
-    if (!member.why.empty() && told.size() < kNamesTold && member.answer != Member::Answer::kAccepted) {
-      told.push_back(absl::StrCat(site, member.answer == Member::Answer::kSkipped ? " skipped: " : " was refused: ", member.why));
-    }
-  }
-  return told.empty() ? "" : absl::StrCat(" (", absl::StrJoin(told, "; "), ")");
-}
-
 UpdateVerdict RoundEngine::Judge(const std::string& site, uint64_t round, const std::string& base_state_hash,
                                  const std::string& digest) const {
   using Kind = UpdateVerdict::Kind;
   if (round <= committed_) {
     return {Kind::kLate, absl::StrCat("round ", round, " is closed; the last commit is ", committed_)};
   }
-  if (round != open_round()) {
+  // Closed, and not committed yet: what was accepted keeps its place, what comes now is late.
+  const bool exchanging = phase_ == Phase::kExchanging && round == committed_ + 1;
+  if (round != open_round() && !exchanging) {
     return {Kind::kRefused, open_round() == 0 ? absl::StrCat("round ", round, " is not open: no round is")
                                               : absl::StrCat("round ", round, " is not open: round ", open_round(), " is")};
   }
-  const auto it = members_.find(site);
-  if (it == members_.end()) {
+  const RoundMembers::Member* const member = members_.Find(site);
+  if (member == nullptr) {
     return {Kind::kRefused, absl::StrCat(site, " is not a member of round ", round, ": it became ready after the round had started")};
   }
-  if (it->second.answer == Member::Answer::kAccepted) {
-    return it->second.digest == digest
+  if (member->answer == Answer::kAccepted) {
+    return member->digest == digest
                ? UpdateVerdict{Kind::kDuplicate, absl::StrCat("the update for round ", round, " was accepted before")}
                : UpdateVerdict{Kind::kConflict, absl::StrCat("another update for round ", round, " was accepted before; that one counts")};
+  }
+  if (exchanging) {
+    return {Kind::kLate, absl::StrCat("round ", round, " is closed; the updates that are in are being exchanged")};
   }
   if (base_state_hash != base_state_hash_) {
     return {Kind::kWrongBase, absl::StrCat("computed from another state than state[", base_round(), "]")};
   }
   return {Kind::kAcceptable, ""};
-}
-
-bool RoundEngine::HoldsUpdateOf(const std::string& site) const {
-  const auto it = members_.find(site);
-  return it != members_.end() && it->second.answer == Member::Answer::kAccepted;
 }
 
 absl::Time RoundEngine::wake_at() const {
@@ -466,6 +424,8 @@ absl::Time RoundEngine::wake_at() const {
       return wait_end;
     case Phase::kCollecting:
       return deadline_passed_ ? wait_end : deadline_.at;
+    case Phase::kExchanging:
+      return deadline_.at;
     case Phase::kCommitting:
     case Phase::kDrained:
     case Phase::kOver:

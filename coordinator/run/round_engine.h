@@ -1,17 +1,46 @@
 // What happens next in a run: a state machine from (event, now) to actions and a reason that a person can read.
 //
-// Pure: no network, threads, files, clock or randomness inside; the same events give the same actions. The Coordinator feeds it and
-// carries out what it decides; tests and simulations drive it directly.
+// Pure: no network, threads, files, clock or randomness inside; the same events give the same actions. Its driver feeds it and carries out
+// what it decides; tests and simulations do the same.
 //
 //   waiting ──enough ready sites──> collecting ──all in | quorum and deadline──> committing ──> waiting | reporting ──> over
+// A run whose policy says so has another protocol's turn, `exchanging`, between collecting and committing.
 // Every wait has a bound (wake_at) and says in reason() who is awaited and until when. Only a pause has none: it is the operator's.
+//
+// The driver's contract. The loop, for one thread and one membership:
+//
+//   RoundEngine engine(policy, position_in_the_journal, Now());
+//   for (;;) {
+//     const Event event = NextEvent(engine.wake_at());            // TimePassed, if nothing came until then
+//     for (const Action& action : engine.Step(event, membership, Now())) {
+//       CarryOut(action);                                         // to its end, before the next action
+//     }
+//     Tell(engine.state(), engine.reason());
+//   }
+//
+//  1. Events are of what has happened, one at a time, and `membership` is as it is after the event. What carrying out an action brings
+//     about is queued: Step is called again only after the last action of the Step before is carried out. Ask wake_at() anew after each.
+//  2. StartRound: the round and its members are durable before the first member is told. The same round may start again; the journal then
+//     holds its new members beside the updates that were accepted before.
+//  3. UpdateAccepted: first Judge says kAcceptable, then the payload is found valid, then it is durable; the event comes before the next
+//     Judge. A site is not told that its update is held unless a restart would find it. Every other verdict is answered by the driver, and
+//     kLate fed back as UpdateCameLate.
+//  4. BeginExchange: the round stays open in the journal, with its updates; nothing of the exchange need be durable, for a restart
+//     collects the round again and begins the exchange anew. The driver runs the protocol with the participants, over whatever sessions
+//     they have, and feeds ExchangeDone or ExchangeFailed. After the deadline the engine goes on by itself, and an answer that comes
+//     later changes nothing.
+//  5. CloseRound: the commit of `included` is applied and durable before anybody hears of it or gets a receipt, and before
+//     RoundCommitted, which is fed once. Other events may come before it; no update is acceptable until then.
+//  6. EndRun: the end is durable before anybody is told. The engine is of no further use; Step does nothing.
+//  7. Drained: no round is in flight and none will start. The process may end; a restart goes on from the journal.
+//  8. If anything cannot be made durable, the engine is abandoned and nothing more is sent. A new one takes over from the journal's
+//     RunPosition and decides again what was not carried out.
 #ifndef TRIBUTARY_COORDINATOR_RUN_ROUND_ENGINE_H_
 #define TRIBUTARY_COORDINATOR_RUN_ROUND_ENGINE_H_
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -19,7 +48,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "coordinator/run/arrival_times.h"
 #include "coordinator/run/membership.h"
+#include "coordinator/run/round_members.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary::coordinator {
@@ -43,6 +74,9 @@ struct RoundPolicy {
   uint64_t evaluate_every = 25;
   // Updates of round r are computed from state[r-2] (v1.RunSpec.pipeline).
   bool pipeline = false;
+  // How long another protocol has between collecting and committing a round, with the members whose updates are in: the unmasking of a
+  // secure aggregation, say. Nullopt: there is none.
+  std::optional<absl::Duration> exchange_deadline = std::nullopt;
 };
 
 // The round of the state that updates of `round` are computed from.
@@ -67,7 +101,7 @@ struct RunPosition {
   std::array<std::vector<absl::Duration>, 2> arrivals = {};
 };
 
-// ---- Events ----
+// Events.
 struct MembersChanged {};  // somebody connected, dropped, refused, left, or a lease ended
 struct SiteReady {         // holds state[committed]
   std::string site;
@@ -88,6 +122,13 @@ struct UpdateSkipped {
 struct UpdateCameLate {
   uint64_t round = 0;
 };
+struct ExchangeDone {  // answers BeginExchange: the round can be committed
+  uint64_t round = 0;
+};
+struct ExchangeFailed {  // likewise: nobody's update of this round can be used
+  uint64_t round = 0;
+  std::string reason;
+};
 struct RoundCommitted {  // answers CloseRound, once the commit is durable
   std::string state_hash;
 };
@@ -103,10 +144,11 @@ struct PauseRequested {
 struct ResumeRequested {};
 struct DrainRequested {};
 struct TimePassed {};
-using Event = std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate, RoundCommitted,
-                           StateReported, StopRequested, PauseRequested, ResumeRequested, DrainRequested, TimePassed>;
+using Event =
+    std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate, ExchangeDone, ExchangeFailed,
+                 RoundCommitted, StateReported, StopRequested, PauseRequested, ResumeRequested, DrainRequested, TimePassed>;
 
-// ---- Actions, to be carried out in order ----
+// Actions, to be carried out in order.
 // Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted
 // before stay, and their sites are members again.
 struct StartRound {
@@ -117,9 +159,13 @@ struct TellRound {  // a member came back while its round is open
   std::string site;
   bool update_held = false;
 };
-struct CloseRound {  // commit what was accepted, then Step(RoundCommitted)
+struct BeginExchange {  // the round has closed; answer with ExchangeDone or ExchangeFailed
   uint64_t round = 0;
-  std::vector<std::string> included;
+  std::vector<std::string> participants;  // whose updates are in
+};
+struct CloseRound {  // commit the updates of `included`, then Step(RoundCommitted)
+  uint64_t round = 0;
+  std::vector<std::string> included;    // whose updates are in; nobody's after an exchange that failed
   std::vector<std::string> stragglers;  // members without an answer
 };
 struct EndRun {
@@ -127,7 +173,7 @@ struct EndRun {
   std::string reason;
 };
 struct Drained {};  // no round is in flight and none will start
-using Action = std::variant<StartRound, TellRound, CloseRound, EndRun, Drained>;
+using Action = std::variant<StartRound, TellRound, BeginExchange, CloseRound, EndRun, Drained>;
 
 // What to do with an update, before its payload is looked at.
 struct UpdateVerdict {
@@ -143,7 +189,7 @@ struct UpdateVerdict {
   std::string reason;
 };
 
-// Not thread-safe.
+// Not thread-safe. Asserts the driver's contract and its own invariants.
 class RoundEngine {
  public:
   RoundEngine(const RoundPolicy& policy, const RunPosition& position, Instant at);
@@ -166,59 +212,52 @@ class RoundEngine {
   const std::string& base_state_hash() const { return base_state_hash_; }
   // 0: none.
   uint64_t open_round() const { return phase_ == Phase::kCollecting ? committed_ + 1 : 0; }
-  bool IsMember(const std::string& site) const { return phase_ == Phase::kCollecting && members_.contains(site); }
-  bool HoldsUpdateOf(const std::string& site) const;
+  bool IsMember(const std::string& site) const { return phase_ == Phase::kCollecting && members_.Find(site) != nullptr; }
+  bool HoldsUpdateOf(const std::string& site) const { return members_.HasAccepted(site); }
   bool EvaluatesBase(uint64_t round) const { return (round - 1) % policy_.evaluate_every == 0; }
   // The deadline has passed and the quorum is not reached.
   bool short_of_quorum() const { return phase_ == Phase::kCollecting && deadline_passed_; }
   bool reporting() const { return phase_ == Phase::kReporting; }
   bool stopping() const { return stop_reason_.has_value(); }
   bool paused() const { return paused_.has_value(); }
-  // Of the open round (or the one being committed).
+  // Of the open round (or the one being exchanged or committed).
   absl::Time round_start() const { return round_start_; }
+  // Of the open round; once it is being exchanged, of the exchange.
   absl::Time deadline() const { return deadline_.at; }
   // As RunPosition's.
-  std::array<std::vector<absl::Duration>, 2> arrivals() const;
+  std::array<std::vector<absl::Duration>, 2> arrivals() const { return {arrivals_[0].values(), arrivals_[1].values()}; }
 
  private:
-  enum class Phase { kWaiting, kCollecting, kCommitting, kReporting, kDrained, kOver };
+  enum class Phase { kWaiting, kCollecting, kExchanging, kCommitting, kReporting, kDrained, kOver };
   // Until when, and the same for people.
   struct Bound {
     absl::Time at = absl::InfiniteFuture();
     std::string text;
   };
-  struct Member {
-    enum class Answer { kNone, kAccepted, kSkipped, kRefused };
-    Answer answer = Answer::kNone;
-    std::string digest;  // of an accepted payload
-    std::string why;     // it was skipped or refused
-  };
-  struct Tally {
-    uint32_t accepted = 0;
-    std::vector<std::string> awaited;  // unanswered and may still come
-    std::vector<std::string> gone;     // unanswered and left
-  };
   static Bound BoundAfter(Instant at, absl::Duration wait);
 
-  void Apply(const Event& event, Instant at, std::vector<Action>& actions);
+  // What the event changes; then what is to be done about it.
+  void Take(const Event& event, Instant at, std::vector<Action>& actions);
   void Decide(const Membership& membership, Instant at, std::vector<Action>& actions);
   void DecideWaiting(const Membership& membership, Instant at, std::vector<Action>& actions);
   void DecideCollecting(const Membership& membership, Instant at, std::vector<Action>& actions);
+  void DecideExchanging(Instant at, std::vector<Action>& actions);
   void DecideReporting(const Membership& membership, Instant at, std::vector<Action>& actions);
-  void EnterAfterCommit(Instant at, std::vector<Action>& actions);
-  void Open(const std::vector<std::string>& members, Instant at);
+  void CheckInvariants(Instant at) const;
+
+  void Open(RoundMembers members, Instant at);
   // The open round with ready sites in place of the members that left without an answer. False: there are none, or too few.
   bool Reopen(const Membership& membership, Instant at, std::vector<Action>& actions);
-  void Close(std::vector<Action>& actions);
+  // Nothing more is collected: to the exchange, if there is one, or straight to the commit.
+  void CloseCollection(Instant at, std::vector<Action>& actions);
+  // `failure`: of the exchange; with it nobody is included.
+  void BeginCommit(const std::optional<std::string>& failure, std::vector<Action>& actions);
+  void EnterAfterCommit(Instant at, std::vector<Action>& actions);
   void End(v1::RunState state, std::string reason, std::vector<Action>& actions);
 
   std::vector<std::string> ChooseMembers(const Membership& membership) const;
-  absl::Duration AdaptiveDeadline(uint64_t round) const;
-  void NoteArrival(uint64_t round, absl::Duration after_start);
   uint32_t Quorum() const;
-  Tally Count(const Membership& membership) const;
   std::vector<std::string> UnreportedSites(const Membership& membership) const;
-  std::string WhyUnanswered() const;
 
   RoundPolicy policy_;
   Phase phase_ = Phase::kWaiting;
@@ -231,14 +270,15 @@ class RoundEngine {
   std::optional<std::string> paused_;  // why
   bool draining_ = false;
 
-  std::map<std::string, Member> members_;  // of the open round
+  RoundMembers members_;  // of the open round
   absl::Time round_start_ = absl::InfinitePast();
   absl::Time last_round_start_ = absl::InfinitePast();
-  Bound deadline_;  // of the open round
+  Bound deadline_;  // of the open round or its exchange
   Bound wait_;      // the bound after which waiting ends the run (kReporting: ends it as finished)
   bool deadline_passed_ = false;
-  // Latest answers, counted from their round's start; rounds with an evaluation ([1]) take longer and are looked at by themselves.
-  std::deque<absl::Duration> arrivals_[2];
+  std::string why_empty_;  // why the round being committed brought nothing, beyond what its members said
+  // Rounds with an evaluation ([1]) take longer and are looked at by themselves.
+  ArrivalTimes arrivals_[2];
   uint32_t empty_rounds_ = 0;             // in a row
   std::map<std::string, bool> reported_;  // kReporting: sites whose final state is known
 };
