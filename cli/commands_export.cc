@@ -12,8 +12,9 @@
 #include "common/files.h"
 #include "common/safetensors.h"
 #include "common/status_macros.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "optim/snapshot.h"
+#include "optim/state_hash.h"
 #include "proto/config/run_options.h"
 
 namespace tributary::cli {

@@ -1,10 +1,11 @@
-// state[r] = Apply(state[r-1], commit[r]): what holds for every mode. The arithmetic is in sparse_apply.cc and dense_modes.cc.
+// What holds for every mode. The arithmetic is in sparse_apply.cc and dense_modes.cc.
+#include "optim/apply.h"
+
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "optim/dense_modes.h"
-#include "optim/replica.h"
 #include "optim/sparse_modes.h"
 
 namespace tributary::optim {

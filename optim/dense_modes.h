@@ -16,7 +16,7 @@
 #include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/options.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 
 namespace tributary::optim {
 
@@ -31,7 +31,7 @@ std::unique_ptr<UpdateEncoder> MakeDenseEncoder(const OptimizerOptions& options,
 std::unique_ptr<Aggregator> MakeDenseAggregator(const OptimizerOptions& options, const Layout& layout);
 uint64_t MaxDensePayloadBytes(const OptimizerOptions& options, const Layout& layout);
 
-// The part of Apply (replica.h) that differs by mode. Apply has checked that the commit is the state's next, that state and slots have the
+// The part of Apply (apply.h) that differs by mode. Apply has checked that the commit is the state's next, that state and slots have the
 // layout's size and that something is included; it advances state.round itself after success.
 //   allreduce: AdamWStep with step = commit.round and the commit's learning rate
 //   fedavg:    theta -= outer_learning_rate * mean

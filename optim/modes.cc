@@ -11,7 +11,7 @@
 #include "optim/dense_modes.h"
 #include "optim/encoder.h"
 #include "optim/options.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "optim/sparse_modes.h"
 
 namespace tributary::optim {

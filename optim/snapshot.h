@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "optim/layout.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 
 namespace tributary::optim {
 

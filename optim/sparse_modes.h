@@ -42,7 +42,7 @@
 #include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/options.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 
 namespace tributary::optim {
 
@@ -52,7 +52,7 @@ std::unique_ptr<UpdateEncoder> MakeSparseEncoder(const OptimizerOptions& options
 std::unique_ptr<Aggregator> MakeSparseAggregator(const OptimizerOptions& options, const Layout& layout);
 PayloadBounds MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout);
 
-// The part of Apply (replica.h) that differs by mode. Apply has checked that the commit is the state's next, that theta has the layout's
+// The part of Apply (apply.h) that differs by mode. Apply has checked that the commit is the state's next, that theta has the layout's
 // size and that something is included; it advances state.round itself after success. InvalidArgument: the payload is not canonical; theta
 // is unchanged.
 absl::Status ApplySparse(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);

@@ -1,11 +1,11 @@
-// The hash of a replica's state: a tree, so that leaves can be hashed by several threads.
-// Format: docs/reference/wire_format.md, "State hash".
+// A tree, so that leaves can be hashed by several threads.
+#include "optim/state_hash.h"
+
 #include <algorithm>
 
 #include "common/checksum.h"
 #include "optim/bytes.h"
 #include "optim/parallel.h"
-#include "optim/replica.h"
 
 namespace tributary::optim {
 namespace {

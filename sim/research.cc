@@ -10,7 +10,7 @@
 #include "common/names.h"
 #include "common/safetensors.h"
 #include "common/status_macros.h"
-#include "optim/replica.h"
+#include "optim/state_hash.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "worker/data/folder.h"

@@ -18,7 +18,9 @@
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/run_log.h"
 #include "optim/aggregator.h"
-#include "optim/replica.h"
+#include "optim/apply.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 #include "sim/world.h"
 #include "tributary/v1/config.pb.h"
 

@@ -14,7 +14,7 @@
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "proto/config/run_options.h"
 #include "proto/protocol_version.h"
 #include "worker/consent.h"

@@ -23,8 +23,10 @@
 #include "coordinator/run/round_engine.h"
 #include "coordinator/run/run_log.h"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/commit.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
 

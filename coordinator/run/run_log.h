@@ -13,10 +13,12 @@
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary::coordinator {

@@ -19,14 +19,16 @@
 #include "benchmark/benchmark.h"
 #include "nlohmann/json.hpp"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/chunk_plan.h"
 #include "optim/dct.h"
 #include "optim/encoder.h"
 #include "optim/quantise.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "optim/residual.h"
 #include "optim/sparse_chunk.h"
 #include "optim/sparse_modes.h"
+#include "optim/state_hash.h"
 #include "tests/optim/random_updates.h"
 
 namespace tributary::optim {

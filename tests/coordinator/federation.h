@@ -21,8 +21,10 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/run_log.h"
+#include "optim/apply.h"
 #include "optim/encoder.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 
 namespace tributary::coordinator {
 

@@ -9,12 +9,13 @@
 
 #include "common/checksum.h"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/options.h"
 #include "optim/payload.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "optim/snapshot.h"
 
 namespace tributary::fuzz {

@@ -10,9 +10,10 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/chunk_plan.h"
 #include "optim/encoder.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "tests/optim/random_updates.h"
 
 namespace tributary::optim {

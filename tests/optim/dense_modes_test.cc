@@ -11,6 +11,7 @@
 #include "common/checksum.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "optim/state_hash.h"
 
 namespace tributary::optim {
 namespace {

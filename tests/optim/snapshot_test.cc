@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "optim/state_hash.h"
 
 namespace tributary::optim {
 namespace {

@@ -7,9 +7,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/dct.h"
 #include "optim/encoder.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 #include "tests/optim/random_updates.h"
 #include "tests/optim/reference_inverse.h"
 

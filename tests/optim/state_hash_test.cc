@@ -2,7 +2,8 @@
 
 #include "common/checksum.h"
 #include "gtest/gtest.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 
 namespace tributary::optim {
 namespace {

@@ -8,9 +8,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
 #include "tests/optim/random_updates.h"
 
 namespace tributary::optim {

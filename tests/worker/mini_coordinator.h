@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "optim/aggregator.h"
+#include "optim/apply.h"
 #include "optim/layout.h"
 #include "optim/options.h"
-#include "optim/replica.h"
+#include "optim/replica_state.h"
+#include "optim/state_hash.h"
 #include "tests/worker/test_hub.h"
 #include "tributary/v1/run.pb.h"
 
