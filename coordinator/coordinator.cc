@@ -4,38 +4,22 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "common/checksum.h"
-#include "common/exit_codes.h"
-#include "common/files.h"
+#include "common/excerpt.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
+#include "coordinator/run/receipts.h"
+#include "coordinator/run/run_status.h"
 #include "optim/snapshot.h"
-#include "proto/config/run_options.h"
+#include "proto/durations.h"
+#include "proto/run_state.h"
 
 namespace tributary::coordinator {
 namespace {
 
 // How long sites are told to stay away when the coordinator shuts down.
 constexpr absl::Duration kReconnectAfter = absl::Seconds(2);
-
-RoundPolicy PolicyOf(const v1::RunSpec& spec) {
-  const v1::ParticipationSpec& participation = spec.participation();
-  RoundPolicy policy;
-  policy.rounds = spec.rounds();
-  policy.min_workers = participation.min_workers();
-  policy.max_workers = participation.max_workers();
-  policy.quorum = participation.quorum();
-  policy.min_deadline = DurationOf(participation.min_deadline());
-  policy.max_deadline = DurationOf(participation.max_deadline());
-  policy.wait_timeout = DurationOf(participation.wait_timeout());
-  policy.evaluate_every = std::max<uint64_t>(1, spec.evaluation().every());
-  policy.pipeline = spec.pipeline() != 0;
-  return policy;
-}
 
 absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
   if (DurationOf(config.lease()) <= absl::ZeroDuration()) {
@@ -53,34 +37,14 @@ absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-std::string Excerpt(const std::string& reason) {
-  constexpr size_t kMaxReasonBytes = 500;
-  size_t end = std::min(reason.size(), kMaxReasonBytes);
-  while (end > 0 && end < reason.size() && (static_cast<unsigned char>(reason[end]) & 0xc0) == 0x80) {
-    --end;
+Coordinator::Dependencies WithMetrics(Coordinator::Dependencies dependencies) {
+  if (dependencies.metrics == nullptr) {
+    dependencies.metrics = &CoordinatorMetrics::Unobserved();
   }
-  std::string line = reason.substr(0, end);
-  std::replace_if(
-      line.begin(), line.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }, ' ');
-  return line;
+  return dependencies;
 }
 
-absl::Status StorageHasFailed() {
-  return absl::UnavailableError("the coordinator is stopping after a storage error");
-}
-
-v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status) {
-  v1::CoordinatorMessage message;
-  v1::RunEnd& end = *message.mutable_run_end();
-  end.set_run_id(status.run_id());
-  end.set_state(status.state());
-  end.set_reason(status.reason());
-  end.set_round(status.round());
-  end.set_state_hash(status.state_hash());
-  return message;
-}
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::CoordinatorConfig& config, Dependencies dependencies) {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateConfig(config), "coordinator configuration"));
@@ -90,16 +54,16 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::Coord
 }
 
 CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies)
-    : config_(config), deps_(std::move(dependencies)), store_(deps_.snapshots), membership_(DurationOf(config.lease())) {}
+    : config_(config), deps_(WithMetrics(std::move(dependencies))), store_(deps_.snapshots), membership_(DurationOf(config.lease())) {}
 
 absl::Status CoordinatorImpl::Recover() {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, deps_.journal->Runs());
   for (const JournaledRun& run : runs) {
     runs_.push_back(Run{run, std::nullopt});
   }
-  for (Run& run : runs_) {
-    if (active_ == nullptr && !IsOver(run.journaled.state) && run.journaled.state != v1::SUBMITTED) {
-      TRIBUTARY_RETURN_IF_ERROR(Activate(run, true));
+  for (const Run& run : runs_) {
+    if (active_.empty() && !IsOver(run.journaled.state) && run.journaled.state != v1::SUBMITTED) {
+      TRIBUTARY_RETURN_IF_ERROR(Activate(run, ActiveRun::Start::kRecovered));
     }
   }
   // Only now that all is known to be well: what a crash left behind between a file and its journal entry. Activation may have committed a
@@ -113,9 +77,8 @@ absl::Status CoordinatorImpl::Recover() {
     }
   }
   TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(snapshot_files));
-  if (active_ == nullptr) {
-    ActivateNext();
-  }
+  ActivateNext();
+  Settle();
   return absl::OkStatus();
 }
 
@@ -131,223 +94,217 @@ bool CoordinatorImpl::Survives(const absl::Status& status) {
   return false;
 }
 
-// ---- The queue of runs ----
-
-CoordinatorImpl::Run* CoordinatorImpl::FindRun(absl::string_view run) {
-  for (Run& candidate : runs_) {
-    if (candidate.journaled.run_id == run) {
-      return &candidate;
+void CoordinatorImpl::Settle() {
+  for (auto it = active_.begin(); it != active_.end() && !failed_;) {
+    if (it->second->over()) {
+      Retire(it->first);
+      ActivateNext();
+      it = active_.begin();
+    } else {
+      ++it;
     }
   }
-  for (auto candidate = runs_.rbegin(); candidate != runs_.rend(); ++candidate) {
-    if (candidate->journaled.spec.name() == run) {
-      return &*candidate;
+  const auto at_rest = [](const auto& run) { return run.second->drained(); };
+  if (draining_ && !failed_ && std::all_of(active_.begin(), active_.end(), at_rest)) {
+    FinishDrain();
+  }
+  if (counted_membership_ != membership_.version()) {
+    counted_membership_ = membership_.version();
+    RefreshSessionMetrics();
+  }
+  if (!failed_ && !drained_) {
+    ScheduleWake();
+  }
+}
+
+void CoordinatorImpl::SessionOpened(const std::string& site, SessionSink* session) {
+  if (failed_ || drained_) {
+    session->Close(drained_ ? absl::UnavailableError("the coordinator is shutting down") : StorageHasFailed());
+    return;
+  }
+  if (const auto it = sessions_.find(site); it != sessions_.end()) {
+    LogWarning("coordinator", "a newer session of the same site replaces the open one site=", site);
+    SessionSink* const older = it->second.sink;
+    sessions_.erase(it);
+    older->Close(absl::AbortedError("replaced by a newer session of the same site"));
+  }
+  sessions_[site].sink = session;
+  membership_.Connected(site, At().now);
+  LogInfo("coordinator", "session opened site=", site);
+  MembersChanged();
+}
+
+void CoordinatorImpl::SessionClosed(const std::string& site, SessionSink* session) {
+  const auto it = sessions_.find(site);
+  if (it == sessions_.end() || it->second.sink != session) {
+    return;
+  }
+  sessions_.erase(it);
+  membership_.Dropped(site);
+  LogInfo("coordinator", "session closed site=", site);
+  MembersChanged();
+}
+
+void CoordinatorImpl::CloseSession(const std::string& site, const absl::Status& status) {
+  const auto it = sessions_.find(site);
+  if (it == sessions_.end()) {
+    return;
+  }
+  SessionSink* const sink = it->second.sink;
+  sessions_.erase(it);
+  membership_.Dropped(site);
+  sink->Close(status);
+}
+
+void CoordinatorImpl::MembersChanged() {
+  for (const auto& [run_id, run] : active_) {
+    run->OnMembersChanged();
+  }
+  Settle();
+}
+
+void CoordinatorImpl::CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) {
+  deps_.metrics->CountBytes(site, direction, kind, bytes);
+  for (const auto& [run_id, run] : active_) {
+    run->CountBytes(site, direction, bytes);
+  }
+  // Frames of a long upload are signs of life as good as a heartbeat.
+  if (direction == ByteDirection::kUp && sessions_.contains(site)) {
+    membership_.Heard(site, At().now);
+  }
+}
+
+void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink, v1::WorkerMessage message, uint64_t encoded_bytes) {
+  CountBytes(site, ByteDirection::kUp, message.has_update() ? ByteKind::kUpdate : ByteKind::kControl, encoded_bytes);
+  const auto it = sessions_.find(site);
+  if (failed_ || it == sessions_.end() || it->second.sink != sink) {
+    return;
+  }
+  Session& session = it->second;
+  deps_.metrics->SetSiteLastSeen(site, At().wall);
+  if (!session.greeting.has_value() && !message.has_hello()) {
+    CloseSession(site, absl::FailedPreconditionError("the first message of a session is Hello"));
+    MembersChanged();
+    return;
+  }
+  // A message about a run that is not in progress comes too late to matter; only an update must be answered.
+  const auto tell = [this](const std::string& run_id, auto on_message) {
+    if (ActiveRun* const run = FindActive(run_id); run != nullptr) {
+      on_message(*run);
     }
-  }
-  return nullptr;
-}
-
-std::string CoordinatorImpl::NewRunId(const std::string& name) const {
-  // No secret, only different from all others of this journal; the count makes it so even when the clock stands still.
-  const std::string hash = DigestHex(Sha256(absl::StrCat(name, " ", UnixMillis(), " ", runs_.size())));
-  return absl::StrCat(name, "-", hash.substr(0, 8));
-}
-
-absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state) {
-  JournaledSnapshot snapshot;
-  snapshot.round = 0;
-  snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
-  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_.Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
-  TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
-  return deps_.journal->AddSnapshot(run.run_id, snapshot);
-}
-
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec) {
-  if (failed_ || draining_) {
-    return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
-  }
-  TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
-  TRIBUTARY_RETURN_IF_ERROR(CheckMinWorkers(spec, config_.sites_size()));
-  for (const Run& run : runs_) {
-    if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("run ", run.journaled.run_id, " of this name is not over; stop it first, or choose another name"));
-    }
-  }
-  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(spec));
-  if (model.max_payload > config_.max_update()) {
-    LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
-               config_.max_update());
-  }
-  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model));
-
-  Run run;
-  run.journaled.run_id = NewRunId(spec.name());
-  run.journaled.spec = spec;
-  run.journaled.state = v1::SUBMITTED;
-  run.journaled.submitted_unix_ms = UnixMillis();
-  // Not the end of the coordinator if this fails: nothing was promised yet, and a half-stored run is marked as failed at the next start.
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state), "the run could not be stored"));
-  const std::string run_id = run.journaled.run_id;
-  LogInfo("coordinator", "run ", run_id, " submitted: ", model.layout.size(), " parameters, ", spec.rounds(), " rounds");
-  runs_.push_back(std::move(run));
-  if (active_ == nullptr) {
-    ActivateNext();
-  }
-  return GetRun(run_id);
-}
-
-absl::Status CoordinatorImpl::SetRunState(Run& run, v1::RunState state, const std::string& reason) {
-  const int64_t finished = IsOver(state) ? UnixMillis() : 0;
-  TRIBUTARY_RETURN_IF_ERROR(deps_.journal->SetRunState(run.journaled.run_id, state, reason, finished));
-  run.journaled.state = state;
-  run.journaled.reason = reason;
-  run.journaled.finished_unix_ms = finished;
-  return absl::OkStatus();
-}
-
-absl::Status CoordinatorImpl::Activate(Run& run, bool recovering) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host,
-                             RunHost::Open(run.journaled, config_.snapshots(), deps_.journal, &store_, deps_.clock));
-  const std::string& run_id = run.journaled.run_id;
-  RunPosition position = host->position();
-  TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, deps_.journal->LatestArrivals(run_id));
-  if (run.journaled.state == v1::PAUSED) {
-    position.paused = run.journaled.reason;
-  } else if (run.journaled.state == v1::DRAINING) {
-    position.stop = run.journaled.reason;
-  }
-  auto active = std::make_unique<ActiveRun>(std::move(host), PolicyOf(run.journaled.spec), position, At());
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, deps_.journal->CommitSummaries(run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, deps_.journal->SiteTotals(run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, deps_.journal->ValidationLosses(run_id));
-  active->accounts.Restore(commits, totals, losses);
-  if (recovering) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> likely, active->host->LikelySites());
-    for (const std::string& site : likely) {
-      membership_.Expect(site, At().now);
-    }
-    LogInfo("coordinator", "run ", run_id, " continues after round ", active->host->round(), " with state ",
-            absl::BytesToHexString(active->host->state_hash()));
-  } else {
-    TRIBUTARY_RETURN_IF_ERROR(SetRunState(run, v1::WAITING, "waiting for workers"));
-    LogInfo("coordinator", "run ", run_id, " starts");
-  }
-  if (deps_.metrics != nullptr) {
-    deps_.metrics->SetRound(active->host->round());
-  }
-  active_ = std::move(active);
-  for (const auto& [site, session] : sessions_) {
-    Offer(site);
-  }
-  Dispatch(MembersChanged{});
-  return absl::OkStatus();
-}
-
-// Takes up the oldest run of the queue. One that cannot be opened fails, and the next has its turn.
-void CoordinatorImpl::ActivateNext() {
-  for (size_t i = 0; i < runs_.size() && active_ == nullptr && !draining_ && !failed_; ++i) {
-    Run& run = runs_[i];
-    if (run.journaled.state != v1::SUBMITTED) {
-      continue;
-    }
-    const absl::Status activated = Activate(run, false);
-    if (activated.ok()) {
+  };
+  switch (message.body_case()) {
+    case v1::WorkerMessage::kHello:
+      OnHello(site, session, message.hello());
+      break;
+    case v1::WorkerMessage::kHeartbeat: {
+      v1::CoordinatorMessage ack;
+      ack.mutable_heartbeat_ack();
+      SendMessage(*this, site, std::move(ack));
       return;
     }
-    if (ExitCodeOf(activated) == ExitCode::kStorage) {
-      Survives(activated);
+    case v1::WorkerMessage::kRunAnswer:
+      tell(message.run_answer().run_id(), [&](ActiveRun& run) { run.OnRunAnswer(site, message.run_answer()); });
+      break;
+    case v1::WorkerMessage::kReady:
+      tell(message.ready().run_id(), [&](ActiveRun& run) { run.OnReady(site, message.ready()); });
+      break;
+    case v1::WorkerMessage::kUpdate:
+      OnUpdateMessage(site, std::move(*message.mutable_update()));
+      break;
+    case v1::WorkerMessage::kUpdateSkipped:
+      tell(message.update_skipped().run_id(), [&](ActiveRun& run) { run.OnUpdateSkipped(site, message.update_skipped()); });
+      break;
+    case v1::WorkerMessage::kStateReport:
+      tell(message.state_report().run_id(), [&](ActiveRun& run) { run.OnStateReport(site, message.state_report()); });
+      break;
+    case v1::WorkerMessage::kLeave:
+      OnLeave(site, message.leave());
+      break;
+    case v1::WorkerMessage::BODY_NOT_SET:  // a message that a newer worker knows
       return;
+  }
+  Settle();
+}
+
+void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v1::Hello& hello) {
+  if (hello.protocol_version() != kProtocolVersion) {
+    CloseSession(site, absl::FailedPreconditionError(absl::StrCat(
+                           "this coordinator (", TRIBUTARY_VERSION, ") speaks protocol version ", kProtocolVersion, ", the worker (",
+                           hello.software_version(), ") version ", hello.protocol_version(), "; install the same release on both sides")));
+    MembersChanged();
+    return;
+  }
+  if (session.greeting.has_value()) {
+    return;
+  }
+  session.greeting.emplace();
+  session.greeting->software_version = Excerpt(hello.software_version());
+  if (hello.has_held()) {
+    session.greeting->held = hello.held();
+  }
+  v1::CoordinatorMessage message;
+  v1::Welcome& welcome = *message.mutable_welcome();
+  welcome.set_software_version(TRIBUTARY_VERSION);
+  welcome.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(DurationOf(config_.lease()))));
+  welcome.set_max_inline_bytes(config_.max_inline());
+  welcome.set_unix_ms(UnixMillis());
+  SendMessage(*this, site, std::move(message));
+  if (hello.has_held()) {
+    Run* const held = FindRun(hello.held().run_id());
+    if (held != nullptr && IsOver(held->journaled.state)) {
+      SendMessage(*this, site, RunEndMessage(StatusOf(*held)));
     }
-    LogError("coordinator", "run ", run.journaled.run_id, " cannot start: ", activated.message());
-    if (!Survives(SetRunState(run, v1::FAILED, absl::StrCat("it cannot start: ", activated.message())))) {
-      return;
-    }
-    Notify(run.journaled.run_id);
+  }
+  const ActiveRun::Greeting greeting = *session.greeting;
+  for (const auto& [run_id, run] : active_) {
+    run->Offer(site, greeting);
   }
 }
 
-absl::StatusOr<CoordinatorImpl::Run*> CoordinatorImpl::FindLiveRun(const std::string& name) {
+void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update) {
+  if (update.payload().empty()) {
+    return;  // it comes, or came, through TransferService.Upload, whose header says all the rest
+  }
+  ActiveRun* const run = FindActive(update.run_id());
+  if (run == nullptr) {
+    RejectForeign(*this, *deps_.metrics, site, update.run_id(), update.round()).IgnoreError();  // the receipt says it
+    return;
+  }
+  run->OnUpdate(site, UpdateOf(std::move(update))).IgnoreError();  // as above
+}
+
+void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
+  LogInfo("coordinator", "leaves: ", leave.reason(), " site=", site);
+  membership_.Left(site, Excerpt(leave.reason()));
+  for (const auto& [run_id, run] : active_) {
+    run->NoteEvent(site, "left", 0, Excerpt(leave.reason()));
+    run->OnMembersChanged();
+  }
+}
+
+absl::Status CoordinatorImpl::CheckUpload(const std::string& site, const v1::UploadHeader& header) {
   if (failed_) {
     return StorageHasFailed();
   }
-  Run* const run = FindRun(name);
-  if (run == nullptr) {
-    return absl::NotFoundError(absl::StrCat("no run ", name));
-  }
-  if (IsOver(run->journaled.state)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("run ", run->journaled.run_id, " is over: ", absl::AsciiStrToLower(v1::RunState_Name(run->journaled.state))));
-  }
-  return run;
+  const IncomingUpdate update = UpdateOf(header, "");
+  ActiveRun* const run = FindActive(update.run_id);
+  const absl::Status judged =
+      run == nullptr ? RejectForeign(*this, *deps_.metrics, site, update.run_id, update.round) : run->Judge(site, update).status();
+  Settle();
+  return judged;
 }
 
-// Durable with the state that comes of it.
-void CoordinatorImpl::NoteOperator(const std::string& run_id, absl::string_view kind, const std::string& reason) {
-  const uint64_t round = active_ != nullptr && active_->id() == run_id ? active_->host->round() : 0;
-  deps_.journal->NoteEvent(
-      run_id, {UnixMillis(), "", std::string(kind), round, absl::StrCat("by an operator", reason.empty() ? "" : ": ", Excerpt(reason))});
+absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) {
+  if (failed_) {
+    return StorageHasFailed();
+  }
+  ActiveRun* const run = FindActive(header.id().run_id());
+  const absl::Status accepted = run == nullptr ? RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round())
+                                               : run->OnUpdate(site, UpdateOf(header, std::move(payload)));
+  Settle();
+  return accepted;
 }
-
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const std::string& reason) {
-  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
-  const std::string run_id = run->journaled.run_id;
-  if (active_ == nullptr || active_->id() != run_id) {
-    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it when it has, or stop it"));
-  }
-  if (active_->engine.stopping() || active_->engine.reporting()) {
-    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is ending: ", active_->engine.reason()));
-  }
-  // Pausing what is paused gives it another reason, if there is one.
-  if (active_->engine.paused() && reason.empty()) {
-    return GetRun(run_id);
-  }
-  const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", Excerpt(reason));
-  NoteOperator(run_id, "paused", reason);
-  if (const absl::Status set = SetRunState(*run, v1::PAUSED, why); !Survives(set)) {
-    return set;
-  }
-  Dispatch(PauseRequested{why});
-  return GetRun(run_id);
-}
-
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name) {
-  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
-  const std::string run_id = run->journaled.run_id;
-  if (active_ == nullptr || active_->id() != run_id || !active_->engine.paused()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("run ", run_id, " is not paused: it is ", absl::AsciiStrToLower(v1::RunState_Name(StatusOf(*run).state()))));
-  }
-  NoteOperator(run_id, "resumed", "");
-  const v1::RunState state = active_->engine.open_round() == 0 ? v1::WAITING : v1::RUNNING;
-  if (const absl::Status set = SetRunState(*run, state, "resumed by an operator"); !Survives(set)) {
-    return set;
-  }
-  Dispatch(ResumeRequested{});
-  return GetRun(run_id);
-}
-
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const std::string& reason) {
-  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
-  const std::string run_id = run->journaled.run_id;
-  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", Excerpt(reason));
-  NoteOperator(run_id, "stopped", reason);
-  if (active_ != nullptr && active_->id() == run_id) {
-    // Durable before it is answered, for the round in flight may outlive this process.
-    if (const absl::Status set = SetRunState(*run, v1::DRAINING, why); !Survives(set)) {
-      return set;
-    }
-    Dispatch(StopRequested{why});
-  } else {
-    if (const absl::Status set = SetRunState(*run, v1::STOPPED, why); !Survives(set)) {
-      return set;
-    }
-    Notify(run_id);
-  }
-  return GetRun(run_id);
-}
-
-// ---- Downloads ----
 
 absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, bool is_operator) {
   Run* const run = FindRun(request.run_id());
@@ -355,27 +312,26 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
     return absl::NotFoundError(absl::StrCat("no run ", request.run_id()));
   }
   // A run that is not active has its log read for this call alone.
-  std::optional<RunModel> model;
+  std::optional<RunModel> model_of_other;
   std::optional<RunLog> log_of_other;
-  RunLog* log = nullptr;
-  if (active_ != nullptr && active_->id() == run->journaled.run_id) {
-    log = &active_->host->log();
-  } else {
-    TRIBUTARY_ASSIGN_OR_RETURN(model, RunModel::Of(run->journaled.spec));
-    log = &log_of_other.emplace(run->journaled.run_id, &*model, deps_.journal, &store_);
+  ActiveRun* const active = FindActive(run->journaled.run_id);
+  if (active == nullptr) {
+    TRIBUTARY_ASSIGN_OR_RETURN(model_of_other, RunModel::Of(run->journaled.spec));
+    log_of_other.emplace(run->journaled.run_id, &*model_of_other, deps_.journal, &store_);
   }
+  RunLog& log = active != nullptr ? active->log() : *log_of_other;
+  const RunModel& model = active != nullptr ? active->host().model() : *model_of_other;
   switch (request.what_case()) {
     case v1::DownloadRequest::kSnapshotRound:
-      return log->Snapshot(request.snapshot_round());
+      return log.Snapshot(request.snapshot_round());
     case v1::DownloadRequest::kCommits:
-      return log->Commits(request.commits().first(), request.commits().last());
+      return log.Commits(request.commits().first(), request.commits().last());
     case v1::DownloadRequest::kStateAtRound: {
       if (!is_operator) {
         return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
       }
-      TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log->StateAt(request.state_at_round()));
-      const optim::Layout& layout = model.has_value() ? model->layout : active_->host->model().layout;
-      return std::make_shared<const std::string>(optim::EncodeSnapshot(layout, state));
+      TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));
+      return std::make_shared<const std::string>(optim::EncodeSnapshot(model.layout, state));
     }
     case v1::DownloadRequest::WHAT_NOT_SET:
       break;
@@ -383,12 +339,103 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
   return absl::InvalidArgumentError("a download names a snapshot, commits or a state");
 }
 
-// ---- Shutting down ----
+void CoordinatorImpl::Send(const std::string& site, std::shared_ptr<const v1::CoordinatorMessage> message) {
+  if (const auto it = sessions_.find(site); it != sessions_.end()) {
+    it->second.sink->Send(std::move(message));
+  }
+}
+
+void CoordinatorImpl::Broadcast(std::shared_ptr<const v1::CoordinatorMessage> message) {
+  for (const auto& [site, session] : sessions_) {
+    if (session.greeting.has_value()) {
+      session.sink->Send(message);
+    }
+  }
+}
+
+void CoordinatorImpl::OnStandingChanged(const std::string& run_id) {
+  if (observer_) {
+    observer_(run_id);
+  }
+}
+
+void CoordinatorImpl::RefreshSessionMetrics() {
+  std::map<SessionState, int> counts = {
+      {SessionState::kConnected, 0}, {SessionState::kSyncing, 0}, {SessionState::kReady, 0}, {SessionState::kRefused, 0}};
+  for (const std::string& name : config_.sites()) {
+    deps_.metrics->SetSiteUp(name, sessions_.contains(name));
+  }
+  for (const auto& [name, site] : membership_.sites()) {
+    if (!site.session) {
+      continue;
+    }
+    switch (site.presence) {
+      case Presence::kReady:
+        ++counts[SessionState::kReady];
+        break;
+      case Presence::kSyncing:
+      case Presence::kQuarantined:
+        ++counts[SessionState::kSyncing];
+        break;
+      case Presence::kRefused:
+      case Presence::kLeft:
+        ++counts[SessionState::kRefused];
+        break;
+      case Presence::kAway:
+      case Presence::kConnected:
+      case Presence::kOffered:
+        ++counts[SessionState::kConnected];
+        break;
+    }
+  }
+  for (const auto& [state, count] : counts) {
+    deps_.metrics->SetSessions(state, count);
+  }
+}
+
+void CoordinatorImpl::ScheduleWake() {
+  absl::Time next = membership_.next_expiry();
+  for (const auto& [run_id, run] : active_) {
+    next = std::min(next, run->wake_at());
+  }
+  if (next >= wake_scheduled_) {
+    return;  // the wake that is scheduled comes first and schedules the next
+  }
+  wake_scheduled_ = next;
+  const uint64_t number = ++wake_number_;
+  // A millisecond more: a timer that fires early would only have to be set again.
+  const absl::Duration delay = std::max(absl::ZeroDuration(), next - At().now) + absl::Milliseconds(1);
+  deps_.post_after(delay, [this, number, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired() && number == wake_number_) {
+      Wake();
+    }
+  });
+}
+
+void CoordinatorImpl::Wake() {
+  wake_scheduled_ = absl::InfiniteFuture();
+  if (failed_ || drained_) {
+    return;
+  }
+  for (const std::string& site : membership_.Expire(At().now)) {
+    const std::string silence = absl::StrCat("nothing heard for ", absl::FormatDuration(DurationOf(config_.lease())));
+    LogWarning("coordinator", silence, ": the site has left site=", site);
+    for (const auto& [run_id, run] : active_) {
+      run->NoteEvent(site, "left", 0, silence);
+    }
+    CloseSession(site, absl::UnavailableError(
+                           absl::StrCat("nothing was heard from this site for ", absl::FormatDuration(DurationOf(config_.lease())))));
+  }
+  for (const auto& [run_id, run] : active_) {
+    run->OnTime();
+  }
+  Settle();
+}
 
 void CoordinatorImpl::Drain(std::function<void()> done) {
   drain_done_ = std::move(done);
   draining_ = true;
-  if (active_ == nullptr || failed_) {
+  if (active_.empty() || failed_) {
     FinishDrain();
     return;
   }
@@ -398,7 +445,10 @@ void CoordinatorImpl::Drain(std::function<void()> done) {
       FinishDrain();
     }
   });
-  Dispatch(DrainRequested{});
+  for (const auto& [run_id, run] : active_) {
+    run->Drain();
+  }
+  Settle();
 }
 
 void CoordinatorImpl::FinishDrain() {

@@ -46,7 +46,7 @@ class Coordinator {
     Clock* clock = nullptr;
     Journal* journal = nullptr;
     FileStore* snapshots = nullptr;         // what is in it and not in the journal is removed
-    CoordinatorMetrics* metrics = nullptr;  // may be null (tests)
+    CoordinatorMetrics* metrics = nullptr;  // null: nobody reads them
     // Runs work on this same executor after a delay.
     std::function<void(absl::Duration, std::function<void()>)> post_after;
     // A storage error after which nothing more can be promised: the process must stop with this status.

@@ -170,6 +170,11 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
 }
 
 CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites) : state_(std::make_unique<State>(sites)) {}
+CoordinatorMetrics& CoordinatorMetrics::Unobserved() {
+  static CoordinatorMetrics* const metrics = new CoordinatorMetrics({});
+  return *metrics;
+}
+
 CoordinatorMetrics::~CoordinatorMetrics() = default;
 
 std::shared_ptr<prometheus::Collectable> CoordinatorMetrics::collectable() const {

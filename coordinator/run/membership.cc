@@ -34,6 +34,7 @@ void Membership::Connected(const std::string& site, absl::Time now) {
   entry.presence = Presence::kConnected;
   entry.session = true;
   entry.note.clear();
+  ++version_;
   Heard(site, now);
 }
 
@@ -46,6 +47,7 @@ void Membership::Heard(const std::string& site, absl::Time now) {
 void Membership::Dropped(const std::string& site) {
   Site& entry = sites_[site];
   entry.session = false;
+  ++version_;
   if (entry.presence == Presence::kRefused || entry.presence == Presence::kLeft) {
     entry.leased = false;
   } else {
@@ -67,10 +69,12 @@ void Membership::Set(const std::string& site, Presence presence, absl::string_vi
     return;
   }
   it->second.presence = presence;
+  ++version_;
   it->second.note = std::string(note);
 }
 
 void Membership::StartOver() {
+  ++version_;
   for (auto& [name, site] : sites_) {
     site.presence = site.session ? Presence::kConnected : Presence::kAway;
     site.note.clear();
@@ -82,6 +86,7 @@ std::vector<std::string> Membership::Expire(absl::Time now) {
   for (auto& [name, site] : sites_) {
     if (site.leased && site.lease_end <= now) {
       site = Site{};
+      ++version_;
       expired.push_back(name);
     }
   }

@@ -4,6 +4,7 @@
 #ifndef TRIBUTARY_COORDINATOR_RUN_MEMBERSHIP_H_
 #define TRIBUTARY_COORDINATOR_RUN_MEMBERSHIP_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -65,6 +66,8 @@ class Membership {
   // Ascending.
   std::vector<std::string> In(Presence presence) const;
   const std::map<std::string, Site>& sites() const { return sites_; }
+  // Rises whenever a site's session or presence may have changed.
+  uint64_t version() const { return version_; }
 
   // "ready: berlin, oslo; syncing: rome; refused: paris (runs not covered)": everybody but the absent; "no site is connected" if nobody is.
   std::string Describe() const;
@@ -72,6 +75,7 @@ class Membership {
  private:
   absl::Duration lease_;
   std::map<std::string, Site> sites_;
+  uint64_t version_ = 0;
 };
 
 }  // namespace tributary::coordinator

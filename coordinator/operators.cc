@@ -1,0 +1,280 @@
+// The queue of runs, and what operators ask and are told.
+#include <memory>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/excerpt.h"
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "coordinator/coordinator_impl.h"
+#include "coordinator/run/run_status.h"
+#include "optim/snapshot.h"
+#include "proto/config/run_options.h"
+#include "proto/run_state.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr size_t kMaxRunsListed = 1000;
+
+}  // namespace
+
+CoordinatorImpl::Run* CoordinatorImpl::FindRun(absl::string_view run) {
+  for (Run& candidate : runs_) {
+    if (candidate.journaled.run_id == run) {
+      return &candidate;
+    }
+  }
+  for (auto candidate = runs_.rbegin(); candidate != runs_.rend(); ++candidate) {
+    if (candidate->journaled.spec.name() == run) {
+      return &*candidate;
+    }
+  }
+  return nullptr;
+}
+
+absl::StatusOr<CoordinatorImpl::Run*> CoordinatorImpl::FindLiveRun(const std::string& name) {
+  if (failed_) {
+    return StorageHasFailed();
+  }
+  Run* const run = FindRun(name);
+  if (run == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no run ", name));
+  }
+  if (IsOver(run->journaled.state)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("run ", run->journaled.run_id, " is over: ", absl::AsciiStrToLower(v1::RunState_Name(run->journaled.state))));
+  }
+  return run;
+}
+
+ActiveRun* CoordinatorImpl::FindActive(const std::string& run_id) {
+  const auto it = active_.find(run_id);
+  return it == active_.end() ? nullptr : it->second.get();
+}
+
+std::string CoordinatorImpl::NewRunId(const std::string& name) const {
+  // No secret, only different from all others of this journal; the count makes it so even when the clock stands still.
+  const std::string hash = DigestHex(Sha256(absl::StrCat(name, " ", UnixMillis(), " ", runs_.size())));
+  return absl::StrCat(name, "-", hash.substr(0, 8));
+}
+
+absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state) {
+  JournaledSnapshot snapshot;
+  snapshot.round = 0;
+  snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_.Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
+  TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
+  return deps_.journal->AddSnapshot(run.run_id, snapshot);
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec) {
+  if (failed_ || draining_) {
+    return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
+  }
+  TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
+  TRIBUTARY_RETURN_IF_ERROR(CheckMinWorkers(spec, config_.sites_size()));
+  for (const Run& run : runs_) {
+    if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("run ", run.journaled.run_id, " of this name is not over; stop it first, or choose another name"));
+    }
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(spec));
+  if (model.max_payload > config_.max_update()) {
+    LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
+               config_.max_update());
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model));
+
+  Run run;
+  run.journaled.run_id = NewRunId(spec.name());
+  run.journaled.spec = spec;
+  run.journaled.state = v1::SUBMITTED;
+  run.journaled.submitted_unix_ms = UnixMillis();
+  // Not the end of the coordinator if this fails: nothing was promised yet, and a half-stored run is marked as failed at the next start.
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state), "the run could not be stored"));
+  const std::string run_id = run.journaled.run_id;
+  LogInfo("coordinator", "run ", run_id, " submitted: ", model.layout.size(), " parameters, ", spec.rounds(), " rounds");
+  runs_.push_back(std::move(run));
+  ActivateNext();
+  Settle();
+  return GetRun(run_id);
+}
+
+absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
+  ActiveRun::Dependencies dependencies;
+  dependencies.clock = deps_.clock;
+  dependencies.journal = deps_.journal;
+  dependencies.snapshots = &store_;
+  dependencies.metrics = deps_.metrics;
+  dependencies.membership = &membership_;
+  dependencies.environment = this;
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> opened, ActiveRun::Open(run.journaled, config_, start, dependencies));
+  ActiveRun& active = *opened;
+  active_.emplace(active.id(), std::move(opened));
+  for (const auto& [site, session] : sessions_) {
+    if (session.greeting.has_value()) {
+      active.Offer(site, *session.greeting);
+    }
+  }
+  active.Begin();
+  return absl::OkStatus();
+}
+
+// Takes up the oldest run of the queue. One that cannot be opened fails, and the next has its turn.
+void CoordinatorImpl::ActivateNext() {
+  for (size_t i = 0; i < runs_.size() && active_.empty() && !draining_ && !failed_; ++i) {
+    Run& run = runs_[i];
+    if (run.journaled.state != v1::SUBMITTED) {
+      continue;
+    }
+    const absl::Status activated = Activate(run, ActiveRun::Start::kNew);
+    if (activated.ok()) {
+      return;
+    }
+    if (ExitCodeOf(activated) == ExitCode::kStorage) {
+      Survives(activated);
+      return;
+    }
+    LogError("coordinator", "run ", run.journaled.run_id, " cannot start: ", activated.message());
+    if (!Survives(EndQueued(run, v1::FAILED, absl::StrCat("it cannot start: ", activated.message())))) {
+      return;
+    }
+  }
+}
+
+void CoordinatorImpl::Retire(const std::string& run_id) {
+  const auto it = active_.find(run_id);
+  const std::unique_ptr<ActiveRun> ended = std::move(it->second);
+  active_.erase(it);
+  Run& run = *FindRun(ended->id());
+  run.journaled = ended->journaled();
+  run.ended = ended->Status();
+  membership_.StartOver();
+  OnStandingChanged(ended->id());
+}
+
+absl::Status CoordinatorImpl::EndQueued(Run& run, v1::RunState state, const std::string& reason) {
+  const int64_t finished = UnixMillis();
+  TRIBUTARY_RETURN_IF_ERROR(deps_.journal->SetRunState(run.journaled.run_id, state, reason, finished));
+  run.journaled.state = state;
+  run.journaled.reason = reason;
+  run.journaled.finished_unix_ms = finished;
+  OnStandingChanged(run.journaled.run_id);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const std::string& reason) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const Run* const run, FindLiveRun(name));
+  const std::string run_id = run->journaled.run_id;
+  ActiveRun* const active = FindActive(run_id);
+  if (active == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it when it has, or stop it"));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(active->Pause(reason));
+  Settle();
+  return GetRun(run_id);
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
+  const std::string run_id = run->journaled.run_id;
+  ActiveRun* const active = FindActive(run_id);
+  if (active == nullptr) {
+    return NotPaused(run_id, StatusOf(*run).state());
+  }
+  TRIBUTARY_RETURN_IF_ERROR(active->Resume());
+  Settle();
+  return GetRun(run_id);
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const std::string& reason) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
+  const std::string run_id = run->journaled.run_id;
+  if (ActiveRun* const active = FindActive(run_id); active != nullptr) {
+    TRIBUTARY_RETURN_IF_ERROR(active->Stop(reason));
+    Settle();
+    return GetRun(run_id);
+  }
+  deps_.journal->NoteEvent(run_id,
+                           {UnixMillis(), "", "stopped", 0, absl::StrCat("by an operator", reason.empty() ? "" : ": ", Excerpt(reason))});
+  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", Excerpt(reason));
+  if (const absl::Status ended = EndQueued(*run, v1::STOPPED, why); !Survives(ended)) {
+    return ended;
+  }
+  return GetRun(run_id);
+}
+
+v1::ListRunsResponse CoordinatorImpl::ListRuns() {
+  v1::ListRunsResponse response;
+  for (auto run = runs_.rbegin(); run != runs_.rend() && static_cast<size_t>(response.runs_size()) < kMaxRunsListed; ++run) {
+    *response.add_runs() = StatusOf(*run);
+  }
+  return response;
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::GetRun(const std::string& name) {
+  Run* const run = FindRun(name);
+  if (run == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no run ", name));
+  }
+  return StatusOf(*run);
+}
+
+absl::StatusOr<v1::RunHistory> CoordinatorImpl::GetRunHistory(const std::string& name) {
+  Run* const run = FindRun(name);
+  if (run == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no run ", name));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, deps_.journal->CommitSummaries(run->journaled.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, deps_.journal->ValidationLosses(run->journaled.run_id));
+  return MakeHistory(commits, losses);
+}
+
+v1::RunStatus CoordinatorImpl::StatusOf(Run& run) {
+  if (const ActiveRun* const active = FindActive(run.journaled.run_id); active != nullptr) {
+    return active->Status();
+  }
+  if (run.ended.has_value()) {
+    return *run.ended;
+  }
+  absl::StatusOr<v1::RunStatus> status = StatusFromJournal(*deps_.journal, run.journaled);
+  if (!status.ok()) {
+    // Its state is still worth telling.
+    LogError("coordinator", "run ", run.journaled.run_id, ": ", status.status().message());
+    status = v1::RunStatus();
+    status->set_run_id(run.journaled.run_id);
+    *status->mutable_spec() = run.journaled.spec;
+    status->set_state(run.journaled.state);
+    status->set_reason(run.journaled.reason);
+  }
+  if (IsOver(run.journaled.state)) {
+    run.ended = *status;
+  } else if (!active_.empty()) {
+    status->set_reason(absl::StrCat("queued behind run ", active_.begin()->first));
+  }
+  return *std::move(status);
+}
+
+v1::ServerInfo CoordinatorImpl::GetServerInfo() {
+  v1::ServerInfo info;
+  info.set_software_version(TRIBUTARY_VERSION);
+  info.set_protocol_version(kProtocolVersion);
+  info.set_unix_ms(UnixMillis());
+  if (const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir()); free.ok()) {
+    info.set_data_dir_free_bytes(*free);
+  }
+  for (const auto& [site, session] : sessions_) {
+    if (session.greeting.has_value()) {
+      info.add_sites_connected(site);
+    }
+  }
+  return info;
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,426 @@
+// The run's rounds: what the engine decides, carried out; what operators ask; what is told of it. The sites are in active_run_sites.cc.
+#include "coordinator/run/active_run.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/assert.h"
+#include "common/excerpt.h"
+#include "common/log.h"
+#include "common/overloaded.h"
+#include "common/status_macros.h"
+#include "coordinator/run/receipts.h"
+#include "coordinator/run/round_report.h"
+#include "coordinator/run/run_status.h"
+#include "proto/durations.h"
+
+namespace tributary::coordinator {
+namespace {
+
+RoundPolicy PolicyOf(const v1::RunSpec& spec) {
+  const v1::ParticipationSpec& participation = spec.participation();
+  RoundPolicy policy;
+  policy.rounds = spec.rounds();
+  policy.min_workers = participation.min_workers();
+  policy.max_workers = participation.max_workers();
+  policy.quorum = participation.quorum();
+  policy.min_deadline = DurationOf(participation.min_deadline());
+  policy.max_deadline = DurationOf(participation.max_deadline());
+  policy.wait_timeout = DurationOf(participation.wait_timeout());
+  policy.evaluate_every = std::max<uint64_t>(1, spec.evaluation().every());
+  policy.pipeline = spec.pipeline() != 0;
+  return policy;
+}
+
+}  // namespace
+
+ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& config, std::unique_ptr<RunHost> host,
+                     const RunPosition& position, const Dependencies& dependencies)
+    : deps_(dependencies),
+      config_(config),
+      journaled_(run),
+      host_(std::move(host)),
+      engine_(PolicyOf(run.spec), position, Instant{deps_.clock->Now(), deps_.clock->WallNow()}) {}
+
+absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
+                                                           Dependencies dependencies) {
+  Journal& journal = *dependencies.journal;
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host,
+                             RunHost::Open(run, config.snapshots(), dependencies.journal, dependencies.snapshots, dependencies.clock));
+  RunPosition position = host->position();
+  TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, journal.LatestArrivals(run.run_id));
+  if (run.state == v1::PAUSED) {
+    position.paused = run.reason;
+  } else if (run.state == v1::DRAINING) {
+    position.stop = run.reason;
+  }
+  auto active = absl::WrapUnique(new ActiveRun(run, config, std::move(host), position, dependencies));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal.CommitSummaries(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, journal.SiteTotals(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal.ValidationLosses(run.run_id));
+  active->accounts_.Restore(commits, totals, losses);
+  if (start == Start::kRecovered) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> likely, active->host_->LikelySites());
+    for (const std::string& site : likely) {
+      dependencies.membership->Expect(site, dependencies.clock->Now());
+    }
+    LogInfo("coordinator", "run ", run.run_id, " continues after round ", active->host_->round(), " with state ",
+            absl::BytesToHexString(active->host_->state_hash()));
+  } else {
+    TRIBUTARY_RETURN_IF_ERROR(active->SetState(v1::WAITING, "waiting for workers"));
+    LogInfo("coordinator", "run ", run.run_id, " starts");
+  }
+  dependencies.metrics->SetRound(active->host_->round());
+  return active;
+}
+
+bool ActiveRun::Survives(const absl::Status& status) {
+  if (status.ok()) {
+    return true;
+  }
+  failed_ = true;
+  deps_.environment->OnStorageFailed(status);
+  return false;
+}
+
+absl::Status ActiveRun::SetState(v1::RunState state, const std::string& reason) {
+  const int64_t finished = IsOver(state) ? UnixMillis() : 0;
+  TRIBUTARY_RETURN_IF_ERROR(deps_.journal->SetRunState(id(), state, reason, finished));
+  journaled_.state = state;
+  journaled_.reason = reason;
+  journaled_.finished_unix_ms = finished;
+  return absl::OkStatus();
+}
+
+void ActiveRun::Dispatch(Event event) {
+  if (failed_ || over()) {
+    return;
+  }
+  events_.push_back(std::move(event));
+  if (dispatching_) {
+    return;
+  }
+  dispatching_ = true;
+  while (!events_.empty() && !over() && !failed_) {
+    const Event next = std::move(events_.front());
+    events_.pop_front();
+    for (const Action& action : engine_.Step(next, *deps_.membership, At())) {
+      CarryOut(action);
+      if (failed_ || over()) {
+        break;
+      }
+    }
+    if (!over() && !failed_) {
+      TellChanges();
+    }
+  }
+  events_.clear();
+  dispatching_ = false;
+}
+
+void ActiveRun::CarryOut(const Action& action) {
+  std::visit(Overloaded{
+                 [this](const StartRound& start) { BeginRound(start); },
+                 [this](const TellRound& tell) { TellRoundStart(tell.site, tell.update_held); },
+                 [this](const BeginExchange& exchange) {
+                   Dispatch(ExchangeFailed{exchange.round, "this coordinator knows no protocol for it"});
+                 },
+                 [this](const CloseRound& close) { CommitRound(close); },
+                 [this](const EndRun& end) { Finish(end); },
+                 [this](const Drained&) { drained_ = true; },
+             },
+             action);
+}
+
+void ActiveRun::BeginRound(const StartRound& start) {
+  if (!Survives(host_->StartRound(start.round, start.members))) {
+    return;
+  }
+  last_accepted_ = absl::InfinitePast();
+  if (journaled_.state != v1::RUNNING && !Survives(SetState(v1::RUNNING, absl::StrCat("since round ", start.round)))) {
+    return;
+  }
+  for (const std::string& site : start.members) {
+    TellRoundStart(site, engine_.HoldsUpdateOf(site));
+  }
+}
+
+void ActiveRun::TellRoundStart(const std::string& site, bool update_held) {
+  const optim::RoundParameters& parameters = host_->parameters();
+  v1::CoordinatorMessage message;
+  v1::RoundStart& start = *message.mutable_round_start();
+  start.set_run_id(id());
+  start.set_round(parameters.round);
+  start.set_learning_rate(parameters.learning_rate);
+  start.set_local_steps(parameters.local_steps);
+  const int64_t left = absl::ToInt64Milliseconds(engine_.deadline() - At().now);
+  start.set_deadline_ms(static_cast<uint32_t>(std::clamp<int64_t>(left, 0, UINT32_MAX)));
+  start.set_base_state_hash(engine_.base_state_hash());
+  start.set_base_round(engine_.base_round());
+  if (host_->model().spec.pipeline() != 0 && parameters.round < host_->model().spec.rounds()) {
+    const optim::RoundParameters next = optim::ParametersForRound(host_->model().options, parameters.round + 1);
+    start.set_next_learning_rate(next.learning_rate);
+    start.set_next_local_steps(next.local_steps);
+  }
+  start.set_evaluate_base(engine_.EvaluatesBase(parameters.round));
+  start.set_update_held(update_held);
+  SendMessage(*deps_.environment, site, std::move(message));
+}
+
+bool ActiveRun::RecordValidationLoss(uint64_t round, double loss) {
+  if (!Survives(deps_.journal->SetValidationLoss(id(), round, loss))) {
+    return false;
+  }
+  accounts_.SetValidationLoss(round, loss);
+  deps_.metrics->SetLoss(LossSplit::kValidation, loss);
+  return true;
+}
+
+void ActiveRun::CommitRound(const CloseRound& close) {
+  // The sum holds all that was accepted: a protocol whose exchange may fail has to take updates back first.
+  TRIBUTARY_ASSERT(close.included.size() == host_->accepted().size(), "round ", close.round, ": ", close.included.size(),
+                   " updates to include, ", host_->accepted().size(), " in the sum");
+  const std::map<std::string, v1::UpdateReport> reports = host_->reports();
+  // Before the commit: after a crash in between the round is committed again and the same loss is recorded again.
+  if (const std::optional<double> loss = MeanBaseLoss(reports); loss.has_value() && !RecordValidationLoss(close.round - 1, *loss)) {
+    return;
+  }
+  const absl::Time closing = At().now;
+  absl::StatusOr<PendingCommit> pending = host_->MakeCommit();
+  if (!Survives(pending.status())) {
+    return;
+  }
+  const absl::Time made = At().now;
+  if (!Survives(host_->ApplyCommit(*pending))) {
+    return;
+  }
+  const absl::Time applied = At().now;
+  for (const std::string& site : close.included) {
+    v1::SiteStatus& totals = accounts_.site(site);
+    totals.set_updates_included(totals.updates_included() + 1);
+  }
+  for (const std::string& site : close.stragglers) {
+    v1::SiteStatus& totals = accounts_.site(site);
+    totals.set_rounds_missed(totals.rounds_missed() + 1);
+  }
+  const std::vector<std::string> recipients = deps_.membership->In(Presence::kReady);
+  v1::RoundRecord record =
+      MakeRoundRecord(*host_, close, {engine_.round_start(), last_accepted_, closing, At().now}, pending->record.size(), recipients.size());
+  accounts_.CloseInterval(record);
+  if (!Survives(host_->AppendCommit(*pending, record, accounts_.SiteTotals(), engine_.arrivals()))) {
+    return;
+  }
+  const absl::Time journaled = At().now;
+  accounts_.SetLastRecord(record);
+  if (record.has_train_loss()) {
+    accounts_.SetTrainLoss(record.train_loss());
+  }
+
+  // Receipts go to whatever session the site has, ahead of the commit; the commit to those who hold the state that it applies to. Who is on
+  // the way there gets it with its answer to Ready.
+  for (const std::string& site : close.included) {
+    if (Consented(site)) {
+      SendReceipt(*deps_.environment, site, id(), close.round, v1::Receipt::INCLUDED, "");
+    }
+  }
+  const auto message = CommitMessage(close.round, pending->record, host_->state_hash());
+  for (const std::string& site : recipients) {
+    deps_.environment->Send(site, message);
+  }
+  const absl::Time broadcast = At().now;
+  deps_.metrics->ObservePhase(RoundPhase::kAggregate, made - closing);
+  deps_.metrics->ObservePhase(RoundPhase::kApply, applied - made);
+  deps_.metrics->ObservePhase(RoundPhase::kJournal, journaled - applied);
+  deps_.metrics->ObservePhase(RoundPhase::kBroadcast, broadcast - journaled);
+  CountRound(close, record, *deps_.metrics);
+  LogInfo("coordinator", "round ", close.round, " committed: ", record.included(), " of ", record.members(), " updates",
+          record.has_train_loss() ? absl::StrCat(", training loss ", record.train_loss()) : "", ", up ", record.bytes_up(), " B, down ",
+          record.bytes_down(), " B run=", id());
+  if (!Survives(KeepSnapshot())) {
+    return;
+  }
+  Dispatch(RoundCommitted{host_->state_hash()});
+}
+
+// Between two rounds, so that the aggregator's state is that of the commit just made. The last state is kept as well: it is what gets
+// exported.
+absl::Status ActiveRun::KeepSnapshot() {
+  if (!host_->SnapshotDue() && host_->round() != host_->model().spec.rounds()) {
+    return absl::OkStatus();
+  }
+  std::set<uint64_t> wanted;
+  for (const auto& [site, sync] : unfinished_syncs_) {
+    if (sync.plan.needs_snapshot() && host_->StillServes(sync.plan)) {
+      wanted.insert(sync.plan.snapshot_round());
+    }
+  }
+  TRIBUTARY_RETURN_IF_ERROR(host_->SaveSnapshot(wanted));
+  deps_.metrics->SetSnapshotTime(At().wall);
+  return absl::OkStatus();
+}
+
+std::shared_ptr<const v1::CoordinatorMessage> ActiveRun::CommitMessage(uint64_t round, const std::string& record,
+                                                                       const std::string& state_hash) const {
+  auto message = std::make_shared<v1::CoordinatorMessage>();
+  v1::Commit& commit = *message->mutable_commit();
+  commit.set_run_id(id());
+  commit.set_round(round);
+  if (record.size() <= config_.max_inline()) {
+    commit.set_record(record);
+  }
+  commit.set_state_hash(state_hash);
+  commit.set_report(round == host_->model().spec.rounds());
+  return message;
+}
+
+void ActiveRun::Finish(const EndRun& end) {
+  if (host_->position().open.has_value()) {
+    deps_.metrics->RoundEnded(RoundOutcome::kFailed, At().now - engine_.round_start());
+  } else if (!Survives(host_->SaveSnapshot({}))) {
+    return;
+  }
+  accounts_.AddTailToLastRecord();
+  if (accounts_.last_record().has_value() &&
+      !Survives(deps_.journal->ReplaceAccounts(id(), *accounts_.last_record(), accounts_.SiteTotals()))) {
+    return;
+  }
+  if (!Survives(SetState(end.state, end.reason))) {
+    return;
+  }
+  Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator",
+      absl::StrCat("run ", id(), " ", absl::AsciiStrToLower(v1::RunState_Name(end.state)), ": ", end.reason));
+  // Before the last message, whose bytes are in no record any more.
+  ended_ = Status();
+  deps_.environment->Broadcast(std::make_shared<const v1::CoordinatorMessage>(RunEndMessage(*ended_)));
+}
+
+// Logs what changed of the run's standing, once, and tells who watches. How a round fills up is no news for the log.
+void ActiveRun::TellChanges() {
+  const v1::RunState state = engine_.state();
+  const std::string& reason = engine_.reason();
+  if (state == told_state_ && reason == told_reason_) {
+    return;
+  }
+  if (state != told_state_ || state == v1::WAITING || engine_.reporting()) {
+    LogInfo("coordinator", absl::AsciiStrToLower(v1::RunState_Name(state)), ": ", reason, " run=", id());
+  } else if (engine_.short_of_quorum()) {
+    LogWarning("coordinator", reason, " run=", id());
+  }
+  told_state_ = state;
+  told_reason_ = reason;
+  deps_.environment->OnStandingChanged(id());
+}
+
+// Durable with the state that comes of it.
+void ActiveRun::NoteOperator(absl::string_view kind, const std::string& reason) {
+  NoteEvent("", kind, host_->round(), absl::StrCat("by an operator", reason.empty() ? "" : ": ", Excerpt(reason)));
+}
+
+absl::Status ActiveRun::Pause(const std::string& reason) {
+  if (engine_.stopping() || engine_.reporting()) {
+    return absl::FailedPreconditionError(absl::StrCat("run ", id(), " is ending: ", engine_.reason()));
+  }
+  // Pausing what is paused gives it another reason, if there is one.
+  if (engine_.paused() && reason.empty()) {
+    return absl::OkStatus();
+  }
+  const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", Excerpt(reason));
+  NoteOperator("paused", reason);
+  if (const absl::Status set = SetState(v1::PAUSED, why); !Survives(set)) {
+    return set;
+  }
+  Dispatch(PauseRequested{why});
+  return absl::OkStatus();
+}
+
+absl::Status ActiveRun::Resume() {
+  if (!engine_.paused()) {
+    return NotPaused(id(), engine_.state());
+  }
+  NoteOperator("resumed", "");
+  const v1::RunState state = engine_.open_round() == 0 ? v1::WAITING : v1::RUNNING;
+  if (const absl::Status set = SetState(state, "resumed by an operator"); !Survives(set)) {
+    return set;
+  }
+  Dispatch(ResumeRequested{});
+  return absl::OkStatus();
+}
+
+absl::Status ActiveRun::Stop(const std::string& reason) {
+  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", Excerpt(reason));
+  NoteOperator("stopped", reason);
+  // Durable before it is answered, for the round in flight may outlive this process.
+  if (const absl::Status set = SetState(v1::DRAINING, why); !Survives(set)) {
+    return set;
+  }
+  Dispatch(StopRequested{why});
+  return absl::OkStatus();
+}
+
+v1::RunStatus ActiveRun::Status() const {
+  if (ended_.has_value()) {
+    return *ended_;
+  }
+  v1::RunStatus status;
+  status.set_run_id(id());
+  *status.mutable_spec() = host_->model().spec;
+  status.set_state(engine_.state());
+  status.set_reason(engine_.reason());
+  status.set_round(host_->round());
+  status.set_state_hash(host_->state_hash());
+  std::map<std::string, v1::SiteStatus> sites;
+  for (const v1::SiteStatus& totals : accounts_.SiteTotals()) {
+    sites[totals.site()] = totals;
+  }
+  for (const auto& [name, site] : deps_.membership->sites()) {
+    v1::SiteStatus& entry = sites[name];
+    entry.set_site(name);
+    entry.set_connected(site.session);
+    entry.set_activity(Activity(name));
+  }
+  for (auto& [name, site] : sites) {
+    *status.add_sites() = std::move(site);
+  }
+  SetAccounts(accounts_, status);
+  status.set_parameters(static_cast<uint64_t>(host_->model().layout.size()));
+  if (accounts_.last_record().has_value()) {
+    *status.mutable_last_round() = *accounts_.last_record();
+  }
+  status.set_submitted_unix_ms(journaled_.submitted_unix_ms);
+  status.set_finished_unix_ms(journaled_.finished_unix_ms);
+  return status;
+}
+
+std::string ActiveRun::Activity(const std::string& name) const {
+  const Membership::Site& site = deps_.membership->sites().at(name);
+  switch (site.presence) {
+    case Presence::kAway:
+      return site.leased ? "connection lost" : "away";
+    case Presence::kConnected:
+      return "connected";
+    case Presence::kOffered:
+      return "asked for its consent";
+    case Presence::kRefused:
+      return absl::StrCat("refused: ", site.note);
+    case Presence::kLeft:
+      return absl::StrCat("left: ", site.note);
+    case Presence::kSyncing:
+      return "downloading";
+    case Presence::kQuarantined:
+      return absl::StrCat("quarantined: ", site.note);
+    case Presence::kReady:
+      break;
+  }
+  const char* const doing = !engine_.IsMember(name) ? "ready" : engine_.HoldsUpdateOf(name) ? "update received" : "training";
+  const auto mismatch = last_mismatch_.find(name);
+  return mismatch == last_mismatch_.end() ? doing : absl::StrCat(doing, "; its state differed in round ", mismatch->second);
+}
+
+}  // namespace tributary::coordinator

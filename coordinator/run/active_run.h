@@ -1,0 +1,200 @@
+// A run in progress: its rounds, the sites that take part in it, and what they send.
+//
+// Feeds the pure RoundEngine (round_engine.h) and carries out what it decides. The journal, the model's state and the sum of the open round
+// are RunHost's (run_host.h); counters and losses are RunAccounts'. Outward it knows RunEnvironment alone.
+//
+// The way of an update: OnUpdate -> Judge (round, member, base state, length) -> RunHost::CheckUpdate (every bit of the payload) ->
+// RunHost::AcceptUpdate (durable, then summed) -> the engine, which closes the round -> Commit -> receipts and broadcast.
+#ifndef TRIBUTARY_COORDINATOR_RUN_ACTIVE_RUN_H_
+#define TRIBUTARY_COORDINATOR_RUN_ACTIVE_RUN_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "coordinator/journal/journal.h"
+#include "coordinator/journal/snapshot_store.h"
+#include "coordinator/metrics.h"
+#include "coordinator/run/membership.h"
+#include "coordinator/run/round_engine.h"
+#include "coordinator/run/run_accounts.h"
+#include "coordinator/run/run_environment.h"
+#include "coordinator/run/run_host.h"
+#include "tributary/v1/config.pb.h"
+#include "tributary/v1/run.pb.h"
+#include "tributary/v1/session.pb.h"
+#include "tributary/v1/transfer.pb.h"
+
+namespace tributary::coordinator {
+
+// One update on its way in, however it came.
+struct IncomingUpdate {
+  std::string run_id;
+  uint64_t round = 0;
+  std::string base_state_hash;
+  std::string digest;  // SHA-256 of the payload, raw bytes
+  std::string payload;
+  uint64_t payload_bytes = 0;  // known before the payload is
+  v1::UpdateReport report;
+};
+IncomingUpdate UpdateOf(v1::Update message);
+// `payload` is empty as long as only the header is there.
+IncomingUpdate UpdateOf(const v1::UploadHeader& header, std::string payload);
+
+// Not thread-safe: every method runs on the coordinator's executor. No method blocks on the network; journal writes block on the disk.
+// Methods may be called from the environment's callbacks no further than RunEnvironment allows.
+class ActiveRun {
+ public:
+  struct Dependencies {
+    const Clock* clock = nullptr;
+    Journal* journal = nullptr;
+    SnapshotStore* snapshots = nullptr;
+    CoordinatorMetrics* metrics = nullptr;
+    Membership* membership = nullptr;  // who is connected is the coordinator's to say, how far each has come the run's
+    RunEnvironment* environment = nullptr;
+  };
+  // What a site's Hello said, for the run that is offered to it.
+  struct Greeting {
+    std::string software_version;
+    std::optional<v1::HeldState> held;
+  };
+  // Whether the run was under way when the coordinator last stopped.
+  enum class Start { kNew, kRecovered };
+  enum class Judgement { kNew, kDuplicate };  // of an acceptable update
+
+  // Takes up the run from the journal; a new one is WAITING then, durably. Nothing is sent and no round begins before Begin. All of
+  // `dependencies` must outlive the run. Errors of RunHost::Open; of a journal write, exit code kStorage.
+  static absl::StatusOr<std::unique_ptr<ActiveRun>> Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
+                                                         Dependencies dependencies);
+  ActiveRun(const ActiveRun&) = delete;
+  ActiveRun& operator=(const ActiveRun&) = delete;
+
+  // Once, after the sites that are there have been offered the run.
+  void Begin() { Dispatch(MembersChanged{}); }
+
+  const std::string& id() const { return host_->run_id(); }
+  // As the journal has it.
+  const JournaledRun& journaled() const { return journaled_; }
+  const RunHost& host() const { return *host_; }
+  RunLog& log() { return host_->log(); }
+  // It has ended, and is of no further use but for its status.
+  bool over() const { return ended_.has_value(); }
+  // Asked to drain: no round is in flight and none will start.
+  bool drained() const { return drained_; }
+  // When OnTime is due at the latest.
+  absl::Time wake_at() const { return engine_.wake_at(); }
+  v1::RunStatus Status() const;
+
+  // --- Sites (active_run_sites.cc). Messages of other runs, and of sites that they do not concern, change nothing. ---
+  // A site has said Hello, or was there when the run began: it is asked for its consent.
+  void Offer(const std::string& site, const Greeting& greeting);
+  void OnRunAnswer(const std::string& site, const v1::RunAnswer& answer);
+  void OnReady(const std::string& site, const v1::Ready& ready);
+  void OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped& skipped);
+  void OnStateReport(const std::string& site, const v1::StateReport& report);
+  // Somebody connected, dropped or left.
+  void OnMembersChanged() { Dispatch(MembersChanged{}); }
+  void OnTime() { Dispatch(TimePassed{}); }
+  // For the journal's record of the run.
+  void NoteEvent(const std::string& site, absl::string_view kind, uint64_t round, absl::string_view detail);
+  void CountBytes(const std::string& site, ByteDirection direction, uint64_t bytes) { accounts_.CountBytes(site, direction, bytes); }
+
+  // --- Updates (active_run_sites.cc) ---
+  // Before the payload is there or looked at. An error: not acceptable, and the site has been sent its receipt if it gets one.
+  absl::StatusOr<Judgement> Judge(const std::string& site, const IncomingUpdate& update);
+  // The whole update. OK: durable and summed, now or before.
+  absl::Status OnUpdate(const std::string& site, IncomingUpdate update);
+
+  // --- Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed. ---
+  absl::Status Pause(const std::string& reason);
+  absl::Status Resume();
+  absl::Status Stop(const std::string& reason);
+  // SIGTERM: finishes the round in flight and starts no other.
+  void Drain() { Dispatch(DrainRequested{}); }
+
+ private:
+  // Of a site to which the run was offered on its present session.
+  struct SiteState {
+    std::string software_version;
+    std::optional<v1::HeldState> held;  // as its Hello said, until its answer
+    int mismatches = 0;                 // states in a row that differed from the log
+    // Round to which the last SyncPlan leads, until a Ready answers it: a Ready that answers no plan asks for one.
+    std::optional<uint64_t> planned;
+  };
+  // A plan that its site has not answered yet.
+  struct UnfinishedSync {
+    std::string held;  // what it was made for: round and state hash; empty: nothing of this run
+    v1::SyncPlan plan;
+  };
+
+  ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& config, std::unique_ptr<RunHost> host, const RunPosition& position,
+            const Dependencies& dependencies);
+
+  // --- active_run.cc ---
+  Instant At() const { return {deps_.clock->Now(), deps_.clock->WallNow()}; }
+  int64_t UnixMillis() const { return absl::ToUnixMillis(deps_.clock->WallNow()); }
+  // False after reporting a storage error, after which nothing may be done or acknowledged any more.
+  bool Survives(const absl::Status& status);
+  absl::Status SetState(v1::RunState state, const std::string& reason);
+  void NoteOperator(absl::string_view kind, const std::string& reason);
+  // Feeds the engine and carries out what it decides; safe to call while that is going on.
+  void Dispatch(Event event);
+  void CarryOut(const Action& action);
+  void BeginRound(const StartRound& start);
+  void TellRoundStart(const std::string& site, bool update_held);
+  void CommitRound(const CloseRound& close);
+  absl::Status KeepSnapshot();
+  // False after a storage error.
+  bool RecordValidationLoss(uint64_t round, double loss);
+  std::shared_ptr<const v1::CoordinatorMessage> CommitMessage(uint64_t round, const std::string& record,
+                                                              const std::string& state_hash) const;
+  void Finish(const EndRun& end);
+  void TellChanges();
+  // What the site is doing, for people.
+  std::string Activity(const std::string& site) const;
+
+  // --- active_run_sites.cc ---
+  // Has accepted the run, on a session that is open.
+  bool Consented(const std::string& site) const;
+  // The unfinished plan of the site, if it is to go on with that one; null: it needs another.
+  const v1::SyncPlan* UnfinishedPlan(const std::string& site, const std::string& held, uint64_t included) const;
+  void SendPlan(const std::string& site, const std::optional<v1::HeldState>& held, const std::string& reason);
+  // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
+  void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);
+  void Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason);
+
+  const Dependencies deps_;
+  const v1::CoordinatorConfig config_;
+  JournaledRun journaled_;
+  const std::unique_ptr<RunHost> host_;
+  RoundEngine engine_;
+  RunAccounts accounts_;
+
+  std::map<std::string, SiteState> sites_;
+  std::map<std::string, double> final_losses_;              // by site, from StateReports
+  std::map<std::string, uint64_t> last_mismatch_;           // by site: the round in which its state last differed from the log's
+  std::map<std::string, UnfinishedSync> unfinished_syncs_;  // by site
+  absl::Time last_accepted_ = absl::InfinitePast();         // of the open round
+  absl::Time evidence_written_ = absl::InfinitePast();
+
+  std::deque<Event> events_;
+  bool dispatching_ = false;
+  bool failed_ = false;  // a storage error was reported
+  std::optional<v1::RunStatus> ended_;  // how, once it is over
+  bool drained_ = false;
+  // What was last told of it.
+  v1::RunState told_state_ = v1::RUN_STATE_UNSPECIFIED;
+  std::string told_reason_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_ACTIVE_RUN_H_

@@ -1,0 +1,353 @@
+// The run's sites: consent, plans that lead them to the current state, quarantine, and their updates (the conversation stands in
+// proto/tributary/v1/session.proto).
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/excerpt.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "coordinator/run/active_run.h"
+#include "coordinator/run/receipts.h"
+
+namespace tributary::coordinator {
+namespace {
+
+// A site that is at most so many commits behind when it is ready is sent them on the session; further behind, it gets a plan to download.
+// Without this a site could run after fast rounds for ever.
+constexpr uint64_t kMaxCatchUp = 16;
+// After so many wrong states in a row a replica is beyond repair by resynchronising.
+constexpr int kMaxMismatches = 3;
+constexpr absl::Duration kEvidenceInterval = absl::Seconds(1);
+
+}  // namespace
+
+void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
+  SiteState& state = sites_[site] = SiteState();
+  state.software_version = greeting.software_version;
+  state.held = greeting.held;
+  v1::CoordinatorMessage message;
+  v1::RunOffer& offer = *message.mutable_run_offer();
+  const RunModel& model = host_->model();
+  offer.set_run_id(id());
+  *offer.mutable_spec() = model.spec;
+  offer.set_layout_hash(DigestBytes(model.layout.hash()));
+  deps_.membership->Set(site, Presence::kOffered);
+  SendMessage(*deps_.environment, site, std::move(message));
+  Dispatch(MembersChanged{});
+}
+
+void ActiveRun::OnRunAnswer(const std::string& site, const v1::RunAnswer& answer) {
+  if (answer.run_id() != id()) {
+    return;
+  }
+  if (!answer.accepted()) {
+    LogWarning("coordinator", "run ", id(), " refused: ", answer.refusal(), " site=", site);
+    deps_.membership->Set(site, Presence::kRefused, Excerpt(answer.refusal()));
+    NoteEvent(site, "refused", 0, Excerpt(answer.refusal()));
+    Dispatch(MembersChanged{});
+    return;
+  }
+  const std::optional<v1::HeldState> held = std::exchange(sites_[site].held, std::nullopt);
+  const bool of_this_run = held.has_value() && held->run_id() == id() && !held->state_hash().empty();
+  if (of_this_run && !host_->Agrees(held->round(), held->state_hash())) {
+    Quarantine(site, held->round(), held->state_hash());
+    return;
+  }
+  SendPlan(site, held, "");
+}
+
+const v1::SyncPlan* ActiveRun::UnfinishedPlan(const std::string& site, const std::string& held, uint64_t included) const {
+  const auto it = unfinished_syncs_.find(site);
+  if (it == unfinished_syncs_.end() || it->second.held != held) {
+    return nullptr;
+  }
+  // The fate of the site's latest update must be told with the plan or after it.
+  const v1::SyncPlan& plan = it->second.plan;
+  const bool fetches = plan.needs_snapshot() || plan.first_commit() <= plan.target_round();
+  return fetches && included <= plan.target_round() && host_->StillServes(plan) ? &plan : nullptr;
+}
+
+void ActiveRun::SendPlan(const std::string& site, const std::optional<v1::HeldState>& held, const std::string& reason) {
+  const absl::StatusOr<uint64_t> included = host_->LastIncluded(site);
+  if (!Survives(included.status())) {
+    return;
+  }
+  v1::CoordinatorMessage message;
+  v1::SyncPlan& plan = *message.mutable_sync_plan();
+  const bool holds = held.has_value() && held->run_id() == id() && !held->state_hash().empty();
+  const std::string held_key = holds ? absl::StrCat(held->round(), " ", held->state_hash()) : "";
+  const v1::SyncPlan* const unfinished = reason.empty() ? UnfinishedPlan(site, held_key, *included) : nullptr;
+  plan = unfinished != nullptr ? *unfinished : host_->PlanSync(held, reason);
+  unfinished_syncs_[site] = {held_key, plan};
+  if (*included > 0 && *included <= plan.target_round()) {
+    plan.mutable_last_receipt()->set_run_id(id());
+    plan.mutable_last_receipt()->set_round(*included);
+    plan.mutable_last_receipt()->set_result(v1::Receipt::INCLUDED);
+  }
+  sites_[site].planned = plan.target_round();
+  if (reason.empty()) {
+    deps_.membership->Set(site, Presence::kSyncing);
+  }
+  SendMessage(*deps_.environment, site, std::move(message));
+  Dispatch(MembersChanged{});
+}
+
+void ActiveRun::NoteEvent(const std::string& site, absl::string_view kind, uint64_t round, absl::string_view detail) {
+  deps_.journal->NoteEvent(id(), {UnixMillis(), site, std::string(kind), round, std::string(detail)});
+}
+
+bool ActiveRun::Consented(const std::string& site) const {
+  const auto it = deps_.membership->sites().find(site);
+  return it != deps_.membership->sites().end() &&
+         (it->second.presence == Presence::kSyncing || it->second.presence == Presence::kQuarantined ||
+          it->second.presence == Presence::kReady);
+}
+
+void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
+  if (ready.run_id() != id() || !Consented(site)) {
+    return;
+  }
+  SiteState& state = sites_[site];
+  std::optional<v1::HeldState> held;
+  if (!ready.state_hash().empty()) {
+    if (ready.state_hash().size() != sizeof(optim::Digest)) {
+      deps_.environment->Close(site, absl::InvalidArgumentError("Ready: state_hash is not a SHA-256"));
+      Dispatch(MembersChanged{});
+      return;
+    }
+    held.emplace();
+    held->set_run_id(ready.run_id());
+    held->set_round(ready.round());
+    held->set_state_hash(ready.state_hash());
+    v1::SiteStatus& totals = accounts_.site(site);
+    totals.set_round(ready.round());
+    totals.set_state_hash(ready.state_hash());
+    if (!host_->Agrees(ready.round(), ready.state_hash())) {
+      Quarantine(site, ready.round(), ready.state_hash());
+      return;
+    }
+    state.mismatches = 0;
+  }
+  const bool answers_plan = held.has_value() && state.planned == ready.round();
+  state.planned.reset();
+  if (answers_plan) {
+    unfinished_syncs_.erase(site);
+  }
+  if (!answers_plan || host_->round() - ready.round() > kMaxCatchUp) {
+    SendPlan(site, held, "");
+    return;
+  }
+  for (uint64_t round = ready.round() + 1; round <= host_->round(); ++round) {
+    const absl::StatusOr<JournaledCommit> commit = host_->Commit(round);
+    if (!Survives(commit.status())) {
+      return;
+    }
+    deps_.environment->Send(site, CommitMessage(round, commit->record, DigestBytes(commit->state_hash)));
+  }
+  const Presence before = deps_.membership->sites().at(site).presence;
+  if (before != Presence::kReady) {
+    NoteEvent(site, before == Presence::kQuarantined ? "resynchronised" : "joined", host_->round(), "");
+  }
+  deps_.membership->Set(site, Presence::kReady);
+  LogInfo("coordinator", "ready at round ", host_->round(), " site=", site);
+  // A site that was just sent the last commit reports on it; one that has it already is known to agree.
+  if (engine_.reporting() && ready.round() < host_->round()) {
+    Dispatch(MembersChanged{});
+  } else {
+    Dispatch(SiteReady{site});
+  }
+}
+
+void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::string& state_hash) {
+  // Ahead of the log: no replica went wrong, the log was taken back (`tributary journal truncate-to`, a backup, a disk that lost what it
+  // had promised to keep). That is evidence too, but of the log.
+  const bool ahead = round > host_->round();
+  if (!ahead) {
+    deps_.metrics->CountHashMismatch();
+  }
+  const auto hex = [](const std::string& bytes) {
+    optim::Digest digest{};
+    std::copy_n(bytes.begin(), std::min(bytes.size(), digest.size()), digest.begin());
+    return DigestHex(digest);
+  };
+  const std::string reason = ahead ? absl::StrCat("it holds round ", round, ", the log ends at ", host_->round())
+                                   : absl::StrCat("its state[", round, "] differs from the log's");
+  Log(ahead ? LogLevel::kWarning : LogLevel::kError, "coordinator",
+      absl::StrCat(ahead ? "the log was taken back: " : "replica disagrees: ", reason, "; its hash ", hex(state_hash), " log's round ",
+                   host_->round(), " hash ", hex(host_->state_hash()), " site=", site));
+  SiteState& state = sites_[site];
+  if (!ahead) {
+    last_mismatch_[site] = round;
+  }
+  if (state.mismatches <= kMaxMismatches) {
+    NoteEvent(site, "quarantined", round, reason);
+    deps_.journal->NoteEvidence(
+        id(), {UnixMillis(), site, round, Excerpt(state_hash), ahead ? "" : host_->StateHashAt(round), state.software_version});
+  }
+  // At once, but not as often as a site likes.
+  if (const absl::Time now = At().now; now - evidence_written_ >= kEvidenceInterval) {
+    evidence_written_ = now;
+    if (!Survives(deps_.journal->Flush())) {
+      return;
+    }
+  }
+  if (++state.mismatches > kMaxMismatches) {
+    deps_.membership->Set(site, Presence::kQuarantined,
+                          absl::StrCat(reason, " again after ", kMaxMismatches,
+                                       " resynchronisations: check the site's memory and software version, then restart its worker"));
+    Dispatch(MembersChanged{});
+    return;
+  }
+  deps_.membership->Set(site, Presence::kQuarantined, reason);
+  v1::HeldState held;
+  held.set_run_id(id());
+  held.set_round(round);
+  held.set_state_hash(state_hash);
+  SendPlan(site, held, reason);
+}
+
+void ActiveRun::OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped& skipped) {
+  if (skipped.run_id() != id()) {
+    return;
+  }
+  LogWarning("coordinator", "round ", skipped.round(), " skipped: ", skipped.reason(), " site=", site);
+  deps_.metrics->CountUpdate(site, UpdateResult::kSkipped);
+  Dispatch(UpdateSkipped{site, skipped.round(), Excerpt(skipped.reason())});
+}
+
+void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& report) {
+  if (report.run_id() != id() || !Consented(site)) {
+    return;
+  }
+  if (report.state_hash().size() != sizeof(optim::Digest)) {
+    deps_.environment->Close(site, absl::InvalidArgumentError("StateReport: state_hash is not a SHA-256"));
+    Dispatch(MembersChanged{});
+    return;
+  }
+  v1::SiteStatus& totals = accounts_.site(site);
+  totals.set_round(report.round());
+  totals.set_state_hash(report.state_hash());
+  if (!host_->Agrees(report.round(), report.state_hash())) {
+    Quarantine(site, report.round(), report.state_hash());
+    return;
+  }
+  sites_[site].mismatches = 0;
+  if (report.round() != host_->round() || !engine_.reporting()) {
+    return;
+  }
+  if (report.has_val_loss() && std::isfinite(report.val_loss())) {
+    final_losses_[site] = report.val_loss();
+    double sum = 0;
+    for (const auto& [name, loss] : final_losses_) {
+      sum += loss;
+    }
+    if (!RecordValidationLoss(host_->round(), sum / static_cast<double>(final_losses_.size()))) {
+      return;
+    }
+  }
+  Dispatch(StateReported{site});
+}
+
+IncomingUpdate UpdateOf(v1::Update message) {
+  IncomingUpdate update;
+  update.run_id = std::move(*message.mutable_run_id());
+  update.round = message.round();
+  update.base_state_hash = std::move(*message.mutable_base_state_hash());
+  update.payload = std::move(*message.mutable_payload());
+  update.payload_bytes = update.payload.size();
+  update.digest = DigestBytes(Sha256(update.payload));
+  update.report = std::move(*message.mutable_report());
+  return update;
+}
+
+IncomingUpdate UpdateOf(const v1::UploadHeader& header, std::string payload) {
+  IncomingUpdate update;
+  update.run_id = header.id().run_id();
+  update.round = header.id().round();
+  update.base_state_hash = header.base_state_hash();
+  update.digest = header.id().sha256();
+  update.payload_bytes = payload.empty() ? header.total_bytes() : payload.size();
+  update.payload = std::move(payload);
+  update.report = header.report();
+  return update;
+}
+
+void ActiveRun::Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason) {
+  NoteEvent(site, "rejected", round, reason);
+  v1::SiteStatus& totals = accounts_.site(site);
+  totals.set_updates_rejected(totals.updates_rejected() + 1);
+  SendRejection(*deps_.environment, *deps_.metrics, site, id(), round, kind, reason);
+}
+
+absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, const IncomingUpdate& update) {
+  const uint64_t longest = std::min(config_.max_update(), host_->model().max_payload);
+  const std::string too_long = absl::StrCat(update.payload_bytes, " bytes; an update of this run has at most ", longest);
+  const UpdateVerdict verdict = engine_.Judge(site, update.round, update.base_state_hash, update.digest);
+  switch (verdict.kind) {
+    case UpdateVerdict::Kind::kAcceptable:
+      break;
+    case UpdateVerdict::Kind::kDuplicate:
+      // An upload may announce any length for a digest that is known; nothing is set aside for it.
+      if (update.payload_bytes > longest) {
+        return absl::ResourceExhaustedError(too_long);
+      }
+      return Judgement::kDuplicate;
+    case UpdateVerdict::Kind::kConflict:
+      LogWarning("coordinator", verdict.reason, " site=", site);
+      deps_.metrics->CountRejection(RejectionReason::kDuplicate);
+      return absl::FailedPreconditionError(verdict.reason);  // no receipt: the one of the accepted update is still to come
+    case UpdateVerdict::Kind::kLate: {
+      deps_.metrics->CountUpdate(site, UpdateResult::kLate);
+      v1::SiteStatus& totals = accounts_.site(site);
+      totals.set_updates_late(totals.updates_late() + 1);
+      NoteEvent(site, "late", update.round, verdict.reason);
+      SendReceipt(*deps_.environment, site, id(), update.round, v1::Receipt::LATE, verdict.reason);
+      Dispatch(UpdateCameLate{update.round});
+      return absl::FailedPreconditionError(verdict.reason);
+    }
+    case UpdateVerdict::Kind::kWrongBase:
+      Reject(site, update.round, RejectionReason::kBaseState, verdict.reason);
+      if (Consented(site)) {
+        Quarantine(site, engine_.base_round(), update.base_state_hash);
+      }
+      return absl::FailedPreconditionError(verdict.reason);
+    case UpdateVerdict::Kind::kRefused:
+      Reject(site, update.round, engine_.open_round() == update.round ? RejectionReason::kNotMember : RejectionReason::kRound,
+             verdict.reason);
+      return absl::FailedPreconditionError(verdict.reason);
+  }
+  if (update.payload_bytes > longest) {
+    Reject(site, update.round, RejectionReason::kSize, too_long);
+    Dispatch(UpdateRefused{site, too_long});
+    return absl::ResourceExhaustedError(too_long);
+  }
+  return Judgement::kNew;
+}
+
+absl::Status ActiveRun::OnUpdate(const std::string& site, IncomingUpdate update) {
+  accounts_.CountUpdatePayload(update.payload_bytes);
+  TRIBUTARY_ASSIGN_OR_RETURN(const Judgement judgement, Judge(site, update));
+  if (judgement == Judgement::kDuplicate) {
+    return absl::OkStatus();
+  }
+  if (const absl::Status valid = host_->CheckUpdate(update.payload, update.report); !valid.ok()) {
+    const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", valid.message());
+    Reject(site, update.round, RejectionReason::kInvalid, reason);
+    Dispatch(UpdateRefused{site, std::string(valid.message())});
+    return absl::InvalidArgumentError(reason);
+  }
+  if (!Survives(host_->AcceptUpdate(site, std::move(update.payload), update.digest, update.report))) {
+    return StorageHasFailed();
+  }
+  last_accepted_ = At().now;
+  v1::SiteStatus& totals = accounts_.site(site);
+  totals.set_round(engine_.base_round());
+  totals.set_state_hash(update.base_state_hash);
+  Dispatch(UpdateAccepted{site, update.digest});
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::coordinator

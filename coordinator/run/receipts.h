@@ -1,0 +1,28 @@
+// What a site is told of its update.
+#ifndef TRIBUTARY_COORDINATOR_RUN_RECEIPTS_H_
+#define TRIBUTARY_COORDINATOR_RUN_RECEIPTS_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "coordinator/metrics.h"
+#include "coordinator/run/run_environment.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+void SendReceipt(RunEnvironment& environment, const std::string& site, const std::string& run_id, uint64_t round,
+                 v1::Receipt::Result result, const std::string& reason);
+
+// Logs, counts and answers an update that is not what it should be.
+void SendRejection(RunEnvironment& environment, CoordinatorMetrics& metrics, const std::string& site, const std::string& run_id,
+                   uint64_t round, RejectionReason kind, const std::string& reason);
+
+// The answer to an update of a run that is not in progress. FailedPrecondition, always.
+absl::Status RejectForeign(RunEnvironment& environment, CoordinatorMetrics& metrics, const std::string& site, const std::string& run_id,
+                           uint64_t round);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_RECEIPTS_H_

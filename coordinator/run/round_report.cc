@@ -1,0 +1,74 @@
+#include "coordinator/run/round_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "coordinator/run/run_accounts.h"
+
+namespace tributary::coordinator {
+namespace {
+
+double Ratio(double numerator, double denominator) {
+  return denominator > 0 ? numerator / denominator : 0;
+}
+
+}  // namespace
+
+v1::RoundRecord MakeRoundRecord(const RunHost& host, const CloseRound& close, const RoundTimes& times, uint64_t commit_bytes,
+                                size_t recipients) {
+  const std::map<std::string, v1::UpdateReport> reports = host.reports();
+  const size_t members = host.position().open->members.size();
+  v1::RoundRecord record;
+  record.set_round(close.round);
+  record.set_members(static_cast<uint32_t>(members));
+  record.set_included(static_cast<uint32_t>(close.included.size()));
+  record.set_stragglers(static_cast<uint32_t>(close.stragglers.size()));
+  if (const std::optional<double> loss = MeanTrainLoss(reports); loss.has_value()) {
+    record.set_train_loss(*loss);
+  }
+  double compute = 0;
+  double encode = 0;
+  for (const auto& [site, report] : reports) {
+    compute += std::isfinite(report.compute_seconds()) ? report.compute_seconds() : 0;
+    encode += std::isfinite(report.encode_seconds()) ? report.encode_seconds() : 0;
+  }
+  record.set_compute_seconds(Ratio(compute, static_cast<double>(reports.size())));
+  record.set_encode_seconds(Ratio(encode, static_cast<double>(reports.size())));
+  record.set_duration(absl::ToDoubleSeconds(times.committed - times.start));
+  record.set_wait_seconds(absl::ToDoubleSeconds(std::max(times.last_accepted, times.start) - times.start));
+  record.set_commit_seconds(absl::ToDoubleSeconds(times.committed - times.closing));
+  record.set_learning_rate(host.parameters().learning_rate);
+  record.set_local_steps(host.parameters().local_steps);
+  record.set_dense_bytes_per_direction(uint64_t{4} * static_cast<uint64_t>(host.model().layout.size()) * host.parameters().local_steps *
+                                       members);
+  record.set_payload_bytes_down(commit_bytes * recipients);
+  return record;
+}
+
+void CountRound(const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics) {
+  for (const std::string& site : close.included) {
+    metrics.CountUpdate(site, UpdateResult::kIncluded);
+  }
+  metrics.SetRound(close.round);
+  metrics.RoundEnded(record.included() == 0                  ? RoundOutcome::kEmpty
+                     : record.included() == record.members() ? RoundOutcome::kCommitted
+                                                             : RoundOutcome::kPartial,
+                     absl::Seconds(record.duration()));
+  metrics.ObservePhase(RoundPhase::kWait, absl::Seconds(record.wait_seconds()));
+  metrics.ObservePhase(RoundPhase::kCompute, absl::Seconds(record.compute_seconds()));
+  metrics.ObservePhase(RoundPhase::kEncode, absl::Seconds(record.encode_seconds()));
+  const double steps = static_cast<double>(record.members()) * record.local_steps();
+  metrics.ObserveBytesPerStep(ByteDirection::kUp, Ratio(static_cast<double>(record.bytes_up()), steps));
+  metrics.ObserveBytesPerStep(ByteDirection::kDown, Ratio(static_cast<double>(record.bytes_down()), steps));
+  metrics.CountDenseEquivalent(record.dense_bytes_per_direction());
+  metrics.SetCompressionRatio(
+      Ratio(2.0 * static_cast<double>(record.dense_bytes_per_direction()), static_cast<double>(record.bytes_up() + record.bytes_down())));
+  if (record.has_train_loss()) {
+    metrics.SetLoss(LossSplit::kTrain, record.train_loss());
+  }
+}
+
+}  // namespace tributary::coordinator

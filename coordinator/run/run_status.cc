@@ -1,0 +1,73 @@
+#include "coordinator/run/run_status.h"
+
+#include <optional>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/status_macros.h"
+#include "coordinator/run/run_log.h"
+
+namespace tributary::coordinator {
+
+void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status) {
+  if (const std::optional<double> loss = accounts.LatestTrainLoss(); loss.has_value()) {
+    status.set_train_loss(*loss);
+  }
+  if (const std::optional<double> loss = accounts.LatestValidationLoss(); loss.has_value()) {
+    status.set_val_loss(*loss);
+  }
+  status.set_bytes_up_total(accounts.totals().up);
+  status.set_bytes_down_total(accounts.totals().down);
+}
+
+absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run) {
+  v1::RunStatus status;
+  status.set_run_id(run.run_id);
+  *status.mutable_spec() = run.spec;
+  status.set_state(run.state);
+  status.set_reason(run.reason);
+  status.set_submitted_unix_ms(run.submitted_unix_ms);
+  status.set_finished_unix_ms(run.finished_unix_ms);
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(run.spec));
+  status.set_parameters(static_cast<uint64_t>(model.layout.size()));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal.CommitSummaries(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, journal.SiteTotals(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal.ValidationLosses(run.run_id));
+  RunAccounts accounts;
+  accounts.Restore(commits, totals, losses);
+  if (!commits.empty()) {
+    status.set_round(commits.back().round);
+    status.set_state_hash(DigestBytes(commits.back().state_hash));
+    *status.mutable_last_round() = commits.back().round_record;
+  } else {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal.Snapshots(run.run_id));
+    if (!snapshots.empty()) {
+      status.set_state_hash(DigestBytes(snapshots.front().state_hash));
+    }
+  }
+  for (const v1::SiteStatus& site : totals) {
+    *status.add_sites() = site;
+  }
+  SetAccounts(accounts, status);
+  return status;
+}
+
+v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status) {
+  v1::CoordinatorMessage message;
+  v1::RunEnd& end = *message.mutable_run_end();
+  end.set_run_id(status.run_id());
+  end.set_state(status.state());
+  end.set_reason(status.reason());
+  end.set_round(status.round());
+  end.set_state_hash(status.state_hash());
+  return message;
+}
+
+absl::Status NotPaused(const std::string& run_id, v1::RunState state) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("run ", run_id, " is not paused: it is ", absl::AsciiStrToLower(v1::RunState_Name(state))));
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,29 @@
+// What operators and sites are told of a run.
+#ifndef TRIBUTARY_COORDINATOR_RUN_RUN_STATUS_H_
+#define TRIBUTARY_COORDINATOR_RUN_RUN_STATUS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/journal/journal.h"
+#include "coordinator/run/run_accounts.h"
+#include "tributary/v1/run.pb.h"
+#include "tributary/v1/session.pb.h"
+
+namespace tributary::coordinator {
+
+// Losses and bytes.
+void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status);
+
+// Of a run that is not in progress. DataLoss: its rows are damaged.
+absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run);
+
+v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status);
+
+// The answer to who would resume a run in this state. FailedPrecondition, always.
+absl::Status NotPaused(const std::string& run_id, v1::RunState state);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_RUN_STATUS_H_
