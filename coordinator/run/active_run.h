@@ -187,7 +187,7 @@ class ActiveRun {
 
   std::deque<Event> events_;
   bool dispatching_ = false;
-  bool failed_ = false;  // a storage error was reported
+  bool failed_ = false;                 // a storage error was reported
   std::optional<v1::RunStatus> ended_;  // how, once it is over
   bool drained_ = false;
   // What was last told of it.
