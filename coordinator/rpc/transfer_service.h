@@ -1,24 +1,19 @@
-// Bulk: uploads of updates in frames, resumable while the coordinator lives, and downloads of snapshots and commits from shared bytes.
+// Bulk: uploads of updates in frames, resumable while the coordinator lives (upload.h), and downloads of snapshots and commits
+// (download.h).
 #ifndef TRIBUTARY_COORDINATOR_RPC_TRANSFER_SERVICE_H_
 #define TRIBUTARY_COORDINATOR_RPC_TRANSFER_SERVICE_H_
 
 #include <grpcpp/grpcpp.h>
 
-#include <array>
 #include <cstdint>
-#include <deque>
-#include <map>
-#include <memory>
-#include <set>
-#include <string>
-#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "common/checksum.h"
+#include "common/clock.h"
 #include "common/executor.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/authorisation.h"
+#include "coordinator/rpc/download.h"
+#include "coordinator/rpc/upload.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
 namespace tributary::coordinator {
@@ -43,6 +38,8 @@ class TransferService final
     // nobody resumed for as long is dropped.
     absl::Duration sweep_interval = absl::Seconds(30);
     int max_idle_sweeps = 10;
+    // Tells how long a partial upload has been waiting for somebody to resume it.
+    const Clock* clock = &Clock::Real();
   };
 
   // All must outlive the service.
@@ -56,45 +53,15 @@ class TransferService final
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Download(grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) override;
 
  private:
-  class UploadCall;
-  class DownloadCall;
-
-  // A partial upload. At most one per site.
-  struct Spool {
-    v1::UploadHeader header;
-    std::string payload;
-    Sha256Hasher hasher;          // over payload
-    UploadCall* owner = nullptr;  // the stream that is filling it; null: broken off, may be resumed
-    int idle_sweeps = 0;
-  };
-
-  // Everything below is on the bulk executor.
-
-  // Makes or finds the spool for this call, or queues the call until there is room; calls UploadCall::Admitted with the spool or an error.
-  void Admit(UploadCall* call);
-  bool MakeRoom(uint64_t bytes);
-  void AdmitWaiting();
-  void DropSpool(const std::string& site);
   void Sweep();
-  std::array<uint8_t, 32> DigestOf(const SharedBytes& bytes);
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
   const Registry* const registry_;
-  const Options options_;
-
-  std::map<std::string, std::unique_ptr<Spool>> spools_;  // by site
-  std::map<std::string, v1::UploadId> completed_;         // newest upload of each site that the coordinator took
-  uint64_t spooled_bytes_ = 0;                            // what the spools may grow to, and what is on its way to the coordinator
-  std::deque<UploadCall*> waiting_;
-  std::set<UploadCall*> uploads_;
-  std::set<DownloadCall*> downloads_;
-  std::map<std::string, int> downloads_by_caller_;
-  struct KnownDigest {
-    std::weak_ptr<const std::string> bytes;
-    std::array<uint8_t, 32> digest;
-  };
-  std::map<const std::string*, KnownDigest> digests_;
+  const absl::Duration sweep_interval_;
+  // On the bulk executor.
+  Uploads uploads_;
+  Downloads downloads_;
 
   SerialExecutor bulk_{"bulk"};  // last: stopped before what its work uses goes away
 };

@@ -1,0 +1,68 @@
+// Download streams: snapshots and commits in frames, from bytes that all who fetch the same thing share.
+#ifndef TRIBUTARY_COORDINATOR_RPC_DOWNLOAD_H_
+#define TRIBUTARY_COORDINATOR_RPC_DOWNLOAD_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "common/executor.h"
+#include "common/shared_bytes.h"
+#include "common/tls.h"
+#include "coordinator/coordinator.h"
+#include "tributary/v1/transfer.pb.h"
+
+namespace tributary::coordinator {
+
+// Open is thread-safe; everything else is on the bulk executor, and so is every Start* and Finish. Outlives its streams.
+class Downloads {
+ public:
+  // Defaults: TransferService::Options.
+  struct Options {
+    // Data bytes of one frame.
+    uint64_t frame_bytes = 0;
+    // That one site or operator may have open.
+    int max_open = 0;
+    // A stream of which nothing was taken for so many sweeps in a row is cancelled.
+    int max_idle_sweeps = 0;
+  };
+
+  // All must outlive it. `coordinator` is called on `executor` only.
+  Downloads(Coordinator* coordinator, SerialExecutor* executor, SerialExecutor* bulk, const Options& options)
+      : coordinator_(coordinator), executor_(executor), bulk_(bulk), options_(options) {}
+
+  // The reactor of one stream; frees itself. Ends with the errors of transfer.proto; RESOURCE_EXHAUSTED: the caller has too many open;
+  // CANCELLED, UNAVAILABLE, DEADLINE_EXCEEDED: resume it.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context, Identity caller, v1::DownloadRequest request);
+
+  // Ends streams that nobody reads.
+  void Sweep();
+
+ private:
+  class Call;
+  struct KnownDigest {
+    std::weak_ptr<const std::string> bytes;
+    std::array<uint8_t, 32> digest;
+  };
+
+  // Hashed once, however many fetch the same bytes.
+  std::array<uint8_t, 32> DigestOf(const SharedBytes& bytes);
+
+  Coordinator* const coordinator_;
+  SerialExecutor* const executor_;
+  SerialExecutor* const bulk_;
+  const Options options_;
+
+  std::set<Call*> calls_;
+  std::map<std::string, int> open_by_caller_;
+  std::map<const std::string*, KnownDigest> digests_;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RPC_DOWNLOAD_H_

@@ -1,0 +1,230 @@
+#include "coordinator/rpc/upload.h"
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+#include "common/wire_size.h"
+#include "coordinator/rpc/grpc_status.h"
+
+namespace tributary::coordinator {
+
+// One stream. Frees itself after OnDone, on the bulk executor.
+class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
+ public:
+  Call(Uploads* uploads, std::string site, v1::UploadProgress* response) : uploads_(uploads), site_(std::move(site)), response_(response) {
+    uploads_->bulk_->Post([this] {
+      stream_ = ++uploads_->last_stream_;
+      uploads_->calls_[stream_] = this;
+      StartRead(&frame_);
+    });
+  }
+
+  void OnReadDone(bool ok) override {
+    uploads_->bulk_->Post([this, ok] { ReadDone(ok); });
+  }
+  void OnCancel() override {
+    uploads_->bulk_->Post([this] { End(absl::CancelledError("the connection broke; resume the upload")); });
+  }
+  void OnDone() override {
+    uploads_->bulk_->Post([this] {
+      uploads_->calls_.erase(stream_);
+      delete this;
+    });
+  }
+
+  // On the bulk executor.
+  Stream stream() const { return stream_; }
+  const std::string& site() const { return site_; }
+  const v1::UploadHeader& header() const { return header_; }
+  bool ended() const { return ended_; }
+  // Made no progress although it was its turn: while it waits for room or for the coordinator's answer it is not.
+  bool Idle() {
+    const bool its_turn = !asking_ && !uploads_->spools_.IsWaiting(stream_);
+    idle_sweeps_ = its_turn ? idle_sweeps_ + 1 : 0;
+    return idle_sweeps_ > uploads_->options_.max_idle_sweeps;
+  }
+
+  // There is room: goes on with the frame that came with the header.
+  void Admitted(UploadSpool* spool) {
+    spool_ = spool;
+    Take();
+  }
+
+  // Ends the call; its spool stays for a later one to resume.
+  void End(const absl::Status& status) {
+    if (ended_) {
+      return;
+    }
+    ended_ = true;
+    spool_ = nullptr;
+    uploads_->spools_.Release(stream_, uploads_->clock_->Now());
+    if (!asking_) {
+      Finish(ToGrpcStatus(status));
+    } else {
+      // The coordinator is being asked; its answer comes to this object.
+      pending_end_ = status;
+    }
+  }
+
+ private:
+  void ReadDone(bool ok) {
+    if (ended_) {
+      return;
+    }
+    if (!ok) {
+      End(absl::InvalidArgumentError(absl::StrCat("the upload broke off at byte ", spool_ == nullptr ? 0 : spool_->received_bytes(),
+                                                  "; ask for its progress and resume it")));
+      return;
+    }
+    idle_sweeps_ = 0;
+    uploads_->executor_->Post([coordinator = uploads_->coordinator_, site = site_, bytes = WireSize(frame_.ByteSizeLong())] {
+      coordinator->CountBytes(site, ByteDirection::kUp, ByteKind::kUpdate, bytes);
+    });
+    if (spool_ != nullptr) {
+      Take();
+    } else {
+      Begin();
+    }
+  }
+
+  // The first frame: its header is checked by the coordinator before anything is kept of it.
+  void Begin() {
+    if (!frame_.has_header()) {
+      End(absl::InvalidArgumentError("upload: the first frame has no header"));
+      return;
+    }
+    header_ = frame_.header();
+    if (const absl::Status status = UploadSpool::CheckHeader(header_); !status.ok()) {
+      End(status);
+      return;
+    }
+    if (uploads_->Progress(site_, header_.id()).complete()) {
+      // The answer to the first time was lost.
+      Succeed();
+      return;
+    }
+    Ask([this] { return uploads_->coordinator_->CheckUpload(site_, header_); },
+        [this](const absl::Status& status) {
+          if (status.ok()) {
+            uploads_->Admit(this);
+          } else {
+            End(status);
+          }
+        });
+  }
+
+  // Takes the frame into the spool.
+  void Take() {
+    if (const absl::Status status = spool_->Append(frame_); !status.ok()) {
+      End(status);
+    } else if (!spool_->complete()) {
+      StartRead(&frame_);
+    } else {
+      Complete();
+    }
+  }
+
+  void Complete() {
+    spool_ = nullptr;
+    absl::StatusOr<std::string> payload = uploads_->spools_.TakeOut(stream_);
+    if (!payload.ok()) {
+      uploads_->AdmitWaiting();
+      End(payload.status());
+      return;
+    }
+    Ask([this, moved = std::make_shared<std::string>(
+                   *std::move(payload))] { return uploads_->coordinator_->UploadCompleted(site_, header_, std::move(*moved)); },
+        [this](const absl::Status& status) {
+          uploads_->spools_.Settle(stream_, status);
+          uploads_->AdmitWaiting();
+          if (status.ok()) {
+            Succeed();
+          } else {
+            End(status);
+          }
+        });
+  }
+
+  void Succeed() {
+    if (ended_) {
+      return;
+    }
+    response_->set_received_bytes(header_.total_bytes());
+    response_->set_complete(true);
+    End(absl::OkStatus());
+  }
+
+  // Runs `question` on the coordinator's executor and `answer` with its result here. Whatever happens to the call meanwhile, it is not
+  // finished before the answer is in, so that this object is there for it.
+  template <typename Question, typename Answer>
+  void Ask(Question question, Answer answer) {
+    asking_ = true;
+    uploads_->executor_->Post([this, question = std::move(question), answer = std::move(answer)] {
+      const absl::Status status = question();
+      uploads_->bulk_->Post([this, status, answer] {
+        asking_ = false;
+        answer(status);
+        if (pending_end_.has_value()) {
+          Finish(ToGrpcStatus(*std::exchange(pending_end_, std::nullopt)));
+        }
+      });
+    });
+  }
+
+  Uploads* const uploads_;
+  const std::string site_;
+  v1::UploadProgress* const response_;
+  Stream stream_ = 0;
+  v1::UploadFrame frame_;
+  v1::UploadHeader header_;
+  UploadSpool* spool_ = nullptr;  // once admitted
+  bool asking_ = false;
+  bool ended_ = false;
+  std::optional<absl::Status> pending_end_;
+  int idle_sweeps_ = 0;
+};
+
+grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(std::string site, v1::UploadProgress* response) {
+  return new Call(this, std::move(site), response);
+}
+
+void Uploads::Admit(Call* call) {
+  if (call->ended()) {
+    return;
+  }
+  const UploadSpools::Admission admission = spools_.Admit(call->stream(), call->site(), call->header());
+  if (admission.replaced.has_value()) {
+    calls_.at(*admission.replaced)->End(absl::AbortedError("replaced by a newer upload of the same site"));
+  }
+  if (admission.spool != nullptr) {
+    call->Admitted(admission.spool);
+  }
+}
+
+void Uploads::AdmitWaiting() {
+  for (const auto& [stream, spool] : spools_.AdmitWaiting()) {
+    calls_.at(stream)->Admitted(spool);
+  }
+}
+
+void Uploads::Sweep() {
+  std::vector<Call*> calls;
+  for (const auto& [stream, call] : calls_) {
+    calls.push_back(call);
+  }
+  for (Call* const call : calls) {
+    if (!call->ended() && call->Idle()) {
+      call->End(absl::DeadlineExceededError("the upload made no progress; ask for its progress and resume it"));
+    }
+  }
+  for (const std::string& site : spools_.DropIdle(clock_->Now())) {
+    LogInfo("transfer", "dropped a partial upload that nobody resumed site=", site);
+  }
+  AdmitWaiting();
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,197 @@
+#include "coordinator/rpc/upload_spools.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/assert.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr uint64_t kMaxFrameBytes = uint64_t{1} << 20;  // transfer.proto
+constexpr size_t kDigestBytes = 32;
+
+bool SameUpload(const v1::UploadId& a, const v1::UploadId& b) {
+  return a.run_id() == b.run_id() && a.round() == b.round() && a.sha256() == b.sha256();
+}
+
+}  // namespace
+
+absl::Status UploadSpool::CheckHeader(const v1::UploadHeader& header) {
+  if (header.id().sha256().size() != kDigestBytes) {
+    return absl::InvalidArgumentError("upload: the SHA-256 of the payload has 32 bytes");
+  }
+  if (header.total_bytes() == 0) {
+    return absl::InvalidArgumentError("upload: total_bytes is 0");
+  }
+  return absl::OkStatus();
+}
+
+UploadSpool::UploadSpool(const v1::UploadHeader& header) : header_(header) {
+  payload_.reserve(header.total_bytes());
+}
+
+absl::Status UploadSpool::Append(const v1::UploadFrame& frame) {
+  const uint64_t received = payload_.size();
+  const uint64_t total = header_.total_bytes();
+  const std::string& data = frame.data();
+  if (frame.offset() != received) {
+    return absl::OutOfRangeError(absl::StrCat("upload: frame at offset ", frame.offset(), ", but ", received, " bytes have arrived"));
+  }
+  if (data.size() > kMaxFrameBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("upload: a frame of ", data.size(), " bytes; at most ", kMaxFrameBytes, " are allowed"));
+  }
+  if (data.size() > total - received) {
+    return absl::InvalidArgumentError(absl::StrCat("upload: more data than the ", total, " bytes that the header names"));
+  }
+  if (data.empty() && received < total && !frame.has_header()) {
+    return absl::InvalidArgumentError("upload: a frame without data");
+  }
+  if (Crc32c(data) != frame.crc32c()) {
+    return absl::DataLossError(absl::StrCat("upload: the frame at offset ", received, " fails its CRC-32C; send it again"));
+  }
+  payload_.append(data);
+  hasher_.Update(data);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> UploadSpool::Payload() && {
+  TRIBUTARY_ASSERT(complete(), received_bytes(), " of ", header_.total_bytes(), " bytes");
+  if (DigestBytes(hasher_.Finish()) != header_.id().sha256()) {
+    return absl::DataLossError("upload: the whole fails its SHA-256; send it again from the start");
+  }
+  return std::move(payload_);
+}
+
+UploadSpools::Admission UploadSpools::Admit(Stream stream, const std::string& site, const v1::UploadHeader& header) {
+  Admission admission;
+  if (const auto entry = entries_.find(site); entry != entries_.end()) {
+    UploadSpool& spool = entry->second->spool;
+    admission.replaced = std::exchange(entry->second->stream, std::nullopt);
+    if (SameUpload(spool.header().id(), header.id()) && spool.header().total_bytes() == header.total_bytes()) {
+      entry->second->stream = stream;
+      admission.spool = &spool;
+      return admission;
+    }
+    Drop(entry);
+  }
+  // One that still waits would make a second spool of the site.
+  const auto older = std::find_if(waiting_.begin(), waiting_.end(), [&](const Waiting& waiting) { return waiting.site == site; });
+  if (older != waiting_.end()) {
+    admission.replaced = older->stream;
+    waiting_.erase(older);
+  }
+  if (MakeRoom(header.total_bytes())) {
+    admission.spool = Make(stream, site, header);
+  } else {
+    waiting_.push_back({stream, site, header});
+  }
+  return admission;
+}
+
+std::vector<UploadSpools::Admitted> UploadSpools::AdmitWaiting() {
+  std::vector<Admitted> admitted;
+  for (Waiting& waiting : std::exchange(waiting_, {})) {
+    if (MakeRoom(waiting.header.total_bytes())) {
+      admitted.push_back({waiting.stream, Make(waiting.stream, waiting.site, waiting.header)});
+    } else {
+      waiting_.push_back(std::move(waiting));
+    }
+  }
+  return admitted;
+}
+
+bool UploadSpools::IsWaiting(Stream stream) const {
+  return std::any_of(waiting_.begin(), waiting_.end(), [stream](const Waiting& waiting) { return waiting.stream == stream; });
+}
+
+void UploadSpools::Release(Stream stream, absl::Time now) {
+  if (const auto entry = Find(stream); entry != entries_.end()) {
+    entry->second->stream.reset();
+    entry->second->idle_since = now;
+  }
+  std::erase_if(waiting_, [stream](const Waiting& waiting) { return waiting.stream == stream; });
+}
+
+absl::StatusOr<std::string> UploadSpools::TakeOut(Stream stream) {
+  const auto entry = Find(stream);
+  TRIBUTARY_ASSERT(entry != entries_.end(), "stream ", stream, " has no spool");
+  UploadSpool& spool = entry->second->spool;
+  absl::StatusOr<std::string> payload = std::move(spool).Payload();
+  if (!payload.ok()) {
+    Drop(entry);
+    return payload;
+  }
+  taken_out_[stream] = {entry->first, spool.header().id(), spool.header().total_bytes()};
+  entries_.erase(entry);
+  return payload;
+}
+
+void UploadSpools::Settle(Stream stream, const absl::Status& answer) {
+  const auto taken = taken_out_.find(stream);
+  TRIBUTARY_ASSERT(taken != taken_out_.end(), "stream ", stream, " has nothing to settle");
+  bytes_ -= taken->second.bytes;
+  if (answer.ok()) {
+    complete_[taken->second.site] = taken->second.id;
+  }
+  taken_out_.erase(taken);
+}
+
+std::vector<std::string> UploadSpools::DropIdle(absl::Time now) {
+  std::vector<std::string> dropped;
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    const auto entry = it++;
+    if (!entry->second->stream.has_value() && now - entry->second->idle_since >= options_.max_idle) {
+      dropped.push_back(entry->first);
+      Drop(entry);
+    }
+  }
+  return dropped;
+}
+
+v1::UploadProgress UploadSpools::Progress(const std::string& site, const v1::UploadId& id) const {
+  v1::UploadProgress progress;
+  if (const auto entry = entries_.find(site); entry != entries_.end() && SameUpload(entry->second->spool.header().id(), id)) {
+    progress.set_received_bytes(entry->second->spool.received_bytes());
+  } else if (const auto done = complete_.find(site); done != complete_.end() && SameUpload(done->second, id)) {
+    progress.set_complete(true);
+  }
+  return progress;
+}
+
+UploadSpools::Entries::iterator UploadSpools::Find(Stream stream) {
+  return std::find_if(entries_.begin(), entries_.end(), [stream](const auto& entry) { return entry.second->stream == stream; });
+}
+
+bool UploadSpools::MakeRoom(uint64_t bytes) {
+  while (bytes_ > 0 && (bytes_ >= options_.max_bytes || bytes > options_.max_bytes - bytes_)) {
+    auto oldest = entries_.end();
+    for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+      if (!it->second->stream.has_value() && (oldest == entries_.end() || it->second->idle_since < oldest->second->idle_since)) {
+        oldest = it;
+      }
+    }
+    if (oldest == entries_.end()) {
+      return false;
+    }
+    Drop(oldest);
+  }
+  return true;
+}
+
+UploadSpool* UploadSpools::Make(Stream stream, const std::string& site, const v1::UploadHeader& header) {
+  auto entry = std::make_unique<Entry>(header);
+  entry->stream = stream;
+  bytes_ += header.total_bytes();
+  const auto [place, made] = entries_.emplace(site, std::move(entry));
+  TRIBUTARY_ASSERT(made, "a second spool of ", site);
+  return &place->second->spool;
+}
+
+void UploadSpools::Drop(Entries::iterator entry) {
+  bytes_ -= entry->second->spool.header().total_bytes();
+  entries_.erase(entry);
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,136 @@
+// Partial uploads in memory: which may come in, which must wait or go, and whether what came is what was announced. Nothing of gRPC.
+#ifndef TRIBUTARY_COORDINATOR_RPC_UPLOAD_SPOOLS_H_
+#define TRIBUTARY_COORDINATOR_RPC_UPLOAD_SPOOLS_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/checksum.h"
+#include "tributary/v1/transfer.pb.h"
+
+namespace tributary::coordinator {
+
+// One upload as far as it has arrived. Not thread-safe.
+class UploadSpool {
+ public:
+  // What can be said of a header without knowing the run. InvalidArgument.
+  static absl::Status CheckHeader(const v1::UploadHeader& header);
+
+  // `header` has passed CheckHeader. Sets memory aside for all of its bytes.
+  explicit UploadSpool(const v1::UploadHeader& header);
+
+  const v1::UploadHeader& header() const { return header_; }
+  uint64_t received_bytes() const { return payload_.size(); }
+  bool complete() const { return payload_.size() == header_.total_bytes(); }
+
+  // The next frame. After an error the spool is as it was: what came before stays, to be resumed. OutOfRange: not at received_bytes().
+  // DataLoss: fails its checksum. InvalidArgument: empty, too long, or more than the header announced.
+  absl::Status Append(const v1::UploadFrame& frame);
+
+  // The payload of a complete spool. DataLoss: it is not what the header names.
+  absl::StatusOr<std::string> Payload() &&;
+
+ private:
+  const v1::UploadHeader header_;
+  std::string payload_;
+  Sha256Hasher hasher_;  // over payload_
+};
+
+// The spools of all sites: at most one each, and so many bytes in all. A site's newest stream has its spool; when the stream breaks off,
+// the spool stays for a later one to resume, until somebody else needs the room or nobody has come for too long. A stream that finds no
+// room waits in a queue.
+//
+// Not thread-safe. Time is an argument: any monotonic clock, the same in all calls.
+class UploadSpools {
+ public:
+  // A stream of a site, by a number that its owner chose and uses once.
+  using Stream = uint64_t;
+
+  // Defaults: TransferService::Options.
+  struct Options {
+    // What the spools may grow to, all together, with what is on its way to the coordinator. One upload larger than this is let in alone.
+    uint64_t max_bytes = 0;
+    // A spool without a stream is dropped after so long.
+    absl::Duration max_idle;
+  };
+
+  struct Admission {
+    // Where the frames go, until Release or TakeOut; the resumed one, if this upload was begun before. Null: no room now, the stream waits.
+    UploadSpool* spool = nullptr;
+    // An older stream of the same site that has lost its spool or its place in the queue: end it.
+    std::optional<Stream> replaced;
+  };
+  struct Admitted {
+    Stream stream = 0;
+    UploadSpool* spool = nullptr;
+  };
+
+  explicit UploadSpools(const Options& options) : options_(options) {}
+
+  // A stream asks for the spool of this upload. Another upload of the same site gives way; where room is needed, so do spools without a
+  // stream, the longest idle first.
+  Admission Admit(Stream stream, const std::string& site, const v1::UploadHeader& header);
+  // Those of the queue that there is room for now, in the order in which they came. One that is too large keeps nobody behind it waiting.
+  // Call it after whatever may have made room: TakeOut, Settle, DropIdle.
+  std::vector<Admitted> AdmitWaiting();
+  bool IsWaiting(Stream stream) const;
+
+  // The stream has ended: its spool may be resumed, and it waits no longer. No effect on one that has neither.
+  void Release(Stream stream, absl::Time now);
+  // The payload of the stream's complete spool, which is then gone. Its bytes count until Settle. DataLoss: it is not what the header
+  // names, and nothing is left of it.
+  absl::StatusOr<std::string> TakeOut(Stream stream);
+  // The coordinator's answer to what TakeOut gave. OK: the upload is remembered as the newest of its site that is complete.
+  void Settle(Stream stream, const absl::Status& answer);
+
+  // Drops the spools that have been without a stream for too long; returns their sites.
+  std::vector<std::string> DropIdle(absl::Time now);
+
+  // How far this upload of the site has come; 0 bytes, if nothing is known of it.
+  v1::UploadProgress Progress(const std::string& site, const v1::UploadId& id) const;
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  struct Entry {
+    explicit Entry(const v1::UploadHeader& header) : spool(header) {}
+    UploadSpool spool;
+    std::optional<Stream> stream;                    // that fills it
+    absl::Time idle_since = absl::InfiniteFuture();  // without one
+  };
+  struct Waiting {
+    Stream stream = 0;
+    std::string site;
+    v1::UploadHeader header;
+  };
+  struct TakenOut {
+    std::string site;
+    v1::UploadId id;
+    uint64_t bytes = 0;
+  };
+
+  using Entries = std::map<std::string, std::unique_ptr<Entry>>;
+  Entries::iterator Find(Stream stream);
+  // Whether `bytes` more fit, after dropping idle spools if need be.
+  bool MakeRoom(uint64_t bytes);
+  UploadSpool* Make(Stream stream, const std::string& site, const v1::UploadHeader& header);
+  void Drop(Entries::iterator entry);
+
+  const Options options_;
+  Entries entries_;                               // by site
+  std::map<Stream, TakenOut> taken_out_;          // and not settled
+  std::map<std::string, v1::UploadId> complete_;  // by site: the newest that the coordinator took
+  std::deque<Waiting> waiting_;
+  uint64_t bytes_ = 0;  // announced by entries_ and taken_out_
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RPC_UPLOAD_SPOOLS_H_
