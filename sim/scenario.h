@@ -12,7 +12,7 @@
 #include "sim/network.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
-#include "worker/replica.h"
+#include "worker/training_run.h"
 
 namespace tributary::sim {
 

@@ -110,8 +110,8 @@ absl::Duration SimWorker::FrozenFor() const {
   return std::max(absl::ZeroDuration(), frozen_until_ - world_->Now());
 }
 
-const std::optional<worker::HeldState>& SimWorker::held() const {
-  static const std::optional<worker::HeldState> kNothing;
+const std::optional<worker::ReplicaPosition>& SimWorker::held() const {
+  static const std::optional<worker::ReplicaPosition> kNothing;
   return process_ == nullptr ? kNothing : process_->engine.held();
 }
 
@@ -224,19 +224,19 @@ void SimWorker::CarryOut(worker::Action& action) {
           [&](action::PrepareRun& prepare) {
             process_->run_id = prepare.offer.run_id();
             Do(quick, [this, work = prepare.work, offer = std::move(prepare.offer)] {
-              process_->replica.reset();
-              absl::StatusOr<std::unique_ptr<worker::Replica>> replica = worker::Replica::Create(
+              process_->run.reset();
+              absl::StatusOr<std::unique_ptr<worker::TrainingRun>> run = worker::TrainingRun::Create(
                   options_.config, offer,
                   {.make_trainer = options_.make_trainer, .clock = world_, .metrics = options_.metrics, .store = process_->store.get()});
-              if (replica.ok()) {
-                process_->replica = *std::move(replica);
+              if (run.ok()) {
+                process_->run = *std::move(run);
               }
-              Handle(event::RunPrepared{work, replica.status(), replica.ok() ? process_->replica->TakePending() : std::nullopt});
+              Handle(event::RunPrepared{work, run.status(), run.ok() ? process_->run->TakePending() : std::nullopt});
             });
           },
           [&](action::ReleaseRun& release) {
             Do(absl::ZeroDuration(), [this, over = release.over] {
-              process_->replica.reset();
+              process_->run.reset();
               if (!over.empty()) {
                 worker::RemoveSavedState(over, *process_->store).IgnoreError();  // tried again when the run is next heard of
               }
@@ -245,20 +245,20 @@ void SimWorker::CarryOut(worker::Action& action) {
           [&](action::InitializeState& initialize) {
             Do(quick, [this, work = initialize.work] {
               process_->damaged = false;
-              Handle(event::SnapshotLoaded{work, process_->replica->InitializeFromSeed()});
+              Handle(event::SnapshotLoaded{work, process_->run->InitializeFromSeed()});
             });
           },
           [&](action::LoadSnapshot& load) {
             Do(quick, [this, work = load.work, bytes = std::move(load.bytes)] {
               process_->damaged = false;
-              Handle(event::SnapshotLoaded{work, process_->replica->LoadSnapshot(bytes)});
+              Handle(event::SnapshotLoaded{work, process_->run->LoadSnapshot(bytes)});
             });
           },
           [&](action::ApplyCommits& apply) {
             Do(quick, [this, work = apply.work, records = std::move(apply.records)] {
               event::CommitsApplied applied;
               applied.work = work;
-              applied.status = process_->replica->ApplyCommits(records, applied.held);
+              applied.status = process_->run->ApplyCommits(records, applied.held);
               Handle(std::move(applied));
             });
           },
@@ -267,23 +267,23 @@ void SimWorker::CarryOut(worker::Action& action) {
             if (world_->tracing) {
               world_->Trace(options_.number, absl::StrCat("settles round ", settle.round, settle.included ? " included" : " not included"));
             }
-            Do(absl::ZeroDuration(), [this, included = settle.included] { process_->replica->Settle(included); });
+            Do(absl::ZeroDuration(), [this, included = settle.included] { process_->run->Settle(included); });
           },
           [&](action::Train& train) {
             Do(options_.training * (0.8 + 0.4 * world_->random.Uniform()), [this, work = train.work, start = std::move(train.start)] {
               process_->damaged |= options_.mischief->flip_bit;
-              Handle(event::Trained{work, process_->replica->Train(start)});
+              Handle(event::Trained{work, process_->run->Train(start)});
             });
           },
           [&](action::ComputeAhead& ahead) {
             Do(options_.training, [this, work = ahead.work, start = std::move(ahead.start)] {
               process_->damaged |= options_.mischief->flip_bit;
-              process_->replica->ComputeAhead(start);
+              process_->run->ComputeAhead(start);
               Handle(event::ComputedAhead{work});
             });
           },
           [&](action::Evaluate& evaluate) {
-            Do(quick, [this, work = evaluate.work] { Handle(event::Evaluated{work, process_->replica->Evaluate()}); });
+            Do(quick, [this, work = evaluate.work] { Handle(event::Evaluated{work, process_->run->Evaluate()}); });
           },
           [&](action::Download& download) { network_->Download(options_.number, download.transfer, download.request, download.max_bytes); },
           [&](action::Upload& upload) {
@@ -317,7 +317,7 @@ void SimWorker::CarryOut(worker::Action& action) {
 
 // A state that a sound replica holds is the log's.
 void SimWorker::CheckHeld() {
-  const std::optional<worker::HeldState>& held = process_->engine.held();
+  const std::optional<worker::ReplicaPosition>& held = process_->engine.held();
   if (!held.has_value() || held->hash == process_->last_hash || process_->damaged) {
     return;
   }

@@ -1,4 +1,4 @@
-// One site's worker in a simulation: the real WorkerEngine and the real Replica, on simulated time and network.
+// One site's worker in a simulation: the real WorkerEngine and the real TrainingRun, on simulated time and network.
 #ifndef TRIBUTARY_SIM_SIM_WORKER_H_
 #define TRIBUTARY_SIM_SIM_WORKER_H_
 
@@ -17,7 +17,7 @@
 #include "sim/witness.h"
 #include "sim/world.h"
 #include "worker/metrics.h"
-#include "worker/replica.h"
+#include "worker/training_run.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::sim {
@@ -58,7 +58,7 @@ class SimWorker final : public SitePort {
   void RequestStop();
 
   bool running() const { return process_ != nullptr; }
-  const std::optional<worker::HeldState>& held() const;
+  const std::optional<worker::ReplicaPosition>& held() const;
   const std::string& name() const { return options_.config.site(); }
 
   // SitePort
@@ -78,7 +78,7 @@ class SimWorker final : public SitePort {
     };
     worker::WorkerEngine engine;
     std::unique_ptr<FileStore> store;
-    std::unique_ptr<worker::Replica> replica;
+    std::unique_ptr<worker::TrainingRun> run;
     std::deque<Piece> pieces;
     bool busy = false;
     absl::Time timer = absl::InfiniteFuture();

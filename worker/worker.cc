@@ -192,13 +192,13 @@ class Worker::Impl {
     });
   }
 
-  // Runs `work` on the training thread, and `then` with its result on the executor.
+  // Does `work` on the training thread, and `then` with its result on the executor.
   template <typename Result>
-  void Train(std::function<Result(Replica*)> work, std::function<void(Result)> then) {
+  void OnTrainingThread(std::function<Result(TrainingRun*)> work, std::function<void(Result)> then) {
     ++pieces_of_work_;
     training_.Post([this, work = std::move(work), then = std::move(then)] {
       if (!stopping_) {
-        auto result = std::make_shared<Result>(work(replica_.get()));
+        auto result = std::make_shared<Result>(work(run_.get()));
         executor_.Post([then, result] { then(std::move(*result)); });
       }
       --pieces_of_work_;
@@ -220,16 +220,16 @@ class Worker::Impl {
 
   void Do(action::PrepareRun& action) {
     auto offer = std::make_shared<const v1::RunOffer>(std::move(action.offer));
-    Train<absl::StatusOr<std::optional<PendingUpdate>>>(
-        [this, offer](Replica*) -> absl::StatusOr<std::optional<PendingUpdate>> {
-          replica_.reset();  // before the next one takes memory
+    OnTrainingThread<absl::StatusOr<std::optional<PendingUpdate>>>(
+        [this, offer](TrainingRun*) -> absl::StatusOr<std::optional<PendingUpdate>> {
+          run_.reset();  // before the next one takes memory
           TRIBUTARY_ASSIGN_OR_RETURN(
-              replica_,
-              Replica::Create(
+              run_,
+              TrainingRun::Create(
                   options_.config, *offer,
                   {.make_trainer = options_.make_trainer, .clock = options_.clock, .metrics = &metrics_, .store = folder_.store.get()}));
           RemoveAbandoned(offer->run_id());
-          return replica_->TakePending();
+          return run_->TakePending();
         },
         [this, work = action.work](absl::StatusOr<std::optional<PendingUpdate>> pending) {
           Handle(event::RunPrepared{work, pending.status(), pending.ok() ? *std::move(pending) : std::nullopt});
@@ -243,9 +243,9 @@ class Worker::Impl {
       LogInfo(kComponent, "run ", run, ": what was saved of it has not been used for a month; removed");
   }
   void Do(const action::ReleaseRun& action) {
-    Train<absl::Status>(
-        [this, over = action.over](Replica*) {
-          replica_ = nullptr;
+    OnTrainingThread<absl::Status>(
+        [this, over = action.over](TrainingRun*) {
+          run_ = nullptr;
           return over.empty() ? absl::OkStatus() : RemoveSavedState(over, *folder_.store);
         },
         [](absl::Status status) {
@@ -253,52 +253,53 @@ class Worker::Impl {
         });
   }
   void Do(const action::InitializeState& action) {
-    Train<absl::StatusOr<HeldState>>([](Replica* replica) { return replica->InitializeFromSeed(); }, LoadedInto(action.work));
+    OnTrainingThread<absl::StatusOr<ReplicaPosition>>([](TrainingRun* run) { return run->InitializeFromSeed(); }, LoadedInto(action.work));
   }
   void Do(action::LoadSnapshot& action) {
     auto bytes = std::make_shared<const std::string>(std::move(action.bytes));
-    Train<absl::StatusOr<HeldState>>([bytes](Replica* replica) { return replica->LoadSnapshot(*bytes); }, LoadedInto(action.work));
+    OnTrainingThread<absl::StatusOr<ReplicaPosition>>([bytes](TrainingRun* run) { return run->LoadSnapshot(*bytes); },
+                                                      LoadedInto(action.work));
   }
-  std::function<void(absl::StatusOr<HeldState>)> LoadedInto(uint64_t work) {
-    return [this, work](absl::StatusOr<HeldState> held) { Handle(event::SnapshotLoaded{work, std::move(held)}); };
+  std::function<void(absl::StatusOr<ReplicaPosition>)> LoadedInto(uint64_t work) {
+    return [this, work](absl::StatusOr<ReplicaPosition> held) { Handle(event::SnapshotLoaded{work, std::move(held)}); };
   }
   void Do(action::ApplyCommits& action) {
     auto records = std::make_shared<const std::vector<std::string>>(std::move(action.records));
     Debug();
-    Train<event::CommitsApplied>(
-        [records, work = action.work](Replica* replica) {
+    OnTrainingThread<event::CommitsApplied>(
+        [records, work = action.work](TrainingRun* run) {
           event::CommitsApplied applied;
           applied.work = work;
-          applied.status = replica->ApplyCommits(*records, applied.held);
+          applied.status = run->ApplyCommits(*records, applied.held);
           return applied;
         },
         [this](event::CommitsApplied applied) { Handle(std::move(applied)); });
   }
   void Do(const action::Settle& action) {
     Log(LogLevel::kDebug, kComponent, absl::StrCat("round ", action.round, action.included ? " included: " : " not included: ", reason_));
-    Train<bool>([included = action.included](Replica* replica) { return replica->Settle(included), true; }, [](bool) {});
+    OnTrainingThread<bool>([included = action.included](TrainingRun* run) { return run->Settle(included), true; }, [](bool) {});
   }
   void Do(const action::Train& action) {
     Debug();
-    Train<absl::StatusOr<TrainedUpdate>>([start = action.start](Replica* replica) { return replica->Train(start); },
-                                         [this, work = action.work](absl::StatusOr<TrainedUpdate> update) {
-                                           Handle(event::Trained{work, std::move(update)});
-                                         });
+    OnTrainingThread<absl::StatusOr<TrainedUpdate>>([start = action.start](TrainingRun* run) { return run->Train(start); },
+                                                    [this, work = action.work](absl::StatusOr<TrainedUpdate> update) {
+                                                      Handle(event::Trained{work, std::move(update)});
+                                                    });
   }
   void Do(const action::ComputeAhead& action) {
     Debug();
-    Train<absl::Status>(
-        [start = action.start](Replica* replica) {
-          replica->ComputeAhead(start);
+    OnTrainingThread<absl::Status>(
+        [start = action.start](TrainingRun* run) {
+          run->ComputeAhead(start);
           return absl::OkStatus();
         },
         [this, work = action.work](absl::Status) { Handle(event::ComputedAhead{work}); });
   }
   void Do(const action::Evaluate& action) {
-    Train<absl::StatusOr<double>>([](Replica* replica) { return replica->Evaluate(); },
-                                  [this, work = action.work](absl::StatusOr<double> loss) {
-                                    Handle(event::Evaluated{work, std::move(loss)});
-                                  });
+    OnTrainingThread<absl::StatusOr<double>>([](TrainingRun* run) { return run->Evaluate(); },
+                                             [this, work = action.work](absl::StatusOr<double> loss) {
+                                               Handle(event::Evaluated{work, std::move(loss)});
+                                             });
   }
 
   void Do(action::Download& action) {
@@ -332,7 +333,7 @@ class Worker::Impl {
   std::promise<void> ended_;
 
   // On the training thread.
-  std::unique_ptr<Replica> replica_;
+  std::unique_ptr<TrainingRun> run_;
 
   std::atomic<int> pieces_of_work_ = 0;
   std::atomic<bool> stopping_ = false;

@@ -26,8 +26,8 @@
 
 namespace tributary::worker {
 
-// A state of the model that this replica holds: state[round] and its hash (raw bytes, as in the protocol).
-struct HeldState {
+// Where a replica stands: the state that it holds, state[round], and its hash (raw bytes, as in the protocol).
+struct ReplicaPosition {
   uint64_t round = 0;
   std::string hash;
   // Pipelined runs: of state[round-1], whose parameters the replica then has as well; empty if it has not.
@@ -76,13 +76,13 @@ struct RunPrepared {
 };
 struct SnapshotLoaded {
   uint64_t work = 0;
-  absl::StatusOr<HeldState> held;
+  absl::StatusOr<ReplicaPosition> held;
 };
 // `held`: where the replica stands, also when a later commit failed. `status`: FailedPrecondition or InvalidArgument from optim::Apply.
 struct CommitsApplied {
   uint64_t work = 0;
   absl::Status status;
-  HeldState held;
+  ReplicaPosition held;
 };
 // Aborted: the state folder cannot be written, and no update may be sent that a restart would forget.
 struct Trained {
@@ -255,7 +255,7 @@ class WorkerEngine {
 
   // For metrics and tests.
   bool connected() const { return welcomed_; }
-  const std::optional<HeldState>& held() const { return held_; }
+  const std::optional<ReplicaPosition>& held() const { return held_; }
   bool has_pending_update() const { return pending_.has_value(); }
 
  private:
@@ -386,7 +386,7 @@ class WorkerEngine {
 
   // Run and replica.
   std::optional<Run> run_;
-  std::optional<HeldState> held_;
+  std::optional<ReplicaPosition> held_;
   // Highest round of the run known to be committed.
   uint64_t closed_round_ = 0;
   std::optional<PendingUpdate> pending_;

@@ -207,7 +207,7 @@ class EngineDriver {
   // Connected, in the run, holding state[0].
   EngineDriver& Join(uint64_t max_inline = 1000) {
     Tick().Welcome(max_inline).Offer().Prepare().Plan(PlanTo(0, 0));
-    return Feed(event::SnapshotLoaded{TakeWork<action::InitializeState>(), HeldState{0, HashOf(0)}});
+    return Feed(event::SnapshotLoaded{TakeWork<action::InitializeState>(), ReplicaPosition{0, HashOf(0)}});
   }
   // A new session after the last one broke, up to and with the plan.
   EngineDriver& Return(v1::SyncPlan plan, uint64_t max_inline = 1000) {

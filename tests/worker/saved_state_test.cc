@@ -18,7 +18,7 @@
 #include "proto/config/run_options.h"
 #include "tests/common/temporary_directory.h"
 #include "tests/worker/engine_driver.h"
-#include "worker/replica.h"
+#include "worker/training_run.h"
 
 namespace tributary::worker {
 namespace {
@@ -197,20 +197,20 @@ class Site {
 
   // As after kill -9: what was in memory is gone. Returns what the file says is pending.
   std::optional<PendingUpdate> Start() {
-    replica_.reset();
+    run_.reset();
     store_ = OpenFolder(directory_, 0600).value();
     v1::WorkerConfig config;
     config.set_site("berlin");
     config.set_threads(1);
-    replica_ =
-        Replica::Create(config, offer_,
-                        {.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<RememberingTrainer>(); },
-                         .clock = &Clock::Real(),
-                         .metrics = &metrics_,
-                         .store = store_.get()})
-            .value();
-    EXPECT_TRUE(replica_->InitializeFromSeed().ok());
-    return replica_->TakePending();
+    run_ = TrainingRun::Create(
+               config, offer_,
+               {.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<RememberingTrainer>(); },
+                .clock = &Clock::Real(),
+                .metrics = &metrics_,
+                .store = store_.get()})
+               .value();
+    EXPECT_TRUE(run_->InitializeFromSeed().ok());
+    return run_->TakePending();
   }
 
   absl::StatusOr<TrainedUpdate> Train(uint64_t round) {
@@ -219,16 +219,16 @@ class Site {
     start.set_learning_rate(0.01f);
     start.set_local_steps(2);
     start.set_base_state_hash(HashOf(round - 1));
-    return replica_->Train(start);
+    return run_->Train(start);
   }
-  void Settle(bool included) { replica_->Settle(included); }
+  void Settle(bool included) { run_->Settle(included); }
 
  private:
   const std::string directory_;
   v1::RunOffer offer_;
   WorkerMetrics metrics_{"1.2.3"};
   std::unique_ptr<FileStore> store_;
-  std::unique_ptr<Replica> replica_;
+  std::unique_ptr<TrainingRun> run_;
 };
 
 // Every third round's update is not included.
@@ -247,7 +247,7 @@ std::vector<std::string> Undisturbed(absl::string_view mode) {
   return payloads;
 }
 
-TEST(ReplicaRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
+TEST(TrainingRunRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
   for (const absl::string_view mode : kModes) {
     const std::vector<std::string> expected = Undisturbed(mode);
     const TemporaryDirectory directory;
@@ -267,7 +267,7 @@ TEST(ReplicaRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
   }
 }
 
-TEST(ReplicaRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
+TEST(TrainingRunRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
   for (const absl::string_view mode : kModes) {
     const std::vector<std::string> expected = Undisturbed(mode);
     const TemporaryDirectory directory;
@@ -281,7 +281,7 @@ TEST(ReplicaRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
   }
 }
 
-TEST(ReplicaRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain) {
+TEST(TrainingRunRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain) {
   for (const absl::string_view mode : kModes) {
     const std::vector<std::string> expected = Undisturbed(mode);
     const TemporaryDirectory directory;
@@ -306,7 +306,7 @@ TEST(ReplicaRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain) {
   }
 }
 
-TEST(ReplicaRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
+TEST(TrainingRunRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
   std::vector<std::string> payloads[2];
   for (const bool killed : {false, true}) {
     const TemporaryDirectory directory;
@@ -326,7 +326,7 @@ TEST(ReplicaRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
   EXPECT_EQ(payloads[0], payloads[1]);
 }
 
-TEST(ReplicaRestartTest, ADamagedFileCostsTheResidualAndIsKeptForPeople) {
+TEST(TrainingRunRestartTest, ADamagedFileCostsTheResidualAndIsKeptForPeople) {
   const std::vector<std::string> expected = Undisturbed("distro");
   const TemporaryDirectory directory;
   Site site("distro", directory.path());
@@ -338,7 +338,7 @@ TEST(ReplicaRestartTest, ADamagedFileCostsTheResidualAndIsKeptForPeople) {
   EXPECT_EQ(*site.Train(1)->payload, expected[0]) << "from an empty residual";
 }
 
-TEST(ReplicaRestartTest, AFolderThatCannotBeWrittenEndsTheWorkerBeforeAnythingIsSent) {
+TEST(TrainingRunRestartTest, AFolderThatCannotBeWrittenEndsTheWorkerBeforeAnythingIsSent) {
   const TemporaryDirectory directory;
   Site site("distro", directory.path());
   ASSERT_EQ(mkdir(directory.File("run-1.state").c_str(), 0700), 0);  // in the way of the rename

@@ -36,7 +36,7 @@ class RestartTest : public ::testing::Test {
   }
   void LoadTo(uint64_t round) {
     if (const auto* download = driver_.Find<action::Download>()) driver_.Feed(event::Downloaded{download->transfer, std::string("bytes")});
-    driver_.Feed(event::SnapshotLoaded{driver_.TakeWork<action::LoadSnapshot>(), HeldState{round, HashOf(round)}});
+    driver_.Feed(event::SnapshotLoaded{driver_.TakeWork<action::LoadSnapshot>(), ReplicaPosition{round, HashOf(round)}});
   }
   static v1::SyncPlan PlanWithReceipt(uint64_t target, uint64_t receipt) {
     v1::SyncPlan plan = EngineDriver::PlanTo(target, target);
@@ -136,7 +136,7 @@ TEST_F(RestartTest, AnUpdateFromAnotherStateIsNotSent) {
   elsewhere.Feed(event::RunPrepared{elsewhere.TakeWork<action::PrepareRun>(), absl::OkStatus(), other});
   elsewhere.Plan(EngineDriver::PlanTo(4, 4));
   elsewhere.Feed(event::Downloaded{elsewhere.Find<action::Download>()->transfer, std::string("bytes")});
-  elsewhere.Feed(event::SnapshotLoaded{elsewhere.TakeWork<action::LoadSnapshot>(), HeldState{4, HashOf(4)}});
+  elsewhere.Feed(event::SnapshotLoaded{elsewhere.TakeWork<action::LoadSnapshot>(), ReplicaPosition{4, HashOf(4)}});
   elsewhere.Start(5);
   EXPECT_EQ(elsewhere.Sent(v1::WorkerMessage::kUpdate), nullptr);
   EXPECT_FALSE(elsewhere.Find<action::Settle>()->included);

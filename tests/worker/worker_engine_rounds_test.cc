@@ -80,7 +80,7 @@ TEST(SyncTest, ASnapshotAndThenTheCommitsSinceAreFetchedAndApplied) {
   driver.Feed(event::Downloaded{snapshot->transfer, std::string("snapshot bytes")});
   ASSERT_NE(driver.Find<action::LoadSnapshot>(), nullptr);
   EXPECT_EQ(driver.Find<action::LoadSnapshot>()->bytes, "snapshot bytes");
-  driver.Feed(event::SnapshotLoaded{driver.TakeWork<action::LoadSnapshot>(), HeldState{3, HashOf(3)}});
+  driver.Feed(event::SnapshotLoaded{driver.TakeWork<action::LoadSnapshot>(), ReplicaPosition{3, HashOf(3)}});
 
   const auto* commits = driver.Find<action::Download>();
   ASSERT_NE(commits, nullptr);
@@ -432,7 +432,7 @@ TEST(CommitTest, AReplicaThatDiffersSaysSoAndStartsFromASnapshot) {
   driver.Plan(EngineDriver::PlanTo(1, 1));
   ASSERT_NE(driver.Find<action::Download>(), nullptr);
   driver.Feed(event::Downloaded{driver.Find<action::Download>()->transfer, std::string("good")});
-  driver.Feed(event::SnapshotLoaded{driver.TakeWork<action::LoadSnapshot>(), HeldState{1, HashOf(1)}});
+  driver.Feed(event::SnapshotLoaded{driver.TakeWork<action::LoadSnapshot>(), ReplicaPosition{1, HashOf(1)}});
   driver.Start(2);
   EXPECT_NE(driver.Find<action::Train>(), nullptr);
 }

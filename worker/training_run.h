@@ -1,7 +1,7 @@
 // What the training thread owns of a run: the model's state, the residual, the trainer. Everything heavy that a worker does is a method
 // here.
-#ifndef TRIBUTARY_WORKER_REPLICA_H_
-#define TRIBUTARY_WORKER_REPLICA_H_
+#ifndef TRIBUTARY_WORKER_TRAINING_RUN_H_
+#define TRIBUTARY_WORKER_TRAINING_RUN_H_
 
 #include <functional>
 #include <memory>
@@ -38,7 +38,7 @@ using TrainerFactory = std::function<absl::StatusOr<std::unique_ptr<Trainer>>(co
 absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v1::WorkerConfig& config);
 
 // Not thread-safe: one thread uses it.
-class Replica {
+class TrainingRun {
  public:
   struct Dependencies {
     TrainerFactory make_trainer;
@@ -52,19 +52,19 @@ class Replica {
   // warning: it costs the residual. InvalidArgument: the run is not valid. FailedPrecondition: this program's model has another layout than
   // the coordinator's (versions differ). Aborted, exit code kStorage: what is saved cannot be read. Errors of Trainer::Create (exit code
   // kData).
-  static absl::StatusOr<std::unique_ptr<Replica>> Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
-                                                         Dependencies dependencies);
+  static absl::StatusOr<std::unique_ptr<TrainingRun>> Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
+                                                             Dependencies dependencies);
 
   // The update that was pending in what was saved, once.
   std::optional<PendingUpdate> TakePending() { return std::exchange(pending_, std::nullopt); }
 
   // state[0] from the run's seed: the same bits as the coordinator's. FailedPrecondition: the run starts from a file of weights.
-  absl::StatusOr<HeldState> InitializeFromSeed();
+  absl::StatusOr<ReplicaPosition> InitializeFromSeed();
   // DataLoss: damaged, or of another model; the state held before stays.
-  absl::StatusOr<HeldState> LoadSnapshot(absl::string_view bytes);
+  absl::StatusOr<ReplicaPosition> LoadSnapshot(absl::string_view bytes);
   // Applies the records in order; records of rounds already held are skipped. Stops at the first that fails; `held` says where the replica
   // stands.
-  absl::Status ApplyCommits(const std::vector<std::string>& records, HeldState& held);
+  absl::Status ApplyCommits(const std::vector<std::string>& records, ReplicaPosition& held);
 
   // Evaluates the state held if the round asks for it, trains from the state that the round starts from (the one held or, in a pipelined
   // run, the one before), encodes, and saves what that led to. The update stays pending until Settle.
@@ -77,8 +77,8 @@ class Replica {
   absl::StatusOr<double> Evaluate();
 
  private:
-  explicit Replica(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
-  HeldState Held() const;
+  explicit TrainingRun(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
+  ReplicaPosition Position() const;
   absl::StatusOr<StepResult> Compute(const v1::RoundStart& start);
   absl::StatusOr<TrainedUpdate> TrainAndEncode(const v1::RoundStart& start);
   absl::Status Save(uint64_t round, std::optional<PendingUpdate> pending);
@@ -118,4 +118,4 @@ class Replica {
 
 }  // namespace tributary::worker
 
-#endif  // TRIBUTARY_WORKER_REPLICA_H_
+#endif  // TRIBUTARY_WORKER_TRAINING_RUN_H_

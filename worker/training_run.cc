@@ -1,4 +1,4 @@
-#include "worker/replica.h"
+#include "worker/training_run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -47,30 +47,30 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
   return options;
 }
 
-absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
-                                                         Dependencies dependencies) {
-  std::unique_ptr<Replica> replica(new Replica(std::move(dependencies)));
-  replica->run_id_ = offer.run_id();
-  replica->site_ = config.site();
-  replica->spec_ = offer.spec();
+absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
+                                                                 Dependencies dependencies) {
+  std::unique_ptr<TrainingRun> run(new TrainingRun(std::move(dependencies)));
+  run->run_id_ = offer.run_id();
+  run->site_ = config.site();
+  run->spec_ = offer.spec();
   TRIBUTARY_ASSIGN_OR_RETURN(TrainerOptions options, TrainerOptionsOf(offer.spec(), config));
-  options.clock = replica->dependencies_.clock;
-  replica->optimizer_ = options.optimizer;
-  replica->model_ = options.model;
-  TRIBUTARY_ASSIGN_OR_RETURN(replica->layout_, optim::MakeLayout(replica->model_));
-  if (DigestBytes(replica->layout_.hash()) != offer.layout_hash()) {
+  options.clock = run->dependencies_.clock;
+  run->optimizer_ = options.optimizer;
+  run->model_ = options.model;
+  TRIBUTARY_ASSIGN_OR_RETURN(run->layout_, optim::MakeLayout(run->model_));
+  if (DigestBytes(run->layout_.hash()) != offer.layout_hash()) {
     return absl::FailedPreconditionError(
         "the coordinator's model has other blocks than this worker's; install the version that the coordinator runs");
   }
-  replica->threads_ = optim::UsefulThreads(replica->layout_.size(), options.threads);
-  TRIBUTARY_ASSIGN_OR_RETURN(replica->encoder_, optim::MakeUpdateEncoder(replica->optimizer_, replica->layout_, replica->threads_));
-  TRIBUTARY_ASSIGN_OR_RETURN(replica->trainer_, replica->dependencies_.make_trainer(options, replica->layout_));
-  replica->direction_.resize(replica->layout_.size());
-  TRIBUTARY_RETURN_IF_ERROR(replica->Restore());
-  return replica;
+  run->threads_ = optim::UsefulThreads(run->layout_.size(), options.threads);
+  TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, optim::MakeUpdateEncoder(run->optimizer_, run->layout_, run->threads_));
+  TRIBUTARY_ASSIGN_OR_RETURN(run->trainer_, run->dependencies_.make_trainer(options, run->layout_));
+  run->direction_.resize(run->layout_.size());
+  TRIBUTARY_RETURN_IF_ERROR(run->Restore());
+  return run;
 }
 
-absl::Status Replica::Restore() {
+absl::Status TrainingRun::Restore() {
   if (dependencies_.store == nullptr) return absl::OkStatus();
   absl::StatusOr<SavedState> saved = ReadSavedState(Owner(), *dependencies_.store);
   if (absl::IsNotFound(saved.status())) return absl::OkStatus();
@@ -98,7 +98,7 @@ absl::Status Replica::Restore() {
   return absl::OkStatus();
 }
 
-absl::Status Replica::Save(uint64_t round, std::optional<PendingUpdate> pending) {
+absl::Status TrainingRun::Save(uint64_t round, std::optional<PendingUpdate> pending) {
   if (dependencies_.store == nullptr) return absl::OkStatus();
   absl::Time start = dependencies_.clock->Now();
   const absl::Status status = WriteSavedState(
@@ -109,13 +109,13 @@ absl::Status Replica::Save(uint64_t round, std::optional<PendingUpdate> pending)
   return absl::OkStatus();
 }
 
-HeldState Replica::Held() const {
-  HeldState held{state_->round, DigestBytes(optim::StateHash(layout_, *state_, threads_))};
-  if (previous_.has_value() && previous_->round + 1 == state_->round) held.previous_hash = previous_->hash;
-  return held;
+ReplicaPosition TrainingRun::Position() const {
+  ReplicaPosition position{state_->round, DigestBytes(optim::StateHash(layout_, *state_, threads_))};
+  if (previous_.has_value() && previous_->round + 1 == state_->round) position.previous_hash = previous_->hash;
+  return position;
 }
 
-absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
+absl::StatusOr<ReplicaPosition> TrainingRun::InitializeFromSeed() {
   if (!spec_.model().initial_weights().empty()) return absl::FailedPreconditionError("the run starts from a file of weights");
   std::vector<float> theta(layout_.size());
   TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(model_, spec_.seed(), layout_, absl::MakeSpan(theta)));
@@ -123,18 +123,18 @@ absl::StatusOr<HeldState> Replica::InitializeFromSeed() {
   previous_.reset();
   DropAhead();
   dependencies_.metrics->SetRound(0);
-  return Held();
+  return Position();
 }
 
-absl::StatusOr<HeldState> Replica::LoadSnapshot(absl::string_view bytes) {
+absl::StatusOr<ReplicaPosition> TrainingRun::LoadSnapshot(absl::string_view bytes) {
   TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::DecodeSnapshot(bytes, layout_, optim::SlotCount(optimizer_.mode)));
   previous_.reset();
   DropAhead();
   dependencies_.metrics->SetRound(state_->round);
-  return Held();
+  return Position();
 }
 
-absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, HeldState& held) {
+absl::Status TrainingRun::ApplyCommits(const std::vector<std::string>& records, ReplicaPosition& held) {
   absl::Status status;
   for (const std::string& record : records) {
     absl::Time start = dependencies_.clock->Now();
@@ -144,7 +144,7 @@ absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, Held
     if (spec_.pipeline() != 0 && &record == &records.back()) {
       if (!previous_.has_value()) previous_.emplace();
       previous_->round = state_->round;
-      previous_->hash = Held().hash;
+      previous_->hash = Position().hash;
       previous_->theta = state_->theta;
     }
     if (status.ok()) status = optim::Apply(optimizer_, layout_, *commit, *state_, threads_);
@@ -152,11 +152,11 @@ absl::Status Replica::ApplyCommits(const std::vector<std::string>& records, Held
     dependencies_.metrics->ObserveStep(StepPhase::kApply, Lap(*dependencies_.clock, start));
   }
   dependencies_.metrics->SetRound(state_->round);
-  held = Held();
+  held = Position();
   return status;
 }
 
-absl::StatusOr<StepResult> Replica::Compute(const v1::RoundStart& start) {
+absl::StatusOr<StepResult> TrainingRun::Compute(const v1::RoundStart& start) {
   if (ahead_.has_value()) {
     const v1::RoundStart& ahead = ahead_->start;
     if (ahead.round() == start.round() && ahead.base_state_hash() == start.base_state_hash() &&
@@ -172,7 +172,7 @@ absl::StatusOr<StepResult> Replica::Compute(const v1::RoundStart& start) {
   return trainer_->ComputeDirection(ParametersOf(start), from_previous ? previous_->theta : state_->theta, absl::MakeSpan(direction_));
 }
 
-void Replica::DropAhead() {
+void TrainingRun::DropAhead() {
   if (!ahead_.has_value()) return;
   // The inner optimiser has taken steps that no round will have.
   if (const absl::Status restored = trainer_->RestoreState(ahead_->trainer_before); !restored.ok()) {
@@ -181,14 +181,14 @@ void Replica::DropAhead() {
   ahead_.reset();
 }
 
-void Replica::ComputeAhead(const v1::RoundStart& start) {
+void TrainingRun::ComputeAhead(const v1::RoundStart& start) {
   DropAhead();
   std::string before = trainer_->SaveState();
   absl::StatusOr<StepResult> step = Compute(start);
   ahead_.emplace(Ahead{start, std::move(step), std::move(before)});
 }
 
-absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {
+absl::StatusOr<TrainedUpdate> TrainingRun::Train(const v1::RoundStart& start) {
   absl::StatusOr<TrainedUpdate> update = TrainAndEncode(start);
   // Also without an update: the inner optimiser may have moved.
   TRIBUTARY_RETURN_IF_ERROR(
@@ -196,7 +196,7 @@ absl::StatusOr<TrainedUpdate> Replica::Train(const v1::RoundStart& start) {
   return update;
 }
 
-absl::StatusOr<TrainedUpdate> Replica::TrainAndEncode(const v1::RoundStart& start) {
+absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& start) {
   TrainedUpdate update;
   if (start.evaluate_base()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const double loss, Evaluate());
@@ -224,12 +224,12 @@ absl::StatusOr<TrainedUpdate> Replica::TrainAndEncode(const v1::RoundStart& star
   return update;
 }
 
-void Replica::Settle(bool included) {
+void TrainingRun::Settle(bool included) {
   encoder_->Settle(included);
   dependencies_.metrics->SetResidualNorm(encoder_->ResidualNorm());
 }
 
-absl::StatusOr<double> Replica::Evaluate() {
+absl::StatusOr<double> TrainingRun::Evaluate() {
   absl::Time start = dependencies_.clock->Now();
   TRIBUTARY_ASSIGN_OR_RETURN(const double loss, trainer_->Evaluate(state_->theta));
   dependencies_.metrics->ObserveStep(StepPhase::kEvaluate, Lap(*dependencies_.clock, start));
