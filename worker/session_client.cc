@@ -13,19 +13,15 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
-#include "common/wire_size.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
+#include "worker/paced_line.h"
 #include "worker/session_client_transfer.h"
-#include "worker/token_bucket.h"
 
 namespace tributary::worker {
 namespace {
 
-// How often a transfer that waits for its turn on the line looks up.
-constexpr absl::Duration kPaceStep = absl::Milliseconds(200);
-constexpr absl::Duration kCapReminder = absl::Minutes(10);
 // No message is longer: bulk travels in frames of 1 MiB, and what goes inline is bounded by max_inline (at most 3 MiB).
 constexpr int kMaxMessageBytes = 4 << 20;
 
@@ -50,8 +46,7 @@ class SessionClient::Impl {
       : options_(std::move(options)),
         executor_(executor),
         callbacks_(std::move(callbacks)),
-        up_(options_.up_rate),
-        down_(options_.down_rate) {
+        line_(options_.up_rate, options_.down_rate, executor, options_.clock) {
     credentials_ = options_.tls.has_value() ? MakeChannelCredentials(*options_.tls) : MakeInsecureChannelCredentials();
   }
 
@@ -76,11 +71,6 @@ class SessionClient::Impl {
   void Prepare(grpc::ClientContext& context) const;
   void Count(ByteDirection direction, ByteKind kind, uint64_t bytes);
   TransferContext ContextFor(ByteDirection direction, ByteKind kind);
-  TokenBucket& Line(ByteDirection direction) { return direction == ByteDirection::kUp ? up_ : down_; }
-  // For a message of the session, which cannot wait.
-  void Charge(ByteDirection direction, uint64_t bytes);
-  void PaceUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go);
-  uint64_t FrameBytes() const;
   std::shared_ptr<grpc::Channel> MakeChannel() const;
   void SessionDone(Session* session, absl::Status status);
   // Runs `then` on the executor after the call's last moment on gRPC's threads, with the call taken out of transfers_.
@@ -98,9 +88,7 @@ class SessionClient::Impl {
   std::shared_ptr<grpc::ChannelCredentials> credentials_;
 
   // On the executor from here on.
-  TokenBucket up_;
-  TokenBucket down_;
-  absl::Time remind_of_cap_at_ = absl::InfinitePast();
+  PacedLine line_;
   // Sessions and transfers stay in their maps until gRPC has let go of them.
   std::map<uint64_t, std::unique_ptr<Session>> sessions_;
   std::map<uint64_t, Transfer> transfers_;
@@ -161,7 +149,7 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
       const uint64_t bytes = queue_.front().ByteSizeLong();
       impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), bytes);
       // An update was paid for before it was queued.
-      if (!queue_.front().has_update()) impl_->Charge(ByteDirection::kUp, bytes);
+      if (!queue_.front().has_update()) impl_->line_.Charge(ByteDirection::kUp, bytes);
       handoff_.Give();
       StartWrite(&queue_.front());
     } else if (finishing_) {
@@ -190,7 +178,7 @@ class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::Wo
         return;
       }
       impl_->Count(ByteDirection::kDown, KindOf(incoming_), incoming_.ByteSizeLong());
-      impl_->Charge(ByteDirection::kDown, incoming_.ByteSizeLong());
+      impl_->line_.Charge(ByteDirection::kDown, incoming_.ByteSizeLong());
       v1::CoordinatorMessage message;
       message.Swap(&incoming_);
       handoff_.Give();
@@ -235,40 +223,14 @@ TransferContext SessionClient::Impl::ContextFor(ByteDirection direction, ByteKin
       .moved = [this, direction,
                 kind](uint64_t bytes) { executor_->Post([this, direction, kind, bytes] { Count(direction, kind, bytes); }); },
       .pace = nullptr};
-  if (Line(direction).limited()) {
+  if (line_.limited(direction)) {
     context.pace = [this, direction](uint64_t bytes, std::function<bool()> hurry, std::function<void()> go) {
       executor_->Post([this, direction, bytes, hurry = std::move(hurry), go = std::move(go)]() mutable {
-        TokenBucket& line = Line(direction);
-        const absl::Time now = options_.clock->Now();
-        absl::Time time = line.Take(WireSize(bytes), now);
-        // What was received is paid for before the next is read.
-        if (direction == ByteDirection::kDown) time = line.Take(0, now);
-        PaceUntil(time, std::move(hurry), std::move(go));
+        line_.Pace(direction, bytes, std::move(hurry), std::move(go));
       });
     };
   }
   return context;
-}
-
-void SessionClient::Impl::Charge(ByteDirection direction, uint64_t bytes) {
-  const absl::Time now = options_.clock->Now();
-  if (Line(direction).Charge(WireSize(bytes), now) || now < remind_of_cap_at_) return;
-  remind_of_cap_at_ = now + kCapReminder;
-  LogWarning("worker", "bandwidth.", direction == ByteDirection::kUp ? "up" : "down",
-             ": what the session itself carries, commits above all, takes more than three quarters of the ", Line(direction).rate(),
-             " bytes a second allowed, and cannot be held back; raise the cap, or have the run's budget lowered");
-}
-
-void SessionClient::Impl::PaceUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go) {
-  const absl::Duration wait = time - options_.clock->Now();
-  if (wait <= absl::ZeroDuration() || hurry()) return go();
-  executor_->PostAfter(std::min(wait, kPaceStep), [this, time, hurry = std::move(hurry), go = std::move(go)]() mutable {
-    PaceUntil(time, std::move(hurry), std::move(go));
-  });
-}
-
-uint64_t SessionClient::Impl::FrameBytes() const {
-  return up_.limited() ? std::clamp<uint64_t>(up_.rate() / 4, 1, options_.frame_bytes) : options_.frame_bytes;
 }
 
 std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
@@ -284,7 +246,7 @@ std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
   // Bit 0 is "identity": a compressed message could be a bomb.
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1);
-  if (down_.limited()) {
+  if (line_.limited(ByteDirection::kDown)) {
     // Otherwise gRPC asks for ever more ahead of what is read, to fill the line.
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
@@ -318,12 +280,11 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
 
 void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
   if (number != current_session_) return;
-  if (message.has_update() && up_.limited()) {
-    const absl::Time now = options_.clock->Now();
-    const absl::Time time = up_.Take(WireSize(message.ByteSizeLong()), now);
-    if (time > now) {
+  if (message.has_update()) {
+    const absl::Duration wait = line_.Take(ByteDirection::kUp, message.ByteSizeLong());
+    if (wait > absl::ZeroDuration()) {
       // What is said meanwhile, heartbeats above all, overtakes it.
-      executor_->PostAfter(time - now, [this, number, message = std::move(message)]() mutable { Queue(number, std::move(message)); });
+      executor_->PostAfter(wait, [this, number, message = std::move(message)]() mutable { Queue(number, std::move(message)); });
       return;
     }
   }
@@ -417,7 +378,7 @@ void SessionClient::Impl::Upload(uint64_t transfer, v1::UploadHeader header, std
           if (ended.reported) callbacks_.uploaded(transfer, std::move(status), held);
         });
         StartCall(transfer, std::make_unique<UploadCall>(ContextFor(ByteDirection::kUp, ByteKind::kUpdate), header, payload, held,
-                                                         FrameBytes(), std::move(sent)));
+                                                         line_.FrameBytes(options_.frame_bytes), std::move(sent)));
       });
   StartCall(transfer, std::make_unique<ProgressCall>(ContextFor(ByteDirection::kUp, ByteKind::kControl), id, std::move(asked)));
 }
