@@ -263,11 +263,12 @@ void SimWorker::CarryOut(worker::Action& action) {
             });
           },
           [&](action::Settle& settle) {
-            CheckSettled(settle.round, settle.included);
+            const bool included = settle.fate == worker::UpdateFate::kIncluded;
+            CheckSettled(settle.round, included);
             if (world_->tracing) {
-              world_->Trace(options_.number, absl::StrCat("settles round ", settle.round, settle.included ? " included" : " not included"));
+              world_->Trace(options_.number, absl::StrCat("settles round ", settle.round, included ? " included" : " not included"));
             }
-            Do(absl::ZeroDuration(), [this, included = settle.included] { process_->run->Settle(included); });
+            Do(absl::ZeroDuration(), [this, fate = settle.fate] { process_->run->Settle(fate); });
           },
           [&](action::Train& train) {
             Do(options_.training * (0.8 + 0.4 * world_->random.Uniform()), [this, work = train.work, start = std::move(train.start)] {

@@ -7,6 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
+#include "common/status_macros.h"
+#include "optim/layout.h"
+#include "optim/model_spec.h"
+#include "optim/options.h"
+#include "optim/replica_state.h"
+#include "proto/config/run_options.h"
 
 namespace tributary::worker {
 namespace {
@@ -65,7 +71,17 @@ absl::Status ValidateConsent(const v1::ConsentConfig& consent) {
   return absl::OkStatus();
 }
 
-absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters, uint32_t local_steps) {
+absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec) {
+  TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::OptimizerOptions optimizer, OptimizerOptionsOf(spec));
+  return RunSize{.parameters = static_cast<uint64_t>(layout.size()),
+                 .slots = static_cast<uint64_t>(optim::SlotCount(optimizer.mode)),
+                 .local_steps = optimizer.local_steps};
+}
+
+absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size) {
   if (std::none_of(consent.runs().begin(), consent.runs().end(),
                    [&](const std::string& pattern) { return MatchesPattern(pattern, spec.name()); })) {
     return Refusal("runs", absl::StrCat("'", absl::StrJoin(consent.runs(), "', '"), "'"), absl::StrCat("is named '", spec.name(), "'"));
@@ -74,16 +90,16 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
   if (std::find(consent.models().begin(), consent.models().end(), kind) == consent.models().end()) {
     return Refusal("models", absl::StrJoin(consent.models(), ", "), absl::StrCat("trains a model of kind ", kind));
   }
-  if (local_steps > consent.max_local_steps()) {
+  if (size.local_steps > consent.max_local_steps()) {
     return Refusal("max_local_steps", absl::StrCat("at most ", consent.max_local_steps()),
-                   absl::StrCat("asks for ", local_steps, " local steps a round"));
+                   absl::StrCat("asks for ", size.local_steps, " local steps a round"));
   }
   if (spec.rounds() > consent.max_rounds()) {
     return Refusal("max_rounds", absl::StrCat("at most ", consent.max_rounds()), absl::StrCat("asks for ", spec.rounds(), " rounds"));
   }
-  if (parameters > consent.max_parameters()) {
+  if (size.parameters > consent.max_parameters()) {
     return Refusal("max_parameters", absl::StrCat("at most ", consent.max_parameters()),
-                   absl::StrCat("trains a model of ", parameters, " parameters"));
+                   absl::StrCat("trains a model of ", size.parameters, " parameters"));
   }
   return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
@@ -17,10 +18,20 @@ bool MatchesPattern(absl::string_view pattern, absl::string_view name);
 // What the YAML reader cannot see. InvalidArgument: a model kind that does not exist, which would silently allow nothing.
 absl::Status ValidateConsent(const v1::ConsentConfig& consent);
 
+// What a run comes to.
+struct RunSize {
+  uint64_t parameters = 0;
+  // Optimiser state at the replica, in multiples of the parameters.
+  uint64_t slots = 0;
+  uint32_t local_steps = 0;  // a round
+};
+
+// InvalidArgument: the run is not valid.
+absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec);
+
 // OK: the site takes part. PermissionDenied, exit code kConsent: it does not; the message names the rule and both values, and is sent to
-// the coordinator, so it says nothing of the data. `parameters` and `local_steps`: what `spec` comes to, size of the model and steps a
-// round.
-absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, uint64_t parameters, uint32_t local_steps);
+// the coordinator, so it says nothing of the data. `size`: SizeOf(spec).
+absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size);
 
 }  // namespace tributary::worker
 

@@ -224,8 +224,8 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
   return update;
 }
 
-void TrainingRun::Settle(bool included) {
-  encoder_->Settle(included);
+void TrainingRun::Settle(UpdateFate fate) {
+  encoder_->Settle(fate == UpdateFate::kIncluded);
   dependencies_.metrics->SetResidualNorm(encoder_->ResidualNorm());
 }
 

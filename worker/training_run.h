@@ -73,7 +73,7 @@ class TrainingRun {
   absl::StatusOr<TrainedUpdate> Train(const v1::RoundStart& start);
   // The computing part of a Train to come, from the state held. Train uses it if its round, base and parameters are these.
   void ComputeAhead(const v1::RoundStart& start);
-  void Settle(bool included);
+  void Settle(UpdateFate fate);
   absl::StatusOr<double> Evaluate();
 
  private:

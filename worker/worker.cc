@@ -276,8 +276,9 @@ class Worker::Impl {
         [this](event::CommitsApplied applied) { Handle(std::move(applied)); });
   }
   void Do(const action::Settle& action) {
-    Log(LogLevel::kDebug, kComponent, absl::StrCat("round ", action.round, action.included ? " included: " : " not included: ", reason_));
-    OnTrainingThread<bool>([included = action.included](TrainingRun* run) { return run->Settle(included), true; }, [](bool) {});
+    Log(LogLevel::kDebug, kComponent,
+        absl::StrCat("round ", action.round, action.fate == UpdateFate::kIncluded ? " included: " : " not included: ", reason_));
+    OnTrainingThread<bool>([fate = action.fate](TrainingRun* run) { return run->Settle(fate), true; }, [](bool) {});
   }
   void Do(const action::Train& action) {
     Debug();

@@ -2,22 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
-#include "optim/layout.h"
-#include "optim/model_spec.h"
-#include "optim/options.h"
-#include "optim/replica_state.h"
-#include "proto/config/run_options.h"
 #include "proto/protocol_version.h"
-#include "worker/consent.h"
 
 namespace tributary::worker {
 namespace {
@@ -34,48 +28,79 @@ constexpr uint64_t kMaxInlineBytes = 3 << 20;
 }  // namespace
 
 WorkerEngine::WorkerEngine(WorkerEngineOptions options)
-    : options_(std::move(options)), saved_runs_(options_.saved_runs.begin(), options_.saved_runs.end()) {}
+    : options_(std::move(options)), saved_runs_(options_.saved_runs.begin(), options_.saved_runs.end()) {
+  TRIBUTARY_ASSERT(options_.random != nullptr);
+}
 
 std::vector<Action> WorkerEngine::Handle(Event event, absl::Time now) {
   actions_.clear();
   if (exiting_) return {};
   now_ = std::max(now_, now);
-  if (!started_.has_value()) {
-    started_ = now_;
-    connect_at_ = now_;
+  if (!connecting_.since.has_value()) {
+    connecting_.since = now_;
+    connecting_.next_at = now_;
   }
   std::visit([this](auto&& what) { On(std::forward<decltype(what)>(what)); }, std::move(event));
   if (!exiting_) CheckTimers();
   if (!exiting_) Advance();
+  CheckInvariants();
   return std::move(actions_);
 }
 
+const std::optional<ReplicaPosition>& WorkerEngine::held() const {
+  static const std::optional<ReplicaPosition> kNothing;
+  return run_.has_value() ? run_->held : kNothing;
+}
+
+void WorkerEngine::CheckInvariants() const {
+  TRIBUTARY_ASSERT(!exiting_ || std::holds_alternative<action::Exit>(actions_.back().what), "an action follows Exit");
+
+  TRIBUTARY_ASSERT(!session_.welcomed || session_.number != 0, "no session, and it was welcomed");
+  TRIBUTARY_ASSERT(!quiet_.now || session_.number == 0, "session ", session_.number, " is open in quiet hours");
+  TRIBUTARY_ASSERT(quiet_.now || quiet_.leaving_session == 0, "session ", quiet_.leaving_session, " was left for no quiet hours");
+
+  // What is asked and moved is of one session and one run.
+  const bool takes_part = session_.welcomed && run_.has_value() && run_->prepared;
+  TRIBUTARY_ASSERT(takes_part || !(asked_.plan_awaited || asked_.sync.has_value() || !asked_.commits.empty() || asked_.report_due ||
+                                   asked_.round_start.has_value() || asked_.open_round != 0),
+                   "something is asked of a worker that takes part in no run");
+  TRIBUTARY_ASSERT(takes_part || (transfers_.download.id == 0 && transfers_.upload.id == 0 && !transfers_.update_sent), "transfers ",
+                   transfers_.download.id, " and ", transfers_.upload.id, " are of no run");
+  TRIBUTARY_ASSERT(!asked_.fetched_record.has_value() || !asked_.commits.empty(), "a record was fetched for no commit");
+  if (!run_.has_value()) return;
+
+  TRIBUTARY_ASSERT(run_->prepared != Working(WorkKind::kPrepare), "prepared: ", run_->prepared);
+  TRIBUTARY_ASSERT(Idle() || (run_->work.number != 0 && run_->work.number <= last_number_), "work ", run_->work.number);
+  const bool pending = run_->pending.has_value();
+  TRIBUTARY_ASSERT(!pending || run_->pending->round > run_->closed_round, "round ", run_->pending->round, " is closed, round ",
+                   run_->closed_round, " too, and its update is pending");
+  TRIBUTARY_ASSERT(!pending || !Working(WorkKind::kTrain), "an update is made while that of round ", run_->pending->round, " is pending");
+  TRIBUTARY_ASSERT(pending || (transfers_.upload.id == 0 && !transfers_.update_sent), "an update that is not there is sent");
+  TRIBUTARY_ASSERT(transfers_.upload.id == 0 || !transfers_.update_sent, "an update is sent twice");
+}
+
 absl::Time WorkerEngine::NextWakeup() const {
-  if (exiting_ || !started_.has_value()) return absl::InfiniteFuture();
-  absl::Time wakeup = HeedsQuietHours() ? look_at_clock_at_ : absl::InfiniteFuture();
-  if (quiet_) {
-    return wakeup;
-  }
-  if (session_ == 0) {
-    wakeup = std::min(wakeup, connect_at_);
-  } else if (!welcomed_) {
-    wakeup = std::min(wakeup, opened_at_ + options_.welcome_timeout);
+  if (exiting_ || !connecting_.since.has_value()) return absl::InfiniteFuture();
+  absl::Time wakeup = HeedsQuietHours() ? quiet_.look_at_clock_at : absl::InfiniteFuture();
+  if (quiet_.now) return wakeup;
+  if (session_.number == 0) {
+    wakeup = std::min(wakeup, connecting_.next_at);
+  } else if (!session_.welcomed) {
+    wakeup = std::min(wakeup, session_.opened_at + options_.welcome_timeout);
   } else {
-    wakeup = std::min({wakeup, next_heartbeat_, last_heard_ + 2 * lease_});
-    for (const Transfer* transfer : {&download_, &upload_}) {
+    wakeup = std::min({wakeup, session_.next_heartbeat, session_.last_heard + 2 * session_.lease});
+    for (const TransferAttempts* transfer : {&transfers_.download, &transfers_.upload}) {
       if (transfer->id == 0 && transfer->retry_at > now_) wakeup = std::min(wakeup, transfer->retry_at);
     }
   }
-  if (!ever_welcomed_) wakeup = std::min(wakeup, *started_ + options_.connect_timeout);
+  if (!connecting_.ever_welcomed) wakeup = std::min(wakeup, *connecting_.since + options_.connect_timeout);
   return wakeup;
 }
-
-// --- Session ---
 
 void WorkerEngine::On(event::Tick) {}
 
 void WorkerEngine::On(event::StopRequested stop) {
-  if (welcomed_) {
+  if (session_.welcomed) {
     v1::WorkerMessage message;
     message.mutable_leave()->set_reason(stop.reason);
     SendMessage(std::move(message), stop.reason);
@@ -85,10 +110,10 @@ void WorkerEngine::On(event::StopRequested stop) {
 }
 
 void WorkerEngine::On(event::MessageArrived arrived) {
-  if (arrived.session != session_) return;
-  last_heard_ = now_;
+  if (arrived.session != session_.number) return;
+  session_.last_heard = now_;
   v1::CoordinatorMessage& message = arrived.message;
-  if (!welcomed_ && !message.has_welcome()) return;
+  if (!session_.welcomed && !message.has_welcome()) return;
   switch (message.body_case()) {
     case v1::CoordinatorMessage::kWelcome:
       return OnMessage(message.welcome());
@@ -113,23 +138,24 @@ void WorkerEngine::On(event::MessageArrived arrived) {
 }
 
 void WorkerEngine::On(event::SessionClosed closed) {
-  if (closed.session != session_) return;
+  if (closed.session != session_.number) return;
   LoseSession(closed.status.ok() ? absl::UnavailableError("it closed the session") : closed.status);
 }
 
 void WorkerEngine::Connect(absl::string_view reason) {
-  session_ = ++last_number_;
-  opened_at_ = now_;
-  Do(action::OpenSession{session_}, reason);
+  session_ = {};
+  session_.number = ++last_number_;
+  session_.opened_at = now_;
+  Do(action::OpenSession{session_.number}, reason);
   v1::WorkerMessage message;
   v1::Hello& hello = *message.mutable_hello();
   hello.set_protocol_version(kProtocolVersion);
   hello.set_software_version(options_.software_version);
   if (run_.has_value()) {
     hello.mutable_held()->set_run_id(run_->offer.run_id());
-    if (held_.has_value()) {
-      hello.mutable_held()->set_round(held_->round);
-      hello.mutable_held()->set_state_hash(held_->hash);
+    if (run_->held.has_value()) {
+      hello.mutable_held()->set_round(run_->held->round);
+      hello.mutable_held()->set_state_hash(run_->held->hash);
     }
   } else if (!saved_runs_.empty()) {
     // No state of it is held; but if it is over, its end is told, and what is saved can go. One at a time is enough: nothing waits for
@@ -140,76 +166,70 @@ void WorkerEngine::Connect(absl::string_view reason) {
 }
 
 void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
-  if (welcomed_) return;
-  welcomed_ = true;
-  ever_welcomed_ = true;
+  if (session_.welcomed) return;
+  session_.welcomed = true;
+  connecting_.ever_welcomed = true;
   if (!run_.has_value() && !saved_runs_.empty()) {
     saved_runs_.push_back(std::move(saved_runs_.front()));
     saved_runs_.pop_front();
   }
-  failed_attempts_ = 0;
-  drain_.reset();
-  last_cause_.clear();
-  lease_ = welcome.lease_ms() == 0 ? kDefaultLease : std::max(absl::Milliseconds(welcome.lease_ms()), kMinLease);
-  next_heartbeat_ = now_ + lease_ / 3;
-  max_inline_bytes_ = std::min({uint64_t{welcome.max_inline_bytes()}, options_.max_inline_bytes, kMaxInlineBytes});
+  connecting_.failed_attempts = 0;
+  connecting_.last_cause.clear();
+  session_.lease = welcome.lease_ms() == 0 ? kDefaultLease : std::max(absl::Milliseconds(welcome.lease_ms()), kMinLease);
+  session_.next_heartbeat = now_ + session_.lease / 3;
+  session_.max_inline_bytes = std::min({uint64_t{welcome.max_inline_bytes()}, options_.max_inline_bytes, kMaxInlineBytes});
   Note(LogLevel::kInfo, absl::StrCat("connected to the coordinator at ", options_.coordinator));
 }
 
 void WorkerEngine::OnMessage(const v1::Drain& drain) {
-  drain_ = std::min(absl::Milliseconds(drain.reconnect_after_ms()), kMaxDrain);
-  Note(LogLevel::kInfo,
-       absl::StrCat("the coordinator is shutting down; reconnecting ", absl::FormatDuration(*drain_), " after it has closed the session"));
+  session_.drain = std::min(absl::Milliseconds(drain.reconnect_after_ms()), kMaxDrain);
+  Note(LogLevel::kInfo, absl::StrCat("the coordinator is shutting down; reconnecting ", absl::FormatDuration(*session_.drain),
+                                     " after it has closed the session"));
 }
 
 void WorkerEngine::ForgetSession() {
-  session_ = 0;
-  welcomed_ = false;
-  // What the session had asked for is asked for again, as it stands then, by the next one. Only the pending update and the replica stay.
+  // Only the pending update and the replica stay.
+  ForgetAsked();
+  session_ = {};
+}
+
+void WorkerEngine::ForgetAsked() {
   CancelTransfers();
-  upload_ = {};
-  download_ = {};
-  awaiting_plan_ = false;
-  sync_.reset();
-  commits_.clear();
-  fetched_record_.reset();
-  report_due_ = false;
-  round_start_.reset();
-  open_round_ = 0;
-  fruitless_resyncs_ = 0;
-  pending_sent_ = false;
+  asked_ = {};
+  transfers_ = {};
 }
 
 void WorkerEngine::HeedQuietHours() {
-  if (!HeedsQuietHours() || now_ < look_at_clock_at_) return;
-  look_at_clock_at_ = now_ + kLookAtClock;
-  if (leaving_session_ != 0) Do(action::CloseSession{std::exchange(leaving_session_, 0)}, "quiet hours have begun");
+  if (!HeedsQuietHours() || now_ < quiet_.look_at_clock_at) return;
+  quiet_.look_at_clock_at = now_ + kLookAtClock;
+  if (quiet_.leaving_session != 0) Do(action::CloseSession{std::exchange(quiet_.leaving_session, 0)}, "quiet hours have begun");
   const std::optional<std::string> until = options_.quiet_until();
-  if (until.has_value() == quiet_) return;
-  quiet_ = until.has_value();
-  if (!quiet_) {
-    connect_at_ = now_;
-    failed_attempts_ = 0;
-    if (!ever_welcomed_) started_ = now_;
+  if (until.has_value() == quiet_.now) return;
+  quiet_.now = until.has_value();
+  if (!quiet_.now) {
+    connecting_.next_at = now_;
+    connecting_.failed_attempts = 0;
+    if (!connecting_.ever_welcomed) connecting_.since = now_;
     return Note(LogLevel::kInfo, "quiet hours are over");
   }
   const std::string reason = absl::StrCat("quiet hours until ", *until);
   Note(LogLevel::kInfo, absl::StrCat(reason, ": this worker takes part in nothing, and keeps what it has"));
-  if (welcomed_) {
+  if (session_.welcomed) {
     v1::WorkerMessage message;
     message.mutable_leave()->set_reason(reason);
     SendMessage(std::move(message), reason);
     // Closed at once, it might not arrive.
-    leaving_session_ = session_;
-    look_at_clock_at_ = now_ + kLeaveTime;
-  } else if (session_ != 0) {
-    Do(action::CloseSession{session_}, reason);
+    quiet_.leaving_session = session_.number;
+    quiet_.look_at_clock_at = now_ + kLeaveTime;
+  } else if (session_.number != 0) {
+    Do(action::CloseSession{session_.number}, reason);
   }
   ForgetSession();
 }
 
 void WorkerEngine::LoseSession(const absl::Status& status) {
-  const bool was_welcomed = welcomed_;
+  const bool was_welcomed = session_.welcomed;
+  const std::optional<absl::Duration> drain = session_.drain;
   ForgetSession();
 
   const std::string at = absl::StrCat("the coordinator at ", options_.coordinator);
@@ -236,52 +256,50 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
       break;
   }
 
-  if (drain_.has_value()) {
-    connect_at_ = now_ + *drain_ + options_.min_backoff * options_.random();
-    drain_.reset();
+  if (drain.has_value()) {
+    connecting_.next_at = now_ + *drain + options_.min_backoff * options_.random();
     return;
   }
-  connect_at_ = now_ + Backoff(failed_attempts_++);
+  connecting_.next_at = now_ + Backoff(connecting_.failed_attempts++);
   std::string cause = absl::StrCat(was_welcomed ? "lost " : "cannot reach ", at, ": ", status.message());
-  if (cause != last_cause_) {
+  if (cause != connecting_.last_cause) {
     Note(LogLevel::kWarning, absl::StrCat(cause, "; trying again until it answers"));
-    last_cause_ = std::move(cause);
+    connecting_.last_cause = std::move(cause);
   }
 }
 
 void WorkerEngine::CheckTimers() {
   HeedQuietHours();
-  if (quiet_) return;
-  if (!ever_welcomed_ && now_ - *started_ >= options_.connect_timeout) {
-    const std::string cause = last_cause_.empty() ? absl::StrCat("no answer from the coordinator at ", options_.coordinator) : last_cause_;
+  if (quiet_.now) return;
+  if (!connecting_.ever_welcomed && now_ - *connecting_.since >= options_.connect_timeout) {
+    const std::string cause =
+        connecting_.last_cause.empty() ? absl::StrCat("no answer from the coordinator at ", options_.coordinator) : connecting_.last_cause;
     return Exit(WithExitCode(absl::UnavailableError(absl::StrCat(cause, "; gave up after ", absl::FormatDuration(options_.connect_timeout),
                                                                  ". Check the address and that the coordinator runs")),
                              ExitCode::kUnreachable),
                 "the coordinator could not be reached in time");
   }
   absl::string_view silence;
-  if (session_ != 0 && !welcomed_ && now_ - opened_at_ >= options_.welcome_timeout) {
+  if (session_.number != 0 && !session_.welcomed && now_ - session_.opened_at >= options_.welcome_timeout) {
     silence = "it does not answer";
-  } else if (welcomed_ && now_ - last_heard_ >= 2 * lease_) {
+  } else if (session_.welcomed && now_ - session_.last_heard >= 2 * session_.lease) {
     silence = "nothing was heard from it for twice the lease";
   }
   if (!silence.empty()) {
-    Do(action::CloseSession{session_}, silence);
+    Do(action::CloseSession{session_.number}, silence);
     LoseSession(absl::UnavailableError(silence));
     if (exiting_) return;
   }
-  if (session_ == 0 && now_ >= connect_at_) {
-    Connect(failed_attempts_ == 0 ? "no session is open" : absl::StrCat("attempt ", failed_attempts_ + 1));
+  if (session_.number == 0 && now_ >= connecting_.next_at) {
+    Connect(connecting_.failed_attempts == 0 ? "no session is open" : absl::StrCat("attempt ", connecting_.failed_attempts + 1));
   }
-  if (welcomed_ && now_ >= next_heartbeat_) {
-    next_heartbeat_ = now_ + lease_ / 3;
+  if (session_.welcomed && now_ >= session_.next_heartbeat) {
+    session_.next_heartbeat = now_ + session_.lease / 3;
     v1::WorkerMessage message;
     message.mutable_heartbeat();
     SendMessage(std::move(message), "a third of the lease has passed");
   }
 }
-
-// --- Runs ---
 
 void WorkerEngine::OnMessage(v1::RunOffer offer) {
   if (Mine(offer.run_id())) {
@@ -292,28 +310,12 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   const std::string run_id = offer.run_id();
   const std::string label = absl::StrCat("run ", offer.spec().name());
 
-  Run run;
-  uint32_t local_steps = 0;
-  absl::Status status = ValidateRunSpec(offer.spec());
-  if (status.ok()) {
-    absl::StatusOr<optim::ModelSpec> model = ModelSpecOf(offer.spec());
-    absl::StatusOr<optim::OptimizerOptions> optimizer = OptimizerOptionsOf(offer.spec());
-    absl::StatusOr<optim::Layout> layout = model.ok() ? optim::MakeLayout(*model) : model.status();
-    if (!layout.ok()) {
-      status = layout.status();
-    } else if (!optimizer.ok()) {
-      status = optimizer.status();
-    } else {
-      run.parameters = static_cast<uint64_t>(layout->size());
-      run.slots = static_cast<uint64_t>(optim::SlotCount(optimizer->mode));
-      local_steps = optimizer->local_steps;
-    }
+  const absl::StatusOr<RunSize> size = SizeOf(offer.spec());
+  if (!size.ok()) {
+    Note(LogLevel::kError, absl::StrCat(label, " is refused: it is not valid: ", size.status().message()));
+    return RefuseRun(run_id, absl::StrCat("the run is not valid: ", size.status().message()));
   }
-  if (!status.ok()) {
-    Note(LogLevel::kError, absl::StrCat(label, " is refused: it is not valid: ", status.message()));
-    return RefuseRun(run_id, absl::StrCat("the run is not valid: ", status.message()));
-  }
-  status = CheckConsent(options_.consent, offer.spec(), run.parameters, local_steps);
+  const absl::Status status = CheckConsent(options_.consent, offer.spec(), *size);
   if (!status.ok()) {
     Note(LogLevel::kWarning, absl::StrCat(label, " is refused: ", status.message()));
     RefuseRun(run_id, std::string(status.message()));
@@ -323,11 +325,12 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
     }
     return;
   }
-  run.offer = std::move(offer);
-  run_ = std::move(run);
+  run_.emplace();
+  run_->offer = std::move(offer);
+  run_->size = *size;
   if (!absl::c_linear_search(saved_runs_, run_id)) saved_runs_.push_back(run_id);
   Note(LogLevel::kInfo, absl::StrCat(label, " (", run_id, ") is within this site's consent"));
-  Do(action::PrepareRun{StartWork(Work::kPrepare), run_->offer}, "a new run is offered");
+  Do(action::PrepareRun{StartWork({.kind = WorkKind::kPrepare}), run_->offer}, "a new run is offered");
 }
 
 void WorkerEngine::RefuseRun(const std::string& run_id, const std::string& refusal) {
@@ -342,16 +345,15 @@ void WorkerEngine::AnswerAccepted() {
   message.mutable_run_answer()->set_run_id(run_->offer.run_id());
   message.mutable_run_answer()->set_accepted(true);
   SendMessage(std::move(message), "the run is accepted");
-  awaiting_plan_ = true;
+  asked_.plan_awaited = true;
 }
 
 void WorkerEngine::On(event::RunPrepared prepared) {
-  if (!TakeWork(prepared.work)) return;
+  if (!TakeWork(WorkKind::kPrepare, prepared.work).has_value()) return;
   if (prepared.status.ok()) {
     run_->prepared = true;
-    pending_ = std::move(prepared.pending);
-    pending_sent_ = false;
-    if (welcomed_) AnswerAccepted();
+    run_->pending = std::move(prepared.pending);
+    if (session_.welcomed) AnswerAccepted();
     return;
   }
   const std::string label = absl::StrCat("run ", run_->offer.spec().name());
@@ -359,7 +361,7 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   Note(LogLevel::kError, absl::StrCat(label, " cannot be trained here: ", prepared.status.message()));
   DropRun();
   // The details may name files, and those stay here.
-  if (welcomed_) RefuseRun(run_id, "this site cannot train the run; its own log says why");
+  if (session_.welcomed) RefuseRun(run_id, "this site cannot train the run; its own log says why");
   // Data or a state folder that cannot be read is for a person to mend, and no other run of this site will fare better.
   if (options_.once || ExitCodeOf(prepared.status) == ExitCode::kData || absl::IsAborted(prepared.status)) {
     Exit(Annotate(prepared.status, absl::StrCat(label, " cannot be trained here")), "the run cannot be prepared");
@@ -372,13 +374,13 @@ void WorkerEngine::OnMessage(v1::RunEnd end) {
     return Do(action::ReleaseRun{end.run_id()}, "the run is over");
   }
   if (!Mine(end.run_id())) return;
-  run_end_ = std::move(end);
+  run_->end = std::move(end);
   // A finished run is first brought to its last state here; of a stopped or failed one nothing more is worth doing.
-  if (!run_->prepared || run_end_->state() != v1::FINISHED) FinishRun();
+  if (!run_->prepared || run_->end->state() != v1::FINISHED) FinishRun();
 }
 
 void WorkerEngine::FinishRun() {
-  const v1::RunEnd end = *std::move(run_end_);
+  const v1::RunEnd end = *std::move(run_->end);
   const std::string label = absl::StrCat("run ", run_->offer.spec().name());
   const bool finished = end.state() == v1::FINISHED;
   std::string outcome = absl::StrCat(label,
@@ -387,11 +389,12 @@ void WorkerEngine::FinishRun() {
                                                                   : " failed",
                                      " at round ", end.round());
   if (!end.reason().empty()) absl::StrAppend(&outcome, ": ", end.reason());
-  if (held_.has_value() && held_->round == end.round()) absl::StrAppend(&outcome, "; state ", absl::BytesToHexString(held_->hash));
+  if (run_->held.has_value() && run_->held->round == end.round())
+    absl::StrAppend(&outcome, "; state ", absl::BytesToHexString(run_->held->hash));
   Note(finished ? LogLevel::kInfo : LogLevel::kWarning, outcome);
-  if (finished && held_.has_value() && (held_->round != end.round() || held_->hash != end.state_hash())) {
+  if (finished && run_->held.has_value() && (run_->held->round != end.round() || run_->held->hash != end.state_hash())) {
     Note(LogLevel::kWarning,
-         absl::StrCat(label, ": this worker ended at round ", held_->round, " with state ", absl::BytesToHexString(held_->hash),
+         absl::StrCat(label, ": this worker ended at round ", run_->held->round, " with state ", absl::BytesToHexString(run_->held->hash),
                       ", the coordinator at round ", end.round(), " with ", absl::BytesToHexString(end.state_hash())));
   }
   std::erase(saved_runs_, end.run_id());
@@ -402,74 +405,52 @@ void WorkerEngine::FinishRun() {
 
 void WorkerEngine::DropRun(std::string over) {
   if (!run_.has_value()) return;
-  CancelTransfers();
-  upload_ = {};
-  download_ = {};
+  ForgetAsked();
   run_.reset();
-  held_.reset();
-  closed_round_ = 0;
-  pending_.reset();
-  computed_ahead_ = 0;
-  fruitless_resyncs_ = 0;
-  work_ = Work::kNone;  // what is under way belongs to the old run: its result is not awaited any more
-  awaiting_plan_ = false;
-  sync_.reset();
-  commits_.clear();
-  fetched_record_.reset();
-  report_due_ = false;
-  round_start_.reset();
-  open_round_ = 0;
-  run_end_.reset();
   Do(action::ReleaseRun{std::move(over)}, "the run is over for this worker");
 }
-
-// --- What runs next ---
 
 void WorkerEngine::Advance() {
   if (!run_.has_value() || !run_->prepared) return;
   AdvanceUpload();
-  if (sync_.has_value()) AdvanceSync();
-  if (exiting_ || sync_.has_value() || work_ != Work::kNone) return;
-  if (!commits_.empty()) return AdvanceCommits();
-  if (report_due_) {
-    report_due_ = false;
-    return Do(action::Evaluate{StartWork(Work::kEvaluate)}, "the coordinator asked for a report");
+  if (asked_.sync.has_value()) AdvanceSync();
+  if (exiting_ || asked_.sync.has_value() || !Idle()) return;
+  if (!asked_.commits.empty()) return AdvanceCommits();
+  if (asked_.report_due) {
+    asked_.report_due = false;
+    return Do(action::Evaluate{StartWork({.kind = WorkKind::kEvaluate})}, "the coordinator asked for a report");
   }
-  if (run_end_.has_value()) return FinishRun();
-  if (round_start_.has_value()) {
+  if (run_->end.has_value()) return FinishRun();
+  if (asked_.round_start.has_value()) {
     AdvanceRound();
     if (!exiting_) AdvanceUpload();
   }
-  if (!exiting_ && work_ == Work::kNone) ComputeAhead();
+  if (!exiting_ && Idle()) ComputeAhead();
 }
 
-uint64_t WorkerEngine::StartWork(Work kind) {
-  work_ = kind;
-  work_number_ = ++last_number_;
-  return work_number_;
+uint64_t WorkerEngine::StartWork(Work work) {
+  TRIBUTARY_ASSERT(Idle(), "work ", run_->work.number, " is under way");
+  TRIBUTARY_ASSERT(run_->held.has_value() || work.kind == WorkKind::kPrepare || work.kind == WorkKind::kLoad,
+                   "there is no state to work on");
+  run_->work = std::move(work);
+  run_->work.number = ++last_number_;
+  return last_number_;
 }
 
-bool WorkerEngine::TakeWork(uint64_t work) {
-  if (work_ == Work::kNone || work != work_number_) return false;
-  work_ = Work::kNone;
-  return true;
+std::optional<WorkerEngine::Work> WorkerEngine::TakeWork(WorkKind kind, uint64_t number) {
+  if (!run_.has_value() || Idle() || number != run_->work.number) return std::nullopt;
+  TRIBUTARY_ASSERT(Working(kind), "work ", number, " is answered as if it were another");
+  return std::exchange(run_->work, {});
 }
 
-void WorkerEngine::NoteArrived(Transfer& transfer, uint64_t arrived) {
-  if (arrived <= transfer.arrived) return;
-  transfer.arrived = arrived;
-  transfer.moved = true;
-  transfer.failures = 0;
-}
-
-void WorkerEngine::RetryLater(Transfer& transfer, const absl::Status& status, absl::string_view what) {
+void WorkerEngine::RetryLater(TransferAttempts& transfer, const absl::Status& status, absl::string_view what) {
   transfer.retry_at = now_ + Backoff(transfer.failures++);
   if (std::exchange(transfer.broke_off, true)) return;
   Note(LogLevel::kWarning, absl::StrCat(what, " broke off: ", status.message(), "; continuing it soon, and whenever this happens again"));
 }
 
 void WorkerEngine::CancelTransfers() {
-  for (Transfer* transfer : {&download_, &upload_}) {
+  for (TransferAttempts* transfer : {&transfers_.download, &transfers_.upload}) {
     if (transfer->id != 0) Do(action::CancelTransfer{transfer->id}, "it is not needed any more");
     transfer->id = 0;
   }
@@ -490,8 +471,8 @@ void WorkerEngine::Exit(absl::Status status, absl::string_view reason) {
 }
 
 void WorkerEngine::SendMessage(v1::WorkerMessage message, absl::string_view reason) {
-  if (session_ == 0) return;
-  Do(action::Send{session_, std::move(message)}, reason);
+  if (session_.number == 0) return;
+  Do(action::Send{session_.number, std::move(message)}, reason);
 }
 
 }  // namespace tributary::worker

@@ -1,7 +1,40 @@
 // What the worker does next: the worker's half of the conversation in proto/tributary/v1/session.proto, as a pure state machine.
 //
-// (event, now) -> actions, each with a reason. No network, threads, clock, files or tensors: the glue (worker.h) carries the actions out
-// and reports what became of them as further events. So every sequence of drops, restarts and late answers can be written down in a test.
+// (event, now) -> actions, each with a reason. No network, threads, clock, files or tensors: a driver (worker.h; in simulation
+// sim/sim_worker.h) carries the actions out and reports what became of them as further events. So every sequence of drops, restarts and
+// late answers can be written down in a test.
+//
+// The driver runs one loop:
+//
+//   while (!ended) {
+//     for (Action& action : engine.Handle(NextEvent(), clock.Now())) CarryOut(action);
+//     ArrangeTick(engine.NextWakeup());
+//   }
+//
+// and keeps this contract:
+//
+//  1. One event at a time, on one thread. The first is Tick. All actions of an event are carried out, or queued where they run beside the
+//     loop, before the next event is handled; carrying one out never answers it on the spot.
+//  2. Work (PrepareRun to Evaluate, with ReleaseRun and Settle) is done one piece at a time, in the order given, beside the loop. At most
+//  one
+//     piece that bears a number is unanswered, but for those abandoned; Settle and ReleaseRun have no answer, and may queue up behind it.
+//  3. What bears a number is answered once, by the event that bears the same number: a session by SessionClosed, its last event; work by
+//     its result; a transfer by Downloaded or Uploaded. Numbers are not used again.
+//  4. An abandoned number needs no answer, and one that comes is ignored. CloseSession abandons a session, CancelTransfer a transfer,
+//     ReleaseRun the work before it; that work is done all the same, in its turn, and ReleaseRun lets go of what it led to. The end of a
+//     session abandons no work: the result counts in the next one.
+//  5. What Train led to (the update, the encoder's and the trainer's state) is durable before Trained is reported. So no byte of an update
+//     leaves that a restart would forget. If it cannot be written, Trained says Aborted: the update is not sent, and the program ends.
+//  6. Settle need not become durable: after a restart RunPrepared brings the pending update back, and the coordinator's plan says again
+//     what became of it. ReleaseRun{over} removes what is saved of that run.
+//  7. Sends of a session leave in the order given, the Hello first; those of a session that is over are dropped. Messages of a session are
+//     reported in the order received. Transfers go beside the session, in no order.
+//  8. A Tick comes at NextWakeup() at the latest, which each event may move. An early one does no harm.
+//  9. Exit is the last action there is. What was sent before it leaves first; work under way may be cut off, for what is saved is whole at
+//     any moment.
+//
+// What the engine promises in return it asserts after every event (CheckInvariants). A driver that breaks the contract may trip the same
+// assertions; nothing that the coordinator sends does.
 #ifndef TRIBUTARY_WORKER_WORKER_ENGINE_H_
 #define TRIBUTARY_WORKER_WORKER_ENGINE_H_
 
@@ -23,6 +56,8 @@
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
+#include "worker/consent.h"
+#include "worker/transfer_attempts.h"
 
 namespace tributary::worker {
 
@@ -41,6 +76,9 @@ struct TrainedUpdate {
   v1::UpdateReport report;
 };
 
+// What became of an update. Not included: late, rejected or lost; then nothing of it leaves the residual.
+enum class UpdateFate { kIncluded, kNotIncluded };
+
 // An update that has been encoded and whose fate is not known yet: what neither a broken connection nor a restart may lose.
 struct PendingUpdate {
   uint64_t round = 0;
@@ -48,8 +86,7 @@ struct PendingUpdate {
   TrainedUpdate update;
 };
 
-// --- Events ---
-// Sessions, pieces of work and transfers bear the number of the action that began them; an answer to one that was given up is ignored.
+// Sessions, pieces of work and transfers bear the number of the action that began them.
 namespace event {
 
 // Time has passed; also the first event of all.
@@ -114,7 +151,6 @@ using Event =
     std::variant<event::Tick, event::StopRequested, event::MessageArrived, event::SessionClosed, event::RunPrepared, event::SnapshotLoaded,
                  event::CommitsApplied, event::Trained, event::ComputedAhead, event::Evaluated, event::Downloaded, event::Uploaded>;
 
-// --- Actions ---
 namespace action {
 
 // Open a stream to the coordinator.
@@ -130,8 +166,8 @@ struct Send {
   v1::WorkerMessage message;
 };
 
-// Work, done one piece at a time in the order given. PrepareRun makes the model, the encoder and the trainer of an accepted run, as they
-// were saved if they were, and replaces what was prepared before.
+// From here to Evaluate: work. PrepareRun makes the model, the encoder and the trainer of an accepted run, as they were saved if they were,
+// and replaces what was prepared before.
 struct PrepareRun {
   uint64_t work = 0;
   v1::RunOffer offer;
@@ -155,10 +191,10 @@ struct ApplyCommits {
   std::vector<std::string> records;
   std::string expected_hash;
 };
-// End the round of the last Train: the update was included, or was not.
+// End the round of the last Train.
 struct Settle {
   uint64_t round = 0;
-  bool included = false;
+  UpdateFate fate = UpdateFate::kNotIncluded;
 };
 // Evaluate state[round-1] if asked, train, encode. The update stays pending in the encoder until Settle.
 struct Train {
@@ -254,35 +290,89 @@ class WorkerEngine {
   absl::Time NextWakeup() const;
 
   // For metrics and tests.
-  bool connected() const { return welcomed_; }
-  const std::optional<ReplicaPosition>& held() const { return held_; }
-  bool has_pending_update() const { return pending_.has_value(); }
+  bool connected() const { return session_.welcomed; }
+  const std::optional<ReplicaPosition>& held() const;
+  bool has_pending_update() const { return run_.has_value() && run_->pending.has_value(); }
 
  private:
+  // The attempts to reach the coordinator, over sessions.
+  struct Connecting {
+    // When the attempts began that connect_timeout bounds; absent before the first event.
+    std::optional<absl::Time> since;
+    bool ever_welcomed = false;
+    int failed_attempts = 0;
+    absl::Time next_at = absl::InfinitePast();
+    std::string last_cause;
+  };
+  struct Session {
+    uint64_t number = 0;  // 0: none is open
+    bool welcomed = false;
+    absl::Time opened_at;
+    absl::Time last_heard;
+    absl::Time next_heartbeat;
+    absl::Duration lease;
+    uint64_t max_inline_bytes = 0;
+    // The coordinator is shutting down; how long to wait then.
+    std::optional<absl::Duration> drain;
+  };
+  // In quiet hours there is no session; the last one is closed when its Leave has had time to go.
+  struct Quiet {
+    bool now = false;
+    absl::Time look_at_clock_at = absl::InfinitePast();
+    uint64_t leaving_session = 0;
+  };
+
+  enum class WorkKind { kNone, kPrepare, kLoad, kApply, kTrain, kComputeAhead, kEvaluate };
+  // The piece of work whose answer is awaited.
+  struct Work {
+    WorkKind kind = WorkKind::kNone;
+    uint64_t number = 0;
+    // kApply: the round it leads to, the hash to be reached there (empty: not known), and whether to report then.
+    uint64_t through = 0;
+    std::string expected_hash = {};
+    bool report = false;
+  };
+  // The run that this worker takes part in, and its replica. Sessions come and go under it.
   struct Run {
     v1::RunOffer offer;
-    uint64_t parameters = 0;
-    uint64_t slots = 0;
+    RunSize size;
     bool prepared = false;
+    Work work;
+    std::optional<ReplicaPosition> held;
+    // Highest round known to be committed.
+    uint64_t closed_round = 0;
+    std::optional<PendingUpdate> pending;
+    v1::RoundStart training;      // of the newest Train; no round before the first
+    uint64_t computed_ahead = 0;  // the newest round that was computed before it began
+    std::optional<v1::RunEnd> end;
   };
+
   struct Sync {
     v1::SyncPlan plan;
     bool snapshot_loaded = false;
     std::optional<std::string> snapshot;
     std::optional<std::vector<std::string>> records;
   };
-  // One transfer each way; `id` 0: none under way.
-  struct Transfer {
-    uint64_t id = 0;
-    // Attempts since one moved it on; those of downloads count on over plans.
-    int failures = 0;
-    uint64_t arrived = 0;
-    // Whether an attempt under this plan moved it on.
-    bool moved = false;
-    bool broke_off = false;
-    absl::Time retry_at = absl::InfinitePast();
+  // What this session has asked for in this run and not yet got done. The next session asks again, as things stand then.
+  struct Asked {
+    bool plan_awaited = false;
+    std::optional<Sync> sync;
+    std::deque<v1::Commit> commits;
+    std::optional<std::string> fetched_record;  // of commits.front(), when it was too long for the session
+    std::optional<v1::RoundStart> round_start;
+    // The round for which an update is wanted; 0: none.
+    uint64_t open_round = 0;
+    bool report_due = false;
+    // Calls of Resynchronize since the last commit that was applied well.
+    int fruitless_resyncs = 0;
   };
-  enum class Work { kNone, kPrepare, kLoad, kApply, kTrain, kComputeAhead, kEvaluate };
+  // One each way, of this session and this run.
+  struct Transfers {
+    TransferAttempts download;
+    TransferAttempts upload;
+    // The pending update was handed to the session, or an upload of it has ended.
+    bool update_sent = false;
+  };
 
   void On(event::Tick);
   void On(event::StopRequested stop);
@@ -309,7 +399,6 @@ class WorkerEngine {
   // Session.
   void Connect(absl::string_view reason);
   void LoseSession(const absl::Status& status);
-  // What the session had asked for is over with it.
   void ForgetSession();
   void HeedQuietHours();
   bool HeedsQuietHours() const { return options_.quiet_until != nullptr && !options_.once; }
@@ -331,21 +420,25 @@ class WorkerEngine {
   void Resynchronize(absl::string_view reason);
   void AskForPlan(absl::string_view reason);
   void SendReady(absl::string_view reason);
-  void SettlePending(bool included, absl::string_view reason);
+  void SettlePending(UpdateFate fate, absl::string_view reason);
   void SkipRound(uint64_t round, absl::string_view told_to_coordinator, absl::string_view reason);
   void StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason);
-  // Forgets failures that `arrived` has made good.
-  static void NoteArrived(Transfer& transfer, uint64_t arrived);
-  void RetryLater(Transfer& transfer, const absl::Status& status, absl::string_view what);
+  void RetryLater(TransferAttempts& transfer, const absl::Status& status, absl::string_view what);
   void CancelTransfers();
-  uint64_t MaxCommitBytes() const;
+  // What the session has asked for in the run is over with either.
+  void ForgetAsked();
 
-  uint64_t StartWork(Work kind);
-  // Whether the result of `work` is awaited; then it no longer is.
-  bool TakeWork(uint64_t work);
+  bool Working(WorkKind kind) const { return run_->work.kind == kind; }
+  bool Idle() const { return Working(WorkKind::kNone); }
+  // The number for the action that begins it.
+  uint64_t StartWork(Work work);
+  // The work that this answers, if it is awaited; then it no longer is.
+  std::optional<Work> TakeWork(WorkKind kind, uint64_t number);
   bool Mine(const std::string& run_id) const { return run_.has_value() && run_->offer.run_id() == run_id; }
   // The round of the next commit that fits what is held, being applied, or queued.
   uint64_t NextCommitRound() const;
+  uint64_t MaxCommitBytes() const;
+  void CheckInvariants() const;
 
   template <typename What>
   void Do(What what, absl::string_view reason) {
@@ -359,63 +452,17 @@ class WorkerEngine {
   const WorkerEngineOptions options_;
   std::vector<Action> actions_;
   absl::Time now_ = absl::InfinitePast();
-  std::optional<absl::Time> started_;
   bool exiting_ = false;
-  uint64_t last_number_ = 0;
+  uint64_t last_number_ = 0;  // of sessions, work and transfers
 
-  // Session. session_ 0: none; then connect_at_ says when to try.
-  uint64_t session_ = 0;
-  bool welcomed_ = false;
-  bool ever_welcomed_ = false;
-  int failed_attempts_ = 0;
-  absl::Time connect_at_ = absl::InfinitePast();
-  absl::Time opened_at_;
-  absl::Time last_heard_;
-  absl::Time next_heartbeat_;
-  absl::Duration lease_;
-  uint64_t max_inline_bytes_ = 0;
-  std::optional<absl::Duration> drain_;
-  // In quiet hours there is no session; the last one is closed when its Leave has had time to go.
-  bool quiet_ = false;
-  absl::Time look_at_clock_at_ = absl::InfinitePast();
-  uint64_t leaving_session_ = 0;
-  std::string last_cause_;
-
-  // Runs that may have a file in the state folder, this one included; the first is asked about next.
+  Connecting connecting_;
+  Session session_;
+  Quiet quiet_;
+  // Runs that may have a file in the state folder, the one taken part in included; the first is asked about next.
   std::deque<std::string> saved_runs_;
-
-  // Run and replica.
   std::optional<Run> run_;
-  std::optional<ReplicaPosition> held_;
-  // Highest round of the run known to be committed.
-  uint64_t closed_round_ = 0;
-  std::optional<PendingUpdate> pending_;
-  // The pending update was handed to this session, or to a transfer that is under way or has arrived.
-  bool pending_sent_ = false;
-  // Calls of Resynchronize since the last commit that was applied well.
-  int fruitless_resyncs_ = 0;
-
-  Work work_ = Work::kNone;
-  uint64_t work_number_ = 0;
-  v1::RoundStart training_;      // kTrain, and what it was after that
-  uint64_t computed_ahead_ = 0;  // the newest round that was computed before it began
-  // kApply: the round it leads to, the hash to be reached there (empty: not known), and whether to report then.
-  uint64_t applying_through_ = 0;
-  std::string expected_hash_;
-  bool report_after_apply_ = false;
-
-  // What this session has asked for and not yet got done.
-  bool awaiting_plan_ = false;
-  std::optional<Sync> sync_;
-  std::deque<v1::Commit> commits_;
-  std::optional<std::string> fetched_record_;  // of commits_.front(), when it was too long for the session
-  bool report_due_ = false;
-  std::optional<v1::RoundStart> round_start_;
-  // The round for which this session asked for an update; 0: none.
-  uint64_t open_round_ = 0;
-  std::optional<v1::RunEnd> run_end_;
-  Transfer download_;
-  Transfer upload_;
+  Asked asked_;
+  Transfers transfers_;
 };
 
 // Splits what Download{commits} returned: records, each preceded by its length (4 bytes, little-endian).

@@ -13,7 +13,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::string RefusalOf(const v1::RunSpec& spec, uint64_t parameters = 10, uint32_t local_steps = 1) {
-  return std::string(CheckConsent(MakeConsent(), spec, parameters, local_steps).message());
+  return std::string(CheckConsent(MakeConsent(), spec, {.parameters = parameters, .local_steps = local_steps}).message());
 }
 
 TEST(PatternTest, AStarStandsForAnyCharactersAlsoNone) {
@@ -37,7 +37,7 @@ TEST(PatternTest, ManyStarsDoNotTakeExponentialTime) {
 }
 
 TEST(ConsentTest, ARunWithinAllLimitsIsAccepted) {
-  EXPECT_EQ(CheckConsent(MakeConsent(), MakeSpec(), 1000, 4), absl::OkStatus());
+  EXPECT_EQ(CheckConsent(MakeConsent(), MakeSpec(), {.parameters = 1000, .local_steps = 4}), absl::OkStatus());
 }
 
 TEST(ConsentTest, ARefusalNamesTheRuleAndBothValues) {
@@ -57,7 +57,7 @@ TEST(ConsentTest, ARefusalNamesTheRuleAndBothValues) {
 }
 
 TEST(ConsentTest, ARefusalCarriesItsExitCode) {
-  EXPECT_EQ(ExitCodeOf(CheckConsent(MakeConsent(), MakeSpec("other"), 1, 1)), ExitCode::kConsent);
+  EXPECT_EQ(ExitCodeOf(CheckConsent(MakeConsent(), MakeSpec("other"), {.parameters = 1, .local_steps = 1})), ExitCode::kConsent);
 }
 
 TEST(ConsentTest, AModelKindThatDoesNotExistIsAMistake) {

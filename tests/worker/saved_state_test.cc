@@ -221,7 +221,7 @@ class Site {
     start.set_base_state_hash(HashOf(round - 1));
     return run_->Train(start);
   }
-  void Settle(bool included) { run_->Settle(included); }
+  void Settle(UpdateFate fate) { run_->Settle(fate); }
 
  private:
   const std::string directory_;
@@ -232,8 +232,8 @@ class Site {
 };
 
 // Every third round's update is not included.
-bool Included(uint64_t round) {
-  return round % 3 != 0;
+UpdateFate FateOf(uint64_t round) {
+  return round % 3 != 0 ? UpdateFate::kIncluded : UpdateFate::kNotIncluded;
 }
 
 std::vector<std::string> Undisturbed(absl::string_view mode) {
@@ -242,7 +242,7 @@ std::vector<std::string> Undisturbed(absl::string_view mode) {
   std::vector<std::string> payloads;
   for (uint64_t round = 1; round <= kRounds; ++round) {
     payloads.push_back(*site.Train(round)->payload);
-    site.Settle(Included(round));
+    site.Settle(FateOf(round));
   }
   return payloads;
 }
@@ -262,7 +262,7 @@ TEST(TrainingRunRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
       EXPECT_EQ(*pending->update.payload, expected[round - 1]);
       EXPECT_EQ(pending->update.sha256, DigestBytes(Sha256(expected[round - 1])));
       EXPECT_EQ(pending->update.report.train_loss(), 1.5f);
-      site.Settle(Included(round));
+      site.Settle(FateOf(round));
     }
   }
 }
@@ -274,9 +274,9 @@ TEST(TrainingRunRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
     Site site(mode, directory.path());
     for (uint64_t round = 1; round <= kRounds; ++round) {
       EXPECT_EQ(*site.Train(round)->payload, expected[round - 1]) << mode << " round " << round;
-      site.Settle(Included(round));
+      site.Settle(FateOf(round));
       ASSERT_TRUE(site.Start().has_value());
-      site.Settle(Included(round));
+      site.Settle(FateOf(round));
     }
   }
 }
@@ -299,9 +299,9 @@ TEST(TrainingRunRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain)
         ASSERT_EQ(std::remove(file.c_str()), 0);
       }
       site.Start();
-      site.Settle(Included(round - 1));  // nothing is pending in round 1
+      site.Settle(FateOf(round - 1));  // nothing is pending in round 1
       EXPECT_EQ(*site.Train(round)->payload, expected[round - 1]) << mode << " round " << round;
-      site.Settle(Included(round));
+      site.Settle(FateOf(round));
     }
   }
 }
@@ -320,7 +320,7 @@ TEST(TrainingRunRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
       if (killed) {
         EXPECT_EQ(site.Start().has_value(), round != 2);
       }
-      site.Settle(true);
+      site.Settle(UpdateFate::kIncluded);
     }
   }
   EXPECT_EQ(payloads[0], payloads[1]);

@@ -97,7 +97,7 @@ TEST_F(RestartTest, TheUpdateOfARoundThatIsOpenIsSentAgain) {
   EXPECT_EQ(update->update().report().train_loss(), 2);
   driver_.Receipt(5, v1::Receipt::INCLUDED);
   ASSERT_NE(driver_.Find<action::Settle>(), nullptr);
-  EXPECT_TRUE(driver_.Find<action::Settle>()->included);
+  EXPECT_EQ(driver_.Find<action::Settle>()->fate, UpdateFate::kIncluded);
 }
 
 TEST_F(RestartTest, AnUpdateThatTheCoordinatorHoldsIsNotSentAgain) {
@@ -107,20 +107,20 @@ TEST_F(RestartTest, AnUpdateThatTheCoordinatorHoldsIsNotSentAgain) {
   EXPECT_EQ(driver_.Sent(v1::WorkerMessage::kUpdate), nullptr);
   EXPECT_EQ(driver_.Find<action::Train>(), nullptr);
   driver_.Receipt(5, v1::Receipt::INCLUDED);
-  EXPECT_TRUE(driver_.Find<action::Settle>()->included);
+  EXPECT_EQ(driver_.Find<action::Settle>()->fate, UpdateFate::kIncluded);
 }
 
 TEST_F(RestartTest, ThePlanSaysThatTheSavedUpdateWasIncluded) {
   Start(5, PlanWithReceipt(8, 5));
   ASSERT_NE(driver_.Find<action::Settle>(), nullptr);
   EXPECT_EQ(driver_.Find<action::Settle>()->round, 5u);
-  EXPECT_TRUE(driver_.Find<action::Settle>()->included);
+  EXPECT_EQ(driver_.Find<action::Settle>()->fate, UpdateFate::kIncluded);
 }
 
 TEST_F(RestartTest, ARoundThatClosedWithoutTheSavedUpdateKeepsIt) {
   Start(5, PlanWithReceipt(8, 4));
   ASSERT_NE(driver_.Find<action::Settle>(), nullptr);
-  EXPECT_FALSE(driver_.Find<action::Settle>()->included);
+  EXPECT_EQ(driver_.Find<action::Settle>()->fate, UpdateFate::kNotIncluded);
 }
 
 TEST_F(RestartTest, AnUpdateFromAnotherStateIsNotSent) {
@@ -139,7 +139,7 @@ TEST_F(RestartTest, AnUpdateFromAnotherStateIsNotSent) {
   elsewhere.Feed(event::SnapshotLoaded{elsewhere.TakeWork<action::LoadSnapshot>(), ReplicaPosition{4, HashOf(4)}});
   elsewhere.Start(5);
   EXPECT_EQ(elsewhere.Sent(v1::WorkerMessage::kUpdate), nullptr);
-  EXPECT_FALSE(elsewhere.Find<action::Settle>()->included);
+  EXPECT_EQ(elsewhere.Find<action::Settle>()->fate, UpdateFate::kNotIncluded);
   EXPECT_NE(elsewhere.Find<action::Train>(), nullptr) << "trained again from the state that the round starts from";
 }
 

@@ -25,7 +25,7 @@ std::optional<std::string> SentPayload(const EngineDriver& driver) {
 std::optional<bool> Settled(const EngineDriver& driver) {
   const auto* settle = driver.Find<action::Settle>();
   if (settle == nullptr) return std::nullopt;
-  return settle->included;
+  return settle->fate == UpdateFate::kIncluded;
 }
 
 // In round 1, with the update sent.

@@ -90,7 +90,7 @@ TEST(UploadTest, TheEndOfTheRoundEndsItsUpload) {
   BeginUpload(driver).Commit(1);
   EXPECT_NE(driver.Find<action::CancelTransfer>(), nullptr);
   ASSERT_NE(driver.Find<action::Settle>(), nullptr);
-  EXPECT_FALSE(driver.Find<action::Settle>()->included);
+  EXPECT_EQ(driver.Find<action::Settle>()->fate, UpdateFate::kNotIncluded);
 }
 
 TEST(UploadTest, AnUploadThatComesTooLateIsNotTriedAgain) {
@@ -107,7 +107,7 @@ TEST(UploadTest, AnUploadThatIsRefusedForGoodSkipsTheRound) {
   BeginUpload(driver);
   driver.Feed(event::Uploaded{driver.Find<action::Upload>()->transfer, absl::ResourceExhaustedError("too long")});
   ASSERT_NE(driver.Find<action::Settle>(), nullptr);
-  EXPECT_FALSE(driver.Find<action::Settle>()->included);
+  EXPECT_EQ(driver.Find<action::Settle>()->fate, UpdateFate::kNotIncluded);
   EXPECT_NE(driver.Sent(v1::WorkerMessage::kUpdateSkipped), nullptr);
 }
 
