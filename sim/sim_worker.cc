@@ -226,8 +226,7 @@ void SimWorker::CarryOut(worker::Action& action) {
             Do(quick, [this, work = prepare.work, offer = std::move(prepare.offer)] {
               process_->run.reset();
               absl::StatusOr<std::unique_ptr<worker::TrainingRun>> run = worker::TrainingRun::Create(
-                  options_.config, offer,
-                  {.make_trainer = options_.make_trainer, .clock = world_, .metrics = options_.metrics, .store = process_->store.get()});
+                  options_.config, offer, {.make_trainer = options_.make_trainer, .clock = world_, .store = process_->store.get()});
               if (run.ok()) {
                 process_->run = *std::move(run);
               }

@@ -16,7 +16,6 @@
 #include "sim/sim_disk.h"
 #include "sim/witness.h"
 #include "sim/world.h"
-#include "worker/metrics.h"
 #include "worker/training_run.h"
 #include "worker/worker_engine.h"
 
@@ -34,7 +33,6 @@ struct SimWorkerOptions {
   worker::TrainerFactory make_trainer;
   // Time that one piece of training takes; every other piece of work takes a hundredth of it.
   absl::Duration training = absl::Milliseconds(500);
-  worker::WorkerMetrics* metrics = nullptr;
   // Its process has ended with this error; it is started again.
   std::function<void(const absl::Status&)> on_failure;
   // Not null: what goes wrong here.

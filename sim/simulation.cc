@@ -22,12 +22,6 @@ std::string UniqueVfsName() {
   return absl::StrFormat("sim-%d", ++made);
 }
 
-// Counts to nowhere; shared, because making its hundred series takes longer than a simulated round.
-worker::WorkerMetrics* Metrics() {
-  static auto& metrics = *new worker::WorkerMetrics(TRIBUTARY_VERSION);
-  return &metrics;
-}
-
 }  // namespace
 
 Simulation::Simulation(const Scenario& scenario)
@@ -81,7 +75,6 @@ Simulation::Simulation(const Scenario& scenario)
     }
     // Sites differ in speed, up to three times.
     options.training = scenario.training * (1 + 2.0 * i / scenario.workers) / 2;
-    options.metrics = Metrics();
     options.mischief = mischief_.back().get();
     workers_.push_back(std::make_unique<SimWorker>(&world_, &network_, &witness_, std::move(options)));
   }

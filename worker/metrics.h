@@ -13,23 +13,22 @@
 #include "absl/strings/string_view.h"
 #include "common/byte_kind.h"
 #include "tributary/v1/session.pb.h"
+#include "worker/training_metrics.h"
 
 namespace tributary::worker {
 
-enum class StepPhase { kCompute, kEncode, kPersist, kApply, kEvaluate };
-
 // Thread-safe. All children exist from the start, so that a rate over them is right from the first event.
-class WorkerMetrics {
+class WorkerMetrics final : public TrainingMetrics {
  public:
   explicit WorkerMetrics(absl::string_view software_version);
-  ~WorkerMetrics();
+  ~WorkerMetrics() override;
 
-  void ObserveStep(StepPhase phase, double seconds);
-  void CountSamples(uint64_t samples);
-  void SetResidualNorm(double norm);
-  void SetTrainLoss(double loss);
-  void SetValidationLoss(double loss);
-  void SetRound(uint64_t round);
+  void ObserveStep(StepPhase phase, double seconds) override;
+  void CountSamples(uint64_t samples) override;
+  void SetResidualNorm(double norm) override;
+  void SetTrainLoss(double loss) override;
+  void SetValidationLoss(double loss) override;
+  void SetRound(uint64_t round) override;
   void SetConnected(bool connected);
   // Bytes at the socket (common/wire_size.h) of one message of `encoded_bytes`.
   void CountMessage(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes);

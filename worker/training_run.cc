@@ -63,7 +63,7 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
         "the coordinator's model has other blocks than this worker's; install the version that the coordinator runs");
   }
   run->threads_ = optim::UsefulThreads(run->layout_.size(), options.threads);
-  TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, optim::MakeUpdateEncoder(run->optimizer_, run->layout_, run->threads_));
+  TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, run->dependencies_.make_encoder(run->optimizer_, run->layout_, run->threads_));
   TRIBUTARY_ASSIGN_OR_RETURN(run->trainer_, run->dependencies_.make_trainer(options, run->layout_));
   run->direction_.resize(run->layout_.size());
   TRIBUTARY_RETURN_IF_ERROR(run->Restore());
@@ -80,7 +80,7 @@ absl::Status TrainingRun::Restore() {
     status = trainer_->RestoreState(saved->trainer);
     // Both or none.
     if (!status.ok()) {
-      TRIBUTARY_ASSIGN_OR_RETURN(encoder_, optim::MakeUpdateEncoder(optimizer_, layout_, threads_));
+      TRIBUTARY_ASSIGN_OR_RETURN(encoder_, dependencies_.make_encoder(optimizer_, layout_, threads_));
     }
   }
   if (status.ok()) {
@@ -216,7 +216,7 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
   update.sha256 = DigestBytes(Sha256(payload));
   update.payload = std::make_shared<const std::string>(std::move(payload));
 
-  WorkerMetrics& metrics = *dependencies_.metrics;
+  TrainingMetrics& metrics = *dependencies_.metrics;
   metrics.ObserveStep(StepPhase::kCompute, step.compute_seconds);
   metrics.ObserveStep(StepPhase::kEncode, encode_seconds);
   metrics.CountSamples(static_cast<uint64_t>(spec_.data().batch_size()) * start.local_steps());

@@ -24,15 +24,19 @@
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
-#include "worker/metrics.h"
 #include "worker/saved_state.h"
 #include "worker/trainer.h"
+#include "worker/training_metrics.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
 
 // Trainer::Create, or a test's own.
 using TrainerFactory = std::function<absl::StatusOr<std::unique_ptr<Trainer>>(const TrainerOptions&, const optim::Layout&)>;
+
+// optim::MakeUpdateEncoder, or what makes the same bytes elsewhere.
+using EncoderFactory =
+    std::function<absl::StatusOr<std::unique_ptr<optim::UpdateEncoder>>(const optim::OptimizerOptions&, const optim::Layout&, int threads)>;
 
 // What the trainer of `spec` needs at this site. InvalidArgument: the run is not valid.
 absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v1::WorkerConfig& config);
@@ -42,8 +46,9 @@ class TrainingRun {
  public:
   struct Dependencies {
     TrainerFactory make_trainer;
-    Clock* clock = nullptr;
-    WorkerMetrics* metrics = nullptr;
+    EncoderFactory make_encoder = optim::MakeUpdateEncoder;
+    Clock* clock = &Clock::Real();
+    TrainingMetrics* metrics = &TrainingMetrics::None();
     // Where residual, trainer and pending update are kept (saved_state.h); null: nowhere, and a restart loses them.
     FileStore* store = nullptr;
   };

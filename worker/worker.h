@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "tributary/v1/config.pb.h"
+#include "worker/metrics.h"
 #include "worker/training_run.h"
 
 namespace tributary::worker {

@@ -205,8 +205,6 @@ class Site {
     run_ = TrainingRun::Create(
                config, offer_,
                {.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<RememberingTrainer>(); },
-                .clock = &Clock::Real(),
-                .metrics = &metrics_,
                 .store = store_.get()})
                .value();
     EXPECT_TRUE(run_->InitializeFromSeed().ok());
@@ -226,7 +224,6 @@ class Site {
  private:
   const std::string directory_;
   v1::RunOffer offer_;
-  WorkerMetrics metrics_{"1.2.3"};
   std::unique_ptr<FileStore> store_;
   std::unique_ptr<TrainingRun> run_;
 };

@@ -1,0 +1,152 @@
+// What TrainingRun does with an encoder and a trainer of the test's own. Over restarts, with those of the modes: saved_state_test.cc.
+#include "worker/training_run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/checksum.h"
+#include "common/file_store.h"
+#include "optim/layout.h"
+#include "proto/config/run_options.h"
+#include "tests/common/temporary_directory.h"
+#include "tests/worker/engine_driver.h"
+
+namespace tributary::worker {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+
+constexpr float kDirection = 0.25f;
+
+// What the encoders of one test were asked.
+struct Asked {
+  int made = 0;
+  int threads = 0;
+  std::vector<float> direction;
+  std::vector<bool> included;
+};
+
+class AskedEncoder final : public optim::UpdateEncoder {
+ public:
+  explicit AskedEncoder(Asked* asked) : asked_(asked) {}
+
+  absl::StatusOr<std::string> Encode(const optim::RoundParameters& parameters, absl::Span<const float> direction) override {
+    asked_->direction.assign(direction.begin(), direction.end());
+    return absl::StrCat("update of round ", parameters.round);
+  }
+  void Settle(bool included) override { asked_->included.push_back(included); }
+  double ResidualNorm() const override { return 0; }
+  std::string SaveState() const override { return "residual"; }
+  absl::Status RestoreState(absl::string_view state) override {
+    return state == "residual" ? absl::OkStatus() : absl::DataLossError("another state");
+  }
+
+ private:
+  Asked* const asked_;
+};
+
+class ConstantTrainer final : public Trainer {
+ public:
+  absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters&, absl::Span<const float>,
+                                              absl::Span<float> direction) override {
+    std::fill(direction.begin(), direction.end(), kDirection);
+    return StepResult{.train_loss = 1, .compute_seconds = 0};
+  }
+  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2; }
+  std::string SaveState() const override { return "moments"; }
+  absl::Status RestoreState(absl::string_view) override {
+    return restores ? absl::OkStatus() : absl::DataLossError("moments of another model");
+  }
+
+  static inline bool restores = true;
+};
+
+class TrainingRunTest : public ::testing::Test {
+ protected:
+  TrainingRunTest() {
+    offer_.set_run_id("run-1");
+    *offer_.mutable_spec() = MakeSpec();
+    offer_.set_layout_hash(DigestBytes(optim::MakeLayout(*ModelSpecOf(offer_.spec()))->hash()));
+  }
+  ~TrainingRunTest() override { ConstantTrainer::restores = true; }
+
+  absl::StatusOr<std::unique_ptr<TrainingRun>> Create(FileStore* store = nullptr) {
+    v1::WorkerConfig config;
+    config.set_site("berlin");
+    config.set_threads(1);
+    TrainingRun::Dependencies dependencies;
+    dependencies.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<ConstantTrainer>(); };
+    dependencies.make_encoder = [this](const optim::OptimizerOptions& options, const optim::Layout&,
+                                       int threads) -> absl::StatusOr<std::unique_ptr<optim::UpdateEncoder>> {
+      EXPECT_EQ(options.mode, optim::Mode::kDistro);
+      if (!encoder_status_.ok()) return encoder_status_;
+      ++asked_.made;
+      asked_.threads = threads;
+      return std::make_unique<AskedEncoder>(&asked_);
+    };
+    dependencies.store = store;
+    return TrainingRun::Create(config, offer_, std::move(dependencies));
+  }
+
+  static absl::StatusOr<TrainedUpdate> Train(TrainingRun& run, uint64_t round) {
+    v1::RoundStart start;
+    start.set_round(round);
+    start.set_learning_rate(0.01f);
+    start.set_local_steps(1);
+    return run.Train(start);
+  }
+
+  v1::RunOffer offer_;
+  absl::Status encoder_status_;
+  Asked asked_;
+};
+
+TEST_F(TrainingRunTest, WhatIsSentIsWhatTheEncoderMakesOfTheTrainersDirection) {
+  const std::unique_ptr<TrainingRun> run = Create().value();
+  EXPECT_EQ(asked_.made, 1);
+  EXPECT_EQ(asked_.threads, 1);
+  ASSERT_TRUE(run->InitializeFromSeed().ok());
+  const absl::StatusOr<TrainedUpdate> update = Train(*run, 1);
+  ASSERT_TRUE(update.ok()) << update.status();
+  EXPECT_EQ(asked_.direction.size(), 17u) << "(2 + 1) * 3 + (3 + 1) * 2";
+  EXPECT_THAT(asked_.direction, Each(kDirection));
+  EXPECT_EQ(*update->payload, "update of round 1");
+  EXPECT_EQ(update->sha256, DigestBytes(Sha256("update of round 1")));
+}
+
+TEST_F(TrainingRunTest, TheFateOfEveryUpdateReachesTheEncoder) {
+  const std::unique_ptr<TrainingRun> run = Create().value();
+  run->Settle(UpdateFate::kIncluded);
+  run->Settle(UpdateFate::kNotIncluded);
+  EXPECT_THAT(asked_.included, ElementsAre(true, false));
+}
+
+TEST_F(TrainingRunTest, AnEncoderThatCannotBeMadeIsAnErrorOfTheRun) {
+  encoder_status_ = absl::UnavailableError("no such device");
+  EXPECT_EQ(Create().status(), encoder_status_);
+}
+
+TEST_F(TrainingRunTest, WhatTheTrainerCannotRestoreTheEncoderForgetsToo) {
+  const TemporaryDirectory directory;
+  const std::unique_ptr<FileStore> store = OpenFolder(directory.path(), 0600).value();
+  {
+    const std::unique_ptr<TrainingRun> run = Create(store.get()).value();
+    ASSERT_TRUE(run->InitializeFromSeed().ok());
+    ASSERT_TRUE(Train(*run, 1).ok());
+  }
+  asked_ = {};
+  ConstantTrainer::restores = false;
+  const std::unique_ptr<TrainingRun> run = Create(store.get()).value();
+  EXPECT_EQ(asked_.made, 2) << "the first has the old residual";
+  EXPECT_FALSE(run->TakePending().has_value());
+}
+
+}  // namespace
+}  // namespace tributary::worker
