@@ -306,7 +306,7 @@ absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1:
   return accepted;
 }
 
-absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, bool is_operator) {
+absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, Downloader downloader) {
   Run* const run = FindRun(request.run_id());
   if (run == nullptr) {
     return absl::NotFoundError(absl::StrCat("no run ", request.run_id()));
@@ -327,7 +327,7 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
     case v1::DownloadRequest::kCommits:
       return log.Commits(request.commits().first(), request.commits().last());
     case v1::DownloadRequest::kStateAtRound: {
-      if (!is_operator) {
+      if (downloader != Downloader::kOperator) {
         return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
       }
       TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));

@@ -18,6 +18,7 @@
 #include "common/file_store.h"
 #include "common/shared_bytes.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/run/operator_act.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
@@ -37,6 +38,9 @@ class SessionSink {
   // Ends the stream with this status. The sink is not used afterwards.
   virtual void Close(const absl::Status& status) = 0;
 };
+
+// Whose download it is.
+enum class Downloader { kSite, kOperator };
 
 // Not thread-safe: every method runs on the coordinator's serial executor. No method blocks on the network; journal writes block on the
 // disk.
@@ -72,18 +76,19 @@ class Coordinator {
   virtual absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
   // The assembled payload, checksums verified. Handled as if it had come inside an Update.
   virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) = 0;
-  // Shared by all who fetch the same thing. `is_operator`: state_at_round is theirs alone.
-  virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, bool is_operator) = 0;
+  // Shared by all who fetch the same thing. PermissionDenied: state_at_round is for operators alone.
+  virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) = 0;
 
   // --- Operators ---
-  virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec) = 0;
+  // Acts are journaled with the name of who did them.
+  virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) = 0;
   virtual v1::ListRunsResponse ListRuns() = 0;
   virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) = 0;
-  virtual absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) = 0;
+  virtual absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const OperatorAct& act) = 0;
   // Durable before it is answered: a paused run stays paused over restarts.
-  virtual absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason) = 0;
-  virtual absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run) = 0;
+  virtual absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) = 0;
+  virtual absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) = 0;
   // Called after every change of any run's status, with the run's id; at most one observer.
   virtual void SetRunObserver(std::function<void(const std::string& run_id)> observer) = 0;
   virtual v1::ServerInfo GetServerInfo() = 0;

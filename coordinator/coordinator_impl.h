@@ -37,14 +37,14 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) override;
   absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) override;
-  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, bool is_operator) override;
-  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec) override;
+  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) override;
+  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) override;
   v1::ListRunsResponse ListRuns() override;
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) override;
   absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) override;
-  absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) override;
-  absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason) override;
-  absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run) override;
+  absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const OperatorAct& act) override;
+  absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) override;
+  absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) override;
   void SetRunObserver(std::function<void(const std::string& run_id)> observer) override { observer_ = std::move(observer); }
   v1::ServerInfo GetServerInfo() override;
   void Drain(std::function<void()> done) override;
@@ -90,8 +90,10 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);
   // Null: no such run is in progress.
   ActiveRun* FindActive(const std::string& run_id);
+  void NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act);
   std::string NewRunId(const std::string& name) const;
-  absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state);
+  absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state,
+                                 const OperatorAct& submitted);
   absl::Status Activate(const Run& run, ActiveRun::Start start);
   void ActivateNext();
   // Takes a run that is over out of `active_`.

@@ -57,22 +57,29 @@ ActiveRun* CoordinatorImpl::FindActive(const std::string& run_id) {
   return it == active_.end() ? nullptr : it->second.get();
 }
 
+// Durable with the next write: of the state that comes of it.
+void CoordinatorImpl::NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act) {
+  deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, Told("", act).substr(1)});
+}
+
 std::string CoordinatorImpl::NewRunId(const std::string& name) const {
   // No secret, only different from all others of this journal; the count makes it so even when the clock stands still.
   const std::string hash = DigestHex(Sha256(absl::StrCat(name, " ", UnixMillis(), " ", runs_.size())));
   return absl::StrCat(name, "-", hash.substr(0, 8));
 }
 
-absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state) {
+absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state,
+                                                const OperatorAct& submitted) {
   JournaledSnapshot snapshot;
   snapshot.round = 0;
   snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
   TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_.Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
   TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
+  NoteAct(run.run_id, "submitted", submitted);
   return deps_.journal->AddSnapshot(run.run_id, snapshot);
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec) {
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) {
   if (failed_ || draining_) {
     return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
   }
@@ -97,9 +104,10 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   run.journaled.state = v1::SUBMITTED;
   run.journaled.submitted_unix_ms = UnixMillis();
   // Not the end of the coordinator if this fails: nothing was promised yet, and a half-stored run is marked as failed at the next start.
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state), "the run could not be stored"));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state, {operator_name, ""}), "the run could not be stored"));
   const std::string run_id = run.journaled.run_id;
-  LogInfo("coordinator", "run ", run_id, " submitted: ", model.layout.size(), " parameters, ", spec.rounds(), " rounds");
+  LogInfo("coordinator", "run ", run_id, " submitted by ", operator_name, ": ", model.layout.size(), " parameters, ", spec.rounds(),
+          " rounds");
   runs_.push_back(std::move(run));
   ActivateNext();
   Settle();
@@ -169,42 +177,40 @@ absl::Status CoordinatorImpl::EndQueued(Run& run, v1::RunState state, const std:
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const std::string& reason) {
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const OperatorAct& act) {
   TRIBUTARY_ASSIGN_OR_RETURN(const Run* const run, FindLiveRun(name));
   const std::string run_id = run->journaled.run_id;
   ActiveRun* const active = FindActive(run_id);
   if (active == nullptr) {
     return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it when it has, or stop it"));
   }
-  TRIBUTARY_RETURN_IF_ERROR(active->Pause(reason));
+  TRIBUTARY_RETURN_IF_ERROR(active->Pause(act));
   Settle();
   return GetRun(run_id);
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name) {
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name, const OperatorAct& act) {
   TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
   const std::string run_id = run->journaled.run_id;
   ActiveRun* const active = FindActive(run_id);
   if (active == nullptr) {
     return NotPaused(run_id, StatusOf(*run).state());
   }
-  TRIBUTARY_RETURN_IF_ERROR(active->Resume());
+  TRIBUTARY_RETURN_IF_ERROR(active->Resume(act));
   Settle();
   return GetRun(run_id);
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const std::string& reason) {
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const OperatorAct& act) {
   TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
   const std::string run_id = run->journaled.run_id;
   if (ActiveRun* const active = FindActive(run_id); active != nullptr) {
-    TRIBUTARY_RETURN_IF_ERROR(active->Stop(reason));
+    TRIBUTARY_RETURN_IF_ERROR(active->Stop(act));
     Settle();
     return GetRun(run_id);
   }
-  deps_.journal->NoteEvent(run_id,
-                           {UnixMillis(), "", "stopped", 0, absl::StrCat("by an operator", reason.empty() ? "" : ": ", Excerpt(reason))});
-  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", Excerpt(reason));
-  if (const absl::Status ended = EndQueued(*run, v1::STOPPED, why); !Survives(ended)) {
+  NoteAct(run_id, "stopped", act);
+  if (const absl::Status ended = EndQueued(*run, v1::STOPPED, Told("stopped", act)); !Survives(ended)) {
     return ended;
   }
   return GetRun(run_id);

@@ -176,7 +176,7 @@ void Simulation::Submit() {
   for (const v1::RunSpec& spec : scenario_.runs) {
     if (!Submitted(spec.name()) && coordinator_.up()) {
       coordinator_.Call([&](coordinator::Coordinator& coordinator) {
-        const absl::StatusOr<v1::RunStatus> run = coordinator.SubmitRun(spec);
+        const absl::StatusOr<v1::RunStatus> run = coordinator.SubmitRun(spec, "anna");
         if (world_.tracing) {
           world_.Trace(-1, absl::StrCat("submit ", spec.name(), ": ", run.status().ToString()));
         }
@@ -299,11 +299,15 @@ void Simulation::Inject(Fault fault) {
         }
         if (fault == Fault::kStopRun) {
           count("runs stopped");
-          return coordinator_.Call([&](coordinator::Coordinator& coordinator) { coordinator.StopRun(run_id, "a whim").IgnoreError(); });
+          return coordinator_.Call([&](coordinator::Coordinator& coordinator) {
+            coordinator.StopRun(run_id, {"anna", "a whim"}).IgnoreError();
+          });
         }
         count("runs paused");
         world_.After(pause, "resume", -1, [this, run_id = run_id] { Resume(run_id); });
-        return coordinator_.Call([&](coordinator::Coordinator& coordinator) { coordinator.PauseRun(run_id, "a whim").IgnoreError(); });
+        return coordinator_.Call([&](coordinator::Coordinator& coordinator) {
+          coordinator.PauseRun(run_id, {"anna", "a whim"}).IgnoreError();
+        });
       }
       return;
     case Fault::kTakeBack:
@@ -340,7 +344,7 @@ void Simulation::TakeLogBack(absl::Duration pause) {
 void Simulation::Resume(const std::string& run_id) {
   if (coordinator_.up() && !disk_.dead()) {
     absl::Status resumed;
-    coordinator_.Call([&](coordinator::Coordinator& coordinator) { resumed = coordinator.ResumeRun(run_id).status(); });
+    coordinator_.Call([&](coordinator::Coordinator& coordinator) { resumed = coordinator.ResumeRun(run_id, {"anna", ""}).status(); });
     if (resumed.ok() || absl::IsFailedPrecondition(resumed)) {
       return;
     }

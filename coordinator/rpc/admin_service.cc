@@ -128,7 +128,7 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
   }
   // Request and response live until Finish.
   executor_->Post([reactor, response, log_as, caller = *std::move(caller), work = std::move(work)] {
-    absl::StatusOr<Response> result = work();
+    absl::StatusOr<Response> result = work(caller);
     if (log_as != nullptr) {
       LogInfo("admin", log_as, " by operator=", caller, ": ", result.ok() ? "OK" : result.status().ToString());
     }
@@ -143,42 +143,51 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
 
 grpc::ServerUnaryReactor* AdminService::SubmitRun(grpc::CallbackServerContext* context, const v1::SubmitRunRequest* request,
                                                   v1::RunStatus* response) {
-  return Answer(context, response, "run submitted", [this, request] { return coordinator_->SubmitRun(request->spec()); });
+  return Answer(context, response, "run submitted",
+                [this, request](const std::string& caller) { return coordinator_->SubmitRun(request->spec(), caller); });
 }
 
 grpc::ServerUnaryReactor* AdminService::ListRuns(grpc::CallbackServerContext* context, const v1::ListRunsRequest* /*request*/,
                                                  v1::ListRunsResponse* response) {
-  return Answer(context, response, nullptr, [this]() -> absl::StatusOr<v1::ListRunsResponse> { return coordinator_->ListRuns(); });
+  return Answer(context, response, nullptr,
+                [this](const std::string&) -> absl::StatusOr<v1::ListRunsResponse> { return coordinator_->ListRuns(); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                v1::RunStatus* response) {
-  return Answer(context, response, nullptr, [this, request] { return coordinator_->GetRun(request->run()); });
+  return Answer(context, response, nullptr, [this, request](const std::string&) { return coordinator_->GetRun(request->run()); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetRunHistory(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                       v1::RunHistory* response) {
-  return Answer(context, response, nullptr, [this, request] { return coordinator_->GetRunHistory(request->run()); });
+  return Answer(context, response, nullptr, [this, request](const std::string&) { return coordinator_->GetRunHistory(request->run()); });
 }
 
 grpc::ServerUnaryReactor* AdminService::StopRun(grpc::CallbackServerContext* context, const v1::StopRunRequest* request,
                                                 v1::RunStatus* response) {
-  return Answer(context, response, "run stopped", [this, request] { return coordinator_->StopRun(request->run(), request->reason()); });
+  return Answer(context, response, "run stopped", [this, request](const std::string& caller) {
+    return coordinator_->StopRun(request->run(), {caller, request->reason()});
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::PauseRun(grpc::CallbackServerContext* context, const v1::PauseRunRequest* request,
                                                  v1::RunStatus* response) {
-  return Answer(context, response, "run paused", [this, request] { return coordinator_->PauseRun(request->run(), request->reason()); });
+  return Answer(context, response, "run paused", [this, request](const std::string& caller) {
+    return coordinator_->PauseRun(request->run(), {caller, request->reason()});
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::ResumeRun(grpc::CallbackServerContext* context, const v1::ResumeRunRequest* request,
                                                   v1::RunStatus* response) {
-  return Answer(context, response, "run resumed", [this, request] { return coordinator_->ResumeRun(request->run()); });
+  return Answer(context, response, "run resumed", [this, request](const std::string& caller) {
+    return coordinator_->ResumeRun(request->run(), {caller, ""});
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
-  return Answer(context, response, nullptr, [this]() -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });
+  return Answer(context, response, nullptr,
+                [this](const std::string&) -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });
 }
 
 grpc::ServerWriteReactor<v1::RunStatus>* AdminService::WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) {

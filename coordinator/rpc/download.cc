@@ -82,7 +82,8 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     }
     asking_ = true;
     downloads_->executor_->Post([this] {
-      absl::StatusOr<SharedBytes> bytes = downloads_->coordinator_->OpenDownload(request_, caller_.role == Role::kOperator);
+      absl::StatusOr<SharedBytes> bytes =
+          downloads_->coordinator_->OpenDownload(request_, caller_.role == Role::kOperator ? Downloader::kOperator : Downloader::kSite);
       downloads_->bulk_->Post([this, bytes = std::move(bytes)] {
         asking_ = false;
         Opened(bytes);

@@ -319,20 +319,20 @@ void ActiveRun::TellChanges() {
 }
 
 // Durable with the state that comes of it.
-void ActiveRun::NoteOperator(absl::string_view kind, const std::string& reason) {
-  NoteEvent("", kind, host_->round(), absl::StrCat("by an operator", reason.empty() ? "" : ": ", Excerpt(reason)));
+void ActiveRun::NoteAct(absl::string_view kind, const OperatorAct& act) {
+  NoteEvent("", kind, host_->round(), Told("", act).substr(1));
 }
 
-absl::Status ActiveRun::Pause(const std::string& reason) {
+absl::Status ActiveRun::Pause(const OperatorAct& act) {
   if (engine_.stopping() || engine_.reporting()) {
     return absl::FailedPreconditionError(absl::StrCat("run ", id(), " is ending: ", engine_.reason()));
   }
   // Pausing what is paused gives it another reason, if there is one.
-  if (engine_.paused() && reason.empty()) {
+  if (engine_.paused() && act.reason.empty()) {
     return absl::OkStatus();
   }
-  const std::string why = reason.empty() ? "paused by an operator" : absl::StrCat("paused by an operator: ", Excerpt(reason));
-  NoteOperator("paused", reason);
+  const std::string why = Told("paused", act);
+  NoteAct("paused", act);
   if (const absl::Status set = SetState(v1::PAUSED, why); !Survives(set)) {
     return set;
   }
@@ -340,22 +340,22 @@ absl::Status ActiveRun::Pause(const std::string& reason) {
   return absl::OkStatus();
 }
 
-absl::Status ActiveRun::Resume() {
+absl::Status ActiveRun::Resume(const OperatorAct& act) {
   if (!engine_.paused()) {
     return NotPaused(id(), engine_.state());
   }
-  NoteOperator("resumed", "");
+  NoteAct("resumed", act);
   const v1::RunState state = engine_.open_round() == 0 ? v1::WAITING : v1::RUNNING;
-  if (const absl::Status set = SetState(state, "resumed by an operator"); !Survives(set)) {
+  if (const absl::Status set = SetState(state, Told("resumed", act)); !Survives(set)) {
     return set;
   }
   Dispatch(ResumeRequested{});
   return absl::OkStatus();
 }
 
-absl::Status ActiveRun::Stop(const std::string& reason) {
-  const std::string why = reason.empty() ? "stopped by an operator" : absl::StrCat("stopped by an operator: ", Excerpt(reason));
-  NoteOperator("stopped", reason);
+absl::Status ActiveRun::Stop(const OperatorAct& act) {
+  const std::string why = Told("stopped", act);
+  NoteAct("stopped", act);
   // Durable before it is answered, for the round in flight may outlive this process.
   if (const absl::Status set = SetState(v1::DRAINING, why); !Survives(set)) {
     return set;

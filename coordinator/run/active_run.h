@@ -24,6 +24,7 @@
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/metrics.h"
 #include "coordinator/run/membership.h"
+#include "coordinator/run/operator_act.h"
 #include "coordinator/run/round_engine.h"
 #include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_environment.h"
@@ -114,9 +115,9 @@ class ActiveRun {
   absl::Status OnUpdate(const std::string& site, IncomingUpdate update);
 
   // --- Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed. ---
-  absl::Status Pause(const std::string& reason);
-  absl::Status Resume();
-  absl::Status Stop(const std::string& reason);
+  absl::Status Pause(const OperatorAct& act);
+  absl::Status Resume(const OperatorAct& act);
+  absl::Status Stop(const OperatorAct& act);
   // SIGTERM: finishes the round in flight and starts no other.
   void Drain() { Dispatch(DrainRequested{}); }
 
@@ -144,7 +145,7 @@ class ActiveRun {
   // False after reporting a storage error, after which nothing may be done or acknowledged any more.
   bool Survives(const absl::Status& status);
   absl::Status SetState(v1::RunState state, const std::string& reason);
-  void NoteOperator(absl::string_view kind, const std::string& reason);
+  void NoteAct(absl::string_view kind, const OperatorAct& act);
   // Feeds the engine and carries out what it decides; safe to call while that is going on.
   void Dispatch(Event event);
   void CarryOut(const Action& action);

@@ -17,6 +17,7 @@ namespace tributary::coordinator {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class WholeRun : public ::testing::TestWithParam<const char*> {};
@@ -169,16 +170,16 @@ TEST(Coordinator, ARunIsFoundByItsIdOrByItsName) {
 TEST(Coordinator, ImpossibleSubmissionsAreRefused) {
   Federation federation(2);
   Submit(federation, MakeSpec("toy", 3, 2));
-  EXPECT_TRUE(absl::IsAlreadyExists(federation.coordinator().SubmitRun(MakeSpec("toy", 3, 2)).status()));
-  const absl::Status many = federation.coordinator().SubmitRun(MakeSpec("other", 3, 3)).status();
+  EXPECT_TRUE(absl::IsAlreadyExists(federation.coordinator().SubmitRun(MakeSpec("toy", 3, 2), "anna").status()));
+  const absl::Status many = federation.coordinator().SubmitRun(MakeSpec("other", 3, 3), "anna").status();
   EXPECT_TRUE(absl::IsInvalidArgument(many));
   EXPECT_THAT(std::string(many.message()), HasSubstr("participation.min_workers: 3 is more than the 2 sites"));
   v1::RunSpec broken = MakeSpec("other", 3, 2);
   broken.set_rounds(0);
-  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().SubmitRun(broken).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().SubmitRun(broken, "anna").status()));
   v1::RunSpec no_file = MakeSpec("other", 3, 2);
   no_file.mutable_model()->set_initial_weights("/nowhere/at-all.safetensors");
-  const absl::Status missing = federation.coordinator().SubmitRun(no_file).status();
+  const absl::Status missing = federation.coordinator().SubmitRun(no_file, "anna").status();
   EXPECT_TRUE(absl::IsInvalidArgument(missing));
   EXPECT_THAT(std::string(missing.message()), HasSubstr("model.initial_weights: /nowhere/at-all.safetensors"));
 }
@@ -205,7 +206,7 @@ TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(0);
-  const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, true);
+  const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, Downloader::kOperator);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_EQ(optim::DecodeSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode))->theta, theta);
   federation.ConnectAll();
@@ -217,17 +218,31 @@ TEST(Coordinator, AStoppedRunEndsAfterTheRoundInFlight) {
   federation.site(1).silent = true;
   const std::string run = Submit(federation, MakeSpec("toy", 30, 2));
   federation.ConnectAll();
-  ASSERT_TRUE(federation.coordinator().StopRun(run, "wrong data").ok());
+  ASSERT_TRUE(federation.coordinator().StopRun(run, {"anna", "wrong data"}).ok());
   EXPECT_EQ(federation.Status(run).state(), v1::DRAINING);
   ASSERT_TRUE(federation.Restart().ok()) << "the stop was acknowledged: it must survive this";
   federation.ConnectAll();
   EXPECT_EQ(federation.Status(run).state(), v1::DRAINING);
   federation.Advance(absl::Seconds(61));
   EXPECT_EQ(federation.Status(run).state(), v1::STOPPED);
-  EXPECT_EQ(federation.Status(run).reason(), "stopped by an operator: wrong data");
+  EXPECT_EQ(federation.Status(run).reason(), "stopped by anna: wrong data");
   EXPECT_EQ(federation.Status(run).round(), 1u);
-  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().StopRun(run, "").status()));
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().StopRun("other", "").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().StopRun(run, {"anna", ""}).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().StopRun("other", {"anna", ""}).status()));
+}
+
+TEST(Coordinator, TheJournalNamesTheOperatorOfEveryAct) {
+  Federation federation(2);
+  const std::string run = Submit(federation, MakeSpec("toy", 6, 2));
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"bob", "new racks"}).ok());
+  ASSERT_TRUE(federation.coordinator().ResumeRun(run, {"carol", ""}).ok());
+  ASSERT_TRUE(federation.coordinator().StopRun(run, {"dave", "wrong data"}).ok());
+  const std::vector<JournaledEvent> events = *federation.journal().Events(run);
+  std::vector<std::string> acts;
+  for (const JournaledEvent& event : events) {
+    acts.push_back(absl::StrCat(event.kind, " ", event.detail));
+  }
+  EXPECT_THAT(acts, ElementsAre("submitted by anna", "paused by bob: new racks", "resumed by carol", "stopped by dave: wrong data"));
 }
 
 TEST(Coordinator, APausedRunStaysPausedOverARestartUntilItIsResumed) {
@@ -239,45 +254,45 @@ TEST(Coordinator, APausedRunStaysPausedOverARestartUntilItIsResumed) {
   federation.site(1).silent = true;
   const std::string run = Submit(federation, MakeSpec("toy", 6, 2));
   federation.ConnectAll();
-  ASSERT_TRUE(federation.coordinator().PauseRun(run, "maintenance").ok());
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"anna", "maintenance"}).ok());
   EXPECT_EQ(federation.Status(run).state(), v1::PAUSED);
   ASSERT_TRUE(federation.Restart().ok());
   federation.site(1).silent = false;
   federation.ConnectAll();
   federation.Advance(absl::Hours(24));
   EXPECT_EQ(federation.Status(run).state(), v1::PAUSED);
-  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: maintenance; round 2 starts after"));
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by anna: maintenance; round 2 starts after"));
   EXPECT_EQ(federation.Status(run).round(), 1u) << "the round in flight was committed";
-  ASSERT_TRUE(federation.coordinator().PauseRun(run, "").ok());
-  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: maintenance;")) << "the reason given first stays";
-  ASSERT_TRUE(federation.coordinator().PauseRun(run, "a storm").ok());
-  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by an operator: a storm;"));
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"anna", ""}).ok());
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by anna: maintenance;")) << "the reason given first stays";
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"anna", "a storm"}).ok());
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("paused by anna: a storm;"));
   const std::string next = Submit(federation, MakeSpec("next", 1, 2));
   EXPECT_EQ(federation.Status(next).state(), v1::SUBMITTED) << "the paused run keeps the head of the queue";
-  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(next, "").status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().ResumeRun(next).status()));
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().PauseRun("other", "").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(next, {"anna", ""}).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().ResumeRun(next, {"anna", ""}).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().PauseRun("other", {"anna", ""}).status()));
 
-  ASSERT_TRUE(federation.coordinator().ResumeRun(run).ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().ResumeRun(run).status())) << "it is not paused any more";
+  ASSERT_TRUE(federation.coordinator().ResumeRun(run, {"anna", ""}).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().ResumeRun(run, {"anna", ""}).status())) << "it is not paused any more";
   federation.RunToEnd(run);
   EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
   EXPECT_EQ(federation.Status(run).state_hash(), undisturbed.Status(same).state_hash());
   EXPECT_EQ(federation.Status(next).state(), v1::FINISHED) << "the queue goes on";
-  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(run, "").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().PauseRun(run, {"anna", ""}).status()));
 }
 
 TEST(Coordinator, APausedRunIsStoppedAndAResumedOneSurvivesARestart) {
   Federation federation(1);
   const std::string run = Submit(federation, MakeSpec("toy", 5, 1));
-  ASSERT_TRUE(federation.coordinator().PauseRun(run, "").ok());
-  ASSERT_TRUE(federation.coordinator().ResumeRun(run).ok());
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"anna", ""}).ok());
+  ASSERT_TRUE(federation.coordinator().ResumeRun(run, {"anna", ""}).ok());
   ASSERT_TRUE(federation.Restart().ok());
   EXPECT_EQ(federation.Status(run).state(), v1::WAITING);
-  ASSERT_TRUE(federation.coordinator().PauseRun(run, "").ok());
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"anna", ""}).ok());
   federation.ConnectAll();
   EXPECT_EQ(federation.Status(run).round(), 0u);
-  ASSERT_TRUE(federation.coordinator().StopRun(run, "").ok());
+  ASSERT_TRUE(federation.coordinator().StopRun(run, {"anna", ""}).ok());
   EXPECT_EQ(federation.Status(run).state(), v1::STOPPED);
 }
 
@@ -285,7 +300,7 @@ TEST(Coordinator, AQueuedRunIsStoppedAtOnce) {
   Federation federation(1);
   Submit(federation, MakeSpec("first", 2, 1));
   const std::string second = Submit(federation, MakeSpec("second", 2, 1));
-  ASSERT_TRUE(federation.coordinator().StopRun(second, "").ok());
+  ASSERT_TRUE(federation.coordinator().StopRun(second, {"anna", ""}).ok());
   EXPECT_EQ(federation.Status(second).state(), v1::STOPPED);
 }
 
@@ -299,8 +314,8 @@ TEST(Coordinator, EveryPastStateCanBeHadByOperatorsAlsoWhenTheRunIsOver) {
     v1::DownloadRequest request;
     request.set_run_id(run);
     request.set_state_at_round(round);
-    EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, false).status()));
-    const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, true);
+    EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
+    const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, Downloader::kOperator);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     const absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
     ASSERT_TRUE(state.ok());
@@ -312,16 +327,16 @@ TEST(Coordinator, EveryPastStateCanBeHadByOperatorsAlsoWhenTheRunIsOver) {
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(6);
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, true).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kOperator).status()));
   request.mutable_commits()->set_first(4);
   request.mutable_commits()->set_last(6);
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, false).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
   request.mutable_commits()->set_first(0);
-  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().OpenDownload(request, false).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
   request.set_snapshot_round(2);
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, false).status())) << "pruned: keep is 1";
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kSite).status())) << "pruned: keep is 1";
   request.set_run_id("other");
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, false).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
 }
 
 TEST_F(OpenRound, ADrainFinishesTheRoundInFlightAndTheRunGoesOnAfterTheRestart) {
@@ -366,7 +381,7 @@ TEST(Coordinator, ADrainWithoutARunIsImmediate) {
   bool done = false;
   federation.coordinator().Drain([&] { done = true; });
   EXPECT_TRUE(done);
-  EXPECT_TRUE(absl::IsUnavailable(federation.coordinator().SubmitRun(MakeSpec("toy", 1, 1)).status()));
+  EXPECT_TRUE(absl::IsUnavailable(federation.coordinator().SubmitRun(MakeSpec("toy", 1, 1), "anna").status()));
 }
 
 TEST(Coordinator, ServerInfoTellsVersionsAndSpace) {

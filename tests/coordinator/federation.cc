@@ -186,7 +186,7 @@ void FakeSite::OnOffer(const v1::RunOffer& offer) {
 }
 
 std::string FakeSite::Download(const v1::DownloadRequest& request) {
-  const SharedBytes bytes = Must(federation_->coordinator().OpenDownload(request, false));
+  const SharedBytes bytes = Must(federation_->coordinator().OpenDownload(request, Downloader::kSite));
   bytes_downloaded += bytes->size();
   return *bytes;
 }
@@ -457,7 +457,7 @@ void Federation::RunToEnd(const std::string& run, absl::Duration limit) {
 // ---- Shorthand for tests ----
 
 std::string Submit(Federation& federation, const v1::RunSpec& spec) {
-  const absl::StatusOr<v1::RunStatus> status = federation.coordinator().SubmitRun(spec);
+  const absl::StatusOr<v1::RunStatus> status = federation.coordinator().SubmitRun(spec, "anna");
   EXPECT_TRUE(status.ok()) << status.status();
   return status.ok() ? status->run_id() : "";
 }

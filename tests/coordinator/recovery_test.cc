@@ -40,7 +40,7 @@ Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault 
   Federation federation(3);
   const v1::RunSpec spec = MakeSpec("toy", 5, 3, mode, "evaluation: {every: 2}");
   EXPECT_TRUE(federation.Restart(fail_at, fault).ok());
-  if (!federation.coordinator().SubmitRun(spec).ok() || !federation.alive()) {
+  if (!federation.coordinator().SubmitRun(spec, "anna").ok() || !federation.alive()) {
     EXPECT_TRUE(federation.Restart().ok());
     // A submission that was not acknowledged is either there as a whole or failed; it never blocks another.
     const absl::StatusOr<v1::RunStatus> there = federation.coordinator().GetRun("toy");
@@ -89,7 +89,7 @@ Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault 
     v1::DownloadRequest request;
     request.set_run_id(status.run_id());
     request.set_state_at_round(round);
-    EXPECT_TRUE(federation.coordinator().OpenDownload(request, true).ok()) << "round " << round << " cannot be exported";
+    EXPECT_TRUE(federation.coordinator().OpenDownload(request, Downloader::kOperator).ok()) << "round " << round << " cannot be exported";
   }
   return outcome;
 }
@@ -241,9 +241,9 @@ TEST(Recovery, APastStateIsHadFromAnOlderSnapshotIfTheNewestFileIsGone) {
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(5);
-  const std::string before = **federation.coordinator().OpenDownload(request, true);
+  const std::string before = **federation.coordinator().OpenDownload(request, Downloader::kOperator);
   ASSERT_TRUE(std::filesystem::remove(federation.NewestSnapshotFile()));
-  const absl::StatusOr<SharedBytes> after = federation.coordinator().OpenDownload(request, true);
+  const absl::StatusOr<SharedBytes> after = federation.coordinator().OpenDownload(request, Downloader::kOperator);
   ASSERT_TRUE(after.ok()) << after.status();
   EXPECT_EQ(**after, before);
 }

@@ -23,7 +23,7 @@ class Pause(harness.FederationTest):
 
         status = harness.federation.wait_until(both_ready, 60, "both sites to be ready again")
         self.assertEqual(status["state"], "paused")
-        self.assertIn("paused by an operator: new racks; round", status["reason"])
+        self.assertIn(f"paused by {parties.operator_name}: new racks; round", status["reason"])
         self.assertLess(int(status["round"]), 40)
         self.assertEqual(parties.tool("--config", parties.directory / "operator.yaml", "run", "pause", "none", check=False).returncode, 10)
         parties.operator("run", "resume", harness.RUN)

@@ -42,6 +42,7 @@ TEST_F(AdminServiceTest, AnswersAnOperator) {
     v1::RunStatus status;
     ASSERT_TRUE(stub_->SubmitRun(&context, request, &status).ok());
     EXPECT_EQ(status.run_id(), "bible-1");
+    EXPECT_EQ(status.reason(), "submitted by alice") << "the certificate says who";
   }
   {
     grpc::ClientContext context;
@@ -95,7 +96,7 @@ TEST_F(AdminServiceTest, PassesTheCoordinatorsErrorsOn) {
     v1::RunStatus status;
     const grpc::Status result = stub_->StopRun(&context, request, &status);
     EXPECT_EQ(result.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-    EXPECT_THAT(result.error_message(), HasSubstr("enough"));
+    EXPECT_THAT(result.error_message(), HasSubstr("not stopped by alice: enough"));
   }
   {
     grpc::ClientContext context;
@@ -106,7 +107,7 @@ TEST_F(AdminServiceTest, PassesTheCoordinatorsErrorsOn) {
     v1::RunStatus status;
     const grpc::Status result = stub_->PauseRun(&context, request, &status);
     EXPECT_EQ(result.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
-    EXPECT_EQ(result.error_message(), "toy is queued: maintenance");
+    EXPECT_EQ(result.error_message(), "toy is queued; not paused by alice: maintenance");
   }
   {
     grpc::ClientContext context;
@@ -114,7 +115,7 @@ TEST_F(AdminServiceTest, PassesTheCoordinatorsErrorsOn) {
     v1::ResumeRunRequest request;
     request.set_run("toy");
     v1::RunStatus status;
-    EXPECT_EQ(stub_->ResumeRun(&context, request, &status).error_message(), "toy is not paused");
+    EXPECT_EQ(stub_->ResumeRun(&context, request, &status).error_message(), "toy is running; not resumed by alice");
   }
 }
 

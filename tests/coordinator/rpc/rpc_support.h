@@ -95,9 +95,9 @@ class RecordingCoordinator final : public Coordinator {
     uploads.push_back({site, header, std::move(payload)});
     return upload_result;
   }
-  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, bool is_operator) override {
+  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) override {
     const Change change(*this);
-    if (request.what_case() == v1::DownloadRequest::kStateAtRound && !is_operator) {
+    if (request.what_case() == v1::DownloadRequest::kStateAtRound && downloader != Downloader::kOperator) {
       return absl::PermissionDeniedError("for operators");
     }
     if (download == nullptr) {
@@ -105,7 +105,7 @@ class RecordingCoordinator final : public Coordinator {
     }
     return download;
   }
-  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec) override {
+  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) override {
     const Change change(*this);
     if (spec.name() == "bad") {
       return absl::InvalidArgumentError("rounds: must be at least 1");
@@ -113,6 +113,7 @@ class RecordingCoordinator final : public Coordinator {
     v1::RunStatus status;
     status.set_run_id(spec.name() + "-1");
     status.set_state(v1::SUBMITTED);
+    status.set_reason("submitted by " + operator_name);
     runs[status.run_id()] = status;
     return status;
   }
@@ -139,13 +140,15 @@ class RecordingCoordinator final : public Coordinator {
     history.add_rounds()->set_round(1);
     return history;
   }
-  absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason) override {
-    return absl::FailedPreconditionError("already over: " + reason);
+  absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const OperatorAct& act) override {
+    return absl::FailedPreconditionError(Told(run + " is over; not stopped", act));
   }
-  absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason) override {
-    return absl::FailedPreconditionError(run + " is queued: " + reason);
+  absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) override {
+    return absl::FailedPreconditionError(Told(run + " is queued; not paused", act));
   }
-  absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run) override { return absl::FailedPreconditionError(run + " is not paused"); }
+  absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) override {
+    return absl::FailedPreconditionError(Told(run + " is running; not resumed", act));
+  }
   void SetRunObserver(std::function<void(const std::string&)> observer) override {
     const Change change(*this);
     run_observer = std::move(observer);
