@@ -14,26 +14,24 @@ namespace tributary::cli {
 namespace {
 
 void AddSharedOptions(CLI::App* app, Session* session) {
-  app->add_option("--format", session->format, "text, or json for programs (`run history` also writes csv)")
+  app->add_option("--format", session->format, "output format: text or json; `run history` also takes csv")
       ->check(CLI::IsMember({"text", "json", "csv"}))
       ->capture_default_str();
   ConnectionFlags& connection = session->connection;
   const std::string group = "Connection";
-  app->add_option("--config", connection.config,
-                  "operator.yaml: coordinator, federation, tls (default: TRIBUTARY_CONFIG in the environment)")
-      ->group(group);
+  app->add_option("--config", connection.config, "operator.yaml (default: TRIBUTARY_CONFIG in the environment)")->group(group);
   app->add_option("--coordinator", connection.coordinator, "HOST:PORT of the coordinator")->group(group);
   app->add_option("--ca", connection.tls.ca, "CA certificate of the federation (PEM)")->group(group);
   app->add_option("--cert", connection.tls.certificate, "this operator's certificate (PEM)")->group(group);
   app->add_option("--key", connection.tls.key, "its key (PEM)")->group(group);
-  app->add_flag("--insecure", connection.insecure, "no TLS: loopback addresses only, for trials")->group(group);
-  app->add_flag("--insecure-anywhere", connection.insecure_anywhere, "with --insecure: other addresses too")->group(group);
+  app->add_flag("--insecure", connection.insecure, "no TLS; loopback only, for trials on one machine")->group(group);
+  app->add_flag("--insecure-anywhere", connection.insecure_anywhere, "with --insecure: allow any address")->group(group);
   app->add_option("--federation", connection.federation, "with --insecure: name of the federation")->group(group);
   app->add_option("--name", connection.name, "with --insecure: name of this operator")->group(group);
 }
 
 void AddVersionCommand(CLI::App* app, Session* session) {
-  app->add_subcommand("version", "Versions of this program and its protocol")->callback([session] {
+  app->add_subcommand("version", "Print the versions of this program and its protocol")->callback([session] {
     session->action = [session] {
       if (session->json()) {
         const nlohmann::ordered_json json = {{"version", TRIBUTARY_VERSION}, {"protocol_version", kProtocolVersion}};
@@ -84,7 +82,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddVersionCommand(&app, &session);
   if (const auto end = ParseCommandLine(&app, arguments, *environment.out, *environment.err); end.has_value()) return *end;
   if (session.format == "csv" && !app.got_subcommand("run")) {
-    return Report(absl::InvalidArgumentError("--format csv is for `run history` alone; use text or json"), session);
+    return Report(absl::InvalidArgumentError("--format csv is for `run history` only; use text or json"), session);
   }
   return Report(session.action(), session);
 }

@@ -74,7 +74,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
   }
   if (all.coordinator.empty()) {
     return absl::InvalidArgumentError(
-        "where is the coordinator? Give --coordinator HOST:PORT, or --config FILE (or TRIBUTARY_CONFIG in the environment) with the key "
+        "no coordinator: give --coordinator HOST:PORT, or --config FILE (or TRIBUTARY_CONFIG in the environment) with the key "
         "`coordinator`");
   }
   TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(all.coordinator), "coordinator"));
@@ -85,12 +85,12 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
     connection.identity = {all.federation, Role::kOperator, all.name};
     if (!ParseSpiffeId(SpiffeId(connection.identity)).ok()) {
       return absl::InvalidArgumentError(
-          "with --insecure no certificate says who calls: give --federation NAME and --name OPERATOR (or both in --config)");
+          "with --insecure no certificate identifies the caller: give --federation NAME and --name OPERATOR, or both in --config");
     }
     return connection;
   }
   if (all.tls.ca.empty() || all.tls.certificate.empty() || all.tls.key.empty()) {
-    return absl::InvalidArgumentError("the certificates are missing: give --ca, --cert and --key, or --config FILE with the key `tls`");
+    return absl::InvalidArgumentError("no certificates: give --ca, --cert and --key, or --config FILE with the key `tls`");
   }
   TRIBUTARY_ASSIGN_OR_RETURN(connection.identity, OperatorOf(all.tls.certificate));
   // What the configuration says of the caller must be what the certificate says; the flags are for --insecure alone.
@@ -128,7 +128,7 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
       }
       return absl::UnavailableError(
           absl::StrCat("cannot reach the coordinator at ", address, ": ", cause,
-                       "; check that it runs, the address and port, and that firewalls let the connection through"));
+                       "; check that it is running, the address and port, and that firewalls allow the connection"));
     }
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return absl::DeadlineExceededError(absl::StrCat("no answer from the coordinator at ", address, " within ",
@@ -221,7 +221,7 @@ absl::Status Client::WatchOnce(const std::string& run, const std::function<void(
   }
   TRIBUTARY_RETURN_IF_ERROR(Explain(reader->Finish(), kStreamTimeout));
   if (IsOver(status->state())) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("the coordinator at ", connection_.address, " ended the stream (it may be restarting)"));
+  return absl::UnavailableError(absl::StrCat("the coordinator at ", connection_.address, " ended the stream; it may be restarting"));
 }
 
 absl::StatusOr<v1::RunStatus> Client::WatchRun(const std::string& run, const std::function<void(const v1::RunStatus&)>& on_status,

@@ -86,11 +86,10 @@ Findings ExamineCoordinator(const Session& session, const std::string& file) {
   CheckFolder("data folder", config.data_dir(), kNeededBytes, &findings);
   std::error_code error;
   const bool is_running = std::filesystem::exists(std::filesystem::path(config.data_dir()) / "endpoints.json", error);
-  findings.push_back(
-      {"coordinator", Finding::Result::kOk,
-       absl::StrCat(is_running ? "running (or killed while it ran): endpoints.json is there" : "not running", "; listens on ",
-                    config.listen(), "; ", config.sites_size(), " sites, ", config.operators_size(), " operators"),
-       ExitCode::kOk});
+  findings.push_back({"coordinator", Finding::Result::kOk,
+                      absl::StrCat(is_running ? "running, or killed while it ran (endpoints.json exists)" : "not running", "; listens on ",
+                                   config.listen(), "; ", config.sites_size(), " sites, ", config.operators_size(), " operators"),
+                      ExitCode::kOk});
   return findings;
 }
 

@@ -82,8 +82,9 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, optim::DecodeSnapshot(snapshot, layout, slots));
   const optim::Digest hash = optim::StateHash(layout, state);
   if (state.round != round || (round == run.round() && DigestBytes(hash) != run.state_hash())) {
-    return absl::DataLossError(absl::StrCat("what the coordinator sent is not the state after round ", round, " (hash ", DigestHex(hash),
-                                            "); nothing was written, and the coordinator's journal should be checked"));
+    return absl::DataLossError(absl::StrCat("the coordinator sent something other than the state after round ", round, " (hash ",
+                                            DigestHex(hash),
+                                            "); nothing was written. Check its journal: tributary journal verify DATA_DIR"));
   }
 
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
@@ -108,9 +109,9 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
 void AddExportCommand(CLI::App* app, Session* session) {
   CLI::App* command = app->add_subcommand("export", "Write the model after a round as safetensors");
   const auto options = std::make_shared<ExportOptions>();
-  command->add_option("RUN", options->run, "run id, or name of the newest run that bears it (default: the newest run)");
+  command->add_option("RUN", options->run, "run id or name; a name means its newest run (default: the newest run of all)");
   const CLI::Option* round =
-      command->add_option("--round", options->round, "round whose state is written (default: the last committed; 0: the initial weights)");
+      command->add_option("--round", options->round, "round to export (default: the last committed; 0: the initial weights)");
   command->add_option("--output,-o", options->output, "file to write")->required();
   command->callback([session, options, round] {
     options->has_round = round->count() > 0;

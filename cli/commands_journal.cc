@@ -196,7 +196,7 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
   std::string text = absl::StrCat("run ", run.run_id, ": ", FormatState(run.state), run.reason.empty() ? "" : ": ", run.reason, "\n");
   if (contents.open.has_value()) {
     absl::StrAppend(&text, "round ", contents.open->round, " is open: members ", absl::StrJoin(contents.open->members, ", "),
-                    "; updates accepted of ", contents.accepted.empty() ? "nobody" : absl::StrJoin(contents.accepted, ", "), "\n");
+                    "; updates accepted from ", contents.accepted.empty() ? "nobody" : absl::StrJoin(contents.accepted, ", "), "\n");
   }
   const auto section = [&text](const std::vector<std::vector<std::string>>& rows) {
     if (rows.size() > 1) absl::StrAppend(&text, "\n", FormatTable(rows));
@@ -220,7 +220,7 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
     rows.push_back({TimeOf(event.unix_ms), event.site, event.kind, absl::StrCat(event.round), event.detail});
   }
   section(rows);
-  if (first > 0) absl::StrAppend(&text, "and ", first, " earlier events: --format json\n");
+  if (first > 0) absl::StrAppend(&text, first, " earlier events not shown; to see them: --format json\n");
   rows = {{"EVIDENCE", "SITE", "ROUND", "REPORTED", "LOG", "VERSION"}};
   for (const JournaledEvidence& evidence : contents.evidence) {
     rows.push_back({TimeOf(evidence.unix_ms), evidence.site, absl::StrCat(evidence.round), ShortHex(evidence.reported_hash),
@@ -233,7 +233,7 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
 absl::Status Show(const Session& session, const JournalOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, coordinator::InspectJournal(options.data_dir));
   if (options.run.empty()) {
-    if (options.round_given) return absl::InvalidArgumentError("--round is of a run: name it, too");
+    if (options.round_given) return absl::InvalidArgumentError("--round needs a run: name it too");
     return ShowRuns(session, *journal);
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun run, coordinator::FindJournaledRun(*journal, options.run));
@@ -245,9 +245,9 @@ absl::Status Show(const Session& session, const JournalOptions& options) {
 
 absl::Status TruncateTo(const Session& session, const JournalOptions& options) {
   if (!options.yes) {
-    return absl::InvalidArgumentError(absl::StrCat("this takes run ", options.run, " back to round ", options.round,
-                                                   ": all later rounds are dropped, and the sites train them again. If that is what you "
-                                                   "want, add --yes; a copy of the journal is kept"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("this drops every round of run ", options.run, " after round ", options.round,
+                     ", and the sites train them again; a copy of the journal is kept. To go ahead, add --yes"));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const coordinator::Truncation done,
                              coordinator::TruncateJournal(options.data_dir, options.run, options.round));
@@ -259,14 +259,14 @@ absl::Status TruncateTo(const Session& session, const JournalOptions& options) {
     *session.environment.out << Print(json) << "\n";
     return absl::OkStatus();
   }
-  *session.environment.out << "run " << options.run << " is at round " << options.round << " again, " << done.dropped
+  *session.environment.out << "run " << options.run << " is back at round " << options.round << ", " << done.dropped
                            << " commits dropped; state " << done.state_hash << "\n"
-                           << "as it was: " << done.backup << " (a data folder; to undo, put it in the place of this one)\n";
+                           << "the folder as it was: " << done.backup << " (to undo, put it in place of this one)\n";
   if (!done.damaged.empty()) {
-    *session.environment.out << "also dropped, being damaged: " << absl::StrJoin(done.damaged, ", ") << "\n";
+    *session.environment.out << "also dropped, because damaged: " << absl::StrJoin(done.damaged, ", ") << "\n";
   }
   if (!done.residual_known) {
-    *session.environment.out << "the coordinator's own residual begins empty: the updates that led there are pruned or damaged\n";
+    *session.environment.out << "the coordinator's residual starts empty: the updates that led to it are pruned or damaged\n";
   }
   return absl::OkStatus();
 }
@@ -274,7 +274,7 @@ absl::Status TruncateTo(const Session& session, const JournalOptions& options) {
 }  // namespace
 
 void AddJournalCommands(CLI::App* app, Session* session) {
-  CLI::App* journal = app->add_subcommand("journal", "The data folder of a coordinator that is stopped: check, look, go back");
+  CLI::App* journal = app->add_subcommand("journal", "Check, show or take back the journal of a stopped coordinator");
   journal->require_subcommand(1);
   const auto options = std::make_shared<JournalOptions>();
   const auto add = [&](const char* name, const char* help, absl::Status (*action)(const Session&, const JournalOptions&)) {
@@ -283,20 +283,20 @@ void AddJournalCommands(CLI::App* app, Session* session) {
     command->add_option("DATA_DIR", options->data_dir, "data_dir of coordinator.yaml")->required();
     return command;
   };
-  add("verify", "Check everything, by replaying every round; exits 0, or 8 with what is wrong and where", Verify);
-  CLI::App* show = add("show", "Runs; of RUN: commits, snapshots, events, evidence", Show);
-  show->add_option("RUN", options->run, "run id, or name of the newest run that bears it");
+  add("verify", "Check everything by replaying every round; exit code 0, or 8 with every problem and its place", Verify);
+  CLI::App* show = add("show", "Show all runs, or the commits, snapshots, events and evidence of one", Show);
+  show->add_option("RUN", options->run, "run id or name; a name means its newest run");
   show->add_option_function<uint64_t>(
       "--round",
       [options](const uint64_t& round) {
         options->round = round;
         options->round_given = true;
       },
-      "one commit of it");
-  CLI::App* truncate = add("truncate-to", "Take RUN back to ROUND, so that it goes on from there; keeps a copy of the journal", TruncateTo);
-  truncate->add_option("RUN", options->run, "run id, or name of the newest run that bears it")->required();
+      "show one commit of RUN");
+  CLI::App* truncate = add("truncate-to", "Take RUN back to ROUND, to continue from there; keeps a copy of the journal", TruncateTo);
+  truncate->add_option("RUN", options->run, "run id or name; a name means its newest run")->required();
   truncate->add_option("ROUND", options->round, "the last round to keep")->required()->check(CLI::NonNegativeNumber);
-  truncate->add_flag("--yes", options->yes, "yes, drop the later rounds");
+  truncate->add_flag("--yes", options->yes, "confirm that the later rounds are dropped");
 }
 
 }  // namespace tributary::cli

@@ -77,9 +77,9 @@ absl::Status Issue(const Session& session, const PkiOptions& options) {
     // A name that no file can have is for IssueCertificate to refuse.
     std::error_code unknown;
     if (options.force || !std::filesystem::exists(stem + suffix, unknown)) continue;
-    return WithExitCode(absl::AlreadyExistsError(absl::StrCat(
-                            stem, suffix, " exists, and whoever uses it would not fit its new other half; add --force to replace both")),
-                        ExitCode::kUsage);
+    return WithExitCode(
+        absl::AlreadyExistsError(absl::StrCat(stem, suffix, " already exists; add --force to replace certificate and key together")),
+        ExitCode::kUsage);
   }
   TRIBUTARY_RETURN_IF_ERROR(IssueCertificate(options.directory, request));
   return ShowPair(session, stem);
@@ -88,29 +88,29 @@ absl::Status Issue(const Session& session, const PkiOptions& options) {
 }  // namespace
 
 void AddPkiCommands(CLI::App* app, Session* session) {
-  CLI::App* pki = app->add_subcommand("pki", "A small certificate authority for local use");
+  CLI::App* pki = app->add_subcommand("pki", "Run a small certificate authority for local use");
   pki->require_subcommand(1);
 
-  CLI::App* init = pki->add_subcommand("init", "Make ca.crt and ca.key in DIR");
+  CLI::App* init = pki->add_subcommand("init", "Create ca.crt and ca.key in DIR");
   const auto init_options = std::make_shared<PkiOptions>();
   init_options->days = 3650;
-  init->add_option("DIR", init_options->directory, "folder; made if it is not there")->required();
+  init->add_option("DIR", init_options->directory, "folder; created if it does not exist")->required();
   init->add_option("--federation", init_options->federation, "name of the federation")->required();
-  init->add_option("--days", init_options->days, "validity")->check(CLI::Range(1, 36500))->capture_default_str();
+  init->add_option("--days", init_options->days, "days until it expires")->check(CLI::Range(1, 36500))->capture_default_str();
   init->callback([session, init_options] { session->action = [session, init_options] { return Init(*session, *init_options); }; });
 
-  CLI::App* issue = pki->add_subcommand("issue", "Issue a certificate and its key in DIR from the CA there");
+  CLI::App* issue = pki->add_subcommand("issue", "Issue a certificate and its key from the CA in DIR");
   const auto issue_options = std::make_shared<PkiOptions>();
   issue_options->days = 30;
-  issue->add_option("DIR", issue_options->directory, "folder of `pki init`")->required();
+  issue->add_option("DIR", issue_options->directory, "folder that `pki init` created")->required();
   CLI::Option_group* who = issue->add_option_group("Who", "one of");
   who->add_flag("--coordinator", issue_options->coordinator, "for the coordinator; needs --host");
   who->add_option("--site", issue_options->site, "for the site of this name");
   who->add_option("--operator", issue_options->operator_name, "for the operator of this name");
   who->require_option(1);
-  issue->add_flag("--force", issue_options->force, "replace the pair that is there");
-  issue->add_option("--host", issue_options->hosts, "DNS name or IP address the coordinator is reached at; repeatable");
-  issue->add_option("--days", issue_options->days, "validity")->check(CLI::Range(1, 36500))->capture_default_str();
+  issue->add_flag("--force", issue_options->force, "replace an existing pair");
+  issue->add_option("--host", issue_options->hosts, "DNS name or IP address of the coordinator; may be repeated");
+  issue->add_option("--days", issue_options->days, "days until it expires")->check(CLI::Range(1, 36500))->capture_default_str();
   issue->callback([session, issue_options] { session->action = [session, issue_options] { return Issue(*session, *issue_options); }; });
 }
 

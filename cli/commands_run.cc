@@ -159,7 +159,7 @@ absl::Status Watch(const Session& session, const std::string& run) {
 }  // namespace
 
 void AddRunCommands(CLI::App* app, Session* session) {
-  CLI::App* run = app->add_subcommand("run", "Runs: submit, look, watch, pause, resume, stop");
+  CLI::App* run = app->add_subcommand("run", "Submit, watch, pause, resume and stop runs");
   run->require_subcommand(1);
 
   struct Options {
@@ -174,36 +174,36 @@ void AddRunCommands(CLI::App* app, Session* session) {
     command->callback([session, writes_csv, action = std::move(action)] {
       session->action = action;
       if (session->format == "csv" && !writes_csv) {
-        session->action = [] { return absl::InvalidArgumentError("--format csv is for `run history` alone; use text or json"); };
+        session->action = [] { return absl::InvalidArgumentError("--format csv is for `run history` only; use text or json"); };
       }
     });
     return command;
   };
-  const char* const kRunHelp = "run id, or name of the newest run that bears it (default: the newest run)";
+  const char* const kRunHelp = "run id or name; a name means its newest run (default: the newest run of all)";
 
-  add("submit", "Queue the run that FILE (run.yaml) describes", [session, options] { return Submit(*session, options->file); })
+  add("submit", "Queue the run that FILE describes", [session, options] { return Submit(*session, options->file); })
       ->add_option("FILE", options->file, "run.yaml")
       ->required();
-  add("list", "All runs, newest first", [session] { return List(*session); });
-  add("status", "Where a run stands", [session, options] {
+  add("list", "List all runs, newest first", [session] { return List(*session); });
+  add("status", "Show where a run and each of its sites stand", [session, options] {
     return Status(*session, options->run);
   })->add_option("RUN", options->run, kRunHelp);
-  add("watch", "Follow a run to its end; exits 0 if it finished, 9 if it failed or was stopped", [session, options] {
+  add("watch", "Follow a run to its end; exit code 0 if it finished, 9 if it failed or was stopped", [session, options] {
     return Watch(*session, options->run);
   })->add_option("RUN", options->run, kRunHelp);
-  const char* const kRunRequiredHelp = "run id, or name of the newest run that bears it";
-  CLI::App* pause = add("pause", "Start no further round after the one in flight until `run resume`, also over restarts",
+  const char* const kRunRequiredHelp = "run id or name; a name means its newest run";
+  CLI::App* pause = add("pause", "Pause after the round in flight, until `run resume`; a pause survives restarts",
                         [session, options] { return Pause(*session, options->run, options->reason); });
   pause->add_option("RUN", options->run, kRunRequiredHelp)->required();
-  pause->add_option("--reason", options->reason, "why, for those who look at the run");
-  add("resume", "Go on with a paused run", [session, options] { return Resume(*session, options->run); })
+  pause->add_option("--reason", options->reason, "why; shown in the run's status");
+  add("resume", "Continue a paused run", [session, options] { return Resume(*session, options->run); })
       ->add_option("RUN", options->run, kRunRequiredHelp)
       ->required();
-  CLI::App* stop =
-      add("stop", "End a run after the round in flight", [session, options] { return Stop(*session, options->run, options->reason); });
+  CLI::App* stop = add("stop", "End a run for good, after the round in flight",
+                       [session, options] { return Stop(*session, options->run, options->reason); });
   stop->add_option("RUN", options->run, kRunRequiredHelp)->required();
-  stop->add_option("--reason", options->reason, "why, for the record");
-  add("history", "Losses, bytes and times of every round", [session, options] {
+  stop->add_option("--reason", options->reason, "why; shown in the run's status");
+  add("history", "Show losses, bytes and times of every round", [session, options] {
     return History(*session, options->run);
   })->add_option("RUN", options->run, kRunHelp);
 }

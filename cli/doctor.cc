@@ -69,7 +69,7 @@ void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Ti
     Warn("key", absl::StrFormat("%s can be read by others (mode %o); run: chmod 600 %s", files.key, info.st_mode & 0777, files.key),
          findings);
   } else {
-    Ok("key", "belongs to the certificate and is for its owner alone", findings);
+    Ok("key", "matches the certificate, and only its owner can read it", findings);
   }
 }
 
@@ -82,14 +82,14 @@ void CheckFolder(const std::string& name, const std::string& path, uint64_t need
     return Fail(name, absl::StrCat(existing.string(), " is not a folder; choose another path for ", path), ExitCode::kStorage, findings);
   }
   if (access(existing.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return Fail(name, absl::StrCat("cannot write in ", existing.string(), "; give it to the user this program runs as"), ExitCode::kStorage,
-                findings);
+    return Fail(name, absl::StrCat("cannot write in ", existing.string(), "; let the user that runs this program write there"),
+                ExitCode::kStorage, findings);
   }
   const absl::StatusOr<uint64_t> free = FreeBytes(existing.string());
   if (!free.ok()) return Fail(name, free.status(), findings);
   const std::string space = absl::StrCat(path, ", ", FormatBytes(static_cast<double>(*free)), " free");
   if (*free < needed) return Fail(name, absl::StrCat(space, "; free some space"), ExitCode::kStorage, findings);
-  if (*free / 10 < needed) return Warn(name, absl::StrCat(space, "; it may not last"), findings);
+  if (*free / 10 < needed) return Warn(name, absl::StrCat(space, "; that may not last long"), findings);
   Ok(name, space, findings);
 }
 
@@ -101,8 +101,7 @@ void CheckData(const std::string& path, Findings* findings) {
     if (!it->is_regular_file(ignored)) continue;
     ++files;
     if (access(it->path().c_str(), R_OK) != 0) {
-      return Fail("data", absl::StrCat("cannot read ", it->path().string(), "; give this user leave to read it"), ExitCode::kData,
-                  findings);
+      return Fail("data", absl::StrCat("cannot read ", it->path().string(), "; let this user read it"), ExitCode::kData, findings);
     }
   }
   if (error) return Fail("data", absl::StrCat("cannot read the folder ", path, ": ", error.message()), ExitCode::kData, findings);
@@ -161,10 +160,10 @@ std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& add
   const absl::Duration difference = std::max(absl::AbsDuration(offset) - (after - before) / 2, absl::ZeroDuration());
   const std::string clocks = absl::StrCat("differ by ", absl::FormatDuration(absl::Trunc(difference, absl::Milliseconds(1))));
   if (difference > kClockFailure) {
-    Fail("clocks", absl::StrCat(clocks, "; set them by NTP on both machines: certificates depend on them"), ExitCode::kCredentials,
+    Fail("clocks", absl::StrCat(clocks, "; synchronise both machines by NTP: certificates depend on the time"), ExitCode::kCredentials,
          findings);
   } else if (difference > kClockWarning) {
-    Warn("clocks", absl::StrCat(clocks, "; set them by NTP on both machines"), findings);
+    Warn("clocks", absl::StrCat(clocks, "; synchronise both machines by NTP"), findings);
   } else {
     Ok("clocks", clocks, findings);
   }
@@ -174,7 +173,7 @@ std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& add
   if (info->protocol_version() != kProtocolVersion) {
     Fail("versions", absl::StrCat(versions, "; install the same release on both sides"), ExitCode::kUsage, findings);
   } else if (info->software_version() != TRIBUTARY_VERSION) {
-    Warn("versions", absl::StrCat(versions, "; they understand each other, but the same release is better tested"), findings);
+    Warn("versions", absl::StrCat(versions, "; they work together, but the same release on both sides is better tested"), findings);
   } else {
     Ok("versions", versions, findings);
   }
@@ -182,7 +181,7 @@ std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& add
   const std::string space =
       absl::StrCat(FormatBytes(static_cast<double>(info->data_dir_free_bytes())), " free in the coordinator's data folder");
   if (info->data_dir_free_bytes() < (uint64_t{1} << 30)) {
-    Warn("coordinator disk", absl::StrCat(space, "; free some before it runs full"), findings);
+    Warn("coordinator disk", absl::StrCat(space, "; free some before it fills up"), findings);
   } else {
     Ok("coordinator disk", space, findings);
   }

@@ -228,7 +228,7 @@ std::string FormatStatus(const v1::RunStatus& status) {
       {"method", FormatMethod(status.spec())},
       {"losses", FormatLosses(status).empty() ? "-" : std::string(absl::StripLeadingAsciiWhitespace(FormatLosses(status)))},
       {"bytes", absl::StrCat("up ", FormatBytes(static_cast<double>(status.bytes_up_total())), ", down ",
-                             FormatBytes(static_cast<double>(status.bytes_down_total())), " in all")},
+                             FormatBytes(static_cast<double>(status.bytes_down_total())), " in total")},
       {"submitted", FormatTime(status.submitted_unix_ms())},
       {"finished", FormatTime(status.finished_unix_ms())},
   };

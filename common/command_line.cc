@@ -25,7 +25,7 @@ std::string ExplainUnknownCommand(const CLI::App& app) {
   }
   const std::vector<std::string> words = app.remaining(/*recurse=*/true);
   if (commands.empty() || words.empty() || words[0].empty() || words[0][0] == '-') return "";
-  return absl::StrCat(name, ": '", words[0], "' is no command of it", DidYouMean(words[0], commands));
+  return absl::StrCat(name, ": unknown command '", words[0], "'", DidYouMean(words[0], commands));
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ void AddLogLevelOption(CLI::App* app, LogLevel* level) {
       {"debug", LogLevel::kDebug}, {"info", LogLevel::kInfo}, {"warning", LogLevel::kWarning}, {"error", LogLevel::kError}};
   app->add_option_function<std::string>(
          "--log-level", [level](const std::string& name) { *level = kLevels.at(absl::AsciiStrToLower(name)); },
-         "the least that is logged: debug, info, warning or error")
+         "lowest level to log: debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}, CLI::ignore_case))
       ->type_name("LEVEL")
       ->default_str("info");

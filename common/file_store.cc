@@ -24,7 +24,7 @@ bool IsSafe(absl::string_view name) {
 }
 
 absl::Status CheckName(absl::string_view name) {
-  return IsSafe(name) ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", name, "' cannot be the name of a file here"));
+  return IsSafe(name) ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", name, "' is not a valid file name here"));
 }
 
 class Folder final : public FileStore {

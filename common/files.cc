@@ -115,7 +115,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
   if (S_ISDIR(info.st_mode)) return StorageError("read", path, EISDIR);
   const auto too_long = [&] {
     return WithExitCode(absl::ResourceExhaustedError(absl::StrCat(path, " is longer than ", max_bytes,
-                                                                  " bytes, the most that is read here; check that it is the file meant")),
+                                                                  " bytes, the most that is read here; check that it is the right file")),
                         ExitCode::kStorage);
   };
   if (S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) > max_bytes) return too_long();
@@ -175,8 +175,8 @@ absl::Status RemoveTemporaryFiles(const std::string& directory) {
 absl::Status MakeDirectories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error) return StorageError("make the folder", path, error.value());
-  if (!std::filesystem::is_directory(path, error)) return StorageError("make the folder", path, EEXIST);
+  if (error) return StorageError("create the folder", path, error.value());
+  if (!std::filesystem::is_directory(path, error)) return StorageError("create the folder", path, EEXIST);
   return absl::OkStatus();
 }
 
@@ -196,7 +196,7 @@ FolderLock::~FolderLock() {
 
 absl::StatusOr<uint64_t> FreeBytes(const std::string& path) {
   struct statvfs info;
-  if (statvfs(path.c_str(), &info) != 0) return StorageError("ask for the free space of", path, errno);
+  if (statvfs(path.c_str(), &info) != 0) return StorageError("get the free space of", path, errno);
   return uint64_t{info.f_bavail} * info.f_frsize;
 }
 

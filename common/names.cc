@@ -50,7 +50,7 @@ std::string DidYouMean(absl::string_view word, const std::vector<std::string>& k
   if (nearest != known.end() && EditDistance(word, *nearest) <= std::max<size_t>(1, nearest->size() / 3)) {
     return absl::StrCat("; did you mean '", *nearest, "'?");
   }
-  return absl::StrCat("; known here: ", absl::StrJoin(known, ", "));
+  return absl::StrCat("; expected one of: ", absl::StrJoin(known, ", "));
 }
 
 }  // namespace tributary

@@ -185,12 +185,12 @@ absl::Status IssueCertificate(const std::string& directory, const CertificateReq
     TRIBUTARY_RETURN_IF_ERROR(CheckName(role, identity.name));
     stem = absl::StrCat(role, "-", identity.name);
   } else if (request.hosts.empty()) {
-    return absl::InvalidArgumentError("a coordinator's certificate needs the host names or addresses it is reached at: --host HOST");
+    return absl::InvalidArgumentError("a coordinator's certificate needs its host names or addresses: --host HOST");
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> ca, LoadCertificates(directory + "/ca.crt"));
   TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr ca_key, LoadPrivateKey(directory + "/ca.key"));
   if (X509_check_private_key(ca[0].get(), ca_key.get()) != 1) {
-    return CredentialsError(absl::StrCat(directory, "/ca.key is not the key of ca.crt beside it; restore the pair from a backup"));
+    return CredentialsError(absl::StrCat(directory, "/ca.key does not match ca.crt; restore the pair from a backup"));
   }
   const std::string trust_domain = absl::StrCat("spiffe://", identity.federation);
   const std::vector<std::string> ca_domains = UriNames(*ca[0]);

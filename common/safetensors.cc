@@ -23,7 +23,7 @@ constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 constexpr char kMetadataKey[] = "__metadata__";
 
 absl::Status Damaged(absl::string_view what) {
-  return absl::DataLossError(absl::StrCat("not a safetensors file that can be read: ", what));
+  return absl::DataLossError(absl::StrCat("not a readable safetensors file: ", what));
 }
 
 // Product of the extents; -1 if an extent is negative or the product exceeds kMaxElements.
@@ -66,7 +66,7 @@ absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsFi
   if (!json.is_object()) return damaged("is not described by an object");
   const auto dtype = json.find("dtype");
   if (dtype == json.end() || !dtype->is_string()) return damaged("has no dtype");
-  if (*dtype != "F32") return damaged(absl::StrCat("has dtype ", dtype->get<std::string>(), "; only F32 is read here: convert it first"));
+  if (*dtype != "F32") return damaged(absl::StrCat("has dtype ", dtype->get<std::string>(), "; only F32 is supported: convert it first"));
 
   const auto shape = json.find("shape");
   if (shape == json.end() || !shape->is_array()) return damaged("has no shape");
@@ -102,7 +102,7 @@ absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tens
     }
     if (ElementCount(tensor.shape) != static_cast<int64_t>(tensor.values.size())) {
       return absl::InvalidArgumentError(
-          absl::StrCat("tensor '", tensor.name, "' has ", tensor.values.size(), " values, which its shape does not"));
+          absl::StrCat("tensor '", tensor.name, "' has ", tensor.values.size(), " values, but its shape does not"));
     }
     const uint64_t end = offset + sizeof(float) * tensor.values.size();
     header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};

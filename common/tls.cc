@@ -50,7 +50,7 @@ absl::Status CheckValidity(const X509& certificate, absl::string_view path, absl
     return CredentialsError(absl::StrCat(path, " expired on ", FormatDate(not_after), "; ", advice));
   }
   if (now < not_before) {
-    return CredentialsError(absl::StrCat(path, " is not valid before ", FormatDate(not_before), ", and this machine's clock says ",
+    return CredentialsError(absl::StrCat(path, " is not valid before ", FormatDate(not_before), ", but this machine's clock says ",
                                          FormatDate(now), "; check the clock"));
   }
   return absl::OkStatus();
@@ -62,7 +62,7 @@ absl::Status CheckIdentity(const X509& certificate, absl::string_view path, cons
   if (uris.size() == 1 && uris[0] == wanted) return absl::OkStatus();
   const std::string found = uris.empty() ? "no SPIFFE id" : absl::StrCat(uris.size() > 1 ? "several ids: " : "", absl::StrJoin(uris, ", "));
   return CredentialsError(
-      absl::StrCat(path, " names ", found, ", and ", wanted, " is needed here; correct the configuration, or ", IssueAdvice(expected)));
+      absl::StrCat(path, " names ", found, ", but ", wanted, " is needed; correct the configuration, or ", IssueAdvice(expected)));
 }
 
 // `chain` is the certificate with the intermediates that follow it in its file.
@@ -84,7 +84,7 @@ absl::Status CheckChain(const std::vector<X509Ptr>& chain, const std::vector<X50
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID:
       return CheckValidity(*X509_STORE_CTX_get_current_cert(context.get()),
-                           absl::StrCat("a CA certificate that ", files.certificate, " rests on"), "renew the CA", now);
+                           absl::StrCat("a CA certificate in the chain of ", files.certificate), "renew the CA", now);
     case X509_V_ERR_INVALID_PURPOSE:
       return CredentialsError(absl::StrCat(files.certificate, " may not be used as a TLS ",
                                            expected.role == Role::kCoordinator ? "server" : "client", " (its extended key usage); ",
@@ -131,10 +131,11 @@ struct TlsFailure {
 };
 constexpr TlsFailure kTlsFailures[] = {
     {"certificate verify failed", true,
-     "the coordinator's certificate is not trusted here: another CA than the one in tls.ca has issued it, or it has expired; get the CA "
+     "the coordinator's certificate is not trusted here: it has expired, or was issued by a CA other than the one in tls.ca; get the CA "
      "file from the operator of the federation, or have the coordinator's certificate renewed"},
     {"verification check failed", true,
-     "the certificate is not that of this federation's coordinator under this host name; use the name in the certificate as `coordinator`"},
+     "the certificate does not belong to this federation's coordinator at this host name; set `coordinator` to the name in the "
+     "certificate"},
     {"certificate unknown", true,
      "the coordinator does not trust the certificate used here; ask the operator of the federation for one issued by its CA"},
     {"unknown ca", true,
@@ -143,9 +144,9 @@ constexpr TlsFailure kTlsFailures[] = {
      "the coordinator does not accept the certificate used here; ask the operator of the federation for one issued by its CA"},
     {"certificate expired", true,
      "the coordinator says that the certificate used here has expired; renew it, and check this machine's clock"},
-    {"certificate required", true, "the coordinator wants a certificate and got none; check tls.certificate"},
+    {"certificate required", true, "the coordinator requires a certificate and got none; check tls.certificate"},
     {"wrong version number", false,
-     "what answers there does not speak TLS at this address; check the port, or whether the coordinator runs with --insecure"},
+     "whatever answers at this address does not speak TLS; check the port, and whether the coordinator runs with --insecure"},
     {" handshake failed", false, kAnyHandshakeFailure},
     {"handshake read failed", false, kAnyHandshakeFailure},
     {"handshake write failed", false, kAnyHandshakeFailure},
@@ -220,8 +221,8 @@ absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> chain, LoadCertificates(files.certificate));
   TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, LoadPrivateKey(files.key));
   if (X509_check_private_key(chain[0].get(), key.get()) != 1) {
-    return CredentialsError(absl::StrCat(files.key, " is not the key of ", files.certificate,
-                                         "; use the pair that was issued together, or ", IssueAdvice(expected)));
+    return CredentialsError(absl::StrCat(files.key, " does not match ", files.certificate, "; use the pair that was issued together, or ",
+                                         IssueAdvice(expected)));
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckValidity(*chain[0], files.certificate, IssueAdvice(expected), now));
   TRIBUTARY_RETURN_IF_ERROR(CheckChain(chain, roots, files, expected, now));
@@ -241,7 +242,7 @@ absl::Status ExplainTlsFailure(const absl::Status& status) {
   // refusal.
   if (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed")) {
     return absl::UnavailableError(
-        absl::StrCat(status.message(), "; if this goes on, the coordinator may not trust the CA of the certificate used here"));
+        absl::StrCat(status.message(), "; if this persists, the coordinator may not trust the CA of the certificate used here"));
   }
   return status;
 }
@@ -251,7 +252,7 @@ std::string KeyExposure(const std::string& key) {
   // Of the group nothing is said: secrets are mounted readable for it.
   if (stat(key.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return "";
   return absl::StrCat("the private key ", key, " can be read by every user of this machine; run: chmod 600 ", key,
-                      ", and have it issued anew if anyone else may have read it");
+                      ", and replace it if anyone else may have read it");
 }
 
 std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files) {
@@ -293,12 +294,12 @@ absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, ab
   }
   if (uris.size() != 1) {
     return absl::UnauthenticatedError(
-        absl::StrCat(insecure ? "the metadata " : "the certificate ", "has ", uris.size(), " SPIFFE ids where exactly one is needed"));
+        absl::StrCat(insecure ? "the metadata " : "the certificate ", "has ", uris.size(), " SPIFFE ids; exactly one is needed"));
   }
   absl::StatusOr<Identity> identity = ParseSpiffeId(uris[0]);
   if (!identity.ok()) return absl::UnauthenticatedError(identity.status().message());
   if (identity->federation != federation) {
-    return absl::UnauthenticatedError(absl::StrCat(uris[0], " is not of the federation ", federation));
+    return absl::UnauthenticatedError(absl::StrCat(uris[0], " does not belong to federation ", federation));
   }
   return identity;
 }
@@ -310,8 +311,8 @@ absl::Status CheckInsecureAddress(absl::string_view host_port) {
                            (inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
   if (is_loopback) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("--insecure sends everything unencrypted and believes any identity, so it is for loopback addresses only, and ",
-                   host_port, " is not one; configure `tls`, or add --insecure-anywhere if the network is yours alone"));
+      absl::StrCat("--insecure sends everything unencrypted and believes any identity, so it is limited to loopback addresses, and ",
+                   host_port, " is not one; configure `tls`, or add --insecure-anywhere on a network that is yours alone"));
 }
 
 }  // namespace tributary

@@ -133,14 +133,14 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionText("tributary-coordinator", kProtocolVersion));
   app.add_option("--config", command.config, "coordinator.yaml")->required();
   app.add_flag("--check", command.check, "check the configuration and certificates, and exit");
-  app.add_flag("--insecure", command.insecure, "no TLS: for a trial on this machine; loopback addresses only");
-  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: any address");
+  app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
+  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
   AddLogLevelOption(&app, &command.log_level);
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return static_cast<int>(*end);
   }
   if (command.insecure_anywhere && !command.insecure) {
-    return Fail(absl::InvalidArgumentError("--insecure-anywhere has a meaning only with --insecure"));
+    return Fail(absl::InvalidArgumentError("--insecure-anywhere needs --insecure"));
   }
   SetLogLevel(command.log_level);
 

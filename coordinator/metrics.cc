@@ -124,8 +124,8 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
   round = &Make(BuildGauge(), "tributary_round", "Last committed round of the open run").Add({});
   rounds = AddChildren(Make(BuildCounter(), "tributary_rounds_total", "Rounds ended, by outcome"), "outcome", kOutcomes);
   round_duration = &Make(BuildHistogram(), "tributary_round_duration_seconds", "Start of a round to its commit").Add({}, RoundBuckets());
-  phases = AddChildren(Make(BuildHistogram(), "tributary_round_phase_seconds", "Where the time of a round goes"), "phase", kPhases,
-                       PhaseBuckets());
+  phases =
+      AddChildren(Make(BuildHistogram(), "tributary_round_phase_seconds", "Time of a round, by phase"), "phase", kPhases, PhaseBuckets());
   sessions = AddChildren(Make(BuildGauge(), "tributary_sessions", "Open sessions, by state"), "state", kSessionStates);
   rejections = AddChildren(Make(BuildCounter(), "tributary_update_rejections_total", "Updates rejected, by the check that failed"),
                            "reason", kReasons);
@@ -149,7 +149,7 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
 
   auto& up = Make(BuildGauge(), "tributary_site_up", "1 while the site has a session");
   auto& last_seen = Make(BuildGauge(), "tributary_site_last_seen_timestamp_seconds", "When the site was last heard from; 0: never");
-  auto& updates = Make(BuildCounter(), "tributary_updates_total", "Updates of a site, by what became of them");
+  auto& updates = Make(BuildCounter(), "tributary_updates_total", "Updates of a site, by result");
   auto& bytes = Make(BuildCounter(), "tributary_bytes_total",
                      "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");
   for (const std::string& name : names) {

@@ -53,7 +53,7 @@ std::string Reachable(const std::string& host_port, int port) {
 
 absl::Status NoData(const std::string& folder, int error) {
   return WithExitCode(absl::InternalError(absl::StrCat("data_dir ", folder, " cannot be written: ", std::strerror(error),
-                                                       "; give this user the right to, or choose another data_dir")),
+                                                       "; let this user write there, or choose another data_dir")),
                       ExitCode::kStorage);
 }
 
@@ -185,7 +185,7 @@ absl::Status ServerImpl::Recover() {
     executor->PostAfter(delay, std::move(work));
   };
   dependencies.fatal = [fatal = options_.fatal](const absl::Status& status) {
-    LogError(kComponent, "cannot go on: ", status.message());
+    LogError(kComponent, "cannot continue: ", status.message());
     if (fatal != nullptr) {
       fatal(status);
     }
@@ -205,8 +205,8 @@ absl::Status ServerImpl::PublishEndpoints() {
 }
 
 void ServerImpl::WarnInsecure() {
-  LogWarning(kComponent, "--insecure: everything is sent unencrypted, and anyone who reaches ", endpoints_.listen,
-             " is believed to be whoever they say; never use this with real data");
+  LogWarning(kComponent, "--insecure: nothing is encrypted, and anyone who reaches ", endpoints_.listen,
+             " can claim any identity; never use this with real data");
   executor_->PostAfter(kInsecureWarningInterval, [this] { WarnInsecure(); });
 }
 
@@ -261,10 +261,9 @@ absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& o
     return absl::OkStatus();
   }
   if (!config.has_tls()) {
-    return WithExitCode(
-        absl::InvalidArgumentError("`tls` is missing: name ca, certificate and key, or start with --insecure for a trial on "
-                                   "this machine"),
-        ExitCode::kUsage);
+    return WithExitCode(absl::InvalidArgumentError("`tls` is missing: set ca, certificate and key, or start with --insecure for a trial on "
+                                                   "this machine"),
+                        ExitCode::kUsage);
   }
   return CheckTlsFiles(FilesOf(config.tls()), {config.federation(), Role::kCoordinator, ""});
 }

@@ -36,7 +36,7 @@ def read_books():
 def deal(books, sites):
     """Splits the books into `sites` contiguous groups of about equal length, each with at least one book."""
     if not 1 <= sites <= len(books):
-        raise DataError(f"{sites} sites: there are books for 1 to {len(books)}")
+        raise DataError(f"{sites} sites: there are enough books for 1 to {len(books)}")
     remaining = sum(len(text) for _, text in books)
     groups = []
     start = 0

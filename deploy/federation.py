@@ -32,7 +32,7 @@ def wait_until(condition, timeout, what):
         if value:
             return value
         if time.monotonic() > deadline:
-            raise FederationError(f"waited {timeout:.0f} s in vain for {what}")
+            raise FederationError(f"gave up after {timeout:.0f} s waiting for {what}")
         pause.wait(0.05)
 
 

@@ -48,7 +48,7 @@ root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools_dir=$root_dir/build/tools
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-  fail "this script knows Debian's apt only; on another system install the equivalents of: ${build_packages[*]}"
+  fail "this script needs Debian's apt; on another system install the equivalents of: ${build_packages[*]}"
 fi
 
 packages=("${build_packages[@]}")
@@ -99,7 +99,7 @@ say "updating the package lists"
 apt update >/dev/null || fail "apt-get update failed; is there a network, and is /etc/apt/sources.list right?"
 if [ ${#missing[@]} -gt 0 ]; then
   say "installing ${#missing[@]} of ${#packages[@]} packages: ${missing[*]}"
-  apt install --no-install-recommends "${missing[@]}" </dev/null || fail "apt-get install failed; what it says above is the reason"
+  apt install --no-install-recommends "${missing[@]}" </dev/null || fail "apt-get install failed; its output above says why"
 fi
 if [ $unpack_prometheus = yes ]; then
   say "unpacking the prometheus programs into ${tools_dir#"$root_dir"/}"

@@ -323,7 +323,7 @@ def render(summary, rows):
     traffic = _rows([
         ("up, per step and worker", human_bytes(up)),
         ("down, per step and worker", human_bytes(down)),
-        ("of which joining the run", human_bytes(summary["bytes_joining_per_step"])),
+        ("including joining the run", human_bytes(summary["bytes_joining_per_step"])),
         ("dense fp32, up and down", human_bytes(dense)),
         ("reduction, all bytes counted", f"<b>{human_count(summary['reduction'])} ×</b>"),
         ("training time", human_seconds(summary["training_seconds"])),
@@ -343,7 +343,7 @@ def render(summary, rows):
 </div>
 <div class="pair">
 {_figure("Loss by round", "Mean over the sites, nats per byte. Dashed: references.", _loss_by_round(summary, rows))}
-{_figure("Loss by bytes", "Validation loss against what one worker had moved by then.", _loss_by_bytes(summary, rows))}
+{_figure("Loss by bytes", "Validation loss against the bytes one worker had moved by then.", _loss_by_bytes(summary, rows))}
 </div>
 <div class="pair">
 {_figure("Bytes per step and worker", "Each direction, every message with its framing.", _bytes_per_step(summary, rows))}

@@ -26,7 +26,7 @@ OptimizerOptions WithK(OptimizerOptions options, uint32_t k) {
 
 absl::Status TooSmall(Mode mode, uint64_t bytes, uint64_t least) {
   return absl::InvalidArgumentError(absl::StrCat("mode ", ModeName(mode), " cannot train this model with ", bytes,
-                                                 " bytes a step; the least that it can is ", least, " bytes a step"));
+                                                 " bytes a step; the least possible is ", least, " bytes a step"));
 }
 
 // The largest k whose payloads fit in `round_bytes`; 0: not even 1 does. Bounds grow with k.
@@ -43,7 +43,7 @@ uint32_t LargestK(const OptimizerOptions& options, const Layout& layout, uint64_
 }  // namespace
 
 absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layout& layout, uint64_t bytes) {
-  if (bytes == 0) return absl::InvalidArgumentError("0 bytes a step train nothing");
+  if (bytes == 0) return absl::InvalidArgumentError("0 bytes a step cannot train anything");
   switch (options.mode) {
     case Mode::kDistro:
       options = WithK(options, LargestK(options, layout, bytes));
@@ -69,9 +69,9 @@ absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layou
     case Mode::kSignSgd: {
       const uint64_t needed = LongestPayload(options, layout);
       if (needed <= bytes) return options;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "mode ", ModeName(options.mode), " has nothing that a budget could choose, and may take ", needed, " bytes a step where ", bytes,
-          " are allowed; remove the budget or change the mode (distro, local, fedavg, diloco)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("mode ", ModeName(options.mode), " leaves nothing for a budget to choose, and may take ", needed,
+                       " bytes a step; allowed are ", bytes, ". Remove the budget or change the mode (distro, local, fedavg, diloco)"));
     }
   }
   return options;

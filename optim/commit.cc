@@ -47,7 +47,7 @@ absl::StatusOr<Commit> DecodeCommit(absl::string_view record) {
   }
   if (commit.included > kMaxWorkers) return Invalid(absl::StrCat(commit.included, " updates included; at most ", kMaxWorkers));
   if (payload_size != reader.rest().size()) {
-    return Invalid(absl::StrCat("the payload is said to have ", payload_size, " bytes, but ", reader.rest().size(), " follow"));
+    return Invalid(absl::StrCat("the payload should have ", payload_size, " bytes, but ", reader.rest().size(), " follow"));
   }
   if ((commit.included == 0) != (payload_size == 0)) {
     return Invalid(absl::StrCat(commit.included, " updates included, but a payload of ", payload_size, " bytes"));

@@ -43,12 +43,12 @@ absl::StatusOr<absl::string_view> OpenState(absl::string_view kind, const Layout
   const absl::string_view sealed = state.substr(0, state.size() - sizeof(uint32_t));
   uint32_t checksum = 0;
   ByteReader(state.substr(sealed.size())).Read(checksum);
-  if (Crc32c(sealed) != checksum) return refuse("damaged, its checksum does not fit");
-  if (sealed.substr(0, head.size()) != head) return refuse("of another version, layout or mode");
+  if (Crc32c(sealed) != checksum) return refuse("damaged: its checksum does not match");
+  if (sealed.substr(0, head.size()) != head) return refuse("from another version, layout or mode");
   ByteReader reader(sealed.substr(head.size()));
   uint64_t length = 0;
   reader.Read(length);
-  if (length != reader.rest().size()) return refuse("its length does not fit");
+  if (length != reader.rest().size()) return refuse("its length is wrong");
   return reader.rest();
 }
 

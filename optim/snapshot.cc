@@ -45,7 +45,7 @@ std::string EncodeSnapshot(const Layout& layout, const ReplicaState& state) {
 
 absl::StatusOr<ReplicaState> DecodeSnapshot(absl::string_view bytes, const Layout& layout, int slots) {
   if (bytes.size() < kHeaderSize + kChecksumSize) return Damaged(absl::StrCat("truncated: ", bytes.size(), " bytes"));
-  if (bytes.substr(0, kMagic.size()) != kMagic) return Damaged("it does not start as a snapshot does");
+  if (bytes.substr(0, kMagic.size()) != kMagic) return Damaged("it does not begin like a snapshot");
   const absl::string_view content = bytes.substr(0, bytes.size() - kChecksumSize);
   ByteReader reader(content.substr(kMagic.size()));
   uint32_t version = 0;
@@ -66,7 +66,7 @@ absl::StatusOr<ReplicaState> DecodeSnapshot(absl::string_view bytes, const Layou
   }
   // The layout bounds `elements` to 2^40, so that the product cannot overflow.
   if (elements != static_cast<uint64_t>(layout.size()) || reader.rest().size() != (1 + uint64_t{slot_count}) * elements * sizeof(float)) {
-    return Damaged(absl::StrCat("it says ", elements, " elements and has ", reader.rest().size(), " bytes of them; the layout has ",
+    return Damaged(absl::StrCat("it declares ", elements, " elements and has ", reader.rest().size(), " bytes of them; the layout has ",
                                 layout.size(), " elements"));
   }
   state.theta = TakeFloats(reader.rest(), 0, elements);

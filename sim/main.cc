@@ -100,7 +100,7 @@ absl::Status Chaos(Command command) {
   }
   if (command.trace) {
     if (!command.one_seed) {
-      return absl::InvalidArgumentError("--trace shows one seed: name it with --seed");
+      return absl::InvalidArgumentError("--trace needs --seed: it shows one seed");
     }
     report = TraceSeed(command.seed, command.options.rounds, command.options.workers);
   } else {
@@ -203,28 +203,38 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("tributary-sim ") + TRIBUTARY_VERSION);
   bool faults = false;
   int workers = 0;
-  CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml: try this run on the sites' real data");
-  CLI::Option* const chaos = app.add_flag("--chaos", command.chaos, "look for defects instead: a scenario of faults for every seed");
+  CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml to try on the sites' real data");
+  CLI::Option* const chaos = app.add_flag("--chaos", command.chaos, "look for defects instead, with one scenario of faults for each seed");
   run_file->excludes(chaos);
-  app.add_option("--workers", workers, "sites; with RUN by default all sub-folders of the data folder, with --chaos 8")
+  app.add_option("--workers", workers, "number of sites (default: with RUN every sub-folder of the data folder, with --chaos 8)")
       ->check(CLI::Range(1, 1000));
-  CLI::Option* const seed = app.add_option("--seed", command.seed, "RUN: of the network and its faults; --chaos: this seed alone");
+  CLI::Option* const seed =
+      app.add_option("--seed", command.seed, "with RUN: seeds the network and its faults; with --chaos: the one seed to run");
   app.add_option("--json", command.json, "also write the result to this file");
 
   const std::string of_run = "A run file";
-  app.add_option("--data", research.options.data_folder, "folder with one sub-folder of data for each site; default: `data` beside RUN")
+  app.add_option("--data", research.options.data_folder, "folder with one sub-folder of data for each site (default: `data` beside RUN)")
       ->group(of_run);
-  app.add_option("--threads", research.options.threads, "for training, as in worker.yaml")->group(of_run)->capture_default_str();
-  app.add_flag("--faults", faults, "crashes, full disks, broken connections and partitions, none of which loses an update")->group(of_run);
+  app.add_option("--threads", research.options.threads, "training threads, as in worker.yaml")->group(of_run)->capture_default_str();
+  app.add_flag("--faults", faults, "add crashes, full disks, broken connections and partitions that lose no update")->group(of_run);
   app.add_option("--export", research.model, "write the model to this file as safetensors")->group(of_run);
-  app.add_option("--format", research.format, "text or json")->group(of_run)->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+  app.add_option("--format", research.format, "output format: text or json")
+      ->group(of_run)
+      ->capture_default_str()
+      ->check(CLI::IsMember({"text", "json"}));
 
   const std::string of_chaos = "Chaos";
-  app.add_option("--seeds", command.options.seeds, "how many")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1000000000));
-  app.add_option("--first-seed", command.options.first_seed, "the first of them")->group(of_chaos)->capture_default_str();
-  app.add_flag("--trace", command.trace, "print what happens; with --seed")->group(of_chaos);
-  app.add_option("--rounds", command.options.rounds, "of each run")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 100000));
-  app.add_option("--jobs", command.options.jobs, "processes")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1024));
+  app.add_option("--seeds", command.options.seeds, "number of seeds")
+      ->group(of_chaos)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000000));
+  app.add_option("--first-seed", command.options.first_seed, "the first seed")->group(of_chaos)->capture_default_str();
+  app.add_flag("--trace", command.trace, "print every event; needs --seed")->group(of_chaos);
+  app.add_option("--rounds", command.options.rounds, "rounds of each run")
+      ->group(of_chaos)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--jobs", command.options.jobs, "parallel processes")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1024));
   try {
     app.parse(argc, argv);
     if (!command.chaos && research.options.run_file.empty()) {

@@ -114,7 +114,7 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
     if (!command.insecure_anywhere) TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
   } else if (!config.has_tls()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        command.config, ": `tls` is missing: name ca, certificate and key, or start with --insecure for a trial on this machine"));
+        command.config, ": `tls` is missing: set ca, certificate and key, or start with --insecure for a trial on this machine"));
   } else {
     TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles({config.tls().ca(), config.tls().certificate(), config.tls().key()},
                                             {config.federation(), Role::kSite, config.site()}));
@@ -127,7 +127,7 @@ absl::Status Run(const RunCommand& command) {
   WorkerOptions options;
   if (command.config.empty()) return absl::InvalidArgumentError("--config is missing: tributary-worker --config worker.yaml");
   if (command.insecure_anywhere && !command.insecure) {
-    return absl::InvalidArgumentError("--insecure-anywhere has a meaning only with --insecure");
+    return absl::InvalidArgumentError("--insecure-anywhere needs --insecure");
   }
   if (!command.connect_timeout.empty() &&
       (!absl::ParseDuration(command.connect_timeout, &options.connect_timeout) || options.connect_timeout <= absl::ZeroDuration())) {
@@ -222,7 +222,7 @@ absl::Status Solo(const SoloCommand& command) {
 absl::Status Sample(const SampleCommand& command) {
   TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
   const auto* const gpt = std::get_if<optim::GptModel>(&run.model);
-  if (gpt == nullptr) return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt produces text"));
+  if (gpt == nullptr) return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt generates text"));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, LoadWeights(command.model, run.layout));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(*gpt, theta, command.options));
   std::cout << PrintableUtf8(text) << "\n";
@@ -231,11 +231,11 @@ absl::Status Sample(const SampleCommand& command) {
 
 void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_option("--config", command.config, "worker.yaml");
-  app.add_flag("--once", command.once, "end after the first run that this site took part in, or when its consent refuses a run");
+  app.add_flag("--once", command.once, "exit after the first run that this site took part in, or when its consent refuses a run");
   app.add_option("--connect-timeout", command.connect_timeout,
-                 "give up if the coordinator was never reached in this time (30s, 5m); default: never");
-  app.add_flag("--insecure", command.insecure, "no TLS: for a trial on this machine; loopback addresses only");
-  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: any address");
+                 "give up if the coordinator is not reached within this time (30s, 5m); default: never");
+  app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
+  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
 }
 
 int Main(int argc, char** argv) {
@@ -250,26 +250,28 @@ int Main(int argc, char** argv) {
   app.fallthrough();
   AddLogLevelOption(&app, &log_level);
   AddRunOptions(app, run);
-  CLI::App& run_app = *app.add_subcommand("run", "take part in the federation's runs (the default)");
+  CLI::App& run_app = *app.add_subcommand("run", "Take part in the federation's runs (the default)");
   AddRunOptions(run_app, run);
 
-  CLI::App& solo_app = *app.add_subcommand("solo", "train alone on this site's data: what the site gets without a federation");
+  CLI::App& solo_app = *app.add_subcommand("solo", "Train alone on this site's data: what the site would reach without a federation");
   solo_app.add_option("--config", solo.config, "worker.yaml")->required();
   solo_app.add_option("--run", solo.run, "run.yaml")->required();
-  solo_app.add_option("--eval-data", solo.eval_data, "a folder whose validation split is evaluated; may be repeated; default: this site's");
-  solo_app.add_option("--learning-rate", solo.learning_rate, "peak of the schedule, AdamW")
+  solo_app.add_option("--eval-data", solo.eval_data,
+                      "folder whose validation split is evaluated; may be repeated (default: this site's data)");
+  solo_app.add_option("--learning-rate", solo.learning_rate, "peak learning rate (AdamW)")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   std::string format = "text";
-  solo_app.add_option("--format", format, "text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+  solo_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
-  CLI::App& sample_app = *app.add_subcommand("sample", "text from an exported model");
+  CLI::App& sample_app = *app.add_subcommand("sample", "Generate text from an exported model");
   sample_app.add_option("--run", sample.run, "run.yaml")->required();
   sample_app.add_option("--model", sample.model, "model.safetensors")->required();
-  sample_app.add_option("--prompt", sample.options.prompt, "what the model continues");
-  sample_app.add_option("--bytes", sample.options.bytes, "how much it writes")->capture_default_str();
-  sample_app.add_option("--temperature", sample.options.temperature, "0: always the likeliest byte")->capture_default_str();
-  sample_app.add_option("--seed", sample.options.seed, "of the choices")->capture_default_str();
+  sample_app.add_option("--prompt", sample.options.prompt, "text for the model to continue");
+  sample_app.add_option("--bytes", sample.options.bytes, "bytes to generate")->capture_default_str();
+  sample_app.add_option("--temperature", sample.options.temperature, "how freely it chooses; 0: always the likeliest byte")
+      ->capture_default_str();
+  sample_app.add_option("--seed", sample.options.seed, "seeds the choices")->capture_default_str();
 
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return static_cast<int>(*end);

@@ -70,10 +70,8 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::m
       state.bytes[d][k] = &bytes.Add({{"direction", kByteDirectionLabels[d]}, {"kind", kByteKindLabels[k]}});
   }
 
-  auto& updates = prometheus::BuildCounter()
-                      .Name("tributary_worker_updates_total")
-                      .Help("What became of this site's updates.")
-                      .Register(state.registry);
+  auto& updates =
+      prometheus::BuildCounter().Name("tributary_worker_updates_total").Help("Updates of this site, by result.").Register(state.registry);
   state.included = &updates.Add({{"result", "included"}});
   state.late = &updates.Add({{"result", "late"}});
   state.rejected = &updates.Add({{"result", "rejected"}});
@@ -82,7 +80,7 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::m
   state.samples = &state.Counter("tributary_worker_samples_total", "Samples drawn for training.");
   state.mismatches = &state.Counter("tributary_worker_replica_hash_mismatches_total",
                                     "Commits after which this replica's state differed from the coordinator's.");
-  state.residual_norm = &state.Gauge("tributary_worker_residual_norm", "L2 norm of the residual: what has been learned and not yet sent.");
+  state.residual_norm = &state.Gauge("tributary_worker_residual_norm", "L2 norm of the residual: what was learned and not sent yet.");
   auto& loss = prometheus::BuildGauge().Name("tributary_worker_loss").Help("Newest loss at this site, in nats.").Register(state.registry);
   state.train_loss = &loss.Add({{"split", "train"}});
   state.validation_loss = &loss.Add({{"split", "validation"}});

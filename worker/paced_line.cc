@@ -28,8 +28,8 @@ void PacedLine::Charge(ByteDirection direction, uint64_t encoded_bytes) {
   if (line.Charge(WireSize(encoded_bytes), now) || now < remind_of_cap_at_) return;
   remind_of_cap_at_ = now + kCapReminder;
   LogWarning("worker", "bandwidth.", direction == ByteDirection::kUp ? "up" : "down",
-             ": what the session itself carries, commits above all, takes more than three quarters of the ", line.rate(),
-             " bytes a second allowed, and cannot be held back; raise the cap, or have the run's budget lowered");
+             ": messages on the session, mostly commits, take more than three quarters of the ", line.rate(),
+             " bytes a second allowed, and cannot be delayed; raise the cap, or ask for a lower budget of the run");
 }
 
 absl::Duration PacedLine::Take(ByteDirection direction, uint64_t encoded_bytes) {

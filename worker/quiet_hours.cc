@@ -35,17 +35,17 @@ absl::StatusOr<QuietHours> QuietHours::Parse(const std::vector<std::string>& spa
     const std::optional<int> begin = ends.size() == 2 ? ParseMinute(ends[0]) : std::nullopt;
     const std::optional<int> end = ends.size() == 2 ? ParseMinute(ends[1]) : std::nullopt;
     if (!begin.has_value() || !end.has_value() || *begin == kDay) {
-      return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' is not two times of the day, as in 22:00-06:00"));
+      return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' is not a range of times, such as 22:00-06:00"));
     }
     if (*begin == *end) {
-      return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' ends when it begins; name an hour at which it ends"));
+      return absl::InvalidArgumentError(absl::StrCat("quiet_hours: '", text, "' ends when it begins; change one of the two times"));
     }
     hours.spans_.push_back({*begin, *end > *begin ? *end : *end + kDay});
   }
   for (int minute = 0; minute < kDay; ++minute) {
     if (hours.Left(minute) == 0) return hours;
   }
-  return absl::InvalidArgumentError("quiet_hours: together they leave no minute of the day for the worker; make one of them shorter");
+  return absl::InvalidArgumentError("quiet_hours: together they cover the whole day; shorten one of them");
 }
 
 int QuietHours::Left(int minute) const {

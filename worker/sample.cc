@@ -50,24 +50,24 @@ absl::StatusOr<std::vector<float>> LoadWeights(const std::string& path, const op
         std::find_if(file->tensors.begin(), file->tensors.end(), [&](const auto& entry) { return entry.name == block.name; });
     if (tensor == file->tensors.end()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(path, ": has no tensor ", block.name, ": is it of another model than the run file's?"));
+          absl::StrCat(path, ": has no tensor ", block.name, "; is it from another model than the run file's?"));
     }
     if (tensor->shape != block.shape) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": tensor ", block.name, " has shape [", absl::StrJoin(tensor->shape, ", "),
-                                                     "] where the run file's model has [", absl::StrJoin(block.shape, ", "), "]"));
+                                                     "]; the run file's model has [", absl::StrJoin(block.shape, ", "), "]"));
     }
     std::copy(tensor->values.begin(), tensor->values.end(), theta.begin() + block.offset);
   }
   if (file->tensors.size() != layout.blocks().size()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path, ": has ", file->tensors.size(), " tensors where the run file's model has ", layout.blocks().size()));
+        absl::StrCat(path, ": has ", file->tensors.size(), " tensors; the run file's model has ", layout.blocks().size()));
   }
   return theta;
 }
 
 absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<const float> theta, const SampleOptions& options) {
   if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
-    return absl::InvalidArgumentError(absl::StrCat("temperature ", options.temperature, " is not a number from 0"));
+    return absl::InvalidArgumentError(absl::StrCat("temperature ", options.temperature, " is not a number of at least 0"));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> network, Model::Create(model, layout, options.threads));

@@ -94,7 +94,8 @@ absl::StatusOr<SavedState> Decode(const StateOwner& owner, absl::string_view byt
   const absl::string_view run_id = reader.Field<uint32_t>();
   const absl::string_view site = reader.Field<uint32_t>();
   if (reader.ok() && (run_id != owner.run_id || site != owner.site)) {
-    return absl::DataLossError(absl::StrCat("it is of run ", run_id, " at site ", site, ", not of run ", owner.run_id, " at ", owner.site));
+    return absl::DataLossError(
+        absl::StrCat("it belongs to run ", run_id, " at site ", site, ", not to run ", owner.run_id, " at ", owner.site));
   }
   SavedState state;
   state.round = reader.Integer<uint64_t>();

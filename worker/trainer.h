@@ -48,7 +48,7 @@ std::string LibTorchVersion();
 // Not thread-safe: one thread uses it.
 class Trainer {
  public:
-  // Reads and checks the data. Errors carry exit code kData ("/data/a.csv:17: 5 values where the header has 6") except a model whose blocks
+  // Reads and checks the data. Errors carry exit code kData ("/data/a.csv:17: 5 values, but the header has 6") except a model whose blocks
   // differ from `layout` (Internal).
   static absl::StatusOr<std::unique_ptr<Trainer>> Create(const TrainerOptions& options, const optim::Layout& layout);
   virtual ~Trainer() = default;

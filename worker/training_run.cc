@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
   TRIBUTARY_ASSIGN_OR_RETURN(run->layout_, optim::MakeLayout(run->model_));
   if (DigestBytes(run->layout_.hash()) != offer.layout_hash()) {
     return absl::FailedPreconditionError(
-        "the coordinator's model has other blocks than this worker's; install the version that the coordinator runs");
+        "the coordinator's model has different blocks from this worker's; install the version that the coordinator runs");
   }
   run->threads_ = optim::UsefulThreads(run->layout_.size(), options.threads);
   TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, run->dependencies_.make_encoder(run->optimizer_, run->layout_, run->threads_));
@@ -85,15 +85,15 @@ absl::Status TrainingRun::Restore() {
   }
   if (status.ok()) {
     pending_ = std::move(saved->pending);
-    LogInfo("worker", "run ", spec_.name(), ": going on with what was saved in round ", saved->round);
+    LogInfo("worker", "run ", spec_.name(), ": continuing from the state saved in round ", saved->round);
     return absl::OkStatus();
   }
   if (!absl::IsDataLoss(status)) {
-    return WithExitCode(absl::AbortedError(absl::StrCat("what is saved of run ", run_id_, ": ", status.message())), ExitCode::kStorage);
+    return WithExitCode(absl::AbortedError(absl::StrCat("the saved state of run ", run_id_, ": ", status.message())), ExitCode::kStorage);
   }
   const absl::StatusOr<std::string> aside = SetSavedStateAside(run_id_, *dependencies_.store);
-  LogWarning("worker", "run ", spec_.name(), ": what was saved cannot be used: ", status.message(),
-             "; the run goes on with an empty residual. ",
+  LogWarning("worker", "run ", spec_.name(), ": the saved state cannot be used: ", status.message(),
+             "; continuing with an empty residual. ",
              aside.ok() ? absl::StrCat("The file is kept as ", *aside) : std::string(aside.status().message()));
   return absl::OkStatus();
 }
@@ -176,7 +176,7 @@ void TrainingRun::DropAhead() {
   if (!ahead_.has_value()) return;
   // The inner optimiser has taken steps that no round will have.
   if (const absl::Status restored = trainer_->RestoreState(ahead_->trainer_before); !restored.ok()) {
-    LogError("worker", "run ", spec_.name(), ": what was computed ahead could not be undone: ", restored.message());
+    LogError("worker", "run ", spec_.name(), ": the step computed ahead could not be undone: ", restored.message());
   }
   ahead_.reset();
 }

@@ -167,7 +167,7 @@ class Worker::Impl {
 
   void RemindOfInsecurity() {
     LogWarning(kComponent, "--insecure: the connection to ", options_.config.coordinator(),
-               " is neither encrypted nor authenticated; anyone on the way can read and forge it");
+               " is neither encrypted nor authenticated; anyone on the path can read and forge it");
     executor_.PostAfter(kInsecureReminder, [this] { RemindOfInsecurity(); });
   }
 
@@ -239,8 +239,7 @@ class Worker::Impl {
   void RemoveAbandoned(const std::string& current_run) {
     const absl::StatusOr<std::vector<std::string>> removed = RemoveAbandonedStates(current_run, options_.clock->WallNow(), *folder_.store);
     if (!removed.ok()) return LogWarning(kComponent, removed.status().message());
-    for (const std::string& run : *removed)
-      LogInfo(kComponent, "run ", run, ": what was saved of it has not been used for a month; removed");
+    for (const std::string& run : *removed) LogInfo(kComponent, "run ", run, ": removed its saved state, unused for a month");
   }
   void Do(const action::ReleaseRun& action) {
     OnTrainingThread<absl::Status>(
@@ -348,8 +347,8 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(options.config.consent()));
   for (const uint64_t rate : {options.config.bandwidth().up(), options.config.bandwidth().down()}) {
     if (rate != 0 && rate < kMinRate) {
-      return absl::InvalidArgumentError(absl::StrCat("bandwidth: ", rate, " bytes a second carry no run; allow at least ", kMinRate,
-                                                     ", or leave the key out for no cap"));
+      return absl::InvalidArgumentError(absl::StrCat("bandwidth: ", rate, " bytes a second is too little for a run; allow at least ",
+                                                     kMinRate, ", or omit the key for no cap"));
     }
   }
   if (!options.insecure && !options.config.has_tls()) {

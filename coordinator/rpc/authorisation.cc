@@ -10,7 +10,7 @@ namespace {
 
 absl::Status WrongRole(const Identity& identity, absl::string_view wanted) {
   return absl::PermissionDeniedError(
-      absl::StrCat(SpiffeId(identity), " may not make this call: it takes the certificate of ", wanted, " of this federation"));
+      absl::StrCat(SpiffeId(identity), " may not make this call: it needs a certificate of ", wanted, " of this federation"));
 }
 
 absl::Status NotRegistered(const Identity& identity, absl::string_view list) {

@@ -35,7 +35,7 @@ class CheckCall final : public grpc::ServerGenericBidiReactor {
       Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no request"));
     } else if (request_.Length() > 0) {
       // A request that is not empty names a service.
-      Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "ask for the server as a whole: an empty service name"));
+      Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "only the server as a whole is known: leave the service name empty"));
     } else {
       const grpc::Slice slice(serving_ ? kServing : kNotServing, sizeof kServing);
       response_ = grpc::ByteBuffer(&slice, 1);

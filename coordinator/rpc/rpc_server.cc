@@ -72,8 +72,8 @@ absl::Status ExplainListenFailure(const std::string& host_port) {
     const int reuse = 1;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse);
     if (listener < 0 || bind(listener, address->ai_addr, address->ai_addrlen) != 0 || listen(listener, 1) != 0) {
-      status =
-          errno == EADDRINUSE ? refused("another program listens there; stop it, or choose another port") : refused(std::strerror(errno));
+      status = errno == EADDRINUSE ? refused("another program is listening there; stop it, or choose another port")
+                                   : refused(std::strerror(errno));
     }
     if (listener >= 0) {
       close(listener);
@@ -116,7 +116,7 @@ RpcServer::~RpcServer() {
 void RpcServer::Shutdown(absl::Duration grace) {
   sessions_.RefuseNew();
   RunOnExecutor([this] {
-    const absl::Status status = absl::UnavailableError("the coordinator is shutting down; reconnect in a while");
+    const absl::Status status = absl::UnavailableError("the coordinator is shutting down; reconnect later");
     sessions_.CloseAll(status);
     admin_.CloseAll(status);
     admin_.StopObserving();

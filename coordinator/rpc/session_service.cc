@@ -60,7 +60,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
       queue_.clear();
       queued_bytes_ = 0;
       const std::string reason = absl::StrCat("the site reads too slowly: more than ", service_->options_.max_queued_bytes,
-                                              " bytes wait for it; it catches up when it reconnects");
+                                              " bytes are queued for it; it catches up when it reconnects");
       LogWarning("session", "site ", site_, ": ", reason);
       Close(absl::ResourceExhaustedError(reason));
       // Not from here: the coordinator is in the middle of a broadcast.
@@ -127,7 +127,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
     const grpc::Status parsed = grpc::SerializationTraits<v1::WorkerMessage>::Deserialize(&incoming_, &message);
     if (!parsed.ok()) {
       ReportClosed();
-      Close(absl::InvalidArgumentError("what arrived is not a WorkerMessage; is the worker of another version?"));
+      Close(absl::InvalidArgumentError("received something other than a WorkerMessage; does the worker run another version?"));
       return;
     }
     service_->coordinator_->MessageReceived(site_, this, std::move(message), bytes);
@@ -219,7 +219,7 @@ Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
     return new RefusedCall(site.status());
   }
   if (refusing_) {
-    return new RefusedCall(absl::UnavailableError("the coordinator is shutting down; reconnect in a while"));
+    return new RefusedCall(absl::UnavailableError("the coordinator is shutting down; reconnect later"));
   }
   return new Session(this, context, *std::move(site));
 }

@@ -83,7 +83,7 @@ absl::StatusOr<const JournaledSnapshot*> RunHost::LoadStart(const std::vector<Jo
     }
     if (store_->Exists(snapshot->file)) {
       return WithExitCode(
-          absl::DataLossError(absl::StrCat(state.status().message(), " (or move only this file away: it is then rebuilt from round ",
+          absl::DataLossError(absl::StrCat(state.status().message(), " (or move only this file away: it will be rebuilt from round ",
                                            (snapshot + 1)->round, " and the log)")),
           ExitCode::kDamaged);
     }

@@ -411,7 +411,7 @@ UpdateVerdict RoundEngine::Judge(const std::string& site, uint64_t round, const 
     return {Kind::kLate, absl::StrCat("round ", round, " is closed; the updates that are in are being exchanged")};
   }
   if (base_state_hash != base_state_hash_) {
-    return {Kind::kWrongBase, absl::StrCat("computed from another state than state[", base_round(), "]")};
+    return {Kind::kWrongBase, absl::StrCat("computed from a state other than state[", base_round(), "]")};
   }
   return {Kind::kAcceptable, ""};
 }

@@ -93,7 +93,7 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
 absl::Status RunHost::CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const {
   TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, report.samples()).status());
   if (payload.size() > model_->max_payload) {
-    return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes where an update of this run has at most ", model_->max_payload));
+    return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes; an update of this run has at most ", model_->max_payload));
   }
   return aggregator_->Check(payload);
 }

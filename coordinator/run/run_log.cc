@@ -30,7 +30,7 @@ absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const op
     by_name[entry.name] = &entry;
   }
   if (by_name.size() != layout.blocks().size()) {
-    return absl::InvalidArgumentError(absl::StrCat("it holds ", by_name.size(), " tensors where the model has ", layout.blocks().size()));
+    return absl::InvalidArgumentError(absl::StrCat("it holds ", by_name.size(), " tensors; the model has ", layout.blocks().size()));
   }
   std::vector<float> theta(layout.size());
   for (const optim::Block& block : layout.blocks()) {
@@ -39,7 +39,7 @@ absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const op
       return absl::InvalidArgumentError(absl::StrCat("it has no tensor named ", block.name));
     }
     if (it->second->shape != block.shape) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has another shape than the model's"));
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has a different shape from the model's"));
     }
     std::copy(it->second->values.begin(), it->second->values.end(), theta.begin() + block.offset);
   }
@@ -93,7 +93,7 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const Journaled
     return DamagedLog(absl::StrCat(place, ": ", decoded.status().message()));
   }
   if (decoded->round != round) {
-    return DamagedLog(absl::StrCat(place, ": its record is of round ", decoded->round));
+    return DamagedLog(absl::StrCat(place, ": its record is for round ", decoded->round));
   }
   if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state, model.threads); !applied.ok()) {
     return DamagedLog(absl::StrCat(place, ": ", applied.message()));
@@ -104,7 +104,7 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const Journaled
 absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled) {
   if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != journaled) {
     return DamagedLog(absl::StrCat("journal: run ", model.spec.name(), ": its commits lead to state ", DigestHex(hash), " in round ",
-                                   state.round, " where it says ", DigestHex(journaled)));
+                                   state.round, ", but it records ", DigestHex(journaled)));
   }
   return absl::OkStatus();
 }
@@ -172,7 +172,7 @@ absl::StatusOr<SharedBytes> RunLog::Snapshot(uint64_t round) {
 
 absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
   if (first == 0 || first > last) {
-    return absl::InvalidArgumentError(absl::StrCat("commits ", first, "..", last, " is no range; rounds count from 1"));
+    return absl::InvalidArgumentError(absl::StrCat("commits ", first, "..", last, " is not a range; rounds count from 1"));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t newest, journal_->LastCommit(run_id_));
   if (last > newest) {

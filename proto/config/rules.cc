@@ -91,7 +91,7 @@ std::string ProblemOfNumber(double value, const FieldDescriptor& field) {
 
 std::string ProblemOfString(const std::string& value, const v1::FieldRule& rule) {
   if (value.empty()) return rule.required() ? "is empty" : "";
-  if (std::any_of(value.begin(), value.end(), [](char c) { return absl::ascii_iscntrl(c); })) return "has a control character in it";
+  if (std::any_of(value.begin(), value.end(), [](char c) { return absl::ascii_iscntrl(c); })) return "contains a control character";
   if (rule.name() && !IsName(value)) {
     return absl::StrCat("'", value, "' is not a name: use 1 to 63 characters of a-z, 0-9 and inner hyphens");
   }

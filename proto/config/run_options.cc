@@ -110,8 +110,8 @@ absl::Duration DurationOf(const google::protobuf::Duration& duration) {
 
 absl::Status CheckData(const v1::RunSpec& spec) {
   const bool is_text = spec.data().kind() == v1::DataSpec::TEXT;
-  if (spec.model().has_gpt() && !is_text) return Invalid("data.kind", "model gpt learns from text");
-  if (spec.model().has_mlp() && is_text) return Invalid("data.kind", "model mlp learns from csv");
+  if (spec.model().has_gpt() && !is_text) return Invalid("data.kind", "model gpt needs kind text");
+  if (spec.model().has_mlp() && is_text) return Invalid("data.kind", "model mlp needs kind csv");
   if (is_text && !spec.data().label_column().empty()) return Invalid("data.label_column", "text has no columns; remove the key");
   if (!is_text && spec.data().label_column().empty())
     return Invalid("data.label_column", "is missing; csv data needs the name of its label column");

@@ -247,7 +247,7 @@ class Reader {
       if (const OneofDescriptor* oneof = field->real_containing_oneof()) {
         if (const FieldDescriptor* other = message->GetReflection()->GetOneofFieldDescriptor(*message, oneof)) {
           return Error(pair.first, path_of(key),
-                       absl::StrCat("only one of ", MembersOf(*oneof), " may be given, and '", other->name(), "' is"));
+                       absl::StrCat("only one of ", MembersOf(*oneof), " may be given, and '", other->name(), "' already is"));
         }
       }
       // An empty value and a key missing from a map are reported where the key of that value or map stands.
@@ -308,7 +308,7 @@ class Reader {
     }
     if (!node.IsScalar()) return Error(at, path, absl::StrCat("expected ", Expected(field), ", found ", Found(node)));
     if (node.Tag() != "?" && node.Tag() != "!" && !node.Tag().empty()) {
-      return Error(at, path, absl::StrCat("the tag ", node.Tag(), " has no meaning here; remove it"));
+      return Error(at, path, absl::StrCat("the tag ", node.Tag(), " is not supported; remove it"));
     }
     return SetScalar(at, {node.Scalar(), node.Tag() == "!"}, path, field, message);
   }

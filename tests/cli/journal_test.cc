@@ -169,7 +169,7 @@ TEST_F(JournalCommand, ShowsRunsRoundsAndEvidence) {
   EXPECT_THAT(Journal({"show"}).out, HasSubstr(run_));
   const Result text = Journal({"show", "toy"});
   EXPECT_EQ(text.code, ExitCode::kOk) << text.err;
-  EXPECT_THAT(text.out, HasSubstr("round 9 is open: members site-0, site-1; updates accepted of site-0"));
+  EXPECT_THAT(text.out, HasSubstr("round 9 is open: members site-0, site-1; updates accepted from site-0"));
   EXPECT_THAT(text.out, HasSubstr("quarantined"));
   const Json json = Json::parse(Journal({"show", run_, "--format", "json"}).out);
   EXPECT_EQ(json["commits"].size(), 8u);

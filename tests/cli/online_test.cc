@@ -385,7 +385,7 @@ TEST_F(OnlineTest, DoctorComparesClocksAndVersions) {
   admin_.clock_offset_ms = 20 * 60 * 1000;
   result = Command({"doctor"});
   EXPECT_EQ(result.code, ExitCode::kCredentials);
-  EXPECT_THAT(result.out, HasSubstr("set them by NTP"));
+  EXPECT_THAT(result.out, HasSubstr("synchronise both machines by NTP"));
 }
 
 TEST_F(OnlineTest, DoctorTellsOfTheRunThatIsOpen) {
@@ -448,13 +448,13 @@ TEST(TlsTest, AnotherCaIsToldFromAnotherNameAndFromARefusal) {
     const TemporaryDirectory directory;
     const Result result = ListOverTls(directory, "127.0.0.1", "other", "other");
     EXPECT_EQ(result.code, ExitCode::kCredentials);
-    EXPECT_THAT(result.err, HasSubstr("another CA than the one in tls.ca"));
+    EXPECT_THAT(result.err, HasSubstr("a CA other than the one in tls.ca"));
   }
   {
     const TemporaryDirectory directory;
     const Result result = ListOverTls(directory, "hub.example.org", "pki", "pki");
     EXPECT_EQ(result.code, ExitCode::kCredentials);
-    EXPECT_THAT(result.err, HasSubstr("use the name in the certificate"));
+    EXPECT_THAT(result.err, HasSubstr("to the name in the certificate"));
   }
   {
     const TemporaryDirectory directory;

@@ -130,7 +130,7 @@ TEST_F(PkiTest, AKeyOfAnotherCertificateIsRefused) {
   Issue({.identity = kAda, .hosts = {}});
   TlsFiles files = Files("site-berlin");
   files.key = directory_.File("operator-ada.key");
-  EXPECT_THAT(Refusal(files), HasSubstr("is not the key of"));
+  EXPECT_THAT(Refusal(files), HasSubstr("does not match"));
 }
 
 TEST_F(PkiTest, AnExpiredCertificateSaysSinceWhenAndWhatToDo) {

@@ -167,7 +167,7 @@ TEST_F(TlsTest, AClientOfAnotherFederationIsRefused) {
   const TestServer server(MakeServerCredentials(Files("coordinator")), "elsewhere");
   const absl::Status status = Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
-  EXPECT_EQ(status.message(), "spiffe://demo/site/berlin is not of the federation elsewhere");
+  EXPECT_EQ(status.message(), "spiffe://demo/site/berlin does not belong to federation elsewhere");
 }
 
 TEST_F(TlsTest, AServerOfAnotherCaIsRefused) {

@@ -55,8 +55,8 @@ class WorkerKill(harness.FederationTest):
         final = self.assert_finished(parties, status, rounds=EXACT_ROUNDS)
         self.assertEqual([int(site["updates_included"]) for site in status["sites"]], [EXACT_ROUNDS] * 2)
         if kills:
-            self.assertIn("going on with what was saved", parties.processes["worker-beta"].log_text())
-        harness.federation.wait_until(lambda: not list(parties.directory.glob("state-*/*.state")), 20, "what was saved of the run to go")
+            self.assertIn("continuing from the state saved", parties.processes["worker-beta"].log_text())
+        harness.federation.wait_until(lambda: not list(parties.directory.glob("state-*/*.state")), 20, "the saved state to be removed")
         parties.close()
         return final
 

@@ -87,8 +87,7 @@ TEST(BudgetTest, TheLeastBudgetThatARefusalNamesIsMet) {
 TEST(BudgetTest, ModesWithNothingToChooseAreToldSo) {
   const Layout layout = Matrix(64, 64);
   for (const Mode mode : {Mode::kAllReduce, Mode::kDemo, Mode::kSignSgd}) {
-    EXPECT_THAT(std::string(FitBudget(Defaults(mode), layout, 100).status().message()),
-                HasSubstr("has nothing that a budget could choose"));
+    EXPECT_THAT(std::string(FitBudget(Defaults(mode), layout, 100).status().message()), HasSubstr("leaves nothing for a budget to choose"));
   }
 }
 

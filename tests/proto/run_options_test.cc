@@ -115,8 +115,8 @@ TEST(RunOptionsTest, ABudgetAndWhatItChoosesContradictEachOther) {
 TEST(RunOptionsTest, ABudgetThatTheModeCannotMeetIsRefused) {
   EXPECT_EQ(Problem(MakeRun("mode: distro, budget: 10B")).substr(0, 70),
             "optimizer.budget: mode distro cannot train this model with 10 bytes a ");
-  EXPECT_EQ(Problem(MakeRun("mode: allreduce, budget: 10KiB")).substr(0, 68),
-            "optimizer.budget: mode allreduce has nothing that a budget could cho");
+  EXPECT_EQ(Problem(MakeRun("mode: allreduce, budget: 10KiB")).substr(0, 70),
+            "optimizer.budget: mode allreduce leaves nothing for a budget to choose");
 }
 
 TEST(RunOptionsTest, ValueBitsAreAPowerOfTwo) {
@@ -139,14 +139,14 @@ TEST(RunOptionsTest, BoundsOfParticipationAreInOrder) {
 TEST(RunOptionsTest, ModelAndDataFit) {
   v1::RunSpec run = MakeRun("mode: distro");
   run.mutable_data()->set_kind(v1::DataSpec::CSV);
-  EXPECT_EQ(Problem(run), "data.kind: model gpt learns from text");
+  EXPECT_EQ(Problem(run), "data.kind: model gpt needs kind text");
   run = MakeRun("mode: distro");
   run.mutable_data()->set_label_column("y");
   EXPECT_EQ(Problem(run), "data.label_column: text has no columns; remove the key");
   run = MakeRun("mode: distro");
   run.mutable_model()->mutable_mlp()->set_inputs(4);
   run.mutable_model()->mutable_mlp()->set_outputs(2);
-  EXPECT_EQ(Problem(run), "data.kind: model mlp learns from csv");
+  EXPECT_EQ(Problem(run), "data.kind: model mlp needs kind csv");
   run.mutable_data()->set_kind(v1::DataSpec::CSV);
   EXPECT_EQ(Problem(run), "data.label_column: is missing; csv data needs the name of its label column");
   run.mutable_data()->set_label_column("y");

@@ -148,7 +148,7 @@ const ErrorCase kErrors[] = {
     // keys
     {"rounds: 200", "round: 200", "run.yaml:2: round: unknown key; did you mean 'rounds'?"},
     {"rounds: 200", "xyz: 200",
-     "run.yaml:2: xyz: unknown key; known here: name, seed, rounds, model, data, optimizer, participation, evaluation, pipeline"},
+     "run.yaml:2: xyz: unknown key; expected one of: name, seed, rounds, model, data, optimizer, participation, evaluation, pipeline"},
     {"rounds: 200", "seed: 1", "run.yaml:1: rounds: is missing; expected a whole number"},
     {"    peak: 1e-3", "    kind: linear", "run.yaml:9: optimizer.learning_rate.peak: is missing; expected a number"},
     {"  mode: distro\n", "",
@@ -164,7 +164,7 @@ const ErrorCase kErrors[] = {
     {"rounds: 200", "rounds: {n: 2}", "run.yaml:2: rounds: expected a whole number, found a map"},
     {"rounds: 200", "rounds: many", "run.yaml:2: rounds: expected a whole number, found 'many'"},
     {"rounds: 200", "rounds: \"200\"", "run.yaml:2: rounds: expected a whole number, found the text '200' (remove the quotes)"},
-    {"rounds: 200", "rounds: !!int 200", "run.yaml:2: rounds: the tag tag:yaml.org,2002:int has no meaning here; remove it"},
+    {"rounds: 200", "rounds: !!int 200", "run.yaml:2: rounds: the tag tag:yaml.org,2002:int is not supported; remove it"},
     {"data: {kind: text}", "data: text",
      "run.yaml:6: data: expected a map with keys kind, batch_size, validation_fraction, label_column, found 'text'"},
     {"    layers: 2\n", "    layers: 2\n  mlp2: 3\n", "run.yaml:6: model.mlp2: unknown key; did you mean 'mlp'?"},
@@ -190,12 +190,13 @@ const ErrorCase kErrors[] = {
     // words
     {"mode: distro", "mode: distra", "run.yaml:8: optimizer.mode: unknown value 'distra'; did you mean 'distro'?"},
     {"mode: distro", "mode: DISTRO",
-     "run.yaml:8: optimizer.mode: unknown value 'DISTRO'; known here: allreduce, demo, distro, local, fedavg, diloco, signsgd"},
+     "run.yaml:8: optimizer.mode: unknown value 'DISTRO'; expected one of: allreduce, demo, distro, local, fedavg, diloco, signsgd"},
     {"mode: distro", "mode: mode_unspecified",
-     "run.yaml:8: optimizer.mode: unknown value 'mode_unspecified'; known here: allreduce, demo, distro, local, fedavg, diloco, signsgd"},
+     "run.yaml:8: optimizer.mode: unknown value 'mode_unspecified'; expected one of: allreduce, demo, distro, local, fedavg, diloco, "
+     "signsgd"},
     {"name: bible", "name: The Bible", "run.yaml:1: name: 'The Bible' is not a name: use 1 to 63 characters of a-z, 0-9 and inner hyphens"},
     {"name: bible", "name: \"\"", "run.yaml:1: name: is empty"},
-    {"data: {kind: text}", "data: {kind: csv, label_column: \"a\\nb\"}", "run.yaml:6: data.label_column: has a control character in it"},
+    {"data: {kind: text}", "data: {kind: csv, label_column: \"a\\nb\"}", "run.yaml:6: data.label_column: contains a control character"},
     // durations
     {"data: {kind: text}", "data: {kind: text}\nparticipation: {min_deadline: 30}",
      "run.yaml:7: participation.min_deadline: '30' has no unit; expected a duration with its unit, like 30s, 5m or 1h30m"},

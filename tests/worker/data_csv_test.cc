@@ -91,7 +91,7 @@ TEST(CsvSource, QuotesByteOrderMarksBlankLinesAndWindowsLineEndsAreUnderstood) {
 
 TEST(CsvSource, ARowOfAnotherLengthNamesFileAndLine) {
   const std::string error = ErrorOf("a,b,y\n1,2,0\n\n1,2\n");
-  EXPECT_THAT(error, HasSubstr("/t.csv:4: 2 values where the header has 3"));
+  EXPECT_THAT(error, HasSubstr("/t.csv:4: 2 values, but the header has 3"));
 }
 
 TEST(CsvSource, AFieldThatIsNotANumberNamesItsColumn) {
@@ -111,7 +111,7 @@ TEST(CsvSource, ALabelOutsideTheClassesIsRefused) {
 TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
   EXPECT_THAT(ErrorOf("a,b,z\n"), HasSubstr("/t.csv:1: no column 'y' (the run's data.label_column); the columns are: a, b, z"));
   EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label where the run's model takes 2"));
-  EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' is there twice"));
+  EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' appears twice"));
   EXPECT_THAT(ErrorOf("a;b;y\n"), HasSubstr("fields must be separated by commas"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("/t.csv: the file is empty"));
   EXPECT_THAT(ErrorOf("a,b,\"y\n"), HasSubstr("/t.csv:1: a quoted field is not closed"));

@@ -302,7 +302,7 @@ TEST_F(TrainerTest, WeightsFromAFileMustBeOfTheModel) {
   const auto wider = optim::MakeLayout(optim::GptModel{.layers = 1, .heads = 2, .width = 32, .context = 16});
   ASSERT_TRUE(wider.ok());
   EXPECT_THAT(LoadWeights(folder.File("model.safetensors"), *wider).status().message(),
-              HasSubstr("tensor wte has shape [256, 16] where the run file's model has [256, 32]"));
+              HasSubstr("tensor wte has shape [256, 16]; the run file's model has [256, 32]"));
   folder.Write("broken.safetensors", "not a model");
   EXPECT_EQ(ExitCodeOf(LoadWeights(folder.File("broken.safetensors"), layout_).status()), ExitCode::kDamaged);
 }

@@ -193,7 +193,7 @@ class CsvReader {
     std::vector<std::string> sorted = header;
     std::sort(sorted.begin(), sorted.end());
     const auto repeated = std::adjacent_find(sorted.begin(), sorted.end());
-    if (repeated != sorted.end()) return reader.Error(absl::StrCat("column ", Quoted(*repeated), " is there twice"));
+    if (repeated != sorted.end()) return reader.Error(absl::StrCat("column ", Quoted(*repeated), " appears twice"));
     const auto label = std::find(header.begin(), header.end(), table_.label_column);
     if (label == header.end()) {
       return reader.Error(absl::StrCat("no column ", Quoted(table_.label_column), " (the run's data.label_column); the columns are: ",
@@ -201,7 +201,7 @@ class CsvReader {
     }
     if (static_cast<int64_t>(header.size()) - 1 != table_.inputs) {
       return reader.Error(
-          absl::StrCat(header.size() - 1, " columns besides the label where the run's model takes ", table_.inputs, " (model.mlp.inputs)"));
+          absl::StrCat(header.size() - 1, " columns besides the label, but the run's model takes ", table_.inputs, " (model.mlp.inputs)"));
     }
     label_index_ = static_cast<size_t>(label - header.begin());
     header_ = std::move(header);
@@ -211,7 +211,7 @@ class CsvReader {
 
   absl::Status AddRow(const LineReader& reader, const std::vector<std::string>& fields) {
     if (fields.size() != header_.size()) {
-      return reader.Error(absl::StrCat(fields.size(), fields.size() == 1 ? " value" : " values", " where the header has ", header_.size()));
+      return reader.Error(absl::StrCat(fields.size(), fields.size() == 1 ? " value" : " values", ", but the header has ", header_.size()));
     }
     // Row i is held out when floor(i * fraction) steps: every tenth row for .1, whatever the seed.
     const double fraction = options_.validation_fraction;

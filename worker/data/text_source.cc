@@ -72,8 +72,8 @@ class TextSource final : public DataSource {
 absl::Status CheckLength(absl::string_view split, uint64_t bytes, uint64_t context, const DataOptions& options) {
   if (bytes > context) return absl::OkStatus();
   return DataError(absl::StrCat("data folder ", options.folder, ": too little text: ", bytes, " bytes for ", split,
-                                " (validation_fraction is ", options.validation_fraction, ") where one sample takes ", context + 1,
-                                ": add text, or have the run ask for a shorter context or another validation_fraction"));
+                                " (validation_fraction is ", options.validation_fraction, "), and one sample takes ", context + 1,
+                                ": add text, or ask for a run with a shorter context or another validation_fraction"));
 }
 
 }  // namespace

@@ -216,7 +216,7 @@ TEST_F(RoundEngineTest, JudgesUpdates) {
   EXPECT_EQ(engine_->Judge("a", 1, "h0", "digest of a").kind, Kind::kDuplicate);
   EXPECT_EQ(engine_->Judge("a", 1, "h0", "another").kind, Kind::kConflict);
   EXPECT_EQ(engine_->Judge("b", 1, "other", "x").kind, Kind::kWrongBase);
-  EXPECT_EQ(engine_->Judge("b", 1, "other", "x").reason, "computed from another state than state[0]");
+  EXPECT_EQ(engine_->Judge("b", 1, "other", "x").reason, "computed from a state other than state[0]");
   EXPECT_EQ(engine_->Judge("b", 0, "h0", "x").kind, Kind::kLate);
   EXPECT_EQ(engine_->Judge("b", 2, "h0", "x").kind, Kind::kRefused);
   EXPECT_EQ(engine_->Judge("b", 2, "h0", "x").reason, "round 2 is not open: round 1 is");
