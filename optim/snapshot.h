@@ -1,7 +1,7 @@
 // A snapshot: state[r] as bytes, self-describing and self-checking. On disk at the coordinator, and what a joining worker downloads.
 //
-// Format (docs/reference/wire_format.md, "Snapshot"): magic, version, layout hash, round, slot count, element count, then theta and slots as
-// little-endian fp32, then SHA-256 of everything before it.
+// Format (docs/reference/wire_format.md, "Snapshot"): magic, version, layout hash, round, slot count, element count, then theta and slots
+// as little-endian fp32, then SHA-256 of everything before it.
 #ifndef TRIBUTARY_OPTIM_SNAPSHOT_H_
 #define TRIBUTARY_OPTIM_SNAPSHOT_H_
 
