@@ -122,7 +122,7 @@ class CoordinatorVerifier final : public grpc::experimental::ExternalCertificate
 constexpr absl::string_view kAnyHandshakeFailure =
     "check that both sides use the CA of this federation, that the coordinator's certificate names this host, and both clocks";
 
-// A certificate that is refused will be refused again: that is for a person, not for another attempt. Words in lower case, and several of
+// A certificate that is refused will be refused again: it takes a person, not another attempt. Words in lower case, and several of
 // them: a single one may be part of a host's name.
 struct TlsFailure {
   absl::string_view words;

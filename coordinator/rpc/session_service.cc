@@ -79,7 +79,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
     closing_ = status;
     Pump();
     if (!finished_) {
-      // A peer that does not read would hold the stream open for ever.
+      // A peer that does not read would hold the stream open without end.
       service_->executor_->PostAfter(service_->options_.close_grace, [weak = std::weak_ptr<Session>(self_)] {
         if (const std::shared_ptr<Session> session = weak.lock(); session != nullptr) {
           session->Abandon();

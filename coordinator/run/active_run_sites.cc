@@ -16,7 +16,7 @@ namespace tributary::coordinator {
 namespace {
 
 // A site that is at most so many commits behind when it is ready is sent them on the session; further behind, it gets a plan to download.
-// Without this a site could run after fast rounds for ever.
+// Without this a site might never catch up with fast rounds.
 constexpr uint64_t kMaxCatchUp = 16;
 // After so many wrong states in a row a replica is beyond repair by resynchronising.
 constexpr int kMaxMismatches = 3;

@@ -65,8 +65,7 @@ absl::Status RunHost::CheckSummaries(const std::vector<CommitSummary>& summaries
   return absl::OkStatus();
 }
 
-// Loads the newest snapshot into state_. A file that is not there any more is made up for by an older one; a file that is there and damaged
-// is for a person to look at.
+// Loads the newest snapshot into state_. An older one makes up for a missing file; a damaged file is an error, for a person to look into.
 absl::StatusOr<const JournaledSnapshot*> RunHost::LoadStart(const std::vector<JournaledSnapshot>& snapshots) {
   for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
     if (!Agrees(snapshot->round, DigestBytes(snapshot->state_hash))) {

@@ -3,8 +3,8 @@
     bash tests/e2e/chaos.sh [--long [--allow-skips]] [--json FILE] [--only NAME ...] [--seed N] [--list]
 
 The short form takes about a minute and a half, the long form about twenty. Exit code 0: every scenario passed (short form and
---allow-skips: or was skipped); 1: one failed; 3: long form, one was skipped; 77: all were skipped. docs/explanation/reliability.md says what the figures
-mean.
+--allow-skips: or was skipped); 1: one failed; 3: long form, one was skipped; 77: all were skipped. What the figures
+mean: docs/explanation/reliability.md.
 """
 
 import argparse

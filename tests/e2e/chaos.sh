@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Injects faults into real federations on this machine and reports what came of it; see tests/e2e/chaos.py and docs/explanation/reliability.md.
+# Injects faults into real federations on this machine and reports the outcome; see tests/e2e/chaos.py and
+# docs/explanation/reliability.md.
 #
 #   bash tests/e2e/chaos.sh [--long [--allow-skips]] [--json FILE] [--only NAME ...] [--seed N] [--list]
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a coordinator and a worker, its query language finds the metrics of docs/reference/metrics.md, and it takes our alerts."""
+"""A real Prometheus scrapes a coordinator and a worker, finds the metrics of docs/reference/metrics.md, and takes our alerts."""
 
 import json
 import pathlib

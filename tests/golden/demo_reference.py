@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Golden vectors of mode `demo`, from the published equations alone (docs/explanation/architecture.md, "Optimisers"; arXiv 2411.19870, algorithm 1).
+"""Golden vectors of mode `demo`, from the published equations alone (arXiv 2411.19870, algorithm 1; docs/explanation/architecture.md,
+"Optimisers").
 
 Independent of the C++ code: dense DCT matrices, sorts and loops in float64, parameters and residuals rounded to float32 between steps as the
 reference program keeps them.
