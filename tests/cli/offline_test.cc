@@ -181,7 +181,7 @@ TEST_F(OfflineTest, AnUnreachableCoordinatorIsNamedWithItsCause) {
   Write(directory_.File("operator.yaml"), "federation: demo\ncoordinator: 127.0.0.1:1\n" + Tls("operator-ada"));
   const Result result = RunCommand({"run", "list", "--config", directory_.File("operator.yaml")});
   EXPECT_EQ(result.code, ExitCode::kUnreachable);
-  EXPECT_THAT(result.err, ContainsRegex("^tributary: cannot reach the coordinator at 127.0.0.1:1: .*; check that it runs"));
+  EXPECT_THAT(result.err, ContainsRegex("^tributary: cannot reach the coordinator at 127.0.0.1:1: .*; check that it is running"));
 }
 
 TEST_F(OfflineTest, DoctorFindsASiteInOrderUpToTheCoordinator) {
@@ -219,7 +219,7 @@ TEST_F(OfflineTest, DoctorTellsWhatIsWrongWithASite) {
             Tls("site-berlin"));
   const Result result = RunCommand({"doctor", "--worker", directory_.File("worker.yaml")});
   EXPECT_EQ(result.code, ExitCode::kCredentials);
-  EXPECT_THAT(result.out, HasSubstr("and spiffe://demo/site/paris is needed here"));
+  EXPECT_THAT(result.out, HasSubstr("but spiffe://demo/site/paris is needed"));
   EXPECT_THAT(result.out, HasSubstr("holds no files"));
   EXPECT_THAT(result.out, HasSubstr("worker.yaml is not a folder"));
 }

@@ -214,7 +214,7 @@ TEST_F(ServerTest, SaysWhichAddressIsTaken) {
   const Endpoints taken = (*server)->endpoints();
   config_.set_metrics_listen("");
   config_.set_listen(taken.listen);
-  ExpectRefused(ExitCode::kUsage, absl::StrCat("cannot listen on ", taken.listen, ": another program listens there"));
+  ExpectRefused(ExitCode::kUsage, absl::StrCat("cannot listen on ", taken.listen, ": another program is listening there"));
   config_.set_listen("127.0.0.1:0");
   config_.set_health_listen(taken.health);
   ExpectRefused(ExitCode::kUsage, absl::StrCat("health_listen: cannot listen on ", taken.health));

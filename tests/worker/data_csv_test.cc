@@ -110,7 +110,7 @@ TEST(CsvSource, ALabelOutsideTheClassesIsRefused) {
 
 TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
   EXPECT_THAT(ErrorOf("a,b,z\n"), HasSubstr("/t.csv:1: no column 'y' (the run's data.label_column); the columns are: a, b, z"));
-  EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label where the run's model takes 2"));
+  EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label, but the run's model takes 2"));
   EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' appears twice"));
   EXPECT_THAT(ErrorOf("a;b;y\n"), HasSubstr("fields must be separated by commas"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("/t.csv: the file is empty"));
