@@ -154,8 +154,7 @@ TEST_F(PkiTest, ACertificateOfAnotherCaIsRefused) {
 
 TEST_F(PkiTest, AnotherIdentityIsRefused) {
   const Identity paris{"demo", Role::kSite, "paris"};
-  EXPECT_THAT(Refusal(Files("site-berlin"), paris),
-              HasSubstr("names spiffe://demo/site/berlin, but spiffe://demo/site/paris is needed"));
+  EXPECT_THAT(Refusal(Files("site-berlin"), paris), HasSubstr("names spiffe://demo/site/berlin, but spiffe://demo/site/paris is needed"));
 }
 
 TEST_F(PkiTest, ASitesCertificateDoesNotServe) {
