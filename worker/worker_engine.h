@@ -16,8 +16,7 @@
 //  1. One event at a time, on one thread. The first is Tick. All actions of an event are carried out, or queued where they run beside the
 //     loop, before the next event is handled; carrying one out never answers it on the spot.
 //  2. Work (PrepareRun to Evaluate, with ReleaseRun and Settle) is done one piece at a time, in the order given, beside the loop. At most
-//  one
-//     piece that bears a number is unanswered, but for those abandoned; Settle and ReleaseRun have no answer, and may queue up behind it.
+//     one piece that bears a number is unanswered, but for those abandoned; Settle and ReleaseRun have no answer, and queue up behind it.
 //  3. What bears a number is answered once, by the event that bears the same number: a session by SessionClosed, its last event; work by
 //     its result; a transfer by Downloaded or Uploaded. Numbers are not used again.
 //  4. An abandoned number needs no answer, and one that comes is ignored. CloseSession abandons a session, CancelTransfer a transfer,
@@ -33,8 +32,15 @@
 //  9. Exit is the last action there is. What was sent before it leaves first; work under way may be cut off, for what is saved is whole at
 //     any moment.
 //
-// What the engine promises in return it asserts after every event (CheckInvariants). A driver that breaks the contract may trip the same
-// assertions; nothing that the coordinator sends does.
+// In return the engine promises, and asserts after every event (CheckInvariants):
+//
+//  a. One session at a time, and none in quiet hours; what is sent is for the one that is open.
+//  b. One piece of work at a time. One transfer each way, for a run that is prepared, in a session that was welcomed.
+//  c. An update is pending only while its round is not known to be closed, is handed over once a session, and is settled once. The next
+//     Train comes after its Settle.
+//  d. Nothing follows Exit.
+//
+// A driver that breaks the contract may trip these assertions; nothing that the coordinator says does.
 #ifndef TRIBUTARY_WORKER_WORKER_ENGINE_H_
 #define TRIBUTARY_WORKER_WORKER_ENGINE_H_
 
