@@ -1,39 +1,20 @@
 #include "sim/take_back.h"
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <memory>
-#include <system_error>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status_macros.h"
+#include "common/temporary_directory.h"
 
 namespace tributary::sim {
-namespace {
-
-// In memory where there is such a place: the tool's syncs are real.
-std::string NewFolder() {
-  std::error_code error;
-  const std::filesystem::path memory = "/dev/shm";
-  std::string folder = (std::filesystem::is_directory(memory, error) ? memory : std::filesystem::temp_directory_path()) / "sim-XXXXXX";
-  return mkdtemp(folder.data()) == nullptr ? "" : folder;
-}
-
-}  // namespace
 
 absl::StatusOr<coordinator::Truncation> TakeBack(SimDisk& disk, const std::string& run_id, uint64_t round) {
-  const std::string folder = NewFolder();
-  if (folder.empty()) {
-    return absl::InternalError("cannot make a temporary folder");
-  }
-  const absl::Cleanup remove = [&folder] {
-    std::error_code error;
-    std::filesystem::remove_all(folder, error);
-  };
+  // In memory: the tool's syncs are real.
+  TRIBUTARY_ASSIGN_OR_RETURN(const TemporaryDirectory directory, TemporaryDirectory::Create(TemporaryDirectory::Medium::kMemory));
+  const std::string& folder = directory.path();
   TRIBUTARY_RETURN_IF_ERROR(disk.CopyTo(folder));
   uint64_t newest_snapshot = 0;
   {

@@ -6,12 +6,12 @@
 #include <string>
 #include <utility>
 
-#include "sim/forwarding_journal.h"
+#include "coordinator/journal/forwarding_journal.h"
 #include "sim/witness.h"
 
 namespace tributary::sim {
 
-class WatchedJournal final : public ForwardingJournal {
+class WatchedJournal final : public coordinator::ForwardingJournal {
  public:
   WatchedJournal(Witness* witness, std::unique_ptr<coordinator::Journal> journal)
       : ForwardingJournal(std::move(journal)), witness_(witness) {}

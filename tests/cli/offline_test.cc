@@ -9,7 +9,7 @@
 #include "common/files.h"
 #include "common/pki.h"
 #include "tests/cli/run_command.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary::cli {
 namespace {
@@ -42,7 +42,7 @@ class OfflineTest : public ::testing::Test {
     return "tls: {ca: pki/ca.crt, certificate: pki/" + stem + ".crt, key: pki/" + stem + ".key}\n";
   }
 
-  const TemporaryDirectory directory_;
+  const TestFolder directory_;
 };
 
 TEST_F(OfflineTest, HelpIsNoError) {

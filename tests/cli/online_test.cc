@@ -23,7 +23,7 @@
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "tests/cli/run_command.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 #include "tributary/v1/admin.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -205,7 +205,7 @@ class OnlineTest : public ::testing::Test {
   FakeTransfer transfer_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
-  const TemporaryDirectory directory_;
+  const TestFolder directory_;
 };
 
 TEST_F(OnlineTest, SubmitSendsTheCompletedRunAndSaysWhoCalls) {
@@ -412,7 +412,7 @@ TEST_F(OnlineTest, DoctorOfASiteReachesTheCoordinator) {
 
 // What `run list` says to an operator with the certificates `ca` and `own` of a coordinator that is reached at `host`; folders of a CA
 // each.
-Result ListOverTls(const TemporaryDirectory& directory, const std::string& host, const std::string& ca, const std::string& own) {
+Result ListOverTls(const TestFolder& directory, const std::string& host, const std::string& ca, const std::string& own) {
   for (const char* const folder : {"pki", "other"}) {
     const std::string path = directory.File(folder);
     RunCommand({"pki", "init", path, "--federation", "demo"});
@@ -438,26 +438,26 @@ Result ListOverTls(const TemporaryDirectory& directory, const std::string& host,
 }
 
 TEST(TlsTest, AnOperatorOfThisFederationIsServed) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   const Result result = ListOverTls(directory, "127.0.0.1", "pki", "pki");
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
 }
 
 TEST(TlsTest, AnotherCaIsToldFromAnotherNameAndFromARefusal) {
   {
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     const Result result = ListOverTls(directory, "127.0.0.1", "other", "other");
     EXPECT_EQ(result.code, ExitCode::kCredentials);
     EXPECT_THAT(result.err, HasSubstr("a CA other than the one in tls.ca"));
   }
   {
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     const Result result = ListOverTls(directory, "hub.example.org", "pki", "pki");
     EXPECT_EQ(result.code, ExitCode::kCredentials);
     EXPECT_THAT(result.err, HasSubstr("to the name in the certificate"));
   }
   {
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     const Result result = ListOverTls(directory, "127.0.0.1", "pki", "other");
     EXPECT_NE(result.code, ExitCode::kOk);
     EXPECT_THAT(result.err, HasSubstr("may not trust the CA of the certificate used here"));

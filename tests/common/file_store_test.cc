@@ -7,7 +7,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary {
 namespace {
@@ -22,7 +22,7 @@ class FileStoreTest : public ::testing::Test {
     return *std::move(files);
   }
 
-  TemporaryDirectory directory_;
+  TestFolder directory_;
 };
 
 TEST_F(FileStoreTest, KeepsWhatWasWritten) {

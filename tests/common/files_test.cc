@@ -10,7 +10,7 @@
 #include <fstream>
 
 #include "common/exit_codes.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary {
 namespace {
@@ -42,14 +42,14 @@ class FileSizeLimit {
 };
 
 TEST(FilesTest, ReadsBackWhatWasWritten) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   const std::string bytes("a\0b\n", 4);
   ASSERT_TRUE(WriteFileAtomically(directory.File("f"), bytes).ok());
   EXPECT_EQ(ReadFile(directory.File("f"), 4).value(), bytes);
 }
 
 TEST(FilesTest, WritingReplacesAndLeavesNothingBeside) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "old").ok());
   ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "").ok());
   EXPECT_EQ(Contents(directory.File("f")), "");
@@ -57,7 +57,7 @@ TEST(FilesTest, WritingReplacesAndLeavesNothingBeside) {
 }
 
 TEST(FilesTest, WritesWithThePermissionsAsked) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   ASSERT_TRUE(WriteFileAtomically(directory.File("key"), "secret", 0600).ok());
   struct stat info;
   ASSERT_EQ(stat(directory.File("key").c_str(), &info), 0);
@@ -65,7 +65,7 @@ TEST(FilesTest, WritesWithThePermissionsAsked) {
 }
 
 TEST(FilesTest, AFullDiskLeavesTheOldFileAndNoOther) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "old").ok());
   absl::Status status;
   {
@@ -87,19 +87,19 @@ TEST(FilesTest, AMissingFileIsNotFoundWithItsPath) {
 }
 
 TEST(FilesTest, AFileLongerThanTheBoundIsRefused) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   ASSERT_TRUE(WriteFileAtomically(directory.File("f"), "12345").ok());
   EXPECT_EQ(ReadFile(directory.File("f"), 4).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReadFile("/dev/zero", 100000).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(FilesTest, AFolderIsNotAFile) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   EXPECT_THAT(std::string(ReadFile(directory.path(), 10).status().message()), HasSubstr("Is a directory"));
 }
 
 TEST(FilesTest, WhatACrashLeftIsRemovedAndNothingElse) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   ASSERT_TRUE(WriteFileAtomically(directory.File("snapshot-1"), "kept").ok());
   std::ofstream(directory.File("snapshot-2.tmp-77-0")) << "half";
   ASSERT_TRUE(RemoveTemporaryFiles(directory.path()).ok());
@@ -109,7 +109,7 @@ TEST(FilesTest, WhatACrashLeftIsRemovedAndNothingElse) {
 }
 
 TEST(FilesTest, MakesFoldersWithTheirParents) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   EXPECT_TRUE(MakeDirectories(directory.File("a/b/c")).ok());
   EXPECT_TRUE(MakeDirectories(directory.File("a/b/c")).ok());
   ASSERT_TRUE(WriteFileAtomically(directory.File("a/file"), "").ok());
@@ -118,7 +118,7 @@ TEST(FilesTest, MakesFoldersWithTheirParents) {
 }
 
 TEST(FilesTest, KnowsTheFreeSpace) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   EXPECT_TRUE(FreeBytes(directory.path()).ok());
   EXPECT_EQ(FreeBytes("/nowhere").status().code(), absl::StatusCode::kNotFound);
 }

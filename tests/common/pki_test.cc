@@ -9,7 +9,7 @@
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary {
 namespace {
@@ -45,7 +45,7 @@ class PkiTest : public ::testing::Test {
     return std::string(status.message());
   }
 
-  const TemporaryDirectory directory_;
+  const TestFolder directory_;
 };
 
 TEST_F(PkiTest, IssuesFilesThatPassTheCheckForTheirIdentity) {

@@ -15,7 +15,7 @@
 #include "common/files.h"
 #include "common/pki.h"
 #include "common/x509.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary {
 namespace {
@@ -127,7 +127,7 @@ class TlsTest : public ::testing::Test {
     return {base + "/ca.crt", base + "/" + stem + ".crt", base + "/" + stem + ".key"};
   }
 
-  const TemporaryDirectory directory_;
+  const TestFolder directory_;
 };
 
 TEST_F(TlsTest, AClientOfTheFederationIsKnownByItsCertificate) {

@@ -1,7 +1,6 @@
 #include "tests/coordinator/federation.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -315,12 +314,8 @@ void FakeSite::OnCommit(const v1::Commit& commit) {
 // ---- Federation ----
 
 Federation::Federation(int sites, uint64_t snapshot_every, uint64_t max_inline) {
-  // In memory where that is possible: a simulated crash loses no page cache, and thousands of fsyncs take minutes.
-  const std::filesystem::path place = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path();
-  std::string folder = (place / "tributary-coordinator-XXXXXX").string();
-  EXPECT_NE(mkdtemp(folder.data()), nullptr);
   config.set_federation("test");
-  config.set_data_dir(folder);
+  config.set_data_dir(folder_.path());
   config.mutable_lease()->set_seconds(30);
   config.mutable_snapshots()->set_every(snapshot_every);
   config.mutable_snapshots()->set_keep(1);
@@ -338,8 +333,6 @@ Federation::Federation(int sites, uint64_t snapshot_every, uint64_t max_inline) 
 
 Federation::~Federation() {
   Crash();
-  std::error_code ignored;
-  std::filesystem::remove_all(folder(), ignored);
 }
 
 void Federation::Crash() {

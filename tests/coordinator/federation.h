@@ -25,112 +25,14 @@
 #include "optim/encoder.h"
 #include "optim/replica_state.h"
 #include "optim/state_hash.h"
+#include "tests/common/test_folder.h"
+#include "tests/coordinator/faulty_journal.h"
 
 namespace tributary::coordinator {
 
 // A run of an 8-16-4 perceptron. `more` are further lines of YAML.
 v1::RunSpec MakeSpec(const std::string& name, uint64_t rounds, int min_workers, const std::string& mode = "distro",
                      const std::string& more = "");
-
-// Passes everything on to another journal, and fails at the write it was told to: as a full disk does, or as if the process had died right
-// after it.
-class FaultyJournal final : public Journal {
- public:
-  enum class Fault { kNotWritten, kWrittenButNotAcknowledged };
-  explicit FaultyJournal(std::unique_ptr<Journal> journal) : journal_(std::move(journal)) {}
-
-  // The write with this number (from 0) fails, and all after it.
-  void FailAt(int write, Fault fault) { fail_at_ = write, fault_ = fault; }
-  int writes() const { return writes_; }
-  // Changes every commit that is read, if set.
-  std::function<void(uint64_t round, JournaledCommit&)> tamper;
-
-  absl::Status AddRun(const JournaledRun& run) override {
-    return Write([&] { return journal_->AddRun(run); });
-  }
-  absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished) override {
-    return Write([&] { return journal_->SetRunState(run_id, state, reason, finished); });
-  }
-  absl::StatusOr<std::vector<JournaledRun>> Runs() override { return journal_->Runs(); }
-  absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override {
-    return Write([&] { return journal_->StartRound(run_id, round); });
-  }
-  absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) override { return journal_->OpenRound(run_id); }
-  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override {
-    return Write([&] { return journal_->AddUpdate(run_id, round, update); });
-  }
-  absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
-                            const std::function<absl::Status(const JournaledUpdate&)>& visit) override {
-    return journal_->VisitUpdates(run_id, round, visit);
-  }
-  absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override {
-    return Write([&] { return journal_->AddCommit(run_id, round, commit); });
-  }
-  absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) override { return journal_->LastCommit(run_id); }
-  absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) override {
-    return journal_->LastIncluded(run_id, site);
-  }
-  absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) override { return journal_->Commit(run_id, round); }
-  absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
-                            const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) override {
-    return journal_->VisitCommits(run_id, first, last, [&](uint64_t round, const JournaledCommit& commit) {
-      JournaledCommit seen = commit;
-      if (tamper) tamper(round, seen);
-      return visit(round, seen);
-    });
-  }
-  absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) override {
-    return journal_->CommitSummaries(run_id);
-  }
-  absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) override { return journal_->SiteTotals(run_id); }
-  absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& record,
-                               const std::vector<v1::SiteStatus>& totals) override {
-    return Write([&] { return journal_->ReplaceAccounts(run_id, record, totals); });
-  }
-  absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) override { return journal_->LatestArrivals(run_id); }
-  void NoteEvent(const std::string& run_id, const JournaledEvent& event) override { journal_->NoteEvent(run_id, event); }
-  void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) override { journal_->NoteEvidence(run_id, evidence); }
-  absl::Status Flush() override {
-    return Write([&] { return journal_->Flush(); });
-  }
-  absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override { return journal_->Events(run_id); }
-  absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override { return journal_->Evidence(run_id); }
-  absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override {
-    return Write([&] { return journal_->SetValidationLoss(run_id, round, loss); });
-  }
-  absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) override {
-    return journal_->ValidationLosses(run_id);
-  }
-  absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override {
-    return Write([&] { return journal_->AddSnapshot(run_id, snapshot); });
-  }
-  absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) override {
-    return Write([&] { return journal_->RemoveSnapshot(run_id, round); });
-  }
-  absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override { return journal_->Snapshots(run_id); }
-  absl::Status CheckIntegrity() override { return journal_->CheckIntegrity(); }
-  absl::Status CheckRun(const JournaledRun& run) override { return journal_->CheckRun(run); }
-  absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
-  absl::StatusOr<std::vector<std::string>> Truncate(
-      const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override {
-    return journal_->Truncate(run_id, round, settle);
-  }
-
- private:
-  absl::Status Write(const std::function<absl::Status()>& write) {
-    const int number = writes_++;
-    if (fail_at_ >= 0 && (number > fail_at_ || (number == fail_at_ && fault_ == Fault::kNotWritten))) {
-      return absl::ResourceExhaustedError("the disk is full");
-    }
-    const absl::Status status = write();
-    return number == fail_at_ ? absl::ResourceExhaustedError("the disk is full") : status;
-  }
-
-  const std::unique_ptr<Journal> journal_;
-  int writes_ = 0;
-  int fail_at_ = -1;
-  Fault fault_ = Fault::kNotWritten;
-};
 
 class Federation;
 
@@ -240,7 +142,7 @@ class Federation {
   int size() const { return static_cast<int>(sites_.size()); }
   bool alive() const { return coordinator_ != nullptr && fatal.ok(); }
   v1::RunStatus Status(const std::string& run);
-  const std::string& folder() const { return config.data_dir(); }
+  const std::string& folder() const { return folder_.path(); }
 
   // Full path.
   std::string NewestSnapshotFile() const;
@@ -258,6 +160,8 @@ class Federation {
     std::function<void()> work;
   };
 
+  // In memory: a simulated crash loses no page cache, and thousands of syncs take minutes.
+  const TestFolder folder_{TemporaryDirectory::Medium::kMemory};
   std::vector<std::unique_ptr<FakeSite>> sites_;
   std::vector<Timer> timers_;
   uint64_t timers_made_ = 0;

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/common/test_folder.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
 extern char** environ;
@@ -86,25 +87,18 @@ class Process {
 
 class CoordinatorProgramTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "program_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::string Configure(const std::string& more = "") {
     const TlsFiles files = FilesFor("coordinator");
-    const std::string path = folder_ + "/coordinator.yaml";
+    const std::string path = folder_.File("coordinator.yaml");
     std::ofstream(path) << "federation: test\ndata_dir: data\nlisten: 127.0.0.1:0\nhealth_listen: 127.0.0.1:0\nmetrics_listen: ''\n"
                         << "sites: [berlin]\noperators: [alice]\ntls:\n  ca: " << files.ca << "\n  certificate: " << files.certificate
                         << "\n  key: " << files.key << "\n"
                         << more;
     return path;
   }
-  std::string Endpoints() const { return folder_ + "/data/endpoints.json"; }
+  std::string Endpoints() const { return folder_.File("data/endpoints.json"); }
 
-  std::string folder_;
+  const TestFolder folder_;
 };
 
 TEST_F(CoordinatorProgramTest, StopsInGoodOrderOnSigterm) {
@@ -140,7 +134,7 @@ TEST_F(CoordinatorProgramTest, StartsAgainAfterItWasKilled) {
 TEST_F(CoordinatorProgramTest, ChecksItsConfigurationWithoutServing) {
   Process good({"--config", Configure(), "--check"});
   EXPECT_EQ(good.Wait(), 0) << good.output();
-  EXPECT_FALSE(std::filesystem::exists(folder_ + "/data"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("data")));
   Process bad({"--config", Configure("listne: 1\n"), "--check"});
   EXPECT_EQ(bad.Wait(), 2);
   EXPECT_THAT(bad.output(), HasSubstr("coordinator.yaml:12: listne"));
@@ -148,8 +142,12 @@ TEST_F(CoordinatorProgramTest, ChecksItsConfigurationWithoutServing) {
 }
 
 TEST_F(CoordinatorProgramTest, RefusesCommandLinesItDoesNotUnderstand) {
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {}, {"--config"}, {"--no-such-flag"}, {"--config", folder_ + "/none.yaml"}, {"--config", Configure(), "--insecure-anywhere"}}) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{},
+                                             {"--config"},
+                                             {"--no-such-flag"},
+                                             {"--config", folder_.File("none.yaml")},
+                                             {"--config", Configure(), "--insecure-anywhere"}}) {
     Process program(arguments);
     const int code = program.Wait();
     EXPECT_TRUE(code == 2 || code == 7) << code << program.output();
@@ -161,16 +159,16 @@ TEST_F(CoordinatorProgramTest, RefusesCommandLinesItDoesNotUnderstand) {
 
 TEST_F(CoordinatorProgramTest, SaysInOneLineWhatIsWrong) {
   const std::string config = Configure();
-  std::filesystem::create_directory(folder_ + "/data");
-  std::ofstream(folder_ + "/data/journal.db") << "not a journal";
+  std::filesystem::create_directory(folder_.File("data"));
+  std::ofstream(folder_.File("data/journal.db")) << "not a journal";
   Process program({"--config", config});
   EXPECT_EQ(program.Wait(), 8);
-  EXPECT_THAT(program.output(), HasSubstr(folder_ + "/data/journal.db"));
+  EXPECT_THAT(program.output(), HasSubstr(folder_.File("data/journal.db")));
   EXPECT_EQ(std::count(program.output().begin(), program.output().end(), '\n'), 1) << program.output();
 }
 
 TEST_F(CoordinatorProgramTest, WarnsWhenItRunsWithoutTls) {
-  const std::string path = folder_ + "/coordinator.yaml";
+  const std::string path = folder_.File("coordinator.yaml");
   std::ofstream(path) << "federation: test\ndata_dir: data\nlisten: 127.0.0.1:0\nhealth_listen: 127.0.0.1:0\nmetrics_listen: ''\n"
                       << "sites: [berlin]\noperators: [alice]\n";
   Process without({"--config", path});

@@ -21,6 +21,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/common/test_folder.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
 namespace tributary::coordinator {
@@ -31,12 +32,9 @@ using ::testing::HasSubstr;
 class ServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "server_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
     const TlsFiles files = FilesFor("coordinator");
     config_.set_federation("test");
-    config_.set_data_dir(folder_ + "/data");
+    config_.set_data_dir(folder_.File("data"));
     config_.set_listen("127.0.0.1:0");
     config_.set_health_listen("127.0.0.1:0");
     // The metrics page takes two seconds to stop; a test that wants it asks for it.
@@ -53,7 +51,6 @@ class ServerTest : public ::testing::Test {
     config_.set_max_update(1 << 30);
     config_.mutable_drain_timeout()->set_seconds(20);
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   std::unique_ptr<Server> Start() {
     absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config_, {});
@@ -99,7 +96,7 @@ class ServerTest : public ::testing::Test {
     return Health(grpc::CreateChannel(server.endpoints().health, grpc::InsecureChannelCredentials()));
   }
 
-  std::string folder_;
+  const TestFolder folder_;
   v1::CoordinatorConfig config_;
 };
 
@@ -208,7 +205,7 @@ TEST_F(ServerTest, RefusesAFolderThatAnotherCoordinatorUses) {
 TEST_F(ServerTest, SaysWhichAddressIsTaken) {
   config_.set_metrics_listen("127.0.0.1:0");
   v1::CoordinatorConfig first = config_;
-  first.set_data_dir(folder_ + "/first");
+  first.set_data_dir(folder_.File("first"));
   const auto server = Server::Start(first, {});
   ASSERT_TRUE(server.ok()) << server.status();
   const Endpoints taken = (*server)->endpoints();
@@ -227,7 +224,7 @@ TEST_F(ServerTest, SaysWhichAddressIsTaken) {
 }
 
 TEST_F(ServerTest, SaysWhatIsWrongWithItsCertificate) {
-  config_.mutable_tls()->set_certificate(folder_ + "/none.crt");
+  config_.mutable_tls()->set_certificate(folder_.File("none.crt"));
   ExpectRefused(ExitCode::kCredentials, "none.crt");
 
   const TlsFiles site = FilesFor("site-berlin");
@@ -235,7 +232,7 @@ TEST_F(ServerTest, SaysWhatIsWrongWithItsCertificate) {
   config_.mutable_tls()->set_key(site.key);
   ExpectRefused(ExitCode::kCredentials, "site-berlin.crt");
 
-  const std::string other = folder_ + "/other";
+  const std::string other = folder_.File("other");
   ASSERT_TRUE(std::filesystem::create_directory(other));
   ASSERT_TRUE(InitCa(other, "test", absl::Hours(24)).ok());
   const TlsFiles own = FilesFor("coordinator");
@@ -272,9 +269,9 @@ TEST_F(ServerTest, RunsWithoutTlsOnLoopbackOnlyUnlessToldTwice) {
 }
 
 TEST_F(ServerTest, SaysWhenItsFolderCannotBe) {
-  std::ofstream(folder_ + "/file") << "x";
-  config_.set_data_dir(folder_ + "/file/data");
-  ExpectRefused(ExitCode::kStorage, folder_ + "/file");
+  std::ofstream(folder_.File("file")) << "x";
+  config_.set_data_dir(folder_.File("file/data"));
+  ExpectRefused(ExitCode::kStorage, folder_.File("file"));
 }
 
 TEST_F(ServerTest, RefusesADamagedJournalAndLeavesItAlone) {

@@ -10,7 +10,7 @@
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "proto/config/rules.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
 
@@ -104,7 +104,7 @@ TEST(YamlTest, WholeNumbersMayBeWrittenInAnyExactForm) {
 }
 
 TEST(YamlTest, PathsStartAtTheFolderOfTheFile) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   ASSERT_TRUE(MakeDirectories(directory.File("etc")).ok());
   const std::string file = directory.File("etc/coordinator.yaml");
   ASSERT_TRUE(WriteFileAtomically(file, absl::StrReplaceAll(kCoordinator, {{"data_dir: data", "data_dir: ../data"}}) +

@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
+#include "coordinator/journal/forwarding_journal.h"
 #include "sim/chaos.h"
-#include "sim/forwarding_journal.h"
 
 namespace tributary::sim {
 namespace {
@@ -128,7 +128,7 @@ TEST_F(SimulationTest, ADiskThatLiesAboutSyncIsSeen) {
 }
 
 // Acknowledges every twentieth update and commit without writing it.
-class ForgetfulJournal final : public ForwardingJournal {
+class ForgetfulJournal final : public coordinator::ForwardingJournal {
  public:
   ForgetfulJournal(std::unique_ptr<coordinator::Journal> journal, uint64_t* writes)
       : ForwardingJournal(std::move(journal)), writes_(writes) {}

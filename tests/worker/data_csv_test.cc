@@ -7,7 +7,7 @@
 #include "common/exit_codes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/worker/temporary_folder.h"
+#include "tests/common/test_folder.h"
 #include "worker/data/data_source.h"
 
 namespace tributary::worker {
@@ -16,7 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-DataOptions OptionsFor(const TemporaryFolder& folder) {
+DataOptions OptionsFor(const TestFolder& folder) {
   DataOptions options;
   options.folder = folder.path();
   options.validation_fraction = 0.25;
@@ -30,7 +30,7 @@ TableOptions TwoColumns() {
 }
 
 std::string ErrorOf(absl::string_view text) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("t.csv", text);
   const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
   EXPECT_FALSE(source.ok());
@@ -39,7 +39,7 @@ std::string ErrorOf(absl::string_view text) {
 }
 
 TEST(CsvSource, EveryFourthRowIsHeldOutForAQuarter) {
-  TemporaryFolder folder;
+  TestFolder folder;
   std::string text = "a,y,b\n";
   for (int i = 0; i < 16; ++i) text += absl::StrCat(i, ",", i % 4 == 3 ? 1 : 0, ",", 100 - i, "\n");
   folder.Write("t.csv", text);
@@ -56,7 +56,7 @@ TEST(CsvSource, EveryFourthRowIsHeldOutForAQuarter) {
 }
 
 TEST(CsvSource, FeaturesAreStandardisedWithTheTrainingRowsOnly) {
-  TemporaryFolder folder;
+  TestFolder folder;
   // The held-out row is far away; a column that never changes becomes 0.
   folder.Write("t.csv", "a,b,y\n1,5,0\n3,5,1\n1,5,0\n1000,5,2\n3,5,1\n");
   const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
@@ -72,7 +72,7 @@ TEST(CsvSource, FeaturesAreStandardisedWithTheTrainingRowsOnly) {
 }
 
 TEST(CsvSource, TheLabelMayStandInAnyColumnAndFilesAreJoined) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("1.csv", "y,a,b\n0,1,2\n1,2,3\n");
   folder.Write("2.csv", "y,a,b\n2,1,2\n2,2,3\n");
   folder.Write("notes.txt", "not a table");
@@ -82,7 +82,7 @@ TEST(CsvSource, TheLabelMayStandInAnyColumnAndFilesAreJoined) {
 }
 
 TEST(CsvSource, QuotesByteOrderMarksBlankLinesAndWindowsLineEndsAreUnderstood) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("t.csv", "\xef\xbb\xbf\"a, left\",\"say \"\"b\"\"\",\"y\"\r\n\r\n\"1.5\", +2 ,0\r\n-1e-3,.5,1\r\n1,2,2\r\n1,2,2");
   const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
   ASSERT_TRUE(source.ok()) << source.status();
@@ -118,7 +118,7 @@ TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
 }
 
 TEST(CsvSource, FilesWithDifferentHeadersAreRefused) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("1.csv", "a,b,y\n1,2,0\n");
   folder.Write("2.csv", "b,a,y\n1,2,0\n");
   const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
@@ -131,7 +131,7 @@ TEST(CsvSource, TooFewRowsForASplitAreRefused) {
 }
 
 TEST(CsvSource, AFolderWithoutTablesSaysSo) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("data.tsv", "a\tb\n");
   EXPECT_THAT(MakeCsvSource(OptionsFor(folder), TwoColumns()).status().message(), HasSubstr("holds no .csv files"));
 }

@@ -6,7 +6,7 @@
 #include "common/exit_codes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/worker/temporary_folder.h"
+#include "tests/common/test_folder.h"
 #include "worker/data/data_source.h"
 #include "worker/data/spacing.h"
 #include "worker/data/utf8.h"
@@ -17,7 +17,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-DataOptions OptionsFor(const TemporaryFolder& folder) {
+DataOptions OptionsFor(const TestFolder& folder) {
   DataOptions options;
   options.folder = folder.path();
   options.validation_fraction = 0.25;
@@ -33,7 +33,7 @@ std::string ErrorOf(const absl::StatusOr<std::unique_ptr<DataSource>>& source) {
 }
 
 TEST(TextSource, TargetsAreTheBytesAfterTheTokens) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("a.txt", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
   const auto source = MakeTextSource(OptionsFor(folder), 5);
   ASSERT_TRUE(source.ok()) << source.status();
@@ -46,7 +46,7 @@ TEST(TextSource, TargetsAreTheBytesAfterTheTokens) {
 }
 
 TEST(TextSource, TheLastShareOfEveryFileIsForValidationAndNeverTrainedOn) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("1.txt", std::string(75, 'a') + std::string(25, 'A'));
   folder.Write("2.txt", std::string(30, 'b') + std::string(10, 'B'));
   const auto source = MakeTextSource(OptionsFor(folder), 4);
@@ -72,7 +72,7 @@ TEST(TextSource, TheLastShareOfEveryFileIsForValidationAndNeverTrainedOn) {
 }
 
 TEST(TextSource, TheSameKeyDrawsTheSameBatch) {
-  TemporaryFolder folder;
+  TestFolder folder;
   std::string text;
   for (int i = 0; i < 400; ++i) text += absl::StrCat(i, " ");
   folder.Write("a.txt", text);
@@ -85,7 +85,7 @@ TEST(TextSource, TheSameKeyDrawsTheSameBatch) {
 }
 
 TEST(TextSource, ValidationWindowsReachFromTheFirstToTheLastByte) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("a.txt", std::string(240, '-') + "(" + std::string(78, '.') + ")");
   const auto source = MakeTextSource(OptionsFor(folder), 8);
   ASSERT_TRUE(source.ok()) << source.status();
@@ -95,7 +95,7 @@ TEST(TextSource, ValidationWindowsReachFromTheFirstToTheLastByte) {
 }
 
 TEST(TextSource, FilesAreReadInTheOrderOfTheirNamesAndHiddenOnesAreNot) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("b", "2222");
   folder.Write("a", "1111");
   folder.Write(".hidden", "\xff");
@@ -107,7 +107,7 @@ TEST(TextSource, FilesAreReadInTheOrderOfTheirNamesAndHiddenOnesAreNot) {
 }
 
 TEST(TextSource, AnEmptyFolderSaysWhatToDo) {
-  TemporaryFolder folder;
+  TestFolder folder;
   EXPECT_THAT(ErrorOf(MakeTextSource(OptionsFor(folder), 8)), HasSubstr("holds no files: put this site's data there"));
 }
 
@@ -120,13 +120,13 @@ TEST(TextSource, AMissingFolderSaysWhichKeyNamesIt) {
 }
 
 TEST(TextSource, TextThatIsNotUtf8NamesFileAndByte) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("latin1.txt", "na\xc3\xafve caf\xe9 and more text");
   EXPECT_THAT(ErrorOf(MakeTextSource(OptionsFor(folder), 4)), HasSubstr(folder.File("latin1.txt") + ": byte 10 is not UTF-8"));
 }
 
 TEST(TextSource, TooLittleTextSaysHowMuchIsNeeded) {
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("a.txt", "short text, all of it");
   const std::string error = ErrorOf(MakeTextSource(OptionsFor(folder), 8));
   EXPECT_THAT(error, HasSubstr("too little text: 5 bytes for validation"));

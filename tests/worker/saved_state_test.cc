@@ -16,7 +16,7 @@
 #include "optim/bytes.h"
 #include "optim/model_spec.h"
 #include "proto/config/run_options.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 #include "tests/worker/engine_driver.h"
 #include "worker/training_run.h"
 
@@ -51,7 +51,7 @@ class SavedStateTest : public ::testing::Test {
     return state;
   }
 
-  TemporaryDirectory directory_;
+  TestFolder directory_;
   const std::unique_ptr<FileStore> store_;
   const optim::Layout layout_;
 };
@@ -234,7 +234,7 @@ UpdateFate FateOf(uint64_t round) {
 }
 
 std::vector<std::string> Undisturbed(absl::string_view mode) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   Site site(mode, directory.path());
   std::vector<std::string> payloads;
   for (uint64_t round = 1; round <= kRounds; ++round) {
@@ -247,7 +247,7 @@ std::vector<std::string> Undisturbed(absl::string_view mode) {
 TEST(TrainingRunRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
   for (const absl::string_view mode : kModes) {
     const std::vector<std::string> expected = Undisturbed(mode);
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     Site site(mode, directory.path());
     EXPECT_FALSE(site.Start().has_value());
     for (uint64_t round = 1; round <= kRounds; ++round) {
@@ -267,7 +267,7 @@ TEST(TrainingRunRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {
 TEST(TrainingRunRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
   for (const absl::string_view mode : kModes) {
     const std::vector<std::string> expected = Undisturbed(mode);
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     Site site(mode, directory.path());
     for (uint64_t round = 1; round <= kRounds; ++round) {
       EXPECT_EQ(*site.Train(round)->payload, expected[round - 1]) << mode << " round " << round;
@@ -281,7 +281,7 @@ TEST(TrainingRunRestartTest, AKillAfterTheReceiptIsSettledAgainByThePlan) {
 TEST(TrainingRunRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain) {
   for (const absl::string_view mode : kModes) {
     const std::vector<std::string> expected = Undisturbed(mode);
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     Site site(mode, directory.path());
     for (uint64_t round = 1; round <= kRounds; ++round) {
       // Everything that this round did to the replica, but not to the disk.
@@ -306,7 +306,7 @@ TEST(TrainingRunRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain)
 TEST(TrainingRunRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
   std::vector<std::string> payloads[2];
   for (const bool killed : {false, true}) {
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     Site site("local", directory.path());
     for (uint64_t round = 1; round <= 3; ++round) {
       RememberingTrainer::fail = round == 2;
@@ -325,7 +325,7 @@ TEST(TrainingRunRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
 
 TEST(TrainingRunRestartTest, ADamagedFileCostsTheResidualAndIsKeptForPeople) {
   const std::vector<std::string> expected = Undisturbed("distro");
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   Site site("distro", directory.path());
   ASSERT_TRUE(site.Train(1).ok());
   const std::string whole = ReadFile(directory.File("run-1.state"), 1 << 20).value();
@@ -336,7 +336,7 @@ TEST(TrainingRunRestartTest, ADamagedFileCostsTheResidualAndIsKeptForPeople) {
 }
 
 TEST(TrainingRunRestartTest, AFolderThatCannotBeWrittenEndsTheWorkerBeforeAnythingIsSent) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   Site site("distro", directory.path());
   ASSERT_EQ(mkdir(directory.File("run-1.state").c_str(), 0700), 0);  // in the way of the rename
   const absl::Status status = site.Train(1).status();

@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "common/pki.h"
 #include "common/tls.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -39,7 +39,7 @@ class TestPki {
   const std::string& folder() const { return directory_.path(); }
 
  private:
-  const TemporaryDirectory directory_;
+  const TestFolder directory_;
 };
 
 class TestHub {

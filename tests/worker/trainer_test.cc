@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/adamw.h"
-#include "tests/worker/temporary_folder.h"
+#include "tests/common/test_folder.h"
 #include "worker/data/utf8.h"
 #include "worker/evaluation.h"
 #include "worker/sample.h"
@@ -69,7 +69,7 @@ class TrainerTest : public ::testing::Test {
     options_.optimizer.local_steps = steps;
   }
 
-  TemporaryFolder data_;
+  TestFolder data_;
   TrainerOptions options_;
   optim::Layout layout_;
   std::vector<float> theta_;
@@ -199,7 +199,7 @@ TEST_F(TrainerTest, TimesAreTakenFromTheClock) {
 
 TEST_F(TrainerTest, BadDataAndAWrongLayoutAreErrorsOfTheirOwn) {
   TrainerOptions empty = options_;
-  TemporaryFolder folder;
+  TestFolder folder;
   empty.data_folder = folder.path();
   EXPECT_EQ(ExitCodeOf(Trainer::Create(empty, layout_).status()), ExitCode::kData);
   TrainerOptions mixed = options_;
@@ -211,7 +211,7 @@ TEST_F(TrainerTest, BadDataAndAWrongLayoutAreErrorsOfTheirOwn) {
 }
 
 TEST(TableTrainer, AnMlpLearnsASeparableTable) {
-  TemporaryFolder folder;
+  TestFolder folder;
   std::string table = "x,y,label\n";
   for (int i = 0; i < 400; ++i) {
     const double x = std::sin(i * 1.7) * 3, y = std::cos(i * 0.9) * 3;
@@ -239,7 +239,7 @@ TEST(TableTrainer, AnMlpLearnsASeparableTable) {
 }
 
 TEST_F(TrainerTest, TrainingAloneBeatsTheUnigramModelAndIsReproducible) {
-  TemporaryFolder second;
+  TestFolder second;
   second.Write("more.txt", Sentences(300));
   SoloOptions options;
   options.trainer = options_;
@@ -295,7 +295,7 @@ TEST_F(TrainerTest, WeightsFromAFileMustBeOfTheModel) {
         {block.name, block.shape, absl::MakeConstSpan(theta_).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))});
   }
   std::swap(tensors.front(), tensors.back());
-  TemporaryFolder folder;
+  TestFolder folder;
   folder.Write("model.safetensors", EncodeSafetensors(tensors, {}).value());
   EXPECT_EQ(LoadWeights(folder.File("model.safetensors"), layout_).value(), theta_);
 

@@ -14,7 +14,7 @@
 #include "common/file_store.h"
 #include "optim/layout.h"
 #include "proto/config/run_options.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 #include "tests/worker/engine_driver.h"
 
 namespace tributary::worker {
@@ -134,7 +134,7 @@ TEST_F(TrainingRunTest, AnEncoderThatCannotBeMadeIsAnErrorOfTheRun) {
 }
 
 TEST_F(TrainingRunTest, WhatTheTrainerCannotRestoreTheEncoderForgetsToo) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   const std::unique_ptr<FileStore> store = OpenFolder(directory.path(), 0600).value();
   {
     const std::unique_ptr<TrainingRun> run = Create(store.get()).value();

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "common/exit_codes.h"
-#include "tests/common/temporary_directory.h"
+#include "tests/common/test_folder.h"
 #include "tests/worker/engine_driver.h"
 #include "tests/worker/mini_coordinator.h"
 
@@ -103,7 +103,7 @@ class RunningWorker {
   Worker* operator->() { return worker_.get(); }
 
  private:
-  const TemporaryDirectory directory_;
+  const TestFolder directory_;
   std::unique_ptr<Worker> worker_;
   Awaited<absl::Status> ended_;
   std::thread thread_;
@@ -240,7 +240,7 @@ TEST(WorkerTest, ACoordinatorThatGoesAwayIsFoundAgain) {
 
 TEST(WorkerTest, AWorkerThatIsStartedAgainGoesOnWhereItWas) {
   for (const int stops_at_update : {1, 3}) {
-    const TemporaryDirectory directory;
+    const TestFolder directory;
     MiniCoordinator coordinator(Spec(), {.lose_receipt = 3});
     const TestHub hub(coordinator.Handlers());
     {
@@ -256,7 +256,7 @@ TEST(WorkerTest, AWorkerThatIsStartedAgainGoesOnWhereItWas) {
 }
 
 TEST(WorkerTest, AStateFolderHasOneWorker) {
-  const TemporaryDirectory directory;
+  const TestFolder directory;
   MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
   const TestHub hub(coordinator.Handlers());
   RunningWorker first(hub.address(), {.once = false, .state_dir = directory.path()});

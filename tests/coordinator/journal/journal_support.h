@@ -3,27 +3,19 @@
 #define TRIBUTARY_TESTS_COORDINATOR_JOURNAL_JOURNAL_SUPPORT_H_
 
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "coordinator/journal/journal.h"
 #include "gtest/gtest.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary::coordinator {
 
 class SqliteJournalTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "journal_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string path() const { return folder_ + "/journal.db"; }
+  std::string path() const { return folder_.File("journal.db"); }
 
   std::unique_ptr<Journal> Open() {
     absl::StatusOr<std::unique_ptr<Journal>> journal = OpenSqliteJournal(path());
@@ -31,7 +23,7 @@ class SqliteJournalTest : public ::testing::Test {
     return journal.ok() ? *std::move(journal) : nullptr;
   }
 
-  std::string folder_;
+  const TestFolder folder_;
 };
 
 JournaledRun MakeRun(const std::string& id);

@@ -13,6 +13,7 @@
 #include "common/exit_codes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -22,19 +23,15 @@ using ::testing::HasSubstr;
 class SnapshotStoreTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "snapshots_XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    absl::StatusOr<std::unique_ptr<FileStore>> files = OpenFolder(folder_ + "/snapshots");
+    absl::StatusOr<std::unique_ptr<FileStore>> files = OpenFolder(folder_.File("snapshots"));
     ASSERT_TRUE(files.ok()) << files.status();
     files_ = *std::move(files);
     store_ = std::make_unique<SnapshotStore>(files_.get());
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  std::string PathOf(const std::string& file) const { return folder_ + "/snapshots/" + file; }
+  std::string PathOf(const std::string& file) const { return folder_.File("snapshots/" + file); }
 
-  std::string folder_;
+  const TestFolder folder_;
   std::unique_ptr<FileStore> files_;
   std::unique_ptr<SnapshotStore> store_;
 };
@@ -70,12 +67,12 @@ TEST_F(SnapshotStoreTest, SaysThatAMissingOrChangedFileIsDamaged) {
 }
 
 TEST_F(SnapshotStoreTest, LeavesItsFolderForNoName) {
-  std::ofstream(folder_ + "/secret.snapshot") << Sealed("x");
+  std::ofstream(folder_.File("secret.snapshot")) << Sealed("x");
   EXPECT_FALSE(store_->Load("../secret.snapshot").ok());
   EXPECT_FALSE(store_->Remove("../secret.snapshot").ok());
   EXPECT_FALSE(store_->Exists("../secret.snapshot"));
   EXPECT_EQ(store_->Save("../run", 1, "x").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_TRUE(std::filesystem::exists(folder_ + "/secret.snapshot"));
+  EXPECT_TRUE(std::filesystem::exists(folder_.File("secret.snapshot")));
 }
 
 TEST_F(SnapshotStoreTest, RemovesWhatTheJournalDoesNotName) {
@@ -100,7 +97,7 @@ TEST_F(SnapshotStoreTest, LeavesNothingBehindOnAFullDisk) {
   signal(SIGXFSZ, handler);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kStorage);
-  EXPECT_TRUE(std::filesystem::is_empty(folder_ + "/snapshots"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder_.File("snapshots")));
 }
 
 }  // namespace

@@ -7,21 +7,20 @@
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/pki.h"
+#include "tests/common/test_folder.h"
 
 namespace tributary::coordinator {
 namespace {
 
-std::string MakePki() {
+void MakePki(const std::string& folder) {
   // Before the first use of gRPC in this program, as in the coordinator's main().
   RequireTls13();
-  std::string pattern = ::testing::TempDir() + "pki_XXXXXX";
-  EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-  EXPECT_TRUE(InitCa(pattern, "test", absl::Hours(24)).ok());
+  EXPECT_TRUE(InitCa(folder, "test", absl::Hours(24)).ok());
   const auto issue = [&](Role role, const std::string& name, std::vector<std::string> hosts) {
     CertificateRequest request;
     request.identity = {"test", role, name};
     request.hosts = std::move(hosts);
-    const absl::Status status = IssueCertificate(pattern, request);
+    const absl::Status status = IssueCertificate(folder, request);
     EXPECT_TRUE(status.ok()) << status;
   };
   issue(Role::kCoordinator, "", {"localhost", "127.0.0.1"});
@@ -30,14 +29,17 @@ std::string MakePki() {
   issue(Role::kSite, "mallory", {});
   issue(Role::kOperator, "alice", {});
   issue(Role::kOperator, "eve", {});
-  return pattern;
 }
 
 }  // namespace
 
 const std::string& TestPki() {
-  static const auto& folder = *new std::string(MakePki());
-  return folder;
+  struct Made {
+    Made() { MakePki(folder.path()); }
+    TestFolder folder;
+  };
+  static const Made made;
+  return made.folder.path();
 }
 
 TlsFiles FilesFor(const std::string& stem) {
