@@ -10,6 +10,9 @@
 namespace tributary {
 namespace {
 
+// For what must happen, on a machine that may be busy.
+constexpr absl::Duration kPatience = absl::Seconds(30);
+
 TEST(SerialExecutorTest, RunsWorkInTheOrderPosted) {
   std::vector<int> ran;
   SerialExecutor executor("test");
@@ -24,24 +27,32 @@ TEST(SerialExecutorTest, WorkMayPostWork) {
   SerialExecutor executor("test");
   absl::Notification done;
   executor.Post([&] { executor.Post([&] { done.Notify(); }); });
-  done.WaitForNotification();
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(kPatience));
 }
 
 TEST(SerialExecutorTest, TimedWorkRunsInTheOrderItFallsDue) {
   std::vector<int> ran;
   absl::Notification done;
   SerialExecutor executor("test");
+  // All overdue, by so much that no pause between the calls can change their order.
   executor.Post([&] {
-    executor.PostAfter(absl::Milliseconds(40), [&] {
+    executor.PostAfter(absl::Hours(-1), [&] {
       ran.push_back(3);
       done.Notify();
     });
-    executor.PostAfter(absl::Milliseconds(20), [&] { ran.push_back(2); });
-    executor.PostAfter(absl::Milliseconds(-5), [&] { ran.push_back(1); });
+    executor.PostAfter(absl::Hours(-3), [&] { ran.push_back(1); });
+    executor.PostAfter(absl::Hours(-2), [&] { ran.push_back(2); });
   });
-  done.WaitForNotification();
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(kPatience));
   executor.Stop();
   EXPECT_EQ(ran, (std::vector<int>{1, 2, 3}));
+}
+
+TEST(SerialExecutorTest, WakesByItselfForWorkThatFallsDue) {
+  SerialExecutor executor("test");
+  absl::Notification done;
+  executor.PostAfter(absl::Milliseconds(1), [&] { done.Notify(); });
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(kPatience));
 }
 
 TEST(SerialExecutorTest, WorkForNowDoesNotWaitForTimedWork) {
@@ -49,7 +60,7 @@ TEST(SerialExecutorTest, WorkForNowDoesNotWaitForTimedWork) {
   absl::Notification now;
   executor.PostAfter(absl::InfiniteDuration(), [] { FAIL(); });
   executor.Post([&] { now.Notify(); });
-  now.WaitForNotification();
+  EXPECT_TRUE(now.WaitForNotificationWithTimeout(kPatience));
 }
 
 TEST(SerialExecutorTest, StopRunsWhatWasPostedAndDropsTheRest) {
