@@ -1,4 +1,6 @@
 # One way to declare a library, a program and a test, so that a folder's CMakeLists.txt is a table.
+include(GNUInstallDirs)
+
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -13,7 +15,7 @@ if(TRIBUTARY_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${TRIBUTARY_CCACHE})
 endif()
 
-# Options for our own code only; never global, so that a consumer's flags stay theirs.
+# Options for our own code only; never global and never part of a library's interface, so that a consumer's flags stay theirs.
 add_library(tributary_options INTERFACE)
 target_compile_options(tributary_options INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter)
 target_include_directories(tributary_options INTERFACE ${PROJECT_SOURCE_DIR})
@@ -34,14 +36,21 @@ function(tributary_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;HEADERS;DEPS;PRIVATE_DEPS")
   add_library(tributary_${name} STATIC ${arg_SOURCES} ${arg_HEADERS})
   add_library(tributary::${name} ALIAS tributary_${name})
-  target_link_libraries(tributary_${name} PUBLIC tributary_options ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
+  set_target_properties(tributary_${name} PROPERTIES EXPORT_NAME ${name})
+  target_include_directories(tributary_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                                                      $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/tributary>)
+  target_compile_features(tributary_${name} PUBLIC cxx_std_20)
+  target_link_libraries(tributary_${name} PRIVATE $<BUILD_INTERFACE:tributary_options> PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
 endfunction()
 
-# tributary_program(NAME SOURCES file... [DEPS target...]) makes the program bin/NAME.
+# tributary_program(NAME SOURCES file... [DEPS target...]) makes the program bin/NAME and installs it.
 function(tributary_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE tributary_options ${arg_DEPS})
+  # A LibTorch that is not the system's is found where it was linked from.
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
+  install(TARGETS ${name} RUNTIME)
 endfunction()
 
 # tributary_test(NAME SOURCES file... [DEPS target...] [LABELS label...] [TIMEOUT seconds])
