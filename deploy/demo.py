@@ -277,7 +277,8 @@ def run_worker(parties, *arguments):
         result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal, check=False,
                                 preexec_fn=federation.bind_to_parent)
     if result.returncode != 0:
-        raise DemoError(f"`tributary-worker {arguments[0]}` failed with exit code {result.returncode}: {log_path.read_text(errors='replace').strip()}")
+        raise DemoError(f"`tributary-worker {arguments[0]}` failed with exit code {result.returncode}: "
+                        f"{log_path.read_text(errors='replace').strip()}")
     return result.stdout.decode("utf-8", errors="replace")
 
 

@@ -149,8 +149,6 @@ class Federation:
     def __exit__(self, *_):
         self.close()
 
-    # --- keys and configuration ---
-
     def tool(self, *arguments, timeout=60, check=True):
         """Runs `tributary` with these arguments as they are. Returns the CompletedProcess; FederationError if it fails and `check`."""
         command = [*self.command_prefix, str(self.binaries / "tributary"), *(str(argument) for argument in arguments)]
@@ -207,8 +205,6 @@ class Federation:
         }
         return self.write_yaml(f"worker-{site}.yaml", merged(config, overrides))
 
-    # --- processes ---
-
     def start(self, name, *arguments, prefix=()):
         """Starts a program; its log is NAME.log, appended to when it is started again."""
         process = Process(name, [self.binaries / arguments[0], *arguments[1:]], self.directory / f"{name}.log", prefix)
@@ -237,11 +233,13 @@ class Federation:
         return self.endpoints()["listen"]
 
     def start_worker(self, site, *flags, prefix=()):
-        return self.start(f"worker-{site}", "tributary-worker", "run", "--config", self.directory / f"worker-{site}.yaml", *flags, prefix=prefix)
+        return self.start(f"worker-{site}", "tributary-worker", "run", "--config", self.directory / f"worker-{site}.yaml", *flags,
+                          prefix=prefix)
 
     def close(self):
         """Ends every process: SIGTERM to the workers, then to the coordinator, SIGKILL to what does not end in ten seconds."""
-        running = sorted((process for process in self.processes.values() if process.running()), key=lambda process: process.name == "coordinator")
+        running = sorted((process for process in self.processes.values() if process.running()),
+                         key=lambda process: process.name == "coordinator")
         try:
             for process in running:
                 if process.name != "coordinator":
@@ -263,9 +261,8 @@ class Federation:
         """FederationError with the end of its log if a process has ended."""
         for process in self.processes.values():
             if not process.running():
-                raise FederationError(f"{process.name} ended with exit code {process.wait(1)}; log: {process.log_path}\n{process.log_tail()}")
-
-    # --- the operator's command ---
+                raise FederationError(f"{process.name} ended with exit code {process.wait(1)}; "
+                                      f"log: {process.log_path}\n{process.log_tail()}")
 
     def write_operator_config(self, **overrides):
         """operator.yaml with the address that the coordinator has now."""
@@ -290,7 +287,8 @@ class Federation:
     def watch(self, run):
         """Popen of `tributary run watch`, one JSON status a line on its standard output."""
         log = open(self.directory / "watch.log", "ab")
-        command = [*self.command_prefix, str(self.binaries / "tributary"), "--config", str(self.directory / "operator.yaml"), "--format", "json", "run", "watch", run]
+        command = [*self.command_prefix, str(self.binaries / "tributary"), "--config", str(self.directory / "operator.yaml"),
+                   "--format", "json", "run", "watch", run]
         popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
                                  preexec_fn=bind_to_parent)
         log.close()

@@ -145,7 +145,8 @@ class _Chart:
         self.labels = []
         for tick in self.y.ticks():
             height = self.y(tick)
-            self.parts.append(f'<line x1="{self.left}" x2="{self.width - self.right}" y1="{height:.1f}" y2="{height:.1f}" stroke="var(--grid)"/>'
+            self.parts.append(f'<line x1="{self.left}" x2="{self.width - self.right}" y1="{height:.1f}" y2="{height:.1f}" '
+                              'stroke="var(--grid)"/>'
                               f'<text x="{self.left - 8}" y="{height + 4:.1f}" text-anchor="end">{y_format(tick)}</text>')
         floor = self.height - self.bottom
         self.parts.append(f'<line x1="{self.left}" x2="{self.width - self.right}" y1="{floor}" y2="{floor}" stroke="var(--line)"/>')
@@ -253,7 +254,8 @@ def _bytes_per_step(summary, rows):
     steps = summary["local_steps"]
     curves = []
     for key, colour, name in (("bytes_up", "--a", "up"), ("bytes_down", "--c", "down")):
-        points = [(row["round"], max(row[key] / max(row["members"] or summary["workers"], 1) / steps, 1.0)) for row in rows if row["round"] > 0]
+        points = [(row["round"], max(row[key] / max(row["members"] or summary["workers"], 1) / steps, 1.0))
+                  for row in rows if row["round"] > 0]
         curves.append((points, colour, name))
     dense = summary["dense_bytes_per_step"] / 2
     lowest = min(value for points, _, _ in curves for _, value in points)
@@ -282,7 +284,8 @@ def _phases(summary):
         legend.append(f'<rect x="{place:.1f}" y="46" width="12" height="12" rx="3" fill="var({colour})"/>'
                       f'<text x="{place + 18:.1f}" y="56">{html.escape(name)} <tspan class="label">{human_seconds(seconds)}</tspan>'
                       f' · {100 * share:.0f} %</text>')
-    return (f'<svg viewBox="0 0 {width:.0f} 62" role="img" aria-label="mean seconds of a round by phase">' + "".join(bar + legend) + "</svg>")
+    return (f'<svg viewBox="0 0 {width:.0f} 62" role="img" aria-label="mean seconds of a round by phase">'
+            + "".join(bar + legend) + "</svg>")
 
 
 def _tile(value, text):
@@ -298,7 +301,8 @@ def _rows(pairs):
 
 
 def _sites_table(summary):
-    lines = ["<tr><th>site</th><th class=n>rounds included</th><th class=n>late</th><th class=n>missed</th><th class=n>up</th><th class=n>down</th></tr>"]
+    lines = ["<tr><th>site</th><th class=n>rounds included</th><th class=n>late</th><th class=n>missed</th>"
+             "<th class=n>up</th><th class=n>down</th></tr>"]
     for site in summary["sites"]:
         lines.append(f"<tr><td>{html.escape(site['site'])}</td><td class=n>{site['included']}</td><td class=n>{site['late']}</td>"
                      f"<td class=n>{site['missed']}</td><td class=n>{human_bytes(site['bytes_up'])}</td>"
@@ -310,8 +314,11 @@ def render(summary, rows):
     """The page, as text."""
     up, down, dense = summary["bytes_up_per_step"], summary["bytes_down_per_step"], summary["dense_bytes_per_step"]
     equal = summary["hashes_equal"]
-    verdict = (f'<span class="good">all {len(summary["hashes"])} hashes equal</span>' if equal else '<span class="bad">the hashes differ</span>')
-    hashes = "".join(f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(value)}</code></td></tr>" for name, value in summary["hashes"].items())
+    verdict = (f'<span class="good">all {len(summary["hashes"])} hashes equal</span>' if equal
+               else '<span class="bad">the hashes differ</span>')
+    hashes = "".join(f"<tr><td>{html.escape(name)}</td><td><code>{html.escape(value)}</code></td></tr>"
+                     for name, value in summary["hashes"].items())
+    alone = f"{summary['solo_val_loss']:.2f}" if summary.get("solo_val_loss") is not None else "-"
     facts = _rows([
         ("validation loss, first", f"{summary['val_loss_first']:.3f}"),
         ("validation loss, last", f"<b>{summary['val_loss_last']:.3f}</b>"),
@@ -339,7 +346,7 @@ def render(summary, rows):
 {_tile(f"{human_count(summary['reduction'])} ×", "fewer bytes than dense fp32, both ways together")}
 {_tile(human_bytes(up + down), f"per step and worker, instead of {human_bytes(dense)}")}
 {_tile(f"{summary['val_loss_last']:.2f}", f"validation loss, from {summary['val_loss_first']:.2f} (nats per byte)")}
-{_tile(f"{summary['solo_val_loss']:.2f}" if summary.get('solo_val_loss') is not None else "-", "what one site reaches alone in the same steps")}
+{_tile(alone, "what one site reaches alone in the same steps")}
 </div>
 <div class="pair">
 {_figure("Loss by round", "Mean over the sites, nats per byte. Dashed: references.", _loss_by_round(summary, rows))}
@@ -352,7 +359,8 @@ def render(summary, rows):
 <div class="wide">{_figure("Where a round's time goes", "Means over all rounds.", _phases(summary))}</div>
 <section class="card wide"><h2>Sites</h2>{_sites_table(summary)}</section>
 <section class="card wide"><h2>State hash of every process after the last round</h2><table>{hashes}</table></section>
-<section class="card"><h2>Text from the exported model</h2><p class="note">Sampled by <code>tributary-worker sample</code>.</p><pre>{sample}</pre></section>
+<section class="card"><h2>Text from the exported model</h2>
+<p class="note">Sampled by <code>tributary-worker sample</code>.</p><pre>{sample}</pre></section>
 </main></body></html>
 """
 

@@ -125,8 +125,6 @@ absl::Status Chaos(Command command) {
   return absl::OkStatus();
 }
 
-// ---- A run file ----
-
 // A table as long as a screen.
 constexpr size_t kTableRows = 20;
 

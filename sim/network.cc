@@ -44,8 +44,6 @@ void Network::ToSite(int site, const char* what, absl::Duration delay, std::func
   });
 }
 
-// ---- The coordinator's end ----
-
 void Network::Stream::Send(std::shared_ptr<const v1::CoordinatorMessage> message) {
   if (closing || cut || !network->coordinator_->breathes()) {
     return;
@@ -72,8 +70,6 @@ void Network::Stream::Close(const absl::Status& status) {
   network->world_->After(network->Delay(site), "session is closed", site,
                          [stream = shared_from_this()] { stream->network->EndAtCoordinator(stream); });
 }
-
-// ---- Streams ----
 
 void Network::Queue(const std::shared_ptr<Stream>& stream, Parcel parcel, bool up) {
   if (stream->cut) {
@@ -211,8 +207,6 @@ void Network::Forget() {
   }
 }
 
-// ---- The worker's end ----
-
 void Network::OpenSession(int site, uint64_t session) {
   auto stream = std::make_shared<Stream>();
   stream->network = this;
@@ -241,8 +235,6 @@ void Network::CloseSession(int site, uint64_t session) {
     Forget();
   }
 }
-
-// ---- What happens to it ----
 
 void Network::WorkerDied(int site, bool silently) {
   Site& place = sites_.at(site);

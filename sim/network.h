@@ -58,7 +58,7 @@ class Network {
   // Changes what is sent to a site, if set: for planted defects.
   std::function<void(v1::CoordinatorMessage& message)> tamper;
 
-  // --- The worker's end ---
+  // The worker's end.
   void OpenSession(int site, uint64_t session);
   void CloseSession(int site, uint64_t session);
   void Send(int site, uint64_t session, const v1::WorkerMessage& message);
@@ -66,7 +66,7 @@ class Network {
   void Download(int site, uint64_t transfer, const v1::DownloadRequest& request, uint64_t max_bytes);
   void CancelTransfer(int site, uint64_t transfer);
 
-  // --- What happens to it ---
+  // What happens to it.
   // Its process is gone; if `silently`, nobody tells the coordinator.
   void WorkerDied(int site, bool silently);
   void CoordinatorDied(bool silently);

@@ -57,8 +57,6 @@ void Network::CancelTransfer(int site, uint64_t transfer) {
   }
 }
 
-// ---- Uploads ----
-
 void Network::Upload(int site, uint64_t number, const v1::UploadHeader& header, std::shared_ptr<const std::string> payload) {
   auto transfer = std::make_shared<Transfer>();
   transfer->site = site;
@@ -192,8 +190,6 @@ void Network::FrameArrives(const std::shared_ptr<Transfer>& transfer, uint64_t o
   }
   ToSite(transfer->site, "frame taken", absl::ZeroDuration(), [this, transfer] { SendFrame(transfer); });
 }
-
-// ---- Downloads ----
 
 void Network::Download(int site, uint64_t number, const v1::DownloadRequest& request, uint64_t max_bytes) {
   auto transfer = std::make_shared<Transfer>();

@@ -55,7 +55,7 @@ class SimDisk final : public coordinator::JournalDisk {
   // A flat folder of this disk. The disk outlives the store.
   std::unique_ptr<FileStore> OpenStore(const std::string& folder);
 
-  // --- JournalDisk ---
+  // JournalDisk.
   const char* vfs() const override { return vfs_.zName; }
   absl::StatusOr<std::shared_ptr<const void>> Lock(const std::string& journal_path) override;
   absl::StatusOr<std::optional<int64_t>> Size(const std::string& path) override;

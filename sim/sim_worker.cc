@@ -313,8 +313,6 @@ void SimWorker::CarryOut(worker::Action& action) {
       action.what);
 }
 
-// ---- Invariants ----
-
 // A state that a sound replica holds is the log's.
 void SimWorker::CheckHeld() {
   const std::optional<worker::ReplicaPosition>& held = process_->engine.held();

@@ -160,8 +160,6 @@ std::string Simulation::Standing() {
   return standing;
 }
 
-// ---- The operator ----
-
 bool Simulation::Interrupted(const WitnessedRun& run) {
   return run.journaled.state == v1::FAILED && absl::StrContains(run.journaled.reason, "its submission was interrupted");
 }
@@ -187,8 +185,6 @@ void Simulation::Submit() {
   // Looked at again: a submission may yet prove to have been interrupted.
   world_.After(absl::Seconds(1), "submit", -1, [this] { Submit(); });
 }
-
-// ---- Faults ----
 
 SimWorker& Simulation::AnyWorker() {
   return *workers_[world_.random.Below(workers_.size())];
@@ -351,8 +347,6 @@ void Simulation::Resume(const std::string& run_id) {
   }
   world_.After(absl::Seconds(1), "resume", -1, [this, run_id] { Resume(run_id); });
 }
-
-// ---- Invariants ----
 
 void Simulation::CheckStatus() {
   if (!coordinator_.up() || disk_.dead()) {

@@ -37,8 +37,6 @@ using google::protobuf::Reflection;
 
 constexpr uint64_t kMaxYamlBytes = 1 << 20;
 
-// --- Words for people ---
-
 std::vector<std::string> KeysOf(const Descriptor& type) {
   std::vector<std::string> keys;
   for (int i = 0; i < type.field_count(); ++i) keys.push_back(type.field(i)->name());
@@ -88,7 +86,7 @@ std::string Found(const YAML::Node& node) {
   return absl::StrCat("'", node.Scalar(), "'");
 }
 
-// --- Scalars. Each parser takes what it can represent exactly and nothing else, and says why not. ---
+// Scalars. Each parser takes what it can represent exactly and nothing else, and says why not.
 
 // A scalar as written; `quoted` ones are text, whatever they look like.
 struct Scalar {
@@ -213,8 +211,6 @@ absl::StatusOr<const EnumValueDescriptor*> ParseEnum(const Scalar& scalar, const
   }
   return absl::InvalidArgumentError(absl::StrCat("unknown value '", scalar.text, "'", DidYouMean(scalar.text, WordsOf(type))));
 }
-
-// --- The walk over the tree ---
 
 class Reader {
  public:

@@ -2,9 +2,10 @@
 
     python3 tests/bench/pipeline_bench.py [--rtt SECONDS] [--megabits N] [--rounds N] [--batches N ...] [--json FILE]
 
-Two sites at one end of a line (tests/e2e/link.py; needs root), the coordinator at the other; real processes, mTLS, real training. Each batch
-size is a setting of its own: it decides how long a round's computing takes, and pipelining hides the shorter of computing and travelling behind
-the longer one. Every setting is run four times, without, with, with, without, so that a machine that becomes slower or faster favours neither.
+Two sites at one end of a line (tests/e2e/link.py; needs root), the coordinator at the other; real processes, mTLS, real training. Each
+batch size is a setting of its own: it decides how long a round's computing takes, and pipelining hides the shorter of computing and
+travelling behind the longer one. Every setting is run four times, without, with, with, without, so that a machine that becomes slower or
+faster favours neither.
 
 Fails if the two runs of a kind do not end with the same hash, or if a round moves other bytes with pipelining than without.
 """
@@ -51,8 +52,8 @@ def measure(chaos, line, batch, rounds, pipeline):
     def mean(key):
         return sum(float(record.get(key, 0)) for record in history) / len(history)
 
-    return {"hash": state_hash, "seconds": (last - first) / (rounds - WARM_UP), "parameters": parameters, "compute": mean("compute_seconds"),
-            "payload_up": mean("payload_bytes_up"), "payload_down": mean("payload_bytes_down")}
+    return {"hash": state_hash, "seconds": (last - first) / (rounds - WARM_UP), "parameters": parameters,
+            "compute": mean("compute_seconds"), "payload_up": mean("payload_bytes_up"), "payload_down": mean("payload_bytes_down")}
 
 
 def setting(chaos, line, batch, rounds):
@@ -83,7 +84,8 @@ def main():
     parser.add_argument("--rtt", type=float, default=0.2, metavar="SECONDS", help="there and back")
     parser.add_argument("--megabits", type=float, default=10, metavar="N", help="a second, each way")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--batches", type=int, nargs="+", default=[4, 20, 80, 240], metavar="N", help="sequences a site learns from in one round")
+    parser.add_argument("--batches", type=int, nargs="+", default=[4, 20, 80, 240], metavar="N",
+                        help="sequences a site learns from in one round")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     options = parser.parse_args()
     if options.rounds <= WARM_UP:
@@ -105,10 +107,12 @@ def main():
           f"{len(SITES)} sites, load before: {load:.1f}")
     print("batch  computing  a round  pipelined  ratio   bytes up, down (pipelined)")
     for row in settings:
-        print(f"{row['batch']:5}  {row['compute_seconds']:7.3f} s {row['seconds']:6.3f} s {row['seconds_pipelined']:8.3f} s {row['ratio']:6.2f}   "
+        print(f"{row['batch']:5}  {row['compute_seconds']:7.3f} s {row['seconds']:6.3f} s {row['seconds_pipelined']:8.3f} s "
+              f"{row['ratio']:6.2f}   "
               f"{row['payload_up']}, {row['payload_down']} ({row['payload_up_pipelined']}, {row['payload_down_pipelined']})")
     if options.json:
-        figures = {"rtt_seconds": options.rtt, "megabits": options.megabits, "rounds": options.rounds, "load_before": load, "settings": settings}
+        figures = {"rtt_seconds": options.rtt, "megabits": options.megabits, "rounds": options.rounds, "load_before": load,
+                   "settings": settings}
         options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 

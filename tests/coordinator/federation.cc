@@ -56,8 +56,6 @@ v1::RunSpec MakeSpec(const std::string& name, uint64_t rounds, int min_workers, 
   return spec;
 }
 
-// ---- FakeSite ----
-
 void FakeSite::Stream::Send(std::shared_ptr<const v1::CoordinatorMessage> message) {
   ASSERT_FALSE(closed) << "sent on a closed session";
   const bool commit = message->has_commit();
@@ -311,8 +309,6 @@ void FakeSite::OnCommit(const v1::Commit& commit) {
   }
 }
 
-// ---- Federation ----
-
 Federation::Federation(int sites, uint64_t snapshot_every, uint64_t max_inline) {
   config.set_federation("test");
   config.set_data_dir(folder_.path());
@@ -446,8 +442,6 @@ void Federation::RunToEnd(const std::string& run, absl::Duration limit) {
     Advance(absl::Seconds(5));
   }
 }
-
-// ---- Shorthand for tests ----
 
 std::string Submit(Federation& federation, const v1::RunSpec& spec) {
   const absl::StatusOr<v1::RunStatus> status = federation.coordinator().SubmitRun(spec, "anna");

@@ -60,7 +60,7 @@ class FakeSite {
   std::string StateHash() const;
   bool pending() const { return pending_.has_value(); }
 
-  // --- What a test makes it do ---
+  // What a test makes it do.
   bool silent = false;                                              // trains, but sends no update
   bool idle = false;                                                // does nothing about a plan
   std::string refusal;                                              // not empty: refuses the run
@@ -68,7 +68,7 @@ class FakeSite {
   uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)
   double initial_loss = 3;  // validation loss of state[r] is initial_loss - .1 r
 
-  // --- What happened ---
+  // What happened.
   std::vector<v1::CoordinatorMessage> received;
   std::map<uint64_t, int> updates_sent;  // by round
   std::vector<v1::Receipt> receipts;
@@ -169,8 +169,6 @@ class Federation {
   std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
 };
-
-// ---- Shorthand for tests ----
 
 // Submits the run, which must be accepted, and returns its id.
 std::string Submit(Federation& federation, const v1::RunSpec& spec);

@@ -38,8 +38,6 @@ class BadInput(harness.FederationTest):
     def data(self, parties, name="alpha"):
         return parties.directory / "data" / name
 
-    # --- certificates ---
-
     def test_a_missing_certificate(self):
         parties = self.running("alpha")
         parties.write_worker_config("alpha", self.data(parties), tls={"certificate": str(parties.pki / "nowhere.crt")})
@@ -65,8 +63,8 @@ class BadInput(harness.FederationTest):
         extensions.write_text(f"subjectAltName=URI:{identity}\nextendedKeyUsage=clientAuth\n", encoding="utf-8")
         tls, request = parties.tls(stem), parties.directory / "request.pem"
         for command in (["req", "-new", "-key", tls["key"], "-subj", "/CN=alpha", "-out", request],
-                        ["x509", "-req", "-in", request, "-CA", tls["ca"], "-CAkey", parties.pki / "ca.key", "-set_serial", "7", "-days", "-1",
-                         "-extfile", extensions, "-out", tls["certificate"]]):
+                        ["x509", "-req", "-in", request, "-CA", tls["ca"], "-CAkey", parties.pki / "ca.key", "-set_serial", "7",
+                         "-days", "-1", "-extfile", extensions, "-out", tls["certificate"]]):
             subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
 
     @unittest.skipUnless(shutil.which("openssl"), "needs the program openssl, to make an expired certificate")
@@ -88,8 +86,6 @@ class BadInput(harness.FederationTest):
         result = parties.tool("--config", parties.directory / "operator.yaml", "run", "list", check=False)
         self.assertEqual(result.returncode, harness.EXIT_CREDENTIALS, result.stderr)
 
-    # --- the network ---
-
     def test_an_unreachable_coordinator(self):
         parties = self.running("alpha")
         parties.write_worker_config("alpha", self.data(parties))
@@ -99,8 +95,6 @@ class BadInput(harness.FederationTest):
         result = parties.tool("--config", parties.directory / "operator.yaml", "run", "list", check=False)
         self.assertEqual(result.returncode, harness.EXIT_UNREACHABLE, result.stderr)
         self.assertIn(address, result.stderr)
-
-    # --- data ---
 
     def submitted(self, spec=None):
         """A coordinator with an open run, for a worker whose data is wrong."""
@@ -132,8 +126,6 @@ class BadInput(harness.FederationTest):
         parties.write_worker_config("alpha", table)
         self.assert_fails(parties.start_worker("alpha"), harness.EXIT_DATA, "rows.csv:18:")
 
-    # --- consent ---
-
     def test_a_run_that_the_site_refuses(self):
         parties = self.submitted({"participation": {"wait_timeout": "1m"}})
         parties.write_worker_config("alpha", self.data(parties), consent={"runs": ["other-*"], "models": ["gpt"]})
@@ -147,8 +139,6 @@ class BadInput(harness.FederationTest):
         self.assertTrue(worker.running(), "a refusal must not end a worker that serves other runs")
         worker.stop()
         self.assert_fails(parties.start_worker("alpha", "--once"), harness.EXIT_CONSENT, "consent.runs")
-
-    # --- configuration ---
 
     def test_mistakes_in_configuration_files(self):
         parties = self.make("alpha")
@@ -183,8 +173,6 @@ class BadInput(harness.FederationTest):
                 self.assertEqual(result.returncode, harness.EXIT_USAGE, result.stderr)
                 self.assertIn(word, result.stderr)
         self.assertEqual(parties.operator("run", "list").get("runs", []), [])
-
-    # --- storage ---
 
     def finished(self, rounds=12):
         """A stopped federation whose journal holds a finished run and snapshots."""

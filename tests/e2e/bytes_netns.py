@@ -78,7 +78,8 @@ class BytesOnTheWire(harness.FederationTest):
         for direction, counted, interface in (("up", int(status["bytes_up_total"]), after[0] - before[0]),
                                               ("down", int(status["bytes_down_total"]), after[1] - before[1])):
             ratio = counted / interface
-            print(f"{optimizer['mode']}: {direction}: counted {counted}, on the interface {interface} without TCP/IP headers, ratio {ratio:.3f}")
+            print(f"{optimizer['mode']}: {direction}: counted {counted}, on the interface {interface} without TCP/IP headers, "
+                  f"ratio {ratio:.3f}")
             self.assertGreater(ratio, 0.9)
             self.assertLess(ratio, 1.1)
 

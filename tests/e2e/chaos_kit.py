@@ -80,8 +80,9 @@ class Chaos:
         self.shim = pathlib.Path(shim)
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
-        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker", "kills_truncation",
-                                      "crash_points", "rounds_lost", "updates_lost", "hashes_compared", "hashes_unequal"), 0)
+        self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker",
+                                      "kills_truncation", "crash_points", "rounds_lost", "updates_lost", "hashes_compared",
+                                      "hashes_unequal"), 0)
         self.restarts = []  # of small runs, as restart_seconds() gives them
         self.cleanups = []
         self._references = {}
@@ -123,8 +124,6 @@ class Chaos:
             for process in parties.processes.values():
                 yield f"--- {process.name} ({process.popen.returncode})\n{process.log_tail(15)}"
 
-    # --- federations ---
-
     def make(self, *sites, **config):
         """A federation with keys and data, nothing running. `config`: over coordinator.yaml's defaults."""
         if self._pki is None:
@@ -157,8 +156,6 @@ class Chaos:
 
     def coordinator_log(self, parties):
         return Log(parties.directory / "coordinator.log")
-
-    # --- what is measured ---
 
     def spec(self, sites, **overrides):
         return federation.merged(harness.run_spec(participation={"min_workers": len(sites), **STRICT}), overrides)

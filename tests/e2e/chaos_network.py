@@ -14,8 +14,8 @@ FRAME = 256 * 1024  # of a transfer
 
 
 def _over_a_line(chaos, worker_config=None, sites=SITES, **config):
-    """(line, federation): coordinator and beta at one end of a line, alpha at the other; nothing has been submitted. Of the workers, `sites`
-    are started."""
+    """(line, federation): coordinator and beta at one end of a line, alpha at the other; nothing has been submitted. Of the workers,
+    `sites` are started."""
     reason = link.missing()
     if reason:
         raise Skip(reason)

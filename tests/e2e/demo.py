@@ -31,7 +31,8 @@ def processes_with(text):
 
 class Demo(unittest.TestCase):
     def start(self, folder, *arguments):
-        command = [sys.executable, str(harness.ROOT / "deploy" / "demo.py"), "--binaries", str(harness.BINARIES), "--work-dir", folder, *arguments]
+        command = [sys.executable, str(harness.ROOT / "deploy" / "demo.py"), "--binaries", str(harness.BINARIES),
+                   "--work-dir", folder, *arguments]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def test_a_short_demo_writes_a_complete_report(self):
@@ -47,7 +48,8 @@ class Demo(unittest.TestCase):
             self.assertEqual(set(summary["hashes"]), {"coordinator", "site-1", "site-2"})
             self.assertEqual(len(set(summary["hashes"].values())), 1)
             self.assertAlmostEqual(summary["reduction"],
-                                   summary["dense_bytes_per_step"] / (summary["bytes_up_per_step"] + summary["bytes_down_per_step"]), places=6)
+                                   summary["dense_bytes_per_step"] / (summary["bytes_up_per_step"] + summary["bytes_down_per_step"]),
+                                   places=6)
             with open(pathlib.Path(folder) / "rounds.csv", newline="", encoding="utf-8") as file:
                 rounds = [row for row in csv.DictReader(file) if int(row["round"]) > 0]
             self.assertEqual(len(rounds), 6)

@@ -21,7 +21,8 @@ import federation  # noqa: E402  (found through the line above)
 
 BINARIES = pathlib.Path(os.environ.get("TRIBUTARY_BIN", ROOT / "build" / "release" / "bin"))
 RUN = "tiny"
-EXIT_USAGE, EXIT_CREDENTIALS, EXIT_UNREACHABLE, EXIT_DATA, EXIT_CONSENT, EXIT_STORAGE, EXIT_DAMAGED, EXIT_RUN_FAILED = 2, 3, 4, 5, 6, 7, 8, 9
+EXIT_USAGE, EXIT_CREDENTIALS, EXIT_UNREACHABLE, EXIT_DATA = 2, 3, 4, 5
+EXIT_CONSENT, EXIT_STORAGE, EXIT_DAMAGED, EXIT_RUN_FAILED = 6, 7, 8, 9
 
 _WORDS = ("river", "stone", "harbour", "winter", "lantern", "orchard", "meadow", "signal", "copper", "thunder", "garden", "window")
 

@@ -36,14 +36,16 @@ class WorkerKill(harness.FederationTest):
         }
         for name, optimizer in modes.items():
             with self.subTest(mode=name):
-                hashes = [self.hash_of_a_run(f"{name}-undisturbed", optimizer, kills=0), self.hash_of_a_run(f"{name}-killed", optimizer, kills=12)]
+                hashes = [self.hash_of_a_run(f"{name}-undisturbed", optimizer, kills=0),
+                          self.hash_of_a_run(f"{name}-killed", optimizer, kills=12)]
                 self.assertEqual(hashes[0], hashes[1])
 
     def hash_of_a_run(self, name, optimizer, kills):
         """The final state of a run whose rounds wait for both sites, one of which is killed at random times."""
         parties = self.make("alpha", "beta", name=name)
         self.start(parties)
-        spec = harness.run_spec(rounds=EXACT_ROUNDS, participation={"min_workers": 2, "quorum": 1.0, "min_deadline": "60s", "max_deadline": "60s"})
+        spec = harness.run_spec(rounds=EXACT_ROUNDS, participation={"min_workers": 2, "quorum": 1.0, "min_deadline": "60s",
+                                                                               "max_deadline": "60s"})
         spec["optimizer"] = {"learning_rate": {"peak": 0.005, "kind": "constant"}, **optimizer}
         parties.submit(parties.write_yaml("run.yaml", spec))
         dice = random.Random(name)

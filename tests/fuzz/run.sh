@@ -23,8 +23,9 @@ done
 [[ -n "$compiler" ]] || { echo "tests/fuzz/run.sh: no clang++ here; install it (Debian: apt-get install clang-14)" >&2; exit 2; }
 
 targets=(payload commit snapshot update apply state)
-cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link \
-  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE=OFF -DTRIBUTARY_TORCH=OFF -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null
+cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+  -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE=OFF -DTRIBUTARY_TORCH=OFF \
+  -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null
 cmake --build "$build" --target "${targets[@]/#/fuzz_}" >&2
 
 share=$(( (seconds + ${#targets[@]} - 1) / ${#targets[@]} ))
@@ -35,8 +36,8 @@ for target in "${targets[@]}"; do
   mkdir -p "$corpus"
   TRIBUTARY_FUZZ_SEEDS="$corpus" "$build/bin/fuzz_$target" >/dev/null
   log="$build/fuzz_$target.log"
-  if ! "$build/bin/fuzz_$target" -max_total_time="$share" -max_len=65536 -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$findings/$target-" \
-      -print_final_stats=1 "$corpus" >"$log" 2>&1; then
+  if ! "$build/bin/fuzz_$target" -max_total_time="$share" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
+      -artifact_prefix="$findings/$target-" -print_final_stats=1 "$corpus" >"$log" 2>&1; then
     tail -40 "$log" >&2
     echo "tests/fuzz/run.sh: $target: FINDING; input in $findings, log in $log" >&2
     exit 1

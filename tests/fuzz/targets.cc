@@ -37,7 +37,7 @@ uint8_t TakeByte(absl::string_view& input) {
   return byte;
 }
 
-// --- payload: a byte for value_bits, one for the number of segments, three for each segment's shape, then the payload ---
+// Payload: a byte for value_bits, one for the number of segments, three for each segment's shape, then the payload.
 
 constexpr uint32_t kValueBits[] = {1, 2, 4, 8, 24, 32};
 
@@ -98,8 +98,6 @@ std::vector<std::string> PayloadSeeds() {
   return seeds;
 }
 
-// --- commit ---
-
 void RunCommit(absl::string_view input) {
   const absl::StatusOr<Commit> commit = DecodeCommit(input);
   if (commit.ok()) Must(EncodeCommit(*commit) == input, "an accepted commit record is canonical");
@@ -109,7 +107,7 @@ std::vector<std::string> CommitSeeds() {
   return {EncodeCommit({1, 0.5f, 3, "payload"}), EncodeCommit({1u << 20, 0.0f, 0, ""})};
 }
 
-// --- snapshot: the number of slots, then the snapshot without its checksum (no fuzzer finds a SHA-256) ---
+// Snapshot: the number of slots, then the snapshot without its checksum (no fuzzer finds a SHA-256).
 
 Layout SmallLayout() {
   return *Layout::Create({{"a", {3, 2}}, {"b", {}}, {"c", {0}}});
@@ -140,7 +138,7 @@ std::vector<std::string> SnapshotSeeds() {
   return seeds;
 }
 
-// --- update and state: a byte for the run's options, then what a worker sends or what a disk returns ---
+// Update and state: a byte for the run's options, then what a worker sends or what a disk returns.
 
 constexpr int kModes = 7;
 constexpr int kVariants = 4;

@@ -2,8 +2,8 @@
 """Golden vectors of mode `demo`, from the published equations alone (arXiv 2411.19870, algorithm 1; docs/explanation/architecture.md,
 "Optimisers").
 
-Independent of the C++ code: dense DCT matrices, sorts and loops in float64, parameters and residuals rounded to float32 between steps as the
-reference program keeps them.
+Independent of the C++ code: dense DCT matrices, sorts and loops in float64, parameters and residuals rounded to float32 between steps as
+the reference program keeps them.
 
   demo_reference.py --check FILE    computes again and compares with FILE
   demo_reference.py --rewrite FILE  writes FILE
@@ -70,7 +70,8 @@ class Tiles:
 
 
 def keep_largest(spectrum, k):
-    """(mask, gap): the k largest magnitudes of each tile, lower index first among equals, and the smallest relative gap to what is left out."""
+    """(mask, gap): the k largest magnitudes of each tile, lower index first among equals, and the smallest relative gap to what is left
+    out."""
     down, across, height, width = spectrum.shape
     flat = np.abs(spectrum).reshape(down * across, height * width)
     k = min(k, flat.shape[1])

@@ -23,7 +23,8 @@ _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
 _GRPC = re.compile(r"^grpc(pp|\+\+)?/|\.grpc\.pb\.h$")
 _TORCH_PLACES = re.compile(r"^(worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
-_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|common/tls\.(cc|h)|tests/.*)$")
+_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|common/tls\.(cc|h)|"
+                          r"tests/.*)$")
 
 
 def check_file(path):

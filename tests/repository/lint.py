@@ -46,7 +46,8 @@ def clang_format():
 
 
 def shellcheck():
-    scripts = [path for path in tree.files() if path.suffix == ".sh" or (path.suffix == "" and tree.text(path).startswith("#!/usr/bin/env bash"))]
+    scripts = [path for path in tree.files()
+               if path.suffix == ".sh" or (path.suffix == "" and tree.text(path).startswith("#!/usr/bin/env bash"))]
     return run_over([find("shellcheck"), "-x"], scripts)
 
 

@@ -16,7 +16,8 @@ _BANNED = (
      r"^(common/clock\.cc$|tests/bench/)", "take a Clock (common/clock.h)"),
     (r"\bsleep_for\(|\bSleepFor\(|\busleep\(|\btime\.sleep\(|^\s*sleep \d", r"^(tests|common|optim|proto|coordinator|worker|cli|sim)/",
      r"^tests/repository/style\.py$", "wait for a condition with a deadline"),
-    (r"\bgetenv\(", r"^(common|optim|proto|coordinator|worker|cli|sim)/.*\.(cc|h)$", r"(^|/)main\.cc$", "read the environment in main only"),
+    (r"\bgetenv\(", r"^(common|optim|proto|coordinator|worker|cli|sim)/.*\.(cc|h)$", r"(^|/)main\.cc$",
+     "read the environment in main only"),
     (r"using namespace", r".*\.(cc|h)$", r"^tests/.*\.cc$", "name what you use"),
     (r"""["'][^"'\s]*:(8443|8081|9464|50051)["']""", r"^tests/e2e/", r"^$", "bind port zero"),
 )

@@ -103,7 +103,7 @@ TEST_F(SimulationTest, EveryKindOfRunAndPolicyIsDrawn) {
   }
 }
 
-// ---- Planted defects: each must be seen ----
+// Planted defects: each must be seen.
 
 // What the first of some seeds says that the defect disturbs; nothing if none is disturbed.
 std::string FirstViolation(const std::function<void(Simulation&)>& plant) {
@@ -205,8 +205,6 @@ TEST_F(SimulationTest, ASnapshotThatIsOverdueIsSeen) {
             }),
             kSeen);
 }
-
-// ---- The disk ----
 
 v1::RunSpec AnySpec() {
   return ScenarioOf(1, 1, 1).runs.at(0);

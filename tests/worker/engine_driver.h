@@ -83,7 +83,7 @@ class EngineDriver {
   }
   EngineDriver& Receive(v1::CoordinatorMessage message) { return Feed(event::MessageArrived{session_, std::move(message)}); }
 
-  // --- What the last event led to ---
+  // What the last event led to.
   template <typename What>
   const What* Find() const {
     for (const Action& action : actions_) {
@@ -116,7 +116,7 @@ class EngineDriver {
   }
   const std::vector<Action>& actions() const { return actions_; }
 
-  // --- Steps of the conversation ---
+  // Steps of the conversation.
   EngineDriver& Welcome(uint64_t max_inline = 1000) {
     v1::CoordinatorMessage message;
     message.mutable_welcome()->set_lease_ms(30'000);

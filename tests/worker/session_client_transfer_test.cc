@@ -13,8 +13,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// --- Uploads ---
-
 std::string Noise(size_t size) {
   std::string bytes(size, '\0');
   uint32_t state = 1;
@@ -181,8 +179,6 @@ TEST(UploadTest, TheReasonOfARefusalArrives) {
   });
   EXPECT_EQ(client.uploaded.Wait(), absl::FailedPreconditionError("round 7 is closed"));
 }
-
-// --- Downloads ---
 
 // Serves `content` from the offset asked for, in frames of 1000 bytes; `change` may spoil a frame.
 grpc::Status Serve(const std::string& content, const v1::DownloadRequest& request, TestHub::Download& frames,
