@@ -11,7 +11,7 @@
 #include "common/exit_codes.h"
 #include "tests/common/test_folder.h"
 #include "tests/worker/engine_driver.h"
-#include "tests/worker/mini_coordinator.h"
+#include "tests/worker/served_federation.h"
 
 namespace tributary::worker {
 namespace {
@@ -110,8 +110,8 @@ class RunningWorker {
 };
 
 // The hash of the run without faults.
-std::string UndisturbedHash() {
-  MiniCoordinator coordinator(Spec(), {});
+std::string UndisturbedHash(ServedFederation::Script script = {}) {
+  ServedFederation coordinator(Spec(), script);
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -119,14 +119,15 @@ std::string UndisturbedHash() {
 }
 
 // Hash that the worker reported of its last state.
-std::string ReportedHash(const MiniCoordinator& coordinator) {
+std::string ReportedHash(const ServedFederation& coordinator) {
+  coordinator.WaitFor(v1::WorkerMessage::kStateReport, 1);
   const auto reports = coordinator.Received(v1::WorkerMessage::kStateReport);
   return reports.empty() ? "" : reports.back().state_report().state_hash();
 }
 
 TEST(WorkerTest, ARunEndsWithTheCoordinatorsState) {
   const TestPki pki;
-  MiniCoordinator coordinator(Spec(), {});
+  ServedFederation coordinator(Spec(), {});
   const TestHub hub(coordinator.Handlers(), &pki);
   RunningWorker worker(hub.address(), {.tls = pki.Files("site-berlin")});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -146,7 +147,7 @@ TEST(WorkerTest, ARunEndsWithTheCoordinatorsState) {
 TEST(WorkerTest, TheSizeOfTheDataIsToldToARunThatWeighsByIt) {
   v1::RunSpec spec = Spec();
   spec.mutable_optimizer()->set_weighting(v1::SAMPLES);
-  MiniCoordinator coordinator(spec, {});
+  ServedFederation coordinator(spec, {});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -156,7 +157,7 @@ TEST(WorkerTest, TheSizeOfTheDataIsToldToARunThatWeighsByIt) {
 }
 
 TEST(WorkerTest, AnUpdateLostWithItsSessionIsSentAgainByteForByte) {
-  MiniCoordinator coordinator(Spec(), {.lose_update = 3});
+  ServedFederation coordinator(Spec(), {.lose_update = 3});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -167,7 +168,7 @@ TEST(WorkerTest, AnUpdateLostWithItsSessionIsSentAgainByteForByte) {
 }
 
 TEST(WorkerTest, AReceiptLostWithItsSessionChangesNothing) {
-  MiniCoordinator coordinator(Spec(), {.lose_receipt = 3});
+  ServedFederation coordinator(Spec(), {.lose_receipt = 3});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -177,16 +178,16 @@ TEST(WorkerTest, AReceiptLostWithItsSessionChangesNothing) {
 }
 
 TEST(WorkerTest, AnUpdateThatWasNotIncludedStaysInTheResidual) {
-  MiniCoordinator coordinator(Spec(), {.close_without = 3});
+  ServedFederation coordinator(Spec(), {.companion = true, .close_without = 3});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
   EXPECT_EQ(ReportedHash(coordinator), coordinator.state_hash());
-  EXPECT_NE(coordinator.state_hash(), UndisturbedHash());
+  EXPECT_NE(coordinator.state_hash(), UndisturbedHash({.companion = true}));
 }
 
 TEST(WorkerTest, AReplicaThatDiffersStartsFromASnapshot) {
-  MiniCoordinator coordinator(Spec(), {.wrong_commit = 3});
+  ServedFederation coordinator(Spec(), {.wrong_commit = 3});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -195,7 +196,7 @@ TEST(WorkerTest, AReplicaThatDiffersStartsFromASnapshot) {
 }
 
 TEST(WorkerTest, WeightsThatTheSeedDoesNotGiveAreDownloaded) {
-  MiniCoordinator coordinator(Spec(), {.other_weights = true});
+  ServedFederation coordinator(Spec(), {.other_weights = true});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -204,7 +205,7 @@ TEST(WorkerTest, WeightsThatTheSeedDoesNotGiveAreDownloaded) {
 }
 
 TEST(WorkerTest, LongUpdatesAndCommitsTravelBesideTheSession) {
-  MiniCoordinator coordinator(Spec(), {.max_inline = 1});
+  ServedFederation coordinator(Spec(), {.max_inline = 1});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -215,7 +216,7 @@ TEST(WorkerTest, LongUpdatesAndCommitsTravelBesideTheSession) {
 }
 
 TEST(WorkerTest, AfterADrainTheWorkerReturnsAndGoesOn) {
-  MiniCoordinator coordinator(Spec(), {.drain = 4});
+  ServedFederation coordinator(Spec(), {.drain = 4});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
@@ -224,7 +225,7 @@ TEST(WorkerTest, AfterADrainTheWorkerReturnsAndGoesOn) {
 }
 
 TEST(WorkerTest, ACoordinatorThatGoesAwayIsFoundAgain) {
-  MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
+  ServedFederation coordinator(Spec(), {.hold_first_round = true});
   auto hub = std::make_unique<TestHub>(coordinator.Handlers());
   const int port = hub->port();
   RunningWorker worker(hub->address(), {});
@@ -241,7 +242,7 @@ TEST(WorkerTest, ACoordinatorThatGoesAwayIsFoundAgain) {
 TEST(WorkerTest, AWorkerThatIsStartedAgainGoesOnWhereItWas) {
   for (const int stops_at_update : {1, 3}) {
     const TestFolder directory;
-    MiniCoordinator coordinator(Spec(), {.lose_receipt = 3});
+    ServedFederation coordinator(Spec(), {.lose_receipt = 3});
     const TestHub hub(coordinator.Handlers());
     {
       RunningWorker first(hub.address(), {.once = false, .state_dir = directory.path()});
@@ -257,7 +258,7 @@ TEST(WorkerTest, AWorkerThatIsStartedAgainGoesOnWhereItWas) {
 
 TEST(WorkerTest, AStateFolderHasOneWorker) {
   const TestFolder directory;
-  MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
+  ServedFederation coordinator(Spec(), {.hold_first_round = true});
   const TestHub hub(coordinator.Handlers());
   RunningWorker first(hub.address(), {.once = false, .state_dir = directory.path()});
   WorkerOptions options;
@@ -270,7 +271,7 @@ TEST(WorkerTest, AStateFolderHasOneWorker) {
 }
 
 TEST(WorkerTest, HeartbeatsGoOnDuringALongStep) {
-  MiniCoordinator coordinator(Spec(), {.lease_ms = 300});
+  ServedFederation coordinator(Spec(), {.lease = absl::Milliseconds(300)});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {.before_step = [&coordinator](uint64_t round) {
                          if (round == 1) coordinator.WaitFor(v1::WorkerMessage::kHeartbeat, 5);
@@ -279,7 +280,7 @@ TEST(WorkerTest, HeartbeatsGoOnDuringALongStep) {
 }
 
 TEST(WorkerTest, ARefusedRunReachesTheCoordinatorAndEndsAWorkerThatServesOne) {
-  MiniCoordinator coordinator(Spec(), {});
+  ServedFederation coordinator(Spec(), {});
   const TestHub hub(coordinator.Handlers());
   v1::ConsentConfig consent = MakeConsent();
   consent.set_runs(0, "koran-*");
@@ -291,7 +292,7 @@ TEST(WorkerTest, ARefusedRunReachesTheCoordinatorAndEndsAWorkerThatServesOne) {
 }
 
 TEST(WorkerTest, AWorkerThatIsToldToStopSaysSo) {
-  MiniCoordinator coordinator(Spec(), {.hold_first_round = true});
+  ServedFederation coordinator(Spec(), {.hold_first_round = true});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {.once = false});
   coordinator.WaitFor(v1::WorkerMessage::kUpdate, 1);
@@ -302,7 +303,7 @@ TEST(WorkerTest, AWorkerThatIsToldToStopSaysSo) {
 }
 
 TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {
-  MiniCoordinator coordinator(Spec(), {});
+  ServedFederation coordinator(Spec(), {});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {.metrics = true});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
