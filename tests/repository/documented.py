@@ -8,7 +8,8 @@ import tree
 
 _REFERENCE = pathlib.PurePosixPath("docs/reference")
 _CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "SnapshotConfig", "WorkerConfig", "BandwidthConfig", "ConsentConfig", "OperatorConfig",
-                  "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
+                  "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec",
+                  "EvaluationSpec")
 _FIELD = re.compile(r"^\s*(?:optional |repeated )?[\w.]+ (\w+) = \d+(?: \[|;)", re.MULTILINE)
 
 
