@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,12 +16,15 @@
 #include "absl/strings/str_format.h"
 #include "cli/output.h"
 #include "common/clock.h"
+#include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "proto/protocol_version.h"
 #include "sim/chaos.h"
 #include "sim/research.h"
+#include "worker/trainer.h"
 
 namespace tributary::sim {
 namespace {
@@ -74,18 +78,16 @@ nlohmann::ordered_json ToJson(const ChaosReport& report, const Command& command,
 
 void Print(const ChaosReport& report, const Command& command, double seconds) {
   for (const FailedSeed& failed : report.failed) {
-    std::printf("seed %llu, %.3f simulated seconds, event %llu: %s: %s\n  replay: %s\n", static_cast<unsigned long long>(failed.seed),
-                failed.at, static_cast<unsigned long long>(failed.event), failed.invariant.c_str(), failed.detail.c_str(),
-                ReplayCommand(failed.seed, command).c_str());
+    absl::PrintF("seed %d, %.3f simulated seconds, event %d: %s: %s\n  replay: %s\n", failed.seed, failed.at, failed.event,
+                 failed.invariant, failed.detail, ReplayCommand(failed.seed, command));
   }
-  std::printf("%llu seeds, %llu rounds, %llu events, %.0f simulated hours in %.1f s: %zu violations\n",
-              static_cast<unsigned long long>(report.seeds), static_cast<unsigned long long>(report.rounds),
-              static_cast<unsigned long long>(report.events), report.simulated_seconds / 3600, seconds, report.failed.size());
+  absl::PrintF("%d seeds, %d rounds, %d events, %.0f simulated hours in %.1f s: %d violations\n", report.seeds, report.rounds,
+               report.events, report.simulated_seconds / 3600, seconds, report.failed.size());
   for (const auto& [state, count] : report.runs) {
-    std::printf("  runs %-26s %10llu\n", state.c_str(), static_cast<unsigned long long>(count));
+    absl::PrintF("  runs %-26s %10d\n", state, count);
   }
   for (const auto& [kind, count] : report.faults) {
-    std::printf("  %-31s %10llu\n", kind.c_str(), static_cast<unsigned long long>(count));
+    absl::PrintF("  %-31s %10d\n", kind, count);
   }
 }
 
@@ -105,13 +107,11 @@ absl::Status Chaos(Command command) {
     report = TraceSeed(command.seed, command.options.rounds, command.options.workers);
   } else {
     if (isatty(STDERR_FILENO) != 0) {
-      command.options.progress = [seeds = command.options.seeds](uint64_t done) {
-        std::fprintf(stderr, "\r%llu of %llu seeds", static_cast<unsigned long long>(done), static_cast<unsigned long long>(seeds));
-      };
+      command.options.progress = [seeds = command.options.seeds](uint64_t done) { absl::FPrintF(stderr, "\r%d of %d seeds", done, seeds); };
     }
     TRIBUTARY_ASSIGN_OR_RETURN(report, RunChaos(command.options));
     if (command.options.progress) {
-      std::fprintf(stderr, "\r\x1b[K");
+      absl::FPrintF(stderr, "\r\x1b[K");
     }
   }
   const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - start);
@@ -154,14 +154,13 @@ absl::Status Research(ResearchCommand command) {
   const bool terminal = isatty(STDERR_FILENO) != 0;
   if (terminal) {
     command.options.progress = [](const v1::RoundRecord& record, uint64_t rounds) {
-      std::fprintf(stderr, "\rround %llu of %llu  loss %.4f ", static_cast<unsigned long long>(record.round()),
-                   static_cast<unsigned long long>(rounds), record.train_loss());
+      absl::FPrintF(stderr, "\rround %d of %d  loss %.4f ", record.round(), rounds, record.train_loss());
     };
   }
   const absl::Time start = Clock::Real().Now();
   const absl::StatusOr<ResearchResult> result = RunResearch(command.options);
   if (terminal) {
-    std::fprintf(stderr, "\r\x1b[K");
+    absl::FPrintF(stderr, "\r\x1b[K");
   }
   TRIBUTARY_RETURN_IF_ERROR(result.status());
   const v1::RunStatus& status = result->status;
@@ -180,10 +179,10 @@ absl::Status Research(ResearchCommand command) {
     std::cout << json.dump() << "\n";
   } else {
     PrintRounds(result->history);
-    std::printf("run %s %s at round %llu: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id().c_str(),
-                cli::FormatState(status.state()).c_str(), static_cast<unsigned long long>(status.round()), status.reason().c_str(),
-                absl::BytesToHexString(status.state_hash()).c_str(), cli::FormatBytes(static_cast<double>(status.bytes_up_total())).c_str(),
-                cli::FormatBytes(static_cast<double>(status.bytes_down_total())).c_str(), seconds);
+    absl::PrintF("run %s %s at round %d: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id(), cli::FormatState(status.state()),
+                 status.round(), status.reason(), absl::BytesToHexString(status.state_hash()),
+                 cli::FormatBytes(static_cast<double>(status.bytes_up_total())),
+                 cli::FormatBytes(static_cast<double>(status.bytes_down_total())), seconds);
   }
   if (status.state() != v1::FINISHED) {
     return WithExitCode(absl::AbortedError(absl::StrCat("the run ended as ", cli::FormatState(status.state()), ": ", status.reason())),
@@ -198,7 +197,7 @@ int Main(int argc, char** argv) {
   command.options.jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   CLI::App app("A federation in one process and one thread: the real coordinator and workers on a simulated clock, network and disk.",
                "tributary-sim");
-  app.set_version_flag("--version", std::string("tributary-sim ") + TRIBUTARY_VERSION);
+  app.set_version_flag("--version", VersionText("tributary-sim", kProtocolVersion, worker::LibTorchVersion()));
   bool faults = false;
   int workers = 0;
   CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml to try on the sites' real data");
@@ -233,13 +232,13 @@ int Main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   app.add_option("--jobs", command.options.jobs, "parallel processes")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1024));
-  try {
-    app.parse(argc, argv);
-    if (!command.chaos && research.options.run_file.empty()) {
-      throw CLI::RequiredError("RUN or --chaos");
-    }
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  const std::optional<ExitCode> ended = ParseCommandLine(&app, std::vector<std::string>(argv + 1, argv + argc), std::cout, std::cerr);
+  if (ended.has_value()) {
+    return static_cast<int>(*ended);
+  }
+  if (!command.chaos && research.options.run_file.empty()) {
+    std::cerr << "tributary-sim: name a run file to try, or say --chaos to look for defects\nRun with --help for more information.\n";
+    return static_cast<int>(ExitCode::kUsage);
   }
   command.one_seed = seed->count() > 0;
   if (workers != 0) {

@@ -61,7 +61,7 @@ TestHub::Handlers ServedFederation::Handlers() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       ++downloads_;
-      content = federation_.coordinator().OpenDownload(request, false);
+      content = federation_.coordinator().OpenDownload(request, coordinator::Downloader::kSite);
     }
     if (!content.ok()) {
       ADD_FAILURE() << content.status();
