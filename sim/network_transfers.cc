@@ -210,7 +210,8 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   }
   transfer->life = coordinator_->life();
   absl::StatusOr<SharedBytes> bytes = absl::UnavailableError("the connection was reset");
-  coordinator_->Call([&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, false); });
+  coordinator_->Call(
+      [&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, coordinator::Downloader::kSite); });
   if (bytes.ok() && (*bytes)->size() > transfer->max_bytes) {
     bytes = absl::FailedPreconditionError(absl::StrCat("the download has ", (*bytes)->size(), " bytes, allowed are ", transfer->max_bytes));
   }
