@@ -362,7 +362,7 @@ TEST_F(OnlineTest, ExportRefusesWhatIsDamagedAndWritesNothing) {
   admin_.statuses[0].set_state_hash(std::string(32, 'x'));
   const Result result = Command({"export", "--output", directory_.File("m")});
   EXPECT_EQ(result.code, ExitCode::kDamaged);
-  EXPECT_THAT(result.err, HasSubstr("is not the state after round 2"));
+  EXPECT_THAT(result.err, HasSubstr("something other than the state after round 2"));
   EXPECT_FALSE(std::filesystem::exists(directory_.File("m")));
 }
 
