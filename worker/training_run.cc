@@ -10,9 +10,11 @@
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "optim/apply.h"
 #include "optim/commit.h"
 #include "optim/parallel.h"
 #include "optim/snapshot.h"
+#include "optim/state_hash.h"
 #include "proto/config/run_options.h"
 
 namespace tributary::worker {
