@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "proto/wire_limits.h"
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 #include "worker/paced_line.h"
@@ -21,9 +22,6 @@
 
 namespace tributary::worker {
 namespace {
-
-// No message is longer: bulk travels in frames of 1 MiB, and what goes inline is bounded by max_inline (at most 3 MiB).
-constexpr int kMaxMessageBytes = 4 << 20;
 
 ByteKind KindOf(const v1::WorkerMessage& message) {
   return message.has_update() ? ByteKind::kUpdate : ByteKind::kControl;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/wire_limits.h"
 
 namespace tributary::worker {
 
@@ -45,7 +46,7 @@ UploadCall::UploadCall(TransferContext context, v1::UploadHeader header, std::sh
     : TransferCall(std::move(context)),
       payload_(std::move(payload)),
       offset_(offset),
-      frame_bytes_(std::clamp<uint64_t>(frame_bytes, 1, 1 << 20)),
+      frame_bytes_(std::clamp<uint64_t>(frame_bytes, 1, kMaxFrameBytes)),
       done_(std::move(done)) {
   *frame_.mutable_header() = std::move(header);
 }

@@ -26,9 +26,10 @@ struct TrainerOptions {
   DataKind data_kind = DataKind::kText;
   std::string data_folder;
   std::string label_column;  // kCsv
-  uint32_t batch_size = 8;
-  double validation_fraction = 0.1;
-  uint32_t evaluation_batches = 8;
+  // v1.DataSpec and v1.EvaluationSpec say what they mean, their ranges and defaults.
+  uint32_t batch_size = 0;
+  double validation_fraction = 0;
+  uint32_t evaluation_batches = 0;
   // Batches are a function of (seed, site, round, local step) alone: a worker that comes back draws what it would have drawn.
   uint64_t seed = 1;
   std::string site;

@@ -5,11 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/assert.h"
+#include "proto/wire_limits.h"
 
 namespace tributary::coordinator {
 namespace {
 
-constexpr uint64_t kMaxFrameBytes = uint64_t{1} << 20;  // transfer.proto
 constexpr size_t kDigestBytes = 32;
 
 bool SameUpload(const v1::UploadId& a, const v1::UploadId& b) {

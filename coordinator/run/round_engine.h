@@ -61,17 +61,17 @@ struct Instant {
   absl::Time wall;
 };
 
-// What the run asks of its rounds; v1.ParticipationSpec says what each field means.
+// What the run asks of its rounds; v1.ParticipationSpec says what each field means, its range and default.
 struct RoundPolicy {
-  uint64_t rounds = 1;
-  uint32_t min_workers = 1;
-  uint32_t max_workers = 4096;
-  double quorum = 0.5;
-  absl::Duration min_deadline = absl::Seconds(5);
-  absl::Duration max_deadline = absl::Seconds(120);
-  absl::Duration wait_timeout = absl::Minutes(10);
-  // Round r asks for the validation loss of state[r-1] where r-1 is a multiple of this.
-  uint64_t evaluate_every = 25;
+  uint64_t rounds = 0;
+  uint32_t min_workers = 0;
+  uint32_t max_workers = 0;
+  double quorum = 0;
+  absl::Duration min_deadline;
+  absl::Duration max_deadline;
+  absl::Duration wait_timeout;
+  // Round r asks for the validation loss of state[r-1] where r-1 is a multiple of this; at least 1.
+  uint64_t evaluate_every = 1;
   // Updates of round r are computed from state[r-2] (v1.RunSpec.pipeline).
   bool pipeline = false;
   // How long another protocol has between collecting and committing a round, with the members whose updates are in: the unmasking of a

@@ -37,6 +37,7 @@ class TrainerTest : public ::testing::Test {
     options_.optimizer = optim::Defaults(optim::Mode::kDistro);
     options_.data_folder = data_.path();
     options_.batch_size = 4;
+    options_.validation_fraction = 0.1;
     options_.evaluation_batches = 3;
     options_.site = "berlin";
   }
@@ -226,6 +227,8 @@ TEST(TableTrainer, AnMlpLearnsASeparableTable) {
   options.trainer.data_folder = folder.path();
   options.trainer.label_column = "label";
   options.trainer.batch_size = 32;
+  options.trainer.validation_fraction = 0.1;
+  options.trainer.evaluation_batches = 8;
   options.learning_rate = 2e-2;
   options.evaluation_folders = {folder.path()};
   const auto layout = optim::MakeLayout(options.trainer.model);

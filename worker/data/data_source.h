@@ -37,10 +37,10 @@ class DataSource {
 
 struct DataOptions {
   std::string folder;
-  double validation_fraction = 0.1;  // in (0, 1)
+  double validation_fraction = 0;  // in (0, 1)
   // At most this many validation batches of at most this many rows; fewer where the split has fewer samples.
-  uint32_t evaluation_batches = 8;
-  uint32_t batch_size = 8;
+  uint32_t evaluation_batches = 0;
+  uint32_t batch_size = 0;
 };
 
 // UTF-8 text, one token a byte, in windows of `context` tokens. All visible files of the folder, one after another by name; the last

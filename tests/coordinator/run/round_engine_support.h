@@ -22,6 +22,7 @@ class RoundEngineTest : public ::testing::Test {
     RoundPolicy policy;
     policy.rounds = 3;
     policy.min_workers = 2;
+    policy.max_workers = 4096;
     policy.quorum = 0.5;
     policy.min_deadline = absl::Seconds(1);
     policy.max_deadline = absl::Seconds(60);
