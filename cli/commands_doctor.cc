@@ -50,7 +50,7 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
                               .tls = FilesOf(config.tls()),
                               .identity = {config.federation(), Role::kSite, config.site()}};
   if (flags.insecure) {
-    CheckInsecure(config.coordinator(), flags.insecure_anywhere, &findings);
+    CheckInsecure(config.coordinator(), flags, &findings);
   } else {
     CheckCertificates(connection.tls, connection.identity, environment.clock->WallNow(), &findings);
   }
@@ -78,7 +78,7 @@ Findings ExamineCoordinator(const Session& session, const std::string& file) {
   Findings findings = {ConfigurationFinding(file, status)};
   if (!status.ok()) return findings;
   if (session.connection.insecure) {
-    CheckInsecure(config.listen(), session.connection.insecure_anywhere, &findings);
+    CheckInsecure(config.listen(), session.connection, &findings);
   } else {
     CheckCertificates(FilesOf(config.tls()), {config.federation(), Role::kCoordinator, ""}, session.environment.clock->WallNow(),
                       &findings);
@@ -104,7 +104,7 @@ Findings ExamineOperator(const Session& session, std::optional<v1::ServerInfo>* 
   Findings findings = {
       ConfigurationFinding(session.connection.config.empty() ? "from the command line" : session.connection.config, absl::OkStatus())};
   if (connection->insecure) {
-    CheckInsecure(connection->address, session.connection.insecure_anywhere, &findings);
+    CheckInsecure(connection->address, session.connection, &findings);
   } else {
     CheckCertificates(connection->tls, connection->identity, environment.clock->WallNow(), &findings);
   }

@@ -109,9 +109,9 @@ void CheckData(const std::string& path, Findings* findings) {
   Ok("data", absl::StrCat(path, ", ", files, files == 1 ? " file" : " files"), findings);
 }
 
-void CheckInsecure(const std::string& address, bool insecure_anywhere, Findings* findings) {
+void CheckInsecure(const std::string& address, const ConnectionFlags& flags, Findings* findings) {
   const absl::Status status = CheckInsecureAddress(address);
-  if (!status.ok() && !insecure_anywhere) return Fail("certificate", status, findings);
+  if (!status.ok() && !flags.insecure_anywhere) return Fail("certificate", status, findings);
   Warn("certificate", "--insecure: nothing is encrypted and nobody is authenticated", findings);
 }
 

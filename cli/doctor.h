@@ -31,7 +31,7 @@ void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Ti
 // `needed`: below it the check fails; below ten times it warns.
 void CheckFolder(const std::string& name, const std::string& path, uint64_t needed, Findings* findings);
 void CheckData(const std::string& path, Findings* findings);
-void CheckInsecure(const std::string& address, bool insecure_anywhere, Findings* findings);
+void CheckInsecure(const std::string& address, const ConnectionFlags& flags, Findings* findings);
 // What the coordinator says of itself (only operators may ask); empty if it cannot be asked.
 std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& address, const Clock& clock, Findings* findings);
 // The run that is open, or the newest, and how it is optimised.

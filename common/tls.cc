@@ -282,7 +282,8 @@ std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials() {
   return grpc::InsecureChannelCredentials();
 }
 
-absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, absl::string_view federation, bool insecure) {
+absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, absl::string_view federation, Transport transport) {
+  const bool insecure = transport == Transport::kPlaintext;
   std::vector<std::string> uris;
   if (insecure) {
     const auto [begin, end] = context.client_metadata().equal_range(kInsecureIdentityKey);

@@ -65,9 +65,12 @@ std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials();
 // In plaintext there is no certificate: client and server agree on this metadata key, whose value is the SPIFFE id claimed.
 inline constexpr char kInsecureIdentityKey[] = "x-tributary-insecure-identity";
 
-// The caller's identity. Unauthenticated: no certificate, no SPIFFE URI or several, another federation. `insecure` believes the metadata
-// key above instead (only when the server itself runs without TLS).
-absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, absl::string_view federation, bool insecure);
+// How a server is reached. In plaintext (--insecure) callers say themselves who they are, and are believed.
+enum class Transport { kMutualTls, kPlaintext };
+
+// The caller's identity: of the certificate, or in plaintext of the metadata key above. Unauthenticated: none, no SPIFFE URI or several,
+// another federation.
+absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, absl::string_view federation, Transport transport);
 
 // OK if `host_port` names a loopback address (127.0.0.0/8, [::1], localhost); else InvalidArgument saying that --insecure needs
 // --insecure-anywhere there.

@@ -11,6 +11,7 @@
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/run_status.h"
+#include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
 #include "proto/durations.h"
 #include "proto/run_state.h"
@@ -362,7 +363,7 @@ void CoordinatorImpl::OnStandingChanged(const std::string& run_id) {
 void CoordinatorImpl::RefreshSessionMetrics() {
   std::map<SessionState, int> counts = {
       {SessionState::kConnected, 0}, {SessionState::kSyncing, 0}, {SessionState::kReady, 0}, {SessionState::kRefused, 0}};
-  for (const std::string& name : config_.sites()) {
+  for (const std::string& name : deps_.sites->Names()) {
     deps_.metrics->SetSiteUp(name, sessions_.contains(name));
   }
   for (const auto& [name, site] : membership_.sites()) {

@@ -28,6 +28,7 @@
 namespace tributary::coordinator {
 
 class CoordinatorMetrics;  // coordinator/metrics.h
+class SiteRegistry;        // coordinator/site_registry.h
 
 // How the coordinator reaches one site. Implemented by the session reactor; used on the executor only. Send and Close return at once.
 class SessionSink {
@@ -48,6 +49,7 @@ class Coordinator {
  public:
   struct Dependencies {
     Clock* clock = nullptr;
+    const SiteRegistry* sites = nullptr;
     Journal* journal = nullptr;
     FileStore* snapshots = nullptr;         // what is in it and not in the journal is removed
     CoordinatorMetrics* metrics = nullptr;  // null: nobody reads them
@@ -62,7 +64,7 @@ class Coordinator {
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(const v1::CoordinatorConfig& config, Dependencies dependencies);
   virtual ~Coordinator() = default;
 
-  // --- Sessions. The caller has authenticated `site` and checked it against the registry. ---
+  // --- Sessions. The caller has authenticated `site` and found it in the registry. ---
   // A newer session of the same site closes the older one. `session` outlives the matching SessionClosed.
   virtual void SessionOpened(const std::string& site, SessionSink* session) = 0;
   // `encoded_bytes`: wire size of the message with framing, for the counters.

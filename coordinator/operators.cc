@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/run_status.h"
+#include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
 #include "proto/run_state.h"
@@ -84,7 +85,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
     return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
   }
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
-  TRIBUTARY_RETURN_IF_ERROR(CheckMinWorkers(spec, config_.sites_size()));
+  TRIBUTARY_RETURN_IF_ERROR(CheckMinWorkers(spec, static_cast<int>(deps_.sites->size())));
   for (const Run& run : runs_) {
     if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
       return absl::AlreadyExistsError(

@@ -27,6 +27,7 @@
 #include "coordinator/metrics.h"
 #include "coordinator/rpc/health_server.h"
 #include "coordinator/rpc/rpc_server.h"
+#include "coordinator/site_registry.h"
 #include "nlohmann/json.hpp"
 #include "prometheus/exposer.h"
 
@@ -85,7 +86,8 @@ class MetricsPage {
 
 class ServerImpl final : public Server {
  public:
-  ServerImpl(const v1::CoordinatorConfig& config, const Options& options) : config_(config), options_(options) {}
+  ServerImpl(const v1::CoordinatorConfig& config, const Options& options)
+      : config_(config), options_(options), sites_({config.sites().begin(), config.sites().end()}) {}
   ~ServerImpl() override { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Start();
@@ -106,6 +108,7 @@ class ServerImpl final : public Server {
   const Options options_;
   Endpoints endpoints_;
   // In order of dependence: what is declared later is destroyed earlier.
+  SiteRegistry sites_;
   std::unique_ptr<CoordinatorMetrics> metrics_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<FileStore> snapshots_;
@@ -126,7 +129,7 @@ absl::Status ServerImpl::Start() {
   // Held for a moment, before any port: of two coordinators of one configuration, the second is told of the folder. The journal takes the
   // lock for good; it is checked at length, while the health port already says that this coordinator is on its way.
   TRIBUTARY_RETURN_IF_ERROR(JournalDisk::Real().Lock(JournalFile()).status());
-  metrics_ = std::make_unique<CoordinatorMetrics>(std::vector<std::string>(config_.sites().begin(), config_.sites().end()));
+  metrics_ = std::make_unique<CoordinatorMetrics>(sites_.Names());
   if (!config_.health_listen().empty()) {
     absl::StatusOr<std::unique_ptr<HealthServer>> health = HealthServer::Start(config_.health_listen());
     TRIBUTARY_RETURN_IF_ERROR(Annotate(health.status(), "health_listen"));
@@ -140,13 +143,13 @@ absl::Status ServerImpl::Start() {
     endpoints_.metrics = metrics_page_->endpoint();
   }
   RpcServer::Options rpc;
-  rpc.insecure = options_.insecure;
+  rpc.transport = options_.insecure ? Transport::kPlaintext : Transport::kMutualTls;
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
-  TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, coordinator_.get(), executor_.get()));
+  TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, &sites_, coordinator_.get(), executor_.get()));
   endpoints_.listen = Reachable(config_.listen(), rpc_->port());
   TRIBUTARY_RETURN_IF_ERROR(PublishEndpoints());
   if (health_ != nullptr) {
-    health_->SetServing(true);
+    health_->Set(Health::kServing);
   }
   if (options_.insecure) {
     WarnInsecure();
@@ -178,6 +181,7 @@ absl::Status ServerImpl::Recover() {
   executor_ = std::make_unique<SerialExecutor>("coordinator");
   Coordinator::Dependencies dependencies;
   dependencies.clock = &Clock::Real();
+  dependencies.sites = &sites_;
   dependencies.journal = journal_.get();
   dependencies.snapshots = snapshots_.get();
   dependencies.metrics = metrics_.get();
@@ -212,7 +216,7 @@ void ServerImpl::WarnInsecure() {
 
 void ServerImpl::Drain(std::function<void()> drained) {
   if (health_ != nullptr) {
-    health_->SetServing(false);
+    health_->Set(Health::kNotServing);
   }
   rpc_->RefuseNewSessions();
   executor_->Post([this, drained = std::move(drained)] { coordinator_->Drain(drained); });
@@ -220,7 +224,7 @@ void ServerImpl::Drain(std::function<void()> drained) {
 
 void ServerImpl::Shutdown(absl::Duration grace) {
   if (health_ != nullptr) {
-    health_->SetServing(false);
+    health_->Set(Health::kNotServing);
   }
   if (rpc_ != nullptr) {
     rpc_->Shutdown(grace);

@@ -1,4 +1,4 @@
-// Uploads and downloads, frame by frame, as coordinator/rpc/transfer_service.cc and worker/session_client.cc do them: resumed where the
+// Uploads and downloads, frame by frame, as coordinator/rpc/ and worker/session_client.cc do them: resumed where the
 // last attempt got to.
 #include <algorithm>
 #include <utility>

@@ -15,7 +15,12 @@ constexpr absl::Duration kRetry = absl::Seconds(5);
 }  // namespace
 
 SimCoordinator::SimCoordinator(World* world, SimDisk* disk, Witness* witness, v1::CoordinatorConfig config, absl::Duration tick)
-    : world_(world), clock_(world, tick), disk_(disk), witness_(witness), config_(std::move(config)) {}
+    : world_(world),
+      clock_(world, tick),
+      disk_(disk),
+      witness_(witness),
+      config_(std::move(config)),
+      sites_({config_.sites().begin(), config_.sites().end()}) {}
 
 SimCoordinator::~SimCoordinator() {
   coordinator_.reset();
@@ -32,6 +37,7 @@ absl::Status SimCoordinator::Open() {
   snapshots_ = disk_->OpenStore("snapshots");
   coordinator::Coordinator::Dependencies dependencies;
   dependencies.clock = &clock_;
+  dependencies.sites = &sites_;
   dependencies.journal = journal_.get();
   dependencies.snapshots = snapshots_.get();
   dependencies.post_after = [this, life = life_](absl::Duration delay, std::function<void()> work) {

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/site_registry.h"
 #include "sim/sim_disk.h"
 #include "sim/witness.h"
 #include "sim/world.h"
@@ -33,7 +34,7 @@ class BusyClock final : public Clock {
   const absl::Duration tick_;
 };
 
-// A partial upload, as coordinator/rpc/transfer_service.h keeps it: in memory, for the process's life.
+// A partial upload, as coordinator/rpc/upload_spools.h keeps it: in memory, for the process's life.
 struct Spool {
   v1::UploadHeader header;
   std::string payload;
@@ -86,6 +87,7 @@ class SimCoordinator {
   SimDisk* const disk_;
   Witness* const witness_;
   const v1::CoordinatorConfig config_;
+  const coordinator::SiteRegistry sites_;
   std::unique_ptr<coordinator::Journal> journal_;
   std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;

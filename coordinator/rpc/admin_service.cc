@@ -114,14 +114,14 @@ class AdminService::Watch final : public grpc::ServerWriteReactor<v1::RunStatus>
   std::optional<absl::Status> end_;
 };
 
-AdminService::AdminService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options)
-    : coordinator_(coordinator), executor_(executor), registry_(registry), options_(options) {}
+AdminService::AdminService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation, const Options& options)
+    : coordinator_(coordinator), executor_(executor), authorisation_(authorisation), options_(options) {}
 AdminService::~AdminService() = default;
 
 template <typename Response, typename Work>
 grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context, Response* response, const char* log_as, Work work) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  absl::StatusOr<std::string> caller = registry_->Operator(*context);
+  absl::StatusOr<std::string> caller = authorisation_->Operator(*context);
   if (!caller.ok()) {
     reactor->Finish(ToGrpcStatus(caller.status()));
     return reactor;
@@ -191,7 +191,7 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContex
 }
 
 grpc::ServerWriteReactor<v1::RunStatus>* AdminService::WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) {
-  const absl::StatusOr<std::string> caller = registry_->Operator(*context);
+  const absl::StatusOr<std::string> caller = authorisation_->Operator(*context);
   if (!caller.ok()) {
     return new RefusedWatch(caller.status());
   }

@@ -24,7 +24,7 @@ class AdminService final : public v1::AdminService::CallbackService {
   };
 
   // All must outlive the service.
-  AdminService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options);
+  AdminService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation, const Options& options);
   ~AdminService() override;
 
   grpc::ServerUnaryReactor* SubmitRun(grpc::CallbackServerContext* context, const v1::SubmitRunRequest* request,
@@ -60,7 +60,7 @@ class AdminService final : public v1::AdminService::CallbackService {
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
-  const Registry* const registry_;
+  const Authorisation* const authorisation_;
   const Options options_;
   std::set<Watch*> watches_;  // on the executor
 };

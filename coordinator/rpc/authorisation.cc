@@ -20,17 +20,17 @@ absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
 
 }  // namespace
 
-Registry::Registry(const v1::CoordinatorConfig& config, bool insecure)
+Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, Transport transport)
     : federation_(config.federation()),
-      insecure_(insecure),
-      sites_(config.sites().begin(), config.sites().end()),
+      sites_(sites),
+      transport_(transport),
       operators_(config.operators().begin(), config.operators().end()) {}
 
-absl::StatusOr<Identity> Registry::SiteOrOperator(const grpc::ServerContextBase& context) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, PeerIdentity(context, federation_, insecure_));
+absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContextBase& context) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, PeerIdentity(context, federation_, transport_));
   switch (identity.role) {
     case Role::kSite:
-      if (!sites_.contains(identity.name)) {
+      if (!sites_->Contains(identity.name)) {
         return NotRegistered(identity, "sites");
       }
       return identity;
@@ -45,7 +45,7 @@ absl::StatusOr<Identity> Registry::SiteOrOperator(const grpc::ServerContextBase&
   return WrongRole(identity, "a site or an operator");
 }
 
-absl::StatusOr<std::string> Registry::Site(const grpc::ServerContextBase& context) const {
+absl::StatusOr<std::string> Authorisation::Site(const grpc::ServerContextBase& context) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, SiteOrOperator(context));
   if (identity.role != Role::kSite) {
     return WrongRole(identity, "a site");
@@ -53,7 +53,7 @@ absl::StatusOr<std::string> Registry::Site(const grpc::ServerContextBase& contex
   return std::move(identity.name);
 }
 
-absl::StatusOr<std::string> Registry::Operator(const grpc::ServerContextBase& context) const {
+absl::StatusOr<std::string> Authorisation::Operator(const grpc::ServerContextBase& context) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, SiteOrOperator(context));
   if (identity.role != Role::kOperator) {
     return WrongRole(identity, "an operator");

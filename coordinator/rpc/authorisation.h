@@ -1,4 +1,5 @@
-// Who may call what. Asked on every call: a certificate alone says who someone is, the registry whether they still belong.
+// Who may call what. Asked on every call: a certificate alone says who someone is, the lists of sites and operators whether they still
+// belong.
 #ifndef TRIBUTARY_COORDINATOR_RPC_AUTHORISATION_H_
 #define TRIBUTARY_COORDINATOR_RPC_AUTHORISATION_H_
 
@@ -7,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/tls.h"
+#include "coordinator/site_registry.h"
 #include "tributary/v1/config.pb.h"
 
 namespace grpc {
@@ -15,14 +17,14 @@ class ServerContextBase;
 
 namespace tributary::coordinator {
 
-// Immutable; safe to share between threads.
-class Registry {
+// Thread-safe.
+class Authorisation {
  public:
-  // `insecure`: the server runs without TLS, and callers say themselves who they are (common/tls.h).
-  Registry(const v1::CoordinatorConfig& config, bool insecure);
+  // `sites` must outlive it.
+  Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, Transport transport);
 
   // The caller's site or operator name. Unauthenticated: no valid identity. PermissionDenied: an identity of another role, or a name that
-  // is not in the registry; the message says what to change.
+  // is not in its list; the message says what to change.
   absl::StatusOr<std::string> Site(const grpc::ServerContextBase& context) const;
   absl::StatusOr<std::string> Operator(const grpc::ServerContextBase& context) const;
   // Either of the two.
@@ -30,8 +32,8 @@ class Registry {
 
  private:
   const std::string federation_;
-  const bool insecure_;
-  const std::set<std::string> sites_;
+  const SiteRegistry* const sites_;
+  const Transport transport_;
   const std::set<std::string> operators_;
 };
 

@@ -28,7 +28,7 @@ class RefusedCall final : public grpc::ServerGenericBidiReactor {
 // Its reactions follow one another, so it needs neither an executor nor a lock.
 class CheckCall final : public grpc::ServerGenericBidiReactor {
  public:
-  explicit CheckCall(bool serving) : serving_(serving) { StartRead(&request_); }
+  explicit CheckCall(Health health) : health_(health) { StartRead(&request_); }
 
   void OnReadDone(bool ok) override {
     if (!ok) {
@@ -37,7 +37,7 @@ class CheckCall final : public grpc::ServerGenericBidiReactor {
       // A request that is not empty names a service.
       Finish(grpc::Status(grpc::StatusCode::NOT_FOUND, "only the server as a whole is known: leave the service name empty"));
     } else {
-      const grpc::Slice slice(serving_ ? kServing : kNotServing, sizeof kServing);
+      const grpc::Slice slice(health_ == Health::kServing ? kServing : kNotServing, sizeof kServing);
       response_ = grpc::ByteBuffer(&slice, 1);
       StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);
     }
@@ -45,7 +45,7 @@ class CheckCall final : public grpc::ServerGenericBidiReactor {
   void OnDone() override { delete this; }
 
  private:
-  const bool serving_;
+  const Health health_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
 };
@@ -78,14 +78,14 @@ class HealthServerImpl final : public HealthServer, public grpc::CallbackGeneric
     if (context->method() != kCheckMethod) {
       return new RefusedCall(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "this address serves health checks only"));
     }
-    return new CheckCall(serving_);
+    return new CheckCall(health_);
   }
 
-  void SetServing(bool serving) override { serving_ = serving; }
+  void Set(Health health) override { health_ = health; }
   int port() const override { return port_; }
 
  private:
-  std::atomic<bool> serving_{false};
+  std::atomic<Health> health_{Health::kNotServing};
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
 };

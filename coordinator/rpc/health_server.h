@@ -9,6 +9,8 @@
 
 namespace tributary::coordinator {
 
+enum class Health { kNotServing, kServing };
+
 // Answers Check for the server as a whole (the empty service name; others are NOT_FOUND). Watch and everything else are UNIMPLEMENTED.
 // Thread-safe.
 class HealthServer {
@@ -17,7 +19,7 @@ class HealthServer {
   static absl::StatusOr<std::unique_ptr<HealthServer>> Start(const std::string& listen);
   virtual ~HealthServer() = default;
 
-  virtual void SetServing(bool serving) = 0;
+  virtual void Set(Health health) = 0;
   // The port listened on.
   virtual int port() const = 0;
 };

@@ -15,11 +15,11 @@
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/tls.h"
+#include "proto/wire_limits.h"
 
 namespace tributary::coordinator {
 namespace {
 
-constexpr int kMaxMessageBytes = 4 << 20;
 // A worker has a session, an upload and a few downloads.
 constexpr int kMaxStreamsPerConnection = 64;
 
@@ -83,20 +83,23 @@ absl::Status ExplainListenFailure(const std::string& host_port) {
   return status;
 }
 
-RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options, Coordinator* coordinator, SerialExecutor* executor)
+RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options, const SiteRegistry* sites, Coordinator* coordinator,
+                     SerialExecutor* executor)
     : executor_(executor),
-      registry_(config, options.insecure),
-      sessions_(coordinator, executor, &registry_, options.sessions),
-      transfers_(coordinator, executor, &registry_, options.transfers),
-      admin_(coordinator, executor, &registry_, options.admin) {}
+      authorisation_(config, sites, options.transport),
+      sessions_(coordinator, executor, &authorisation_, options.sessions),
+      transfers_(coordinator, executor, &authorisation_, options.transfers),
+      admin_(coordinator, executor, &authorisation_, options.admin) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::CoordinatorConfig& config, const Options& options,
-                                                            Coordinator* coordinator, SerialExecutor* executor) {
-  auto rpc = absl::WrapUnique(new RpcServer(config, options, coordinator, executor));
+                                                            const SiteRegistry* sites, Coordinator* coordinator, SerialExecutor* executor) {
+  auto rpc = absl::WrapUnique(new RpcServer(config, options, sites, coordinator, executor));
   grpc::ServerBuilder builder;
   Configure(builder);
   const TlsFiles files{config.tls().ca(), config.tls().certificate(), config.tls().key()};
-  builder.AddListeningPort(config.listen(), options.insecure ? MakeInsecureServerCredentials() : MakeServerCredentials(files), &rpc->port_);
+  builder.AddListeningPort(config.listen(),
+                           options.transport == Transport::kPlaintext ? MakeInsecureServerCredentials() : MakeServerCredentials(files),
+                           &rpc->port_);
   builder.RegisterService(&rpc->sessions_);
   builder.RegisterService(&rpc->transfers_);
   builder.RegisterService(&rpc->admin_);

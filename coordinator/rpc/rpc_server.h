@@ -11,11 +11,13 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/executor.h"
+#include "common/tls.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/admin_service.h"
 #include "coordinator/rpc/authorisation.h"
 #include "coordinator/rpc/session_service.h"
 #include "coordinator/rpc/transfer_service.h"
+#include "coordinator/site_registry.h"
 #include "tributary/v1/config.pb.h"
 
 namespace tributary::coordinator {
@@ -24,17 +26,16 @@ namespace tributary::coordinator {
 class RpcServer {
  public:
   struct Options {
-    // Plaintext, identities believed (common/tls.h).
-    bool insecure = false;
+    Transport transport = Transport::kMutualTls;
     SessionService::Options sessions;
     TransferService::Options transfers;
     AdminService::Options admin;
   };
 
-  // Serves config.listen. `coordinator` is called on `executor` only; both must outlive the server.
+  // Serves config.listen to `sites` and config.operators. `coordinator` is called on `executor` only; all three must outlive the server.
   // InvalidArgument, exit code kUsage: the address cannot be listened on; says why (in use, not of this machine, not permitted).
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const v1::CoordinatorConfig& config, const Options& options,
-                                                          Coordinator* coordinator, SerialExecutor* executor);
+                                                          const SiteRegistry* sites, Coordinator* coordinator, SerialExecutor* executor);
   // As Shutdown with no grace.
   ~RpcServer();
   RpcServer(const RpcServer&) = delete;
@@ -51,12 +52,13 @@ class RpcServer {
   void Shutdown(absl::Duration grace);
 
  private:
-  RpcServer(const v1::CoordinatorConfig& config, const Options& options, Coordinator* coordinator, SerialExecutor* executor);
+  RpcServer(const v1::CoordinatorConfig& config, const Options& options, const SiteRegistry* sites, Coordinator* coordinator,
+            SerialExecutor* executor);
   // Runs `work` on the executor and waits for it.
   void RunOnExecutor(const std::function<void()>& work);
 
   SerialExecutor* const executor_;
-  const Registry registry_;
+  const Authorisation authorisation_;
   SessionService sessions_;
   TransferService transfers_;
   AdminService admin_;

@@ -208,12 +208,13 @@ class SessionService::Session final : public Reactor, public SessionSink {
   std::optional<absl::Status> closing_;
 };
 
-SessionService::SessionService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options)
-    : coordinator_(coordinator), executor_(executor), registry_(registry), options_(options) {}
+SessionService::SessionService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation,
+                               const Options& options)
+    : coordinator_(coordinator), executor_(executor), authorisation_(authorisation), options_(options) {}
 SessionService::~SessionService() = default;
 
 Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
-  absl::StatusOr<std::string> site = registry_->Site(*context);
+  absl::StatusOr<std::string> site = authorisation_->Site(*context);
   if (!site.ok()) {
     LogWarning("session", "refused ", context->peer(), ": ", site.status().message());
     return new RefusedCall(site.status());

@@ -32,7 +32,7 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
   };
 
   // All must outlive the service.
-  SessionService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options);
+  SessionService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation, const Options& options);
   ~SessionService() override;
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context) override;
@@ -51,7 +51,7 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
-  const Registry* const registry_;
+  const Authorisation* const authorisation_;
   const Options options_;
   std::atomic<bool> refusing_{false};
 

@@ -24,10 +24,11 @@ class RefusedDownload final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
 
 }  // namespace
 
-TransferService::TransferService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options)
+TransferService::TransferService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation,
+                                 const Options& options)
     : coordinator_(coordinator),
       executor_(executor),
-      registry_(registry),
+      authorisation_(authorisation),
       sweep_interval_(options.sweep_interval),
       uploads_(coordinator, executor, &bulk_, options.clock,
                {{options.max_spool_bytes, options.sweep_interval * options.max_idle_sweeps}, options.max_idle_sweeps}),
@@ -42,7 +43,7 @@ TransferService::~TransferService() {
 grpc::ServerUnaryReactor* TransferService::GetUploadProgress(grpc::CallbackServerContext* context, const v1::UploadId* request,
                                                              v1::UploadProgress* response) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  absl::StatusOr<std::string> site = registry_->Site(*context);
+  absl::StatusOr<std::string> site = authorisation_->Site(*context);
   if (!site.ok()) {
     reactor->Finish(ToGrpcStatus(site.status()));
     return reactor;
@@ -61,7 +62,7 @@ grpc::ServerUnaryReactor* TransferService::GetUploadProgress(grpc::CallbackServe
 }
 
 grpc::ServerReadReactor<v1::UploadFrame>* TransferService::Upload(grpc::CallbackServerContext* context, v1::UploadProgress* response) {
-  absl::StatusOr<std::string> site = registry_->Site(*context);
+  absl::StatusOr<std::string> site = authorisation_->Site(*context);
   if (!site.ok()) {
     return new RefusedUpload(site.status());
   }
@@ -70,7 +71,7 @@ grpc::ServerReadReactor<v1::UploadFrame>* TransferService::Upload(grpc::Callback
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* TransferService::Download(grpc::CallbackServerContext* context,
                                                                       const grpc::ByteBuffer* request) {
-  absl::StatusOr<Identity> caller = registry_->SiteOrOperator(*context);
+  absl::StatusOr<Identity> caller = authorisation_->SiteOrOperator(*context);
   if (!caller.ok()) {
     return new RefusedDownload(caller.status());
   }

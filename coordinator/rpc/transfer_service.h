@@ -43,7 +43,7 @@ class TransferService final
   };
 
   // All must outlive the service.
-  TransferService(Coordinator* coordinator, SerialExecutor* executor, const Registry* registry, const Options& options);
+  TransferService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation, const Options& options);
   // After the server has shut down.
   ~TransferService() override;
 
@@ -57,7 +57,7 @@ class TransferService final
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
-  const Registry* const registry_;
+  const Authorisation* const authorisation_;
   const absl::Duration sweep_interval_;
   // On the bulk executor.
   Uploads uploads_;

@@ -80,7 +80,7 @@ class FakeAdmin final : public v1::AdminService::Service {
   grpc::Status SubmitRun(grpc::ServerContext* context, const v1::SubmitRunRequest* request, v1::RunStatus* response) override {
     submitted.Set(request->spec());
     *response = StatusAt(0, v1::SUBMITTED);
-    const auto identity = PeerIdentity(*context, "demo", /*insecure=*/true);
+    const auto identity = PeerIdentity(*context, "demo", Transport::kPlaintext);
     caller.Set(identity.ok() ? SpiffeId(*identity) : std::string(identity.status().message()));
     return refusal;
   }

@@ -44,7 +44,7 @@ class IdentityService final : public grpc::CallbackGenericService {
   };
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
-    return new Reactor(PeerIdentity(*context, federation_, insecure_));
+    return new Reactor(PeerIdentity(*context, federation_, insecure_ ? Transport::kPlaintext : Transport::kMutualTls));
   }
 
   const std::string federation_;

@@ -320,7 +320,7 @@ Federation::Federation(int sites, uint64_t snapshot_every, uint64_t max_inline) 
   config.mutable_drain_timeout()->set_seconds(20);
   config.add_operators("alice");
   for (int i = 0; i < sites; ++i) {
-    config.add_sites(absl::StrCat("site-", i));
+    registry.Add(absl::StrCat("site-", i));
     sites_.push_back(std::make_unique<FakeSite>(this, absl::StrCat("site-", i), i));
   }
   const absl::Status started = Restart();
@@ -357,6 +357,7 @@ absl::Status Federation::Restart(int fail_at_write, FaultyJournal::Fault fault) 
   journal_->FailAt(fail_at_write, fault);
   Coordinator::Dependencies dependencies;
   dependencies.clock = &clock;
+  dependencies.sites = &registry;
   dependencies.journal = journal_.get();
   absl::StatusOr<std::unique_ptr<FileStore>> snapshots = OpenFolder(folder() + "/snapshots");
   if (!snapshots.ok()) {

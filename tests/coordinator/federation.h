@@ -21,6 +21,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/run_log.h"
+#include "coordinator/site_registry.h"
 #include "optim/apply.h"
 #include "optim/encoder.h"
 #include "optim/replica_state.h"
@@ -148,6 +149,7 @@ class Federation {
   std::string NewestSnapshotFile() const;
 
   v1::CoordinatorConfig config;
+  SiteRegistry registry{{}};
   CoordinatorMetrics* metrics = nullptr;  // of the next Restart
   SimulatedClock clock{absl::FromUnixSeconds(1767225600)};
   absl::Status fatal;  // what the coordinator reported

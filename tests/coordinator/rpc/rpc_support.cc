@@ -53,13 +53,11 @@ void RpcTest::SetUp() {
   config_.mutable_tls()->set_ca(files.ca);
   config_.mutable_tls()->set_certificate(files.certificate);
   config_.mutable_tls()->set_key(files.key);
-  config_.add_sites("berlin");
-  config_.add_sites("paris");
   config_.add_operators("alice");
 }
 
 void RpcTest::StartServer() {
-  absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(config_, options_, &coordinator_, &executor_);
+  absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(config_, options_, &sites_, &coordinator_, &executor_);
   ASSERT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
 }

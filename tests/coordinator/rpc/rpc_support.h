@@ -20,6 +20,7 @@
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/rpc_server.h"
+#include "coordinator/site_registry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tributary/v1/admin.grpc.pb.h"
@@ -218,6 +219,7 @@ class RpcTest : public ::testing::Test {
 
   v1::CoordinatorConfig config_;
   RpcServer::Options options_;
+  SiteRegistry sites_{{"berlin", "paris"}};
   RecordingCoordinator coordinator_;
   SerialExecutor executor_{"test"};
   std::unique_ptr<RpcServer> server_;
