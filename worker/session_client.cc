@@ -18,20 +18,10 @@
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 #include "worker/paced_line.h"
+#include "worker/session_client_stream.h"
 #include "worker/session_client_transfer.h"
 
 namespace tributary::worker {
-namespace {
-
-ByteKind KindOf(const v1::WorkerMessage& message) {
-  return message.has_update() ? ByteKind::kUpdate : ByteKind::kControl;
-}
-ByteKind KindOf(const v1::CoordinatorMessage& message) {
-  return message.has_commit() ? ByteKind::kCommit : ByteKind::kControl;
-}
-
-}  // namespace
-
 void RouteGrpcLog() {
   gpr_set_log_function([](gpr_log_func_args* args) {
     if (args->severity == GPR_LOG_SEVERITY_ERROR) Log(LogLevel::kDebug, "grpc", absl::StripAsciiWhitespace(args->message));
@@ -59,7 +49,11 @@ class SessionClient::Impl {
   void Shutdown();
 
  private:
-  class Session;
+  struct Session {
+    bool reported = true;  // false: closed by the owner
+    std::function<void()> when_done;
+    std::unique_ptr<SessionStream> stream;
+  };
   struct Transfer {
     bool reported = true;  // false: cancelled by the owner
     bool stalled = false;
@@ -70,7 +64,8 @@ class SessionClient::Impl {
   void Count(ByteDirection direction, ByteKind kind, uint64_t bytes);
   TransferContext ContextFor(ByteDirection direction, ByteKind kind);
   std::shared_ptr<grpc::Channel> MakeChannel() const;
-  void SessionDone(Session* session, absl::Status status);
+  SessionStreamOwner OwnerOf(uint64_t session);
+  void SessionDone(uint64_t number, const absl::Status& status);
   // Runs `then` on the executor after the call's last moment on gRPC's threads, with the call taken out of transfers_.
   template <typename Result>
   std::function<void(Result)> Finished(uint64_t transfer, std::function<void(Transfer, Result)> then);
@@ -88,7 +83,7 @@ class SessionClient::Impl {
   // On the executor from here on.
   PacedLine line_;
   // Sessions and transfers stay in their maps until gRPC has let go of them.
-  std::map<uint64_t, std::unique_ptr<Session>> sessions_;
+  std::map<uint64_t, Session> sessions_;
   std::map<uint64_t, Transfer> transfers_;
   uint64_t current_session_ = 0;
   // Of the current session; older sessions hold their own until they are gone.
@@ -105,105 +100,6 @@ class SessionClient::Impl {
   std::mutex mutex_;
   std::condition_variable idle_;
   int calls_ = 0;  // guarded by mutex_
-};
-
-// The bidi stream. Reactions post to the executor and return; operations are started there, under the hold taken by Open.
-class SessionClient::Impl::Session final : public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
- public:
-  Session(Impl* impl, uint64_t number, std::shared_ptr<grpc::Channel> channel)
-      : number(number), impl_(impl), channel_(std::move(channel)), stub_(v1::SessionService::NewStub(channel_)) {}
-
-  void Open() {
-    impl_->Prepare(context_);
-    stub_->async()->Open(&context_, this);
-    AddHold();
-    handoff_.Give();
-    StartRead(&incoming_);
-    StartCall();
-  }
-
-  void Send(v1::WorkerMessage message) {
-    if (over_ || finishing_) return;
-    queue_.push_back(std::move(message));
-    WriteNext();
-  }
-
-  // Half-closes once the queue is empty.
-  void Finish() {
-    finishing_ = true;
-    WriteNext();
-  }
-
-  void Cancel() { context_.TryCancel(); }
-
-  const uint64_t number;
-  bool reported = true;
-
- private:
-  void WriteNext() {
-    if (over_ || writing_ || half_closed_) return;
-    if (!queue_.empty()) {
-      writing_ = true;
-      const uint64_t bytes = queue_.front().ByteSizeLong();
-      impl_->Count(ByteDirection::kUp, KindOf(queue_.front()), bytes);
-      // An update was paid for before it was queued.
-      if (!queue_.front().has_update()) impl_->line_.Charge(ByteDirection::kUp, bytes);
-      handoff_.Give();
-      StartWrite(&queue_.front());
-    } else if (finishing_) {
-      half_closed_ = true;
-      handoff_.Give();
-      StartWritesDone();
-    }
-  }
-
-  void OnWriteDone(bool ok) override {
-    handoff_.Take();
-    impl_->executor_->Post([this, ok] {
-      writing_ = false;
-      queue_.pop_front();
-      if (ok) WriteNext();
-    });
-  }
-
-  void OnReadDone(bool ok) override {
-    handoff_.Take();
-    impl_->executor_->Post([this, ok] {
-      if (!ok) {
-        over_ = true;
-        handoff_.Give();
-        RemoveHold();
-        return;
-      }
-      impl_->Count(ByteDirection::kDown, KindOf(incoming_), incoming_.ByteSizeLong());
-      impl_->line_.Charge(ByteDirection::kDown, incoming_.ByteSizeLong());
-      v1::CoordinatorMessage message;
-      message.Swap(&incoming_);
-      handoff_.Give();
-      StartRead(&incoming_);
-      if (reported) impl_->callbacks_.message(number, std::move(message));
-    });
-  }
-
-  void OnDone(const grpc::Status& status) override {
-    handoff_.Take();
-    impl_->executor_->Post([impl = impl_, self = this, status = FromGrpc(status)] { impl->SessionDone(self, status); });
-  }
-
-  Impl* const impl_;
-  const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<v1::SessionService::Stub> stub_;
-  Handoff handoff_;
-  grpc::ClientContext context_;
-  v1::CoordinatorMessage incoming_;
-  std::deque<v1::WorkerMessage> queue_;  // front: being written while writing_
-  bool writing_ = false;
-  bool finishing_ = false;
-  bool half_closed_ = false;
-  bool over_ = false;
-
- public:
-  std::function<void()> when_done;
 };
 
 void SessionClient::Impl::Prepare(grpc::ClientContext& context) const {
@@ -272,8 +168,29 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
   transfer_stub_ = v1::TransferService::NewStub(channel_);
   current_session_ = number;
   Hold();
-  Session& session = *sessions_.emplace(number, std::make_unique<Session>(this, number, channel_)).first->second;
-  session.Open();
+  Session& session = sessions_[number];
+  session.stream = std::make_unique<SessionStream>(OwnerOf(number), channel_);
+  session.stream->Open();
+}
+
+SessionStreamOwner SessionClient::Impl::OwnerOf(uint64_t session) {
+  return {.executor = executor_,
+          .prepare = [this](grpc::ClientContext& context) { Prepare(context); },
+          .moved =
+              [this](ByteDirection direction, ByteKind kind, uint64_t bytes) {
+                Count(direction, kind, bytes);
+                // An update was paid for before it was queued.
+                if (kind != ByteKind::kUpdate) {
+                  line_.Charge(direction, bytes);
+                }
+              },
+          .message =
+              [this, session](v1::CoordinatorMessage message) {
+                if (sessions_.at(session).reported) {
+                  callbacks_.message(session, std::move(message));
+                }
+              },
+          .done = [this, session](const absl::Status& status) { SessionDone(session, status); }};
 }
 
 void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
@@ -291,34 +208,40 @@ void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
 
 void SessionClient::Impl::Queue(uint64_t number, v1::WorkerMessage message) {
   if (number != current_session_) return;
-  if (auto found = sessions_.find(number); found != sessions_.end()) found->second->Send(std::move(message));
+  if (auto found = sessions_.find(number); found != sessions_.end()) found->second.stream->Send(std::move(message));
 }
 
 void SessionClient::Impl::CloseSession(uint64_t number) {
   auto found = sessions_.find(number);
   if (found == sessions_.end()) return;
-  found->second->reported = false;
-  found->second->Cancel();
+  found->second.reported = false;
+  found->second.stream->Cancel();
   if (number == current_session_) current_session_ = 0;
 }
 
 void SessionClient::Impl::FinishSession(std::function<void()> done) {
   auto found = sessions_.find(current_session_);
   if (found == sessions_.end()) return done();
-  Session& session = *found->second;
+  Session& session = found->second;
   session.reported = false;
   session.when_done = std::move(done);
-  session.Finish();
-  executor_->PostAfter(options_.finish_timeout, [this, number = session.number] { CloseSession(number); });
+  session.stream->Finish();
+  executor_->PostAfter(options_.finish_timeout, [this, number = current_session_] { CloseSession(number); });
 }
 
-void SessionClient::Impl::SessionDone(Session* session, absl::Status status) {
-  auto found = sessions_.find(session->number);
-  const std::unique_ptr<Session> owned = std::move(found->second);
+void SessionClient::Impl::SessionDone(uint64_t number, const absl::Status& status) {
+  auto found = sessions_.find(number);
+  const Session ended = std::move(found->second);
   sessions_.erase(found);
-  if (owned->number == current_session_) current_session_ = 0;
-  if (owned->reported && !shutting_down_) callbacks_.closed(owned->number, options_.tls.has_value() ? ExplainTlsFailure(status) : status);
-  if (owned->when_done) owned->when_done();
+  if (number == current_session_) {
+    current_session_ = 0;
+  }
+  if (ended.reported && !shutting_down_) {
+    callbacks_.closed(number, options_.tls.has_value() ? ExplainTlsFailure(status) : status);
+  }
+  if (ended.when_done) {
+    ended.when_done();
+  }
   Release();
 }
 
@@ -419,7 +342,7 @@ void SessionClient::Impl::Shutdown() {
   Hold();  // for the work posted here
   executor_->Post([this] {
     shutting_down_ = true;
-    for (auto& [number, session] : sessions_) session->Cancel();
+    for (auto& [number, session] : sessions_) session.stream->Cancel();
     for (auto& [number, transfer] : transfers_) {
       transfer.reported = false;
       transfer.call->Cancel();
