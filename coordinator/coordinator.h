@@ -64,7 +64,8 @@ class Coordinator {
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(const v1::CoordinatorConfig& config, Dependencies dependencies);
   virtual ~Coordinator() = default;
 
-  // --- Sessions. The caller has authenticated `site` and found it in the registry. ---
+  // Sessions. The caller has authenticated `site` and found it in the registry.
+
   // A newer session of the same site closes the older one. `session` outlives the matching SessionClosed.
   virtual void SessionOpened(const std::string& site, SessionSink* session) = 0;
   // `encoded_bytes`: wire size of the message with framing, for the counters.
@@ -73,7 +74,8 @@ class Coordinator {
   // Bytes the transport moved for this site outside MessageReceived (what it sent on a session, uploads, downloads).
   virtual void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) = 0;
 
-  // --- Bulk ---
+  // Bulk, whose bytes travel outside sessions.
+
   // FailedPrecondition: the round is not open for this site. ResourceExhausted: longer than the model can need.
   virtual absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
   // The assembled payload, checksums verified. Handled as if it had come inside an Update.
@@ -81,8 +83,7 @@ class Coordinator {
   // Shared by all who fetch the same thing. PermissionDenied: state_at_round is for operators alone.
   virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) = 0;
 
-  // --- Operators ---
-  // Acts are journaled with the name of who did them.
+  // Operators. Acts are journaled with the name of who did them.
   virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) = 0;
   virtual v1::ListRunsResponse ListRuns() = 0;
   virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;

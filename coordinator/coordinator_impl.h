@@ -60,7 +60,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
     std::optional<v1::RunStatus> ended;  // of a terminal run, once asked for
   };
 
-  // --- coordinator.cc ---
+  // In coordinator.cc.
+
   Instant At() const { return {deps_.clock->Now(), deps_.clock->WallNow()}; }
   int64_t UnixMillis() const { return absl::ToUnixMillis(deps_.clock->WallNow()); }
   // False after reporting a storage error, after which nothing may be done or acknowledged any more.
@@ -84,7 +85,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void OnStorageFailed(const absl::Status& status) override { Survives(status); }
   void OnStandingChanged(const std::string& run_id) override;
 
-  // --- operators.cc ---
+  // In operators.cc.
+
   Run* FindRun(absl::string_view run_id_or_name);
   // The run, if operators may still change what becomes of it. NotFound, FailedPrecondition (over).
   absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);

@@ -22,6 +22,7 @@
 #include "worker/session_client_transfer.h"
 
 namespace tributary::worker {
+
 void RouteGrpcLog() {
   gpr_set_log_function([](gpr_log_func_args* args) {
     if (args->severity == GPR_LOG_SEVERITY_ERROR) Log(LogLevel::kDebug, "grpc", absl::StripAsciiWhitespace(args->message));

@@ -164,7 +164,8 @@ class Journal {
   // Ascending by round.
   virtual absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) = 0;
 
-  // ---- For `tributary journal` ----
+  // For `tributary journal`.
+
   // SQLite's own check of the whole file.
   virtual absl::Status CheckIntegrity() = 0;
   // Every check of every row of a run that needs the journal alone, however long it takes.

@@ -94,7 +94,8 @@ class ActiveRun {
   absl::Time wake_at() const { return engine_.wake_at(); }
   v1::RunStatus Status() const;
 
-  // --- Sites (active_run_sites.cc). Messages of other runs, and of sites that they do not concern, change nothing. ---
+  // Sites (active_run_sites.cc). Messages of other runs, and of sites that they do not concern, change nothing.
+
   // A site has said Hello, or was there when the run began: it is asked for its consent.
   void Offer(const std::string& site, const Greeting& greeting);
   void OnRunAnswer(const std::string& site, const v1::RunAnswer& answer);
@@ -108,13 +109,15 @@ class ActiveRun {
   void NoteEvent(const std::string& site, absl::string_view kind, uint64_t round, absl::string_view detail);
   void CountBytes(const std::string& site, ByteDirection direction, uint64_t bytes) { accounts_.CountBytes(site, direction, bytes); }
 
-  // --- Updates (active_run_sites.cc) ---
+  // Updates (active_run_sites.cc).
+
   // Before the payload is there or looked at. An error: not acceptable, and the site has been sent its receipt if it gets one.
   absl::StatusOr<Judgement> Judge(const std::string& site, const IncomingUpdate& update);
   // The whole update. OK: durable and summed, now or before.
   absl::Status OnUpdate(const std::string& site, IncomingUpdate update);
 
-  // --- Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed. ---
+  // Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed.
+
   absl::Status Pause(const OperatorAct& act);
   absl::Status Resume(const OperatorAct& act);
   absl::Status Stop(const OperatorAct& act);
@@ -139,7 +142,8 @@ class ActiveRun {
   ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& config, std::unique_ptr<RunHost> host, const RunPosition& position,
             const Dependencies& dependencies);
 
-  // --- active_run.cc ---
+  // In active_run.cc.
+
   Instant At() const { return {deps_.clock->Now(), deps_.clock->WallNow()}; }
   int64_t UnixMillis() const { return absl::ToUnixMillis(deps_.clock->WallNow()); }
   // False after reporting a storage error, after which nothing may be done or acknowledged any more.
@@ -162,7 +166,8 @@ class ActiveRun {
   // What the site is doing, for people.
   std::string Activity(const std::string& site) const;
 
-  // --- active_run_sites.cc ---
+  // In active_run_sites.cc.
+
   // Has accepted the run, on a session that is open.
   bool Consented(const std::string& site) const;
   // The unfinished plan of the site, if it is to go on with that one; null: it needs another.

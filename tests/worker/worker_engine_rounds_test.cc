@@ -47,8 +47,6 @@ std::string Record(const std::string& bytes) {
   return std::string({static_cast<char>(bytes.size()), 0, 0, 0}) + bytes;
 }
 
-// --- Reaching the current state ---
-
 TEST(SyncTest, StateZeroOfASeededRunIsMadeHereAndReported) {
   EngineDriver driver;
   driver.Join();
@@ -189,8 +187,6 @@ TEST(SplitTest, AnythingButTheWholeRecordsAskedForIsDamage) {
     EXPECT_EQ(SplitCommitRecords(absl::string_view(bytes).substr(0, length), 2).status().code(), absl::StatusCode::kDataLoss) << length;
   }
 }
-
-// --- Rounds and receipts ---
 
 TEST(RoundTest, AnUpdateGoesOutWithTheHashItWasTrainedFrom) {
   EngineDriver driver;
@@ -343,8 +339,6 @@ TEST(RoundTest, MoreLocalStepsThanTheSiteAllowsAreNotTaken) {
   EXPECT_THAT(driver.Sent(v1::WorkerMessage::kUpdateSkipped)->update_skipped().reason(), HasSubstr("max_local_steps"));
 }
 
-// --- Pipelined runs ---
-
 v1::CoordinatorMessage PipelinedStart(uint64_t round) {
   v1::CoordinatorMessage message;
   v1::RoundStart& start = *message.mutable_round_start();
@@ -416,8 +410,6 @@ TEST(RoundTest, MessagesOfAnotherRunAreIgnored) {
   driver.Receive(message);
   EXPECT_THAT(driver.actions(), IsEmpty());
 }
-
-// --- Commits ---
 
 TEST(CommitTest, AReplicaThatDiffersSaysSoAndStartsFromASnapshot) {
   EngineDriver driver;

@@ -313,8 +313,6 @@ TEST(RunTest, AStoppedRunDoesNotWaitForTheTrainingUnderWay) {
   EXPECT_EQ(CodeOf(driver), ExitCode::kRunFailed);
 }
 
-// --- Quiet hours ---
-
 class QuietTest : public ::testing::Test {
  protected:
   QuietTest()

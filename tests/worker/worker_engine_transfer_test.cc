@@ -49,8 +49,6 @@ std::optional<ExitCode> FailDownloads(EngineDriver& driver, const absl::Status& 
   return ExitCode::kOk;
 }
 
-// --- Uploads ---
-
 TEST(UploadTest, ALongUpdateGoesBesideTheSession) {
   EngineDriver driver;
   BeginUpload(driver);
@@ -137,8 +135,6 @@ TEST(UploadTest, AnUploadOfWhichNothingArrivesIsGivenUp) {
   EXPECT_EQ(attempts, 21);
   EXPECT_NE(driver.Sent(v1::WorkerMessage::kUpdateSkipped), nullptr);
 }
-
-// --- Downloads ---
 
 TEST(DownloadTest, ADownloadThatMovesOnIsNeverGivenUpAndSoonContinued) {
   EngineDriver driver;
