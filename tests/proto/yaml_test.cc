@@ -155,8 +155,7 @@ const ErrorCase kErrors[] = {
      "run.yaml:7: optimizer.mode: is missing; expected one of allreduce, demo, distro, local, fedavg, diloco, signsgd"},
     {"rounds: 200", "rounds: 200\nrounds: 300", "run.yaml:3: rounds: given twice (first in line 2)"},
     {"  gpt:\n", "  mlp: {inputs: 2, outputs: 2}\n  gpt:\n",
-     "run.yaml:5: model.gpt: only one of gpt, mlp may be given, and 'mlp' "
-     "already is"},
+     "run.yaml:5: model.gpt: only one of gpt, mlp may be given, and 'mlp' already is"},
     {"  gpt:\n    layers: 2\n", "  initial_weights: w\n", "run.yaml:3: model: needs one of: gpt, mlp"},
     {"rounds: 200", "[1]: 2", "run.yaml:2: expected a key, found a list"},
     // kinds of values
