@@ -89,7 +89,7 @@ bool CoordinatorImpl::Survives(const absl::Status& status) {
   }
   if (!failed_) {
     failed_ = true;
-    LogError("coordinator", "stopping, so as to acknowledge nothing that is not durable: ", status.message());
+    LogError("coordinator", "stopping, because nothing may be acknowledged that is not durable: ", status.message());
     deps_.fatal(status);
   }
   return false;

@@ -89,7 +89,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   for (const Run& run : runs_) {
     if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
       return absl::AlreadyExistsError(
-          absl::StrCat("run ", run.journaled.run_id, " of this name is not over; stop it first, or choose another name"));
+          absl::StrCat("run ", run.journaled.run_id, " has this name and is not over; stop it first, or choose another name"));
     }
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(spec));
@@ -183,7 +183,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name,
   const std::string run_id = run->journaled.run_id;
   ActiveRun* const active = FindActive(run_id);
   if (active == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it when it has, or stop it"));
+    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it once it has, or stop it"));
   }
   TRIBUTARY_RETURN_IF_ERROR(active->Pause(act));
   Settle();

@@ -169,7 +169,8 @@ absl::StatusOr<StepResult> TrainingRun::Compute(const v1::RoundStart& start) {
   }
   const bool from_previous = previous_.has_value() && previous_->round == start.base_round() && start.base_round() + 1 == state_->round;
   if (!from_previous && start.base_round() != state_->round) {
-    return absl::FailedPreconditionError(absl::StrCat("the round starts from state ", start.base_round(), ", held is ", state_->round));
+    return absl::InternalError(
+        absl::StrCat("the round starts from state ", start.base_round(), ", but this worker holds state ", state_->round));
   }
   return trainer_->ComputeDirection(ParametersOf(start), from_previous ? previous_->theta : state_->theta, absl::MakeSpan(direction_));
 }

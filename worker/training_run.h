@@ -71,8 +71,8 @@ class TrainingRun {
 
   // Evaluates the state held if the round asks for it, trains from the state that the round starts from (the one held or, in a pipelined
   // run, the one before), encodes, and saves what that led to. The update stays pending until Settle.
-  // FailedPrecondition: the gradient or the loss is not finite, or the base is neither of the two. Aborted, exit code kStorage: it cannot
-  // be saved; the update must not be sent, and the program should end.
+  // FailedPrecondition: the loss or the gradient is not finite, or too large to send. Internal: the base is neither of the two. Aborted,
+  // exit code kStorage: it cannot be saved; the update must not be sent, and the program should end.
   absl::StatusOr<TrainedUpdate> Train(const v1::RoundStart& start);
   // The computing part of a Train to come, from the state held. Train uses it if its round, base and parameters are these.
   void ComputeAhead(const v1::RoundStart& start);

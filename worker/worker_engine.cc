@@ -213,7 +213,7 @@ void WorkerEngine::HeedQuietHours() {
     return Note(LogLevel::kInfo, "quiet hours are over");
   }
   const std::string reason = absl::StrCat("quiet hours until ", *until);
-  Note(LogLevel::kInfo, absl::StrCat(reason, ": this worker takes part in nothing, and keeps what it has"));
+  Note(LogLevel::kInfo, absl::StrCat(reason, ": this worker rests, and keeps what it has"));
   if (session_.welcomed) {
     v1::WorkerMessage message;
     message.mutable_leave()->set_reason(reason);
@@ -240,7 +240,7 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
                   "credentials are refused");
     case absl::StatusCode::kAborted:
       return Exit(WithExitCode(Annotate(status, absl::StrCat(at,
-                                                             " has dropped this worker because another one connected as the same site; "
+                                                             " dropped this worker because another one connected as the same site; "
                                                              "run one worker per site")),
                                ExitCode::kUsage),
                   "another worker of this site has connected");
@@ -275,7 +275,7 @@ void WorkerEngine::CheckTimers() {
     const std::string cause =
         connecting_.last_cause.empty() ? absl::StrCat("no answer from the coordinator at ", options_.coordinator) : connecting_.last_cause;
     return Exit(WithExitCode(absl::UnavailableError(absl::StrCat(cause, "; gave up after ", absl::FormatDuration(options_.connect_timeout),
-                                                                 ". Check the address and that the coordinator runs")),
+                                                                 ". Check the address, and that the coordinator is running")),
                              ExitCode::kUnreachable),
                 "the coordinator could not be reached in time");
   }
@@ -312,7 +312,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
 
   const absl::StatusOr<RunSize> size = SizeOf(offer.spec());
   if (!size.ok()) {
-    Note(LogLevel::kError, absl::StrCat(label, " is refused: it is not valid: ", size.status().message()));
+    Note(LogLevel::kError, absl::StrCat(label, " is refused as invalid: ", size.status().message()));
     return RefuseRun(run_id, absl::StrCat("the run is not valid: ", size.status().message()));
   }
   const absl::Status status = CheckConsent(options_.consent, offer.spec(), *size);
@@ -320,7 +320,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
     Note(LogLevel::kWarning, absl::StrCat(label, " is refused: ", status.message()));
     RefuseRun(run_id, std::string(status.message()));
     if (options_.once) {
-      Exit(Annotate(status, absl::StrCat(label, " is refused; change worker.yaml if this site should take part")),
+      Exit(Annotate(status, absl::StrCat(label, " is refused; to take part, change the consent in worker.yaml")),
            "consent refuses the run");
     }
     return;
@@ -370,7 +370,7 @@ void WorkerEngine::On(event::RunPrepared prepared) {
 
 void WorkerEngine::OnMessage(v1::RunEnd end) {
   if (!run_.has_value() && std::erase(saved_runs_, end.run_id()) > 0) {
-    Note(LogLevel::kInfo, absl::StrCat("run ", end.run_id(), ", of which this worker had saved its state, is over"));
+    Note(LogLevel::kInfo, absl::StrCat("run ", end.run_id(), " is over; removing the state saved for it"));
     return Do(action::ReleaseRun{end.run_id()}, "the run is over");
   }
   if (!Mine(end.run_id())) return;
@@ -446,12 +446,12 @@ std::optional<WorkerEngine::Work> WorkerEngine::TakeWork(WorkKind kind, uint64_t
 void WorkerEngine::RetryLater(TransferAttempts& transfer, const absl::Status& status, absl::string_view what) {
   transfer.retry_at = now_ + Backoff(transfer.failures++);
   if (std::exchange(transfer.broke_off, true)) return;
-  Note(LogLevel::kWarning, absl::StrCat(what, " broke off: ", status.message(), "; continuing it soon, and whenever this happens again"));
+  Note(LogLevel::kWarning, absl::StrCat(what, " broke off: ", status.message(), "; it will be continued, now and if it happens again"));
 }
 
 void WorkerEngine::CancelTransfers() {
   for (TransferAttempts* transfer : {&transfers_.download, &transfers_.upload}) {
-    if (transfer->id != 0) Do(action::CancelTransfer{transfer->id}, "it is not needed any more");
+    if (transfer->id != 0) Do(action::CancelTransfer{transfer->id}, "it is no longer needed");
     transfer->id = 0;
   }
 }

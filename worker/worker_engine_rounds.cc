@@ -38,14 +38,14 @@ absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view by
     bytes.remove_prefix(4);
     if (length > bytes.size()) {
       return absl::DataLossError(
-          absl::StrCat("commit records: record ", records.size(), " says ", length, " bytes where ", bytes.size(), " follow"));
+          absl::StrCat("commit records: record ", records.size(), " declares ", length, " bytes, but ", bytes.size(), " follow"));
     }
     if (records.size() == count) return absl::DataLossError(absl::StrCat("commit records: more than the ", count, " asked for"));
     records.emplace_back(bytes.substr(0, length));
     bytes.remove_prefix(length);
   }
   if (records.size() != count) {
-    return absl::DataLossError(absl::StrCat("commit records: ", records.size(), " where ", count, " were asked for"));
+    return absl::DataLossError(absl::StrCat("commit records: ", records.size(), " came, ", count, " were asked for"));
   }
   return records;
 }
@@ -73,7 +73,7 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   }
 
   if (!plan.reason().empty())
-    Note(LogLevel::kWarning, absl::StrCat("the coordinator has this worker start from a snapshot: ", plan.reason()));
+    Note(LogLevel::kWarning, absl::StrCat("the coordinator makes this worker start from a snapshot: ", plan.reason()));
   if (!plan.needs_snapshot() && !run_->held.has_value()) return Resynchronize("no state is held and the plan has no snapshot");
   Sync sync;
   sync.snapshot_loaded = !plan.needs_snapshot();
@@ -188,11 +188,11 @@ void WorkerEngine::On(event::SnapshotLoaded loaded) {
 void WorkerEngine::Resynchronize(absl::string_view reason) {
   if (++asked_.fruitless_resyncs > kMaxFruitlessResyncs) {
     return Exit(WithExitCode(absl::DataLossError(absl::StrCat("this worker could not reach the coordinator's state in ",
-                                                              kMaxFruitlessResyncs, " attempts; the last failed because ", reason,
-                                                              ". Look at the coordinator's log, check that both run the same version, then "
+                                                              kMaxFruitlessResyncs, " attempts; the last one failed: ", reason,
+                                                              ". Read the coordinator's log, check that both run the same version, then "
                                                               "start the worker again")),
                              ExitCode::kDamaged),
-                "resynchronising leads nowhere");
+                "resynchronising failed repeatedly");
   }
   AskForPlan(reason);
 }
@@ -238,7 +238,7 @@ void WorkerEngine::OnMessage(v1::Commit commit) {
   const uint64_t next = NextCommitRound();
   if (commit.round() < next) return;
   if (commit.round() > next) {
-    return Resynchronize(absl::StrCat("commit ", commit.round(), " arrived where ", next, " was expected"));
+    return Resynchronize(absl::StrCat("commit ", commit.round(), " arrived, but ", next, " was expected"));
   }
   asked_.commits.push_back(std::move(commit));
 }
@@ -282,7 +282,7 @@ void WorkerEngine::On(event::CommitsApplied applied) {
     Do(action::CountMismatch{}, "replica differs");
     Note(LogLevel::kError,
          absl::StrCat("after commit ", run_->held->round, " this replica's state is ", absl::BytesToHexString(run_->held->hash),
-                      " where the coordinator's is ", absl::BytesToHexString(work->expected_hash), "; asking for a snapshot"));
+                      ", the coordinator's is ", absl::BytesToHexString(work->expected_hash), "; asking for a snapshot"));
     // The coordinator sees the hash in Ready, and decides: a snapshot, unless it was the message that was wrong.
     if (session_.welcomed) Resynchronize("the state hash differs from the coordinator's");
     return;
@@ -326,7 +326,7 @@ void WorkerEngine::AdvanceRound() {
   if (!held.has_value() || held->round + 1 != round || !(from_held || from_previous)) {
     if (asked_.plan_awaited) return;
     return Resynchronize(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ",
-                                      start.base_round(), ", held is ",
+                                      start.base_round(), ", but this worker holds ",
                                       held.has_value() ? absl::StrCat(Hex(held->hash), " of round ", held->round) : "nothing"));
   }
   asked_.plan_awaited = false;
@@ -367,7 +367,7 @@ void WorkerEngine::ComputeAhead() {
   ahead.start.set_local_steps(trained.next_local_steps());
   ahead.start.set_base_round(run_->held->round);
   ahead.start.set_base_state_hash(run_->held->hash);
-  Do(std::move(ahead), absl::StrCat("round ", next, " will be computed from the state held"));
+  Do(std::move(ahead), absl::StrCat("round ", next, " will be computed ahead from the current state"));
 }
 
 void WorkerEngine::On(event::ComputedAhead computed) {
@@ -380,14 +380,15 @@ void WorkerEngine::On(event::Trained trained) {
   if (!trained.update.ok()) {
     const absl::Status& status = trained.update.status();
     if (absl::IsAborted(status)) {
-      return Exit(Annotate(status, absl::StrCat("the update of round ", round, " is not sent, for a restart would forget it")),
-                  "the state folder cannot be written");
+      return Exit(
+          Annotate(status, absl::StrCat("the update of round ", round, " is not sent: it could not be saved, and a restart would lose it")),
+          "the state folder cannot be written");
     }
-    Note(LogLevel::kError, absl::StrCat("round ", round, " has no update of this site: ", status.message()));
+    Note(LogLevel::kError, absl::StrCat("round ", round, " gets no update from this site: ", status.message()));
     if (asked_.open_round == round) {
       // The details may tell of the data, and those stay here.
       SkipRound(round,
-                status.code() == absl::StatusCode::kFailedPrecondition ? "the gradient is not finite"
+                status.code() == absl::StatusCode::kFailedPrecondition ? "the loss or the gradient is not finite, or too large to send"
                                                                        : "training failed; the site's own log says why",
                 "there is no update to send");
     }
@@ -458,7 +459,8 @@ void WorkerEngine::OnMessage(const v1::Receipt& receipt) {
   if (receipt.result() == v1::Receipt::REJECTED) {
     Note(LogLevel::kError, absl::StrCat("the coordinator rejected the update of round ", receipt.round(), ": ", receipt.reason()));
   } else if (receipt.result() == v1::Receipt::LATE) {
-    Note(LogLevel::kInfo, absl::StrCat("the update of round ", receipt.round(), " came late; nothing of it is lost"));
+    Note(LogLevel::kInfo,
+         absl::StrCat("the update of round ", receipt.round(), " came late; it stays in the residual, and nothing is lost"));
   }
   if (!run_->pending.has_value() || run_->pending->round != receipt.round()) return;
   SettlePending(receipt.result() == v1::Receipt::INCLUDED ? UpdateFate::kIncluded : UpdateFate::kNotIncluded,

@@ -406,7 +406,7 @@ std::string ActiveRun::Activity(const std::string& name) const {
     case Presence::kConnected:
       return "connected";
     case Presence::kOffered:
-      return "asked for its consent";
+      return "waiting for its consent";
     case Presence::kRefused:
       return absl::StrCat("refused: ", site.note);
     case Presence::kLeft:

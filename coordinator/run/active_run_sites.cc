@@ -197,7 +197,7 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
   if (++state.mismatches > kMaxMismatches) {
     deps_.membership->Set(site, Presence::kQuarantined,
                           absl::StrCat(reason, " again after ", kMaxMismatches,
-                                       " resynchronisations: check the site's memory and software version, then restart its worker"));
+                                       " resynchronisations; check the site's memory and software version, then restart its worker"));
     Dispatch(MembersChanged{});
     return;
   }

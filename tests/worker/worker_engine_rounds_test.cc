@@ -438,7 +438,7 @@ TEST(CommitTest, AReplicaThatTheCoordinatorFindsRightGoesOn) {
 TEST(CommitTest, AGapLeadsToANewPlan) {
   EngineDriver driver;
   driver.Join().Commit(2);
-  EXPECT_EQ(driver.Reason<action::Send>(), "commit 2 arrived where 1 was expected");
+  EXPECT_EQ(driver.Reason<action::Send>(), "commit 2 arrived, but 1 was expected");
   EXPECT_NE(driver.Sent(v1::WorkerMessage::kReady), nullptr);
   driver.Commit(3);
   EXPECT_THAT(driver.actions(), IsEmpty()) << "the plan that was asked for will cover it";
