@@ -80,7 +80,7 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
                                client.Download(request, max_bytes, [&](uint64_t done, uint64_t total) { display.Show(done, total); }));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, optim::DecodeSnapshot(snapshot, layout, slots));
-  const optim::Digest hash = optim::StateHash(layout, state);
+  const Digest hash = optim::StateHash(layout, state);
   if (state.round != round || (round == run.round() && DigestBytes(hash) != run.state_hash())) {
     return absl::DataLossError(absl::StrCat("the coordinator sent something other than the state after round ", round, " (hash ",
                                             DigestHex(hash),

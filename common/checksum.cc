@@ -84,8 +84,8 @@ uint32_t Crc32c(absl::string_view bytes) {
   return ~crc(~uint32_t{0}, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
 }
 
-std::array<uint8_t, 32> Sha256(absl::string_view bytes) {
-  std::array<uint8_t, 32> digest;
+Digest Sha256(absl::string_view bytes) {
+  Digest digest;
   Require(EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr));
   return digest;
 }
@@ -103,18 +103,24 @@ void Sha256Hasher::Update(absl::string_view bytes) {
   Require(EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size()));
 }
 
-std::array<uint8_t, 32> Sha256Hasher::Finish() {
-  std::array<uint8_t, 32> digest;
+Digest Sha256Hasher::Finish() {
+  Digest digest;
   Require(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest.data(), nullptr));
   return digest;
 }
 
-std::string DigestBytes(const std::array<uint8_t, 32>& digest) {
+std::string DigestBytes(const Digest& digest) {
   return std::string(reinterpret_cast<const char*>(digest.data()), digest.size());
 }
 
-std::string DigestHex(const std::array<uint8_t, 32>& digest) {
+std::string DigestHex(const Digest& digest) {
   return absl::BytesToHexString(DigestBytes(digest));
+}
+
+bool ToDigest(absl::string_view bytes, Digest& digest) {
+  if (bytes.size() != digest.size()) return false;
+  std::memcpy(digest.data(), bytes.data(), digest.size());
+  return true;
 }
 
 }  // namespace tributary

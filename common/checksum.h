@@ -3,6 +3,7 @@
 #define TRIBUTARY_COMMON_CHECKSUM_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -10,11 +11,15 @@
 
 namespace tributary {
 
+// A SHA-256 digest.
+using Digest = std::array<uint8_t, 32>;
+inline constexpr size_t kDigestBytes = 32;
+
 // CRC-32C (Castagnoli, RFC 3720 appendix B.4): Crc32c("123456789") == 0xe3069283.
 uint32_t Crc32c(absl::string_view bytes);
 
 // SHA-256 in one call (OpenSSL EVP).
-std::array<uint8_t, 32> Sha256(absl::string_view bytes);
+Digest Sha256(absl::string_view bytes);
 
 // SHA-256 in pieces. Not thread-safe.
 class Sha256Hasher {
@@ -25,15 +30,17 @@ class Sha256Hasher {
   Sha256Hasher& operator=(const Sha256Hasher&) = delete;
   void Update(absl::string_view bytes);
   // Once.
-  std::array<uint8_t, 32> Finish();
+  Digest Finish();
 
  private:
   void* context_;
 };
 
 // Digests as protobuf `bytes` fields and as hexadecimal for people.
-std::string DigestBytes(const std::array<uint8_t, 32>& digest);
-std::string DigestHex(const std::array<uint8_t, 32>& digest);
+std::string DigestBytes(const Digest& digest);
+std::string DigestHex(const Digest& digest);
+// False, and `digest` unchanged: not as many bytes as a digest has.
+bool ToDigest(absl::string_view bytes, Digest& digest);
 
 }  // namespace tributary
 

@@ -1,19 +1,17 @@
 #include "common/safetensors.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/status_macros.h"
 
 namespace tributary {
 namespace {
-
-static_assert(std::endian::native == std::endian::little, "tensors are copied as they lie in memory");
 
 using Json = nlohmann::json;
 
@@ -117,25 +115,20 @@ absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tens
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // tensors start aligned
 
-  const uint64_t header_size = text.size();
   std::string bytes;
-  bytes.reserve(sizeof(header_size) + text.size() + offset);
-  bytes.append(reinterpret_cast<const char*>(&header_size), sizeof(header_size));
-  bytes.append(text);
-  for (const NamedTensor& tensor : tensors) {
-    bytes.append(reinterpret_cast<const char*>(tensor.values.data()), sizeof(float) * tensor.values.size());
-  }
+  bytes.reserve(sizeof(uint64_t) + text.size() + offset);
+  AppendField<uint64_t>(text, bytes);
+  for (const NamedTensor& tensor : tensors) AppendFloats(tensor.values, bytes);
   return bytes;
 }
 
 absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
   uint64_t header_size = 0;
-  if (bytes.size() < sizeof(header_size)) return Damaged("it is shorter than a header");
-  std::memcpy(&header_size, bytes.data(), sizeof(header_size));
-  bytes.remove_prefix(sizeof(header_size));
-  if (header_size > kMaxHeaderBytes || header_size > bytes.size()) return Damaged("its header is longer than the file");
-  TRIBUTARY_ASSIGN_OR_RETURN(const Json header, ParseHeader(bytes.substr(0, header_size)));
-  const absl::string_view data = bytes.substr(header_size);
+  ByteReader reader(bytes);
+  if (!reader.Read(header_size)) return Damaged("it is shorter than a header");
+  if (header_size > kMaxHeaderBytes || header_size > reader.rest().size()) return Damaged("its header is longer than the file");
+  TRIBUTARY_ASSIGN_OR_RETURN(const Json header, ParseHeader(reader.rest().substr(0, header_size)));
+  const absl::string_view data = reader.rest().substr(header_size);
 
   SafetensorsFile file;
   std::vector<std::pair<Range, SafetensorsFile::Entry>> entries;

@@ -56,7 +56,7 @@ class RunCheck {
     std::string state_hash = DigestHex(snapshots.front().state_hash);
     absl::StatusOr<optim::ReplicaState> state = LoadSnapshot(model, store_, snapshots.front());
     if (state.ok()) {
-      optim::Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
+      Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
       auto newer = snapshots.begin() + 1;
       const absl::Status visited = journal_.VisitCommits(run_.run_id, 1, last, [&](uint64_t round, const JournaledCommit& commit) {
         chain = optim::ChainHash(chain, commit.record);
@@ -112,8 +112,8 @@ class Restart {
     if (snapshots.empty() || snapshots.front().round != 0) {
       return absl::DataLossError(absl::StrCat("run ", run_.run_id, " has no snapshot of its initial weights; restore a backup"));
     }
-    optim::Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
-    optim::Digest journaled = snapshots.front().state_hash;
+    Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
+    Digest journaled = snapshots.front().state_hash;
     TRIBUTARY_RETURN_IF_ERROR(journal_.VisitCommits(run_.run_id, 1, round_, [&](uint64_t round, const JournaledCommit& commit) {
       chain = optim::ChainHash(chain, commit.record);
       journaled = commit.state_hash;

@@ -5,8 +5,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/checksum.h"
-#include "optim/bytes.h"
 
 namespace tributary::optim {
 namespace {

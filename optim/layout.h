@@ -5,18 +5,17 @@
 #ifndef TRIBUTARY_OPTIM_LAYOUT_H_
 #define TRIBUTARY_OPTIM_LAYOUT_H_
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "common/checksum.h"
 
 namespace tributary::optim {
 
-// SHA-256 digest.
-using Digest = std::array<uint8_t, 32>;
+using tributary::Digest;
 
 // One named parameter tensor, row-major, at theta[offset, offset + size).
 struct Block {

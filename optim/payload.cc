@@ -15,7 +15,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "optim/bytes.h"
+#include "common/bytes.h"
 
 namespace tributary::optim {
 namespace {

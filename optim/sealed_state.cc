@@ -1,8 +1,8 @@
 #include "optim/sealed_state.h"
 
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/checksum.h"
-#include "optim/bytes.h"
 
 namespace tributary::optim {
 namespace {

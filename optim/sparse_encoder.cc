@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/status_macros.h"
-#include "optim/bytes.h"
 #include "optim/quantise.h"
 #include "optim/residual.h"
 #include "optim/sealed_state.h"

@@ -56,7 +56,7 @@ void Witness::OnRun(const JournaledRun& run) {
   witnessed.model = std::make_unique<coordinator::RunModel>(*std::move(model));
   witnessed.aggregator = *optim::MakeAggregator(witnessed.model->options, witnessed.model->layout);
   witnessed.state = *coordinator::MakeInitialState(*witnessed.model);
-  const optim::Digest initial = optim::StateHash(witnessed.model->layout, witnessed.state);
+  const Digest initial = optim::StateHash(witnessed.model->layout, witnessed.state);
   witnessed.chain = coordinator::ChainStart(witnessed.model->layout, initial);
   witnessed.hashes.push_back(DigestBytes(initial));
   KeepPast(witnessed);

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/checksum.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/run_log.h"
 #include "optim/aggregator.h"
@@ -32,7 +33,7 @@ struct WitnessedRun {
   std::unique_ptr<coordinator::RunModel> model;
   std::unique_ptr<optim::Aggregator> aggregator;
   optim::ReplicaState state;
-  optim::Digest chain{};
+  Digest chain{};
   std::vector<std::string> hashes;                 // of state[i], raw bytes
   std::vector<std::vector<std::string>> included;  // sites of commit i + 1
   std::optional<coordinator::JournaledRound> open;
@@ -47,7 +48,7 @@ struct WitnessedRun {
 
   // Where the log stood after each commit, if logs are taken back here.
   struct Standing {
-    optim::Digest chain{};
+    Digest chain{};
     optim::ReplicaState state;
     std::string aggregator;
   };

@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "common/bytes.h"
 #include "common/status_macros.h"
-#include "optim/bytes.h"
 #include "optim/sealed_state.h"
 
 namespace tributary::worker {
@@ -42,12 +42,6 @@ absl::Time SavedAt(absl::string_view run_id, const FileStore& store) {
   return WrittenAt(FileOf(run_id), store);
 }
 
-template <typename Length>
-void AppendField(absl::string_view bytes, std::string& out) {
-  optim::AppendLittleEndian(static_cast<Length>(bytes.size()), out);
-  out.append(bytes.data(), bytes.size());
-}
-
 // Takes integers and fields off a body. After one that is not there, all are empty and ok() is false.
 class Reader {
  public:
@@ -56,35 +50,20 @@ class Reader {
   template <typename T>
   T Integer() {
     T value{};
-    optim::ByteReader reader(bytes_);
-    if (reader.Read(value)) {
-      bytes_ = reader.rest();
-    } else {
-      Fail();
-    }
+    ok_ = ok_ && bytes_.Read(value);
     return value;
   }
   template <typename Length>
   absl::string_view Field() {
-    const auto length = Integer<Length>();
-    if (length > bytes_.size()) {
-      Fail();
-      return {};
-    }
-    const absl::string_view field = bytes_.substr(0, length);
-    bytes_.remove_prefix(length);
+    absl::string_view field;
+    ok_ = ok_ && bytes_.ReadField<Length>(field);
     return field;
   }
-  absl::string_view rest() const { return bytes_; }
+  absl::string_view rest() const { return ok_ ? bytes_.rest() : ""; }
   bool ok() const { return ok_; }
 
  private:
-  void Fail() {
-    ok_ = false;
-    bytes_ = {};
-  }
-
-  absl::string_view bytes_;
+  ByteReader bytes_;
   bool ok_ = true;
 };
 
@@ -123,8 +102,8 @@ absl::Status WriteSavedState(const StateOwner& owner, const SavedState& state, F
   std::string head;
   AppendField<uint32_t>(owner.run_id, head);
   AppendField<uint32_t>(owner.site, head);
-  optim::AppendLittleEndian(state.round, head);
-  optim::AppendLittleEndian(static_cast<uint8_t>(state.pending.has_value() ? 1 : 0), head);
+  AppendLittleEndian(state.round, head);
+  AppendLittleEndian(static_cast<uint8_t>(state.pending.has_value() ? 1 : 0), head);
   if (state.pending.has_value()) {
     const TrainedUpdate& update = state.pending->update;
     AppendField<uint64_t>(state.pending->base_hash, head);
@@ -132,7 +111,7 @@ absl::Status WriteSavedState(const StateOwner& owner, const SavedState& state, F
     AppendField<uint64_t>(update.sha256, head);
     AppendField<uint64_t>(update.report.SerializeAsString(), head);
   }
-  optim::AppendLittleEndian(static_cast<uint64_t>(state.encoder.size()), head);
+  AppendLittleEndian(static_cast<uint64_t>(state.encoder.size()), head);
   return store.Write(FileOf(owner.run_id), optim::SealState(kKind, *owner.layout, {head, state.encoder, state.trainer}));
 }
 

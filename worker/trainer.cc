@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/bytes.h"
 #include "common/status_macros.h"
 #include "optim/adamw.h"
-#include "optim/bytes.h"
 #include "optim/sealed_state.h"
 #include "worker/data/data_source.h"
 #include "worker/evaluation.h"
@@ -46,8 +46,8 @@ class LocalTrainer final : public Trainer {
   std::string SaveState() const override {
     if (inner_steps_ == 0) return "";
     std::string steps;
-    optim::AppendLittleEndian(inner_steps_, steps);
-    return optim::SealState(kStateKind, layout_, {steps, optim::AsBytes(absl::MakeConstSpan(m_)), optim::AsBytes(absl::MakeConstSpan(v_))});
+    AppendLittleEndian(inner_steps_, steps);
+    return optim::SealState(kStateKind, layout_, {steps, AsBytes(absl::MakeConstSpan(m_)), AsBytes(absl::MakeConstSpan(v_))});
   }
 
   absl::Status RestoreState(absl::string_view state) override {
@@ -60,7 +60,7 @@ class LocalTrainer final : public Trainer {
     TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, optim::OpenState(kStateKind, layout_, state));
     const size_t elements = static_cast<size_t>(layout_.size());
     uint64_t steps = 0;
-    optim::ByteReader reader(body);
+    ByteReader reader(body);
     if (!reader.Read(steps) || reader.rest().size() != 2 * elements * sizeof(float) || steps == 0) {
       return absl::DataLossError("saved trainer state: not the layout's size");
     }

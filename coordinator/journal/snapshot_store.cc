@@ -15,7 +15,6 @@ namespace {
 
 constexpr absl::string_view kSuffix = ".snapshot";
 constexpr absl::string_view kAggregatorSuffix = ".aggregator";
-constexpr size_t kDigestBytes = 32;
 
 absl::Status Damaged(absl::string_view path, absl::string_view how) {
   return WithExitCode(

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/byte_kind.h"
+#include "common/bytes.h"
 #include "common/checksum.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
@@ -17,14 +18,6 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr int kDataField = 3;  // DownloadFrame.data
-
-void AppendVarint(uint64_t value, std::string& out) {
-  while (value >= 0x80) {
-    out.push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out.push_back(static_cast<char>(value));
-}
 
 // An encoded DownloadFrame whose data is not copied: protobuf's fields may come in any order, so `data` goes last, as a slice of `bytes`.
 grpc::ByteBuffer EncodeFrame(const v1::DownloadFrame& without_data, const SharedBytes& bytes, uint64_t offset, uint64_t length) {
@@ -202,13 +195,13 @@ void Downloads::Sweep() {
   }
 }
 
-std::array<uint8_t, 32> Downloads::DigestOf(const SharedBytes& bytes) {
+Digest Downloads::DigestOf(const SharedBytes& bytes) {
   std::erase_if(digests_, [](const auto& known) { return known.second.bytes.expired(); });
   const auto found = digests_.find(bytes.get());
   if (found != digests_.end()) {
     return found->second.digest;
   }
-  const std::array<uint8_t, 32> digest = Sha256(*bytes);
+  const Digest digest = Sha256(*bytes);
   digests_.emplace(bytes.get(), KnownDigest{bytes, digest});
   return digest;
 }

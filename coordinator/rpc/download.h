@@ -4,13 +4,13 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 
+#include "common/checksum.h"
 #include "common/executor.h"
 #include "common/shared_bytes.h"
 #include "common/tls.h"
@@ -47,11 +47,11 @@ class Downloads {
   class Call;
   struct KnownDigest {
     std::weak_ptr<const std::string> bytes;
-    std::array<uint8_t, 32> digest;
+    Digest digest;
   };
 
   // Hashed once, however many fetch the same bytes.
-  std::array<uint8_t, 32> DigestOf(const SharedBytes& bytes);
+  Digest DigestOf(const SharedBytes& bytes);
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;

@@ -10,8 +10,6 @@
 namespace tributary::coordinator {
 namespace {
 
-constexpr size_t kDigestBytes = 32;
-
 bool SameUpload(const v1::UploadId& a, const v1::UploadId& b) {
   return a.run_id() == b.run_id() && a.round() == b.round() && a.sha256() == b.sha256();
 }

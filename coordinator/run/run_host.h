@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/checksum.h"
 #include "common/clock.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
@@ -36,8 +37,8 @@ namespace tributary::coordinator {
 struct PendingCommit {
   optim::Commit commit;
   std::string record;
-  optim::Digest chain_hash{};
-  optim::Digest state_hash{};
+  Digest chain_hash{};
+  Digest state_hash{};
 };
 
 // Makes the commit of `round` again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
@@ -145,7 +146,7 @@ class RunHost {
 
   optim::ReplicaState state_;
   optim::BlockHashes block_hashes_;  // of state_, after the first commit
-  optim::Digest chain_hash_{};
+  Digest chain_hash_{};
   // By round, 0..round(): the state's hash as protobuf bytes, and the bytes of all records up to it.
   std::vector<std::string> hashes_;
   std::vector<uint64_t> record_bytes_;

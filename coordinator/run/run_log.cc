@@ -82,7 +82,7 @@ absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model) {
   return optim::InitialState(model.options, model.layout, std::move(theta));
 }
 
-optim::Digest ChainStart(const optim::Layout& layout, const optim::Digest& initial_state_hash) {
+Digest ChainStart(const optim::Layout& layout, const Digest& initial_state_hash) {
   return optim::ChainHash(layout.hash(), DigestBytes(initial_state_hash));
 }
 
@@ -101,8 +101,8 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const Journaled
   return absl::OkStatus();
 }
 
-absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled) {
-  if (const optim::Digest hash = optim::StateHash(model.layout, state, model.threads); hash != journaled) {
+absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const Digest& journaled) {
+  if (const Digest hash = optim::StateHash(model.layout, state, model.threads); hash != journaled) {
     return DamagedLog(absl::StrCat("journal: run ", model.spec.name(), ": its commits lead to state ", DigestHex(hash), " in round ",
                                    state.round, ", but it records ", DigestHex(journaled)));
   }
@@ -141,7 +141,7 @@ absl::StatusOr<optim::ReplicaState> RunLog::StateAt(uint64_t round) {
     if (snapshot->round == round) {
       return state;
     }
-    optim::Digest journaled{};
+    Digest journaled{};
     TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, snapshot->round + 1, round, [&](uint64_t r, const JournaledCommit& commit) {
       journaled = commit.state_hash;
       return ReplayCommit(*model_, r, commit, state);

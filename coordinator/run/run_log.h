@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/checksum.h"
 #include "common/shared_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
@@ -45,14 +46,14 @@ struct RunModel {
 absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model);
 
 // The chain hash before the first commit.
-optim::Digest ChainStart(const optim::Layout& layout, const optim::Digest& initial_state_hash);
+Digest ChainStart(const optim::Layout& layout, const Digest& initial_state_hash);
 
 // Moves `state` over one journaled commit. DataLoss, exit code kDamaged: the record does not decode or follow. Whether the state is the
 // journaled one is for CheckState to say, once at the end: the log's hash chain holds every record in its place, and one wrong bit on the
 // way would show in the last hash.
 absl::Status ReplayCommit(const RunModel& model, uint64_t round, const JournaledCommit& commit, optim::ReplicaState& state);
 // DataLoss, exit code kDamaged.
-absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const optim::Digest& journaled);
+absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const Digest& journaled);
 
 // Adds a journaled update to the open sum, with its weight.
 absl::Status SumUpdate(const RunModel& model, const JournaledUpdate& update, optim::Aggregator& aggregator);

@@ -23,7 +23,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::string Hex(const std::string& hash) {
-  optim::Digest digest{};
+  Digest digest{};
   std::copy_n(hash.begin(), std::min(hash.size(), digest.size()), digest.begin());
   return DigestHex(digest);
 }

@@ -9,11 +9,11 @@
 #include <cmath>
 #include <cstdio>
 
+#include "common/bytes.h"
 #include "common/checksum.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
-#include "optim/bytes.h"
 #include "optim/model_spec.h"
 #include "proto/config/run_options.h"
 #include "tests/common/test_folder.h"
@@ -170,7 +170,7 @@ class RememberingTrainer final : public Trainer {
   absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
   std::string SaveState() const override { return std::string(reinterpret_cast<const char*>(&memory_), sizeof(memory_)); }
   absl::Status RestoreState(absl::string_view state) override {
-    return optim::ByteReader(state).Read(memory_) ? absl::OkStatus() : absl::DataLossError("too short");
+    return ByteReader(state).Read(memory_) ? absl::OkStatus() : absl::DataLossError("too short");
   }
 
   static inline bool fail = false;

@@ -1,14 +1,13 @@
 #include "worker/data/counter_rng.h"
 
-#include <array>
-
+#include "common/bytes.h"
 #include "common/checksum.h"
 
 namespace tributary::worker {
 
 CounterRng::CounterRng(absl::string_view key) : state_(0) {
-  const std::array<uint8_t, 32> digest = Sha256(key);
-  for (int i = 0; i < 8; ++i) state_ |= uint64_t{digest[i]} << (8 * i);
+  const Digest digest = Sha256(key);
+  ByteReader(AsBytes(digest)).Read(state_);
 }
 
 uint64_t CounterRng::Next() {

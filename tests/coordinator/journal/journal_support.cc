@@ -26,7 +26,7 @@ JournaledUpdate MakeUpdate(const std::string& site, const std::string& payload) 
   return update;
 }
 
-JournaledCommit MakeCommit(uint64_t round, const optim::Digest& previous, const std::string& payload) {
+JournaledCommit MakeCommit(uint64_t round, const Digest& previous, const std::string& payload) {
   JournaledCommit commit;
   commit.record = optim::EncodeCommit({round, 0.1F, 2, payload});
   commit.chain_hash = optim::ChainHash(previous, commit.record);
@@ -43,7 +43,7 @@ JournaledCommit MakeCommit(uint64_t round, const optim::Digest& previous, const 
 }
 
 void AddCommits(Journal& journal, const std::string& run, uint64_t first, uint64_t last, const std::string& payload) {
-  optim::Digest previous{};
+  Digest previous{};
   if (first > 1) {
     previous = journal.Commit(run, first - 1)->chain_hash;
   }

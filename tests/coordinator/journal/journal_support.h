@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/checksum.h"
 #include "coordinator/journal/journal.h"
 #include "gtest/gtest.h"
 #include "tests/common/test_folder.h"
@@ -29,7 +30,7 @@ class SqliteJournalTest : public ::testing::Test {
 JournaledRun MakeRun(const std::string& id);
 JournaledUpdate MakeUpdate(const std::string& site, const std::string& payload);
 // A commit that continues the log after `previous`.
-JournaledCommit MakeCommit(uint64_t round, const optim::Digest& previous, const std::string& payload);
+JournaledCommit MakeCommit(uint64_t round, const Digest& previous, const std::string& payload);
 // Commits of rounds first..last.
 void AddCommits(Journal& journal, const std::string& run, uint64_t first, uint64_t last, const std::string& payload = "payload");
 
