@@ -56,6 +56,27 @@ absl::StatusOr<Commit> DecodeCommit(absl::string_view record) {
   return commit;
 }
 
+void AppendCommitRecord(absl::string_view record, std::string& out) {
+  AppendField<uint32_t>(record, out);
+}
+
+absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view bytes, uint64_t count) {
+  std::vector<std::string> records;
+  ByteReader reader(bytes);
+  while (!reader.rest().empty()) {
+    absl::string_view record;
+    if (!reader.ReadField<uint32_t>(record)) {
+      return absl::DataLossError(absl::StrCat("commit records: record ", records.size(), " is truncated"));
+    }
+    if (records.size() == count) return absl::DataLossError(absl::StrCat("commit records: more than the ", count, " asked for"));
+    records.emplace_back(record);
+  }
+  if (records.size() != count) {
+    return absl::DataLossError(absl::StrCat("commit records: ", records.size(), " came, ", count, " were asked for"));
+  }
+  return records;
+}
+
 Digest ChainHash(const Digest& previous, absl::string_view record) {
   Sha256Hasher hasher;
   hasher.Update(AsBytes(previous));

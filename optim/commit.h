@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -23,6 +24,13 @@ std::string EncodeCommit(const Commit& commit);
 
 // InvalidArgument: truncated, trailing bytes, an unknown version, a non-finite learning rate.
 absl::StatusOr<Commit> DecodeCommit(absl::string_view record);
+
+// Records as a download carries them: each behind its length, 4 bytes little-endian, which must be able to hold it.
+void AppendCommitRecord(absl::string_view record, std::string& out);
+inline constexpr uint64_t kCommitRecordPrefixBytes = 4;
+
+// The records of such bytes. DataLoss: not exactly `count` whole ones.
+absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view bytes, uint64_t count);
 
 // Hash of the log up to and including `record`: SHA-256(previous || record). The chain starts from the run's layout hash and
 // the hash of state[0].

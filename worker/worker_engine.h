@@ -471,10 +471,6 @@ class WorkerEngine {
   Transfers transfers_;
 };
 
-// Splits what Download{commits} returned: records, each preceded by its length (4 bytes, little-endian).
-// DataLoss: not exactly `count` whole records.
-absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view bytes, uint64_t count);
-
 }  // namespace tributary::worker
 
 #endif  // TRIBUTARY_WORKER_WORKER_ENGINE_H_

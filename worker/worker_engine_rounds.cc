@@ -8,6 +8,7 @@
 #include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "optim/commit.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
@@ -28,27 +29,6 @@ uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view bytes, uint64_t count) {
-  std::vector<std::string> records;
-  while (!bytes.empty()) {
-    if (bytes.size() < 4) return absl::DataLossError("commit records: a truncated length");
-    uint64_t length = 0;
-    for (int i = 0; i < 4; ++i) length |= static_cast<uint64_t>(static_cast<uint8_t>(bytes[i])) << (8 * i);
-    bytes.remove_prefix(4);
-    if (length > bytes.size()) {
-      return absl::DataLossError(
-          absl::StrCat("commit records: record ", records.size(), " declares ", length, " bytes, but ", bytes.size(), " follow"));
-    }
-    if (records.size() == count) return absl::DataLossError(absl::StrCat("commit records: more than the ", count, " asked for"));
-    records.emplace_back(bytes.substr(0, length));
-    bytes.remove_prefix(length);
-  }
-  if (records.size() != count) {
-    return absl::DataLossError(absl::StrCat("commit records: ", records.size(), " came, ", count, " were asked for"));
-  }
-  return records;
-}
 
 void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   if (!Mine(plan.run_id()) || !run_->prepared) return;
@@ -151,7 +131,7 @@ void WorkerEngine::On(event::Downloaded downloaded) {
       asked_.sync->snapshot = *std::move(downloaded.bytes);
     } else {
       const uint64_t count = asked_.sync.has_value() ? asked_.sync->plan.target_round() - run_->held->round : 1;
-      absl::StatusOr<std::vector<std::string>> records = SplitCommitRecords(*downloaded.bytes, count);
+      absl::StatusOr<std::vector<std::string>> records = optim::SplitCommitRecords(*downloaded.bytes, count);
       status = records.status();
       if (status.ok() && asked_.sync.has_value()) {
         asked_.sync->records = *std::move(records);

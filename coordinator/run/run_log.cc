@@ -185,15 +185,12 @@ absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
   std::erase_if(commits_, [](const auto& entry) { return entry.second.expired(); });
   std::string bytes;
   TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, first, last, [&](uint64_t round, const JournaledCommit& commit) {
-    const uint32_t length = static_cast<uint32_t>(commit.record.size());
-    if (commit.record.size() > UINT32_MAX || (round > first && bytes.size() + length > kMaxCommitDownload + (last - first + 1) * 4)) {
+    const uint64_t prefixes = (last - first + 1) * optim::kCommitRecordPrefixBytes;
+    if (commit.record.size() > UINT32_MAX || (round > first && bytes.size() + commit.record.size() > kMaxCommitDownload + prefixes)) {
       return absl::ResourceExhaustedError(
           absl::StrCat("commits ", first, "..", last, " are more than ", kMaxCommitDownload, " bytes; ask for fewer at a time"));
     }
-    for (int shift = 0; shift < 32; shift += 8) {
-      bytes.push_back(static_cast<char>(length >> shift & 0xff));
-    }
-    bytes += commit.record;
+    optim::AppendCommitRecord(commit.record, bytes);
     return absl::OkStatus();
   }));
   SharedBytes shared = std::make_shared<const std::string>(std::move(bytes));

@@ -73,7 +73,7 @@ class RunLog {
   // The snapshot file of that round. Shared by all who ask while one of them still holds it. NotFound: no snapshot of that round.
   absl::StatusOr<SharedBytes> Snapshot(uint64_t round);
 
-  // Records first..last, each behind its length as 4 bytes little-endian. NotFound: not all committed. InvalidArgument: an empty range.
+  // Records first..last, as optim::SplitCommitRecords reads them. NotFound: not all committed. InvalidArgument: an empty range.
   // ResourceExhausted: more than kMaxCommitDownload bytes.
   absl::StatusOr<SharedBytes> Commits(uint64_t first, uint64_t last);
 

@@ -214,13 +214,9 @@ void FakeSite::OnPlan(const v1::SyncPlan& plan) {
     request.mutable_commits()->set_first(plan.first_commit());
     request.mutable_commits()->set_last(plan.target_round());
     const std::string bytes = Download(request);
-    for (size_t at = 0; at < bytes.size();) {
-      size_t length = 0;
-      for (int i = 0; i < 4; ++i) {
-        length |= static_cast<size_t>(static_cast<uint8_t>(bytes[at + i])) << (8 * i);
-      }
-      Apply(bytes.substr(at + 4, length));
-      at += 4 + length;
+    const uint64_t count = plan.target_round() - plan.first_commit() + 1;
+    for (const std::string& record : Must(optim::SplitCommitRecords(bytes, count))) {
+      Apply(record);
     }
   }
   EXPECT_EQ(state_->round, plan.target_round());

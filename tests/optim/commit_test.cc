@@ -1,5 +1,6 @@
 #include "optim/commit.h"
 
+#include <initializer_list>
 #include <limits>
 #include <string>
 
@@ -11,6 +12,7 @@
 namespace tributary::optim {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 Commit Example() {
@@ -66,6 +68,26 @@ TEST(CommitTest, WhatNoCoordinatorWritesIsRejectedWithItsReason) {
   EXPECT_THAT(message({1, 0.5f, 4097, "x"}), HasSubstr("4097 updates"));
   EXPECT_THAT(message({1, 0.5f, 0, "x"}), HasSubstr("0 updates included"));
   EXPECT_THAT(message({1, 0.5f, 1, ""}), HasSubstr("payload of 0 bytes"));
+}
+
+std::string Framed(std::initializer_list<absl::string_view> records) {
+  std::string bytes;
+  for (const absl::string_view record : records) AppendCommitRecord(record, bytes);
+  return bytes;
+}
+
+TEST(CommitRecordsTest, ComeOutAsTheyWentIn) {
+  EXPECT_EQ(absl::BytesToHexString(Framed({"one"})), "030000006f6e65");
+  EXPECT_THAT(*SplitCommitRecords(Framed({"one", "", "three"}), 3), ElementsAre("one", "", "three"));
+}
+
+TEST(CommitRecordsTest, AnythingButTheWholeRecordsAskedForIsDamage) {
+  const std::string bytes = Framed({"one", "two"});
+  EXPECT_EQ(SplitCommitRecords(bytes, 1).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(SplitCommitRecords(bytes, 3).status().code(), absl::StatusCode::kDataLoss);
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    EXPECT_EQ(SplitCommitRecords(absl::string_view(bytes).substr(0, length), 2).status().code(), absl::StatusCode::kDataLoss) << length;
+  }
 }
 
 TEST(CommitTest, TheChainHashIsThatOfThePreviousHashAndTheRecord) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "common/exit_codes.h"
+#include "optim/commit.h"
 #include "tests/worker/engine_driver.h"
 #include "worker/worker_engine.h"
 
@@ -44,7 +45,9 @@ v1::SyncPlan PlanWithReceipt(uint64_t target, uint64_t round, v1::Receipt::Resul
 }
 
 std::string Record(const std::string& bytes) {
-  return std::string({static_cast<char>(bytes.size()), 0, 0, 0}) + bytes;
+  std::string framed;
+  optim::AppendCommitRecord(bytes, framed);
+  return framed;
 }
 
 TEST(SyncTest, StateZeroOfASeededRunIsMadeHereAndReported) {
@@ -173,19 +176,6 @@ TEST(SyncTest, ReadyIsNotHeldUpByTrainingUnderWay) {
   EXPECT_EQ(driver.Find<action::Train>(), nullptr);
   driver.Train("update 1");
   EXPECT_EQ(SentPayload(driver), "update 1");
-}
-
-TEST(SplitTest, RecordsComeOutAsTheyWentIn) {
-  EXPECT_THAT(*SplitCommitRecords(Record("one") + Record("") + Record("three"), 3), ElementsAre("one", "", "three"));
-}
-
-TEST(SplitTest, AnythingButTheWholeRecordsAskedForIsDamage) {
-  const std::string bytes = Record("one") + Record("two");
-  EXPECT_EQ(SplitCommitRecords(bytes, 1).status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(SplitCommitRecords(bytes, 3).status().code(), absl::StatusCode::kDataLoss);
-  for (size_t length = 0; length < bytes.size(); ++length) {
-    EXPECT_EQ(SplitCommitRecords(absl::string_view(bytes).substr(0, length), 2).status().code(), absl::StatusCode::kDataLoss) << length;
-  }
 }
 
 TEST(RoundTest, AnUpdateGoesOutWithTheHashItWasTrainedFrom) {
