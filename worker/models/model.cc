@@ -45,7 +45,7 @@ class TorchModel final : public Model {
     return WithoutExceptions([&]() -> absl::StatusOr<double> {
       at::set_num_threads(threads_);
       const at::NoGradGuard no_grad;
-      return MeanLoss(optim::ViewParameters(layout_, theta), batch).item<double>();
+      return MeanLoss(ViewParameters(layout_, theta), batch).item<double>();
     });
   }
 
@@ -55,7 +55,7 @@ class TorchModel final : public Model {
     return WithoutExceptions([&]() -> absl::StatusOr<double> {
       at::set_num_threads(threads_);
       const at::AutoGradMode with_grad(true);
-      const at::Tensor loss = MeanLoss(optim::ViewParametersWithGradients(layout_, theta, gradient), batch);
+      const at::Tensor loss = MeanLoss(ViewParametersWithGradients(layout_, theta, gradient), batch);
       loss.backward();
       return loss.item<double>();
     });
@@ -67,7 +67,7 @@ class TorchModel final : public Model {
     return WithoutExceptions([&]() -> absl::StatusOr<std::vector<float>> {
       at::set_num_threads(threads_);
       const at::NoGradGuard no_grad;
-      const at::Tensor logits = network_->Logits(optim::ViewParameters(layout_, theta), batch);
+      const at::Tensor logits = network_->Logits(ViewParameters(layout_, theta), batch);
       const at::Tensor last = logits.select(0, logits.size(0) - 1).contiguous();
       const float* values = last.data_ptr<float>();
       return std::vector<float>(values, values + last.numel());
