@@ -1,5 +1,4 @@
 // The process around the operator's command: environment, terminal, signals.
-#include <grpc/support/log.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -12,12 +11,13 @@
 #include <vector>
 
 #include "cli/app.h"
+#include "common/grpc_log.h"
 #include "common/tls.h"
 
 int main(int argc, char** argv) {
   tributary::RequireTls13();
   // What gRPC says of a failed connection also comes back as an error, in our words.
-  gpr_set_log_function([](gpr_log_func_args*) {});
+  tributary::RouteGrpcLog(tributary::LogLevel::kNone);
 
   // Signals are taken by one thread; every thread made later inherits the mask.
   sigset_t signals;

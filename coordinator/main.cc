@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "common/command_line.h"
 #include "common/exit_codes.h"
+#include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "coordinator/server.h"
@@ -150,7 +151,7 @@ int Main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
   RequireTls13();
-  RouteGrpcLog();
+  RouteGrpcLog(LogLevel::kWarning);
   return Run(command);
 }
 

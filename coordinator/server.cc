@@ -1,6 +1,5 @@
 #include "coordinator/server.h"
 
-#include <grpc/support/log.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,8 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/executor.h"
@@ -240,15 +237,6 @@ void ServerImpl::Shutdown(absl::Duration grace) {
 }
 
 }  // namespace
-
-void RouteGrpcLog() {
-  gpr_set_log_function([](gpr_log_func_args* args) {
-    // Of an address that cannot be listened on, Start says more clearly why.
-    if (args->severity == GPR_LOG_SEVERITY_ERROR && !absl::StrContains(args->message, "No address added")) {
-      LogWarning("grpc", absl::StripAsciiWhitespace(args->message));
-    }
-  });
-}
 
 absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& options) {
   const std::pair<const char*, const std::string&> addresses[] = {

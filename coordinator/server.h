@@ -20,9 +20,6 @@ struct Endpoints {
   std::string metrics;
 };
 
-// Sends gRPC's own error messages (failed handshakes and the like) through common/log.h. For main(), before the first use of gRPC.
-void RouteGrpcLog();
-
 // Thread-safe.
 class Server {
  public:

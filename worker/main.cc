@@ -23,6 +23,7 @@
 #include "absl/time/time.h"
 #include "common/command_line.h"
 #include "common/exit_codes.h"
+#include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/names.h"
 #include "common/status_macros.h"
@@ -280,7 +281,7 @@ int Main(int argc, char** argv) {
   SetLogLevel(log_level);
   signal(SIGPIPE, SIG_IGN);
   RequireTls13();
-  RouteGrpcLog();
+  RouteGrpcLog(LogLevel::kDebug);
 
   const absl::Status status = solo_app.parsed() ? Solo(solo) : sample_app.parsed() ? Sample(sample) : Run(run);
   if (!status.ok()) LogError(kComponent, status.message());

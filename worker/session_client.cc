@@ -1,6 +1,5 @@
 #include "worker/session_client.h"
 
-#include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -10,7 +9,6 @@
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -22,12 +20,6 @@
 #include "worker/session_client_transfer.h"
 
 namespace tributary::worker {
-
-void RouteGrpcLog() {
-  gpr_set_log_function([](gpr_log_func_args* args) {
-    if (args->severity == GPR_LOG_SEVERITY_ERROR) Log(LogLevel::kDebug, "grpc", absl::StripAsciiWhitespace(args->message));
-  });
-}
 
 class SessionClient::Impl {
  public:

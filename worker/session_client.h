@@ -22,9 +22,6 @@
 
 namespace tributary::worker {
 
-// Has gRPC's own complaints appear in our log, at debug level: what they mean is reported in our words. Before the first use of gRPC.
-void RouteGrpcLog();
-
 struct SessionClientOptions {
   std::string coordinator;      // host:port
   std::optional<TlsFiles> tls;  // absent: plaintext (--insecure)

@@ -23,8 +23,12 @@ _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
 _GRPC = re.compile(r"^grpc(pp|\+\+)?/|\.grpc\.pb\.h$")
 _TORCH_PLACES = re.compile(r"^(worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
-_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|common/tls\.(cc|h)|"
-                          r"tests/.*)$")
+_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|"
+                          r"common/(tls|grpc_log)\.(cc|h)|tests/.*)$")
+
+
+def room_of(path):
+    return path.parts[1] if len(path.parts) > 2 else _ROOM_OF_FILE.get(path.stem, "coordinator")
 
 
 def check_file(path):
@@ -37,7 +41,7 @@ def check_file(path):
         if _TORCH.match(include) and not _TORCH_PLACES.match(name):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"
         if _GRPC.match(include) and not _GRPC_PLACES.match(name):
-            yield f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli and common/tls"
+            yield f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, common/tls and common/grpc_log"
         if folder in ("common", "optim") and _PROTOBUF.search(include) and not _GRPC.match(include):
             yield f"{place}: {folder}/ knows no protocol messages"
     if path.suffix == ".cc":
