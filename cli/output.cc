@@ -13,6 +13,7 @@
 #include "google/protobuf/duration.pb.h"
 #include "optim/encoder.h"
 #include "proto/config/run_options.h"
+#include "proto/durations.h"
 
 namespace tributary::cli {
 namespace {
@@ -65,7 +66,7 @@ Json MessageToJson(const Message& message) {
   if (&type == google::protobuf::Duration::descriptor()) {
     google::protobuf::Duration duration;
     duration.CopyFrom(message);
-    return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
+    return absl::ToDoubleSeconds(DurationOf(duration));
   }
   const Reflection& reflection = *message.GetReflection();
   Json json = Json::object();

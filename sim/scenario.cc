@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "proto/config/yaml.h"
+#include "proto/durations.h"
 
 namespace tributary::sim {
 namespace {
@@ -113,8 +114,7 @@ void DrawPolicies(Scenario& scenario, Random& random) {
     snapshots.set_every(1000);
     scenario.tick = absl::Microseconds(200);
     // A round looks about twenty times where replay is counted.
-    snapshots.mutable_replay()->set_seconds(0);
-    snapshots.mutable_replay()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(scenario.tick * (1 + random.Below(200)))));
+    *snapshots.mutable_replay() = ProtoDurationOf(scenario.tick * (1 + random.Below(200)));
   }
   const bool quiet = random.Chance(0.15);
   const bool narrow = random.Chance(0.15);

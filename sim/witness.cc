@@ -9,6 +9,7 @@
 #include "common/checksum.h"
 #include "coordinator/journal/updates_of.h"
 #include "optim/commit.h"
+#include "proto/durations.h"
 #include "sim/watched_journal.h"
 
 namespace tributary::sim {
@@ -82,7 +83,7 @@ void Witness::OnSnapshot(const std::string& run_id) {
 }
 
 void Witness::CheckReplay(const std::string& run_id, const WitnessedRun& run) {
-  const absl::Duration replay = absl::Seconds(snapshots.replay().seconds()) + absl::Nanoseconds(snapshots.replay().nanos());
+  const absl::Duration replay = DurationOf(snapshots.replay());
   Holds(run.rounds_to_replay < snapshots.every() && run.bytes_to_replay < snapshots.log() && run.time_to_replay < replay,
         "replay is bounded",
         absl::StrCat(run_id, " goes on after round ", run.round(), " without a snapshot of the last ", run.rounds_to_replay, " rounds, ",

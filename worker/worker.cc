@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
+#include "proto/durations.h"
 #include "worker/consent.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
@@ -29,10 +30,6 @@ constexpr absl::Duration kInsecureReminder = absl::Minutes(1);
 constexpr uint64_t kMinRate = 1024;
 // Timers are set on the executor's clock; one that is early by rounding must not spin.
 constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
-
-absl::Duration DurationOf(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
 
 WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs) {
   WorkerEngineOptions engine;

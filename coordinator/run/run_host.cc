@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "optim/snapshot.h"
+#include "proto/durations.h"
 
 namespace tributary::coordinator {
 
@@ -162,7 +163,7 @@ void RunHost::CountLogged(uint64_t bytes) {
 
 bool RunHost::SnapshotDue() const {
   const uint64_t newest = snapshots_.rbegin()->first;
-  const absl::Duration replay = absl::Seconds(snapshot_config_.replay().seconds()) + absl::Nanoseconds(snapshot_config_.replay().nanos());
+  const absl::Duration replay = DurationOf(snapshot_config_.replay());
   return state_.round - newest >= snapshot_config_.every() || (snapshot_config_.log() > 0 && log_bytes_ >= snapshot_config_.log()) ||
          (replay > absl::ZeroDuration() && replay_cost_ >= replay);
 }

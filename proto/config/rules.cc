@@ -13,6 +13,7 @@
 #include "common/names.h"
 #include "common/status_macros.h"
 #include "google/protobuf/duration.pb.h"
+#include "proto/durations.h"
 
 namespace tributary {
 namespace {
@@ -68,7 +69,7 @@ std::optional<double> NumberOf(const Message& message, const FieldDescriptor& fi
       const Message& value = single ? reflection.GetMessage(message, &field) : reflection.GetRepeatedMessage(message, &field, index);
       google::protobuf::Duration duration;
       duration.CopyFrom(value);
-      return static_cast<double>(duration.seconds()) + 1e-9 * duration.nanos();
+      return absl::ToDoubleSeconds(DurationOf(duration));
     }
     default:
       return std::nullopt;

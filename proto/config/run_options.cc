@@ -10,6 +10,7 @@
 #include "common/status_macros.h"
 #include "optim/budget.h"
 #include "proto/config/rules.h"
+#include "proto/durations.h"
 
 namespace tributary {
 namespace {
@@ -102,10 +103,6 @@ absl::StatusOr<optim::OptimizerOptions> WithinBudget(const v1::RunSpec& run, con
   absl::StatusOr<optim::OptimizerOptions> fitted = optim::FitBudget(options, layout, spec.budget());
   if (!fitted.ok()) return Invalid("optimizer.budget", fitted.status().message());
   return fitted;
-}
-
-absl::Duration DurationOf(const google::protobuf::Duration& duration) {
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
 absl::Status CheckData(const v1::RunSpec& spec) {

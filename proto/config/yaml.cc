@@ -23,6 +23,7 @@
 #include "common/status_macros.h"
 #include "google/protobuf/duration.pb.h"
 #include "proto/config/rules.h"
+#include "proto/durations.h"
 
 namespace tributary {
 namespace {
@@ -198,10 +199,7 @@ absl::StatusOr<google::protobuf::Duration> ParseProtoDuration(const Scalar& scal
   if (duration < absl::ZeroDuration()) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));
   // Protocol Buffers' own bound on durations is 10,000 years.
   if (duration > absl::Hours(24 * 365 * 10000.0)) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is too long"));
-  google::protobuf::Duration result;
-  result.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
-  result.set_nanos(static_cast<int32_t>(duration / absl::Nanoseconds(1)));
-  return result;
+  return ProtoDurationOf(duration);
 }
 
 absl::StatusOr<const EnumValueDescriptor*> ParseEnum(const Scalar& scalar, const EnumDescriptor& type) {
