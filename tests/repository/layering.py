@@ -1,5 +1,6 @@
 """Checks the layers of docs/explanation/architecture.md by reading includes."""
 
+import pathlib
 import re
 import sys
 
@@ -18,6 +19,17 @@ _ALLOWED = {
 }
 # `tributary journal` works on the coordinator's own files while it is stopped, through this one header.
 _BRIDGES = {("cli/commands_journal.cc", "coordinator/journal_tool.h")}
+# Rooms of coordinator/ -> rooms below, which it may include beside itself. Files in no folder of their own are the coordinator proper,
+# but for its metrics and for the server, which puts the parts together.
+_ROOMS = {
+    "journal": set(),
+    "metrics": set(),
+    "run": {"journal", "metrics"},
+    "coordinator": {"journal", "metrics", "run"},
+    "rpc": {"coordinator"},
+    "server": {"journal", "metrics", "run", "coordinator", "rpc"},
+}
+_ROOM_OF_FILE = {"metrics": "metrics", "server": "server", "main": "server"}
 _OWN = set(_ALLOWED) | {"tributary", "tests"}
 _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
@@ -38,6 +50,10 @@ def check_file(path):
         place = f"{name}:{line}: includes {include}"
         if folder in _ALLOWED and target in _OWN and target not in _ALLOWED[folder] and (name, include) not in _BRIDGES:
             yield f"{place}: {folder}/ may include only {', '.join(sorted(_ALLOWED[folder]))}"
+        if folder == target == "coordinator":
+            room, below = room_of(path), room_of(pathlib.PurePosixPath(include))
+            if below != room and below not in _ROOMS[room]:
+                yield f"{place}: {room} may include only {', '.join(sorted(_ROOMS[room])) or 'itself'}"
         if _TORCH.match(include) and not _TORCH_PLACES.match(name):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"
         if _GRPC.match(include) and not _GRPC_PLACES.match(name):
