@@ -10,11 +10,11 @@
 #include "cli/output.h"
 #include "common/checksum.h"
 #include "common/files.h"
-#include "common/safetensors.h"
 #include "common/status_macros.h"
 #include "optim/replica_state.h"
 #include "optim/snapshot.h"
 #include "optim/state_hash.h"
+#include "optim/weights_file.h"
 #include "proto/config/run_options.h"
 
 namespace tributary::cli {
@@ -47,15 +47,6 @@ class DownloadDisplay {
   bool shown_ = false;
 };
 
-std::vector<NamedTensor> TensorsOf(const optim::Layout& layout, const std::vector<float>& theta) {
-  std::vector<NamedTensor> tensors;
-  for (const optim::Block& block : layout.blocks()) {
-    tensors.push_back(
-        {block.name, block.shape, absl::MakeConstSpan(theta).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))});
-  }
-  return tensors;
-}
-
 absl::Status Export(const Session& session, const ExportOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus run, client.GetRun(options.run));
@@ -87,11 +78,7 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
                                             "); nothing was written. Check its journal: tributary journal verify DATA_DIR"));
   }
 
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
-                             EncodeSafetensors(TensorsOf(layout, state.theta), {{"tributary.run", run.run_id()},
-                                                                                {"tributary.round", absl::StrCat(round)},
-                                                                                {"tributary.state_hash", DigestHex(hash)},
-                                                                                {"format", "pt"}}));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, optim::EncodeWeights(layout, state.theta, {run.run_id(), round, hash}));
   TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(options.output, bytes));
   if (session.json()) {
     const nlohmann::ordered_json json = {{"output", options.output},      {"run_id", run.run_id()},      {"round", round},

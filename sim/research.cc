@@ -6,11 +6,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/checksum.h"
 #include "common/names.h"
-#include "common/safetensors.h"
 #include "common/status_macros.h"
 #include "optim/state_hash.h"
+#include "optim/weights_file.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "worker/data/folder.h"
@@ -69,18 +68,6 @@ v1::CoordinatorConfig ConfigOf(const std::vector<std::string>& sites) {
   return config;
 }
 
-absl::StatusOr<std::string> ModelOf(const WitnessedRun& run) {
-  std::vector<NamedTensor> tensors;
-  for (const optim::Block& block : run.model->layout.blocks()) {
-    tensors.push_back({block.name, block.shape,
-                       absl::MakeConstSpan(run.state.theta).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))});
-  }
-  return EncodeSafetensors(tensors, {{"tributary.run", run.journaled.run_id},
-                                     {"tributary.round", absl::StrCat(run.round())},
-                                     {"tributary.state_hash", DigestHex(optim::StateHash(run.model->layout, run.state))},
-                                     {"format", "pt"}});
-}
-
 }  // namespace
 
 absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
@@ -129,7 +116,10 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
   if (run == nullptr) {
     return absl::InternalError("the run was not submitted");
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(result.model, ModelOf(*run));
+  const optim::Layout& layout = run->model->layout;
+  TRIBUTARY_ASSIGN_OR_RETURN(
+      result.model,
+      optim::EncodeWeights(layout, run->state.theta, {run->journaled.run_id, run->round(), optim::StateHash(layout, run->state)}));
   return result;
 }
 

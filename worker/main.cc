@@ -29,6 +29,7 @@
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "optim/model_spec.h"
+#include "optim/weights_file.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
@@ -188,7 +189,7 @@ absl::Status Solo(const SoloCommand& command) {
     options.initial_theta.resize(run.layout.size());
     TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(run.model, run.spec.seed(), run.layout, absl::MakeSpan(options.initial_theta)));
   } else {
-    TRIBUTARY_ASSIGN_OR_RETURN(options.initial_theta, LoadWeights(run.spec.model().initial_weights(), run.layout));
+    TRIBUTARY_ASSIGN_OR_RETURN(options.initial_theta, optim::ReadWeights(run.spec.model().initial_weights(), run.layout));
   }
   options.evaluation_folders = command.eval_data;
   if (options.evaluation_folders.empty()) options.evaluation_folders.push_back(config.data());
@@ -224,7 +225,7 @@ absl::Status Sample(const SampleCommand& command) {
   TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
   const auto* const gpt = std::get_if<optim::GptModel>(&run.model);
   if (gpt == nullptr) return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt generates text"));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, LoadWeights(command.model, run.layout));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, optim::ReadWeights(command.model, run.layout));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(*gpt, theta, command.options));
   std::cout << PrintableUtf8(text) << "\n";
   return absl::OkStatus();

@@ -6,19 +6,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "common/exit_codes.h"
-#include "common/files.h"
-#include "common/safetensors.h"
 #include "common/status_macros.h"
 #include "worker/data/counter_rng.h"
 #include "worker/models/model.h"
 
 namespace tributary::worker {
 namespace {
-
-// Room for the header of a file beside its values.
-constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
 
 size_t Choose(const std::vector<float>& logits, double temperature, CounterRng& rng) {
   const auto likeliest = std::max_element(logits.begin(), logits.end());
@@ -38,32 +31,6 @@ size_t Choose(const std::vector<float>& logits, double temperature, CounterRng& 
 }
 
 }  // namespace
-
-absl::StatusOr<std::vector<float>> LoadWeights(const std::string& path, const optim::Layout& layout) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
-                             ReadFile(path, static_cast<uint64_t>(layout.size()) * sizeof(float) + kMaxHeaderBytes));
-  absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(bytes);
-  if (!file.ok()) return WithExitCode(Annotate(std::move(file).status(), path), ExitCode::kDamaged);
-  std::vector<float> theta(static_cast<size_t>(layout.size()));
-  for (const optim::Block& block : layout.blocks()) {
-    const auto tensor =
-        std::find_if(file->tensors.begin(), file->tensors.end(), [&](const auto& entry) { return entry.name == block.name; });
-    if (tensor == file->tensors.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": has no tensor ", block.name, "; is it from another model than the run file's?"));
-    }
-    if (tensor->shape != block.shape) {
-      return absl::InvalidArgumentError(absl::StrCat(path, ": tensor ", block.name, " has shape [", absl::StrJoin(tensor->shape, ", "),
-                                                     "]; the run file's model has [", absl::StrJoin(block.shape, ", "), "]"));
-    }
-    std::copy(tensor->values.begin(), tensor->values.end(), theta.begin() + block.offset);
-  }
-  if (file->tensors.size() != layout.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": has ", file->tensors.size(), " tensors; the run file's model has ", layout.blocks().size()));
-  }
-  return theta;
-}
 
 absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<const float> theta, const SampleOptions& options) {
   if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {

@@ -9,15 +9,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "optim/layout.h"
 #include "optim/model_spec.h"
 
 namespace tributary::worker {
-
-// theta from a safetensors file that `tributary export` or PyTorch wrote: one fp32 tensor for each block of `layout`, by name, and no
-// others. NotFound or another error of ReadFile; DataLoss, exit code kDamaged: not a safetensors file; InvalidArgument: of another model,
-// with the tensor that differs.
-absl::StatusOr<std::vector<float>> LoadWeights(const std::string& path, const optim::Layout& layout);
 
 struct SampleOptions {
   std::string prompt;        // empty: as after a line end

@@ -1,6 +1,5 @@
 #include "coordinator/run/run_log.h"
 
-#include <algorithm>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -8,45 +7,15 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
-#include "common/files.h"
-#include "common/safetensors.h"
 #include "common/status_macros.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/parallel.h"
 #include "optim/snapshot.h"
+#include "optim/weights_file.h"
 #include "proto/config/run_options.h"
 
 namespace tributary::coordinator {
-namespace {
-
-absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const optim::Layout& layout) {
-  // Room for names and metadata besides the values themselves.
-  const uint64_t bound = static_cast<uint64_t>(layout.size()) * sizeof(float) + (uint64_t{64} << 20);
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, bound));
-  TRIBUTARY_ASSIGN_OR_RETURN(SafetensorsFile file, DecodeSafetensors(bytes));
-  std::map<absl::string_view, const SafetensorsFile::Entry*> by_name;
-  for (const SafetensorsFile::Entry& entry : file.tensors) {
-    by_name[entry.name] = &entry;
-  }
-  if (by_name.size() != layout.blocks().size()) {
-    return absl::InvalidArgumentError(absl::StrCat("it holds ", by_name.size(), " tensors; the model has ", layout.blocks().size()));
-  }
-  std::vector<float> theta(layout.size());
-  for (const optim::Block& block : layout.blocks()) {
-    const auto it = by_name.find(block.name);
-    if (it == by_name.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("it has no tensor named ", block.name));
-    }
-    if (it->second->shape != block.shape) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has a different shape from the model's"));
-    }
-    std::copy(it->second->values.begin(), it->second->values.end(), theta.begin() + block.offset);
-  }
-  return theta;
-}
-
-}  // namespace
 
 absl::Status DamagedLog(absl::string_view message) {
   return WithExitCode(absl::DataLossError(absl::StrCat(message, "; restore the coordinator's data folder from a backup")),
@@ -71,9 +40,9 @@ uint64_t RunModel::SnapshotBytes() const {
 absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model) {
   const std::string& path = model.spec.model().initial_weights();
   if (!path.empty()) {
-    absl::StatusOr<std::vector<float>> theta = ReadWeights(path, model.layout);
+    absl::StatusOr<std::vector<float>> theta = optim::ReadWeights(path, model.layout);
     if (!theta.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("model.initial_weights: ", path, " on the coordinator: ", theta.status().message()));
+      return absl::InvalidArgumentError(absl::StrCat("model.initial_weights: ", theta.status().message(), " (on the coordinator)"));
     }
     return optim::InitialState(model.options, model.layout, *std::move(theta));
   }

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
-#include "common/safetensors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/adamw.h"
@@ -289,25 +288,6 @@ TEST_F(TrainerTest, SampledTextContinuesThePromptAndFollowsTheSeed) {
   EXPECT_EQ(ValidUtf8Prefix(printable), printable.size());
   options.temperature = -1;
   EXPECT_EQ(SampleText(model, theta_, options).status().code(), absl::StatusCode::kInvalidArgument);
-}
-
-TEST_F(TrainerTest, WeightsFromAFileMustBeOfTheModel) {
-  std::vector<NamedTensor> tensors;
-  for (const optim::Block& block : layout_.blocks()) {
-    tensors.push_back(
-        {block.name, block.shape, absl::MakeConstSpan(theta_).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))});
-  }
-  std::swap(tensors.front(), tensors.back());
-  TestFolder folder;
-  folder.Write("model.safetensors", EncodeSafetensors(tensors, {}).value());
-  EXPECT_EQ(LoadWeights(folder.File("model.safetensors"), layout_).value(), theta_);
-
-  const auto wider = optim::MakeLayout(optim::GptModel{.layers = 1, .heads = 2, .width = 32, .context = 16});
-  ASSERT_TRUE(wider.ok());
-  EXPECT_THAT(LoadWeights(folder.File("model.safetensors"), *wider).status().message(),
-              HasSubstr("tensor wte has shape [256, 16]; the run file's model has [256, 32]"));
-  folder.Write("broken.safetensors", "not a model");
-  EXPECT_EQ(ExitCodeOf(LoadWeights(folder.File("broken.safetensors"), layout_).status()), ExitCode::kDamaged);
 }
 
 }  // namespace

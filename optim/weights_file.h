@@ -1,0 +1,34 @@
+// A model's parameters as a safetensors file, which PyTorch reads too: one fp32 tensor for each block of the layout, by name.
+#ifndef TRIBUTARY_OPTIM_WEIGHTS_FILE_H_
+#define TRIBUTARY_OPTIM_WEIGHTS_FILE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "common/checksum.h"
+#include "optim/layout.h"
+
+namespace tributary::optim {
+
+// Whose parameters a file holds, for its metadata.
+struct WeightsOrigin {
+  std::string run_id;
+  uint64_t round = 0;
+  Digest state_hash{};
+};
+
+// The bytes of the file; equal arguments give equal bytes. `theta` [layout.size()].
+// InvalidArgument: `theta` is of another size, or a name is not UTF-8.
+absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const float> theta, const WeightsOrigin& origin);
+
+// theta [layout.size()] from a file that EncodeWeights, PyTorch or others wrote; its tensors may lie in any order. Errors name the file.
+// NotFound or another error of ReadFile; DataLoss, exit code kDamaged: not a safetensors file; InvalidArgument: of another model, with the
+// tensor that differs.
+absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout);
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_WEIGHTS_FILE_H_

@@ -1,0 +1,86 @@
+#include "optim/weights_file.h"
+
+#include <map>
+#include <string>
+
+#include "common/exit_codes.h"
+#include "common/files.h"
+#include "common/safetensors.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/common/test_folder.h"
+
+namespace tributary::optim {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::vector<float>& Theta() {
+  static const auto& theta = *new std::vector<float>{1, 2, 3, -4, 5e-30f, 0, -0.5f};
+  return theta;
+}
+
+Layout TestLayout() {
+  return *Layout::Create({{"a", {2, 3}}, {"b", {}}, {"c", {0, 4}}});
+}
+
+class WeightsFileTest : public ::testing::Test {
+ protected:
+  std::string Write(const std::string& bytes) {
+    const std::string path = directory_.File("model.safetensors");
+    EXPECT_TRUE(WriteFileAtomically(path, bytes).ok());
+    return path;
+  }
+  // Of the file with these tensors in place of the layout's.
+  std::string ErrorOf(std::vector<NamedTensor> tensors) {
+    const absl::Status error = ReadWeights(Write(*EncodeSafetensors(tensors, {})), TestLayout()).status();
+    EXPECT_EQ(error.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(error.message(), HasSubstr(directory_.File("model.safetensors: ")));
+    return std::string(error.message());
+  }
+  absl::Span<const float> Values(size_t begin, size_t size) { return absl::MakeConstSpan(Theta()).subspan(begin, size); }
+
+  TestFolder directory_;
+};
+
+TEST_F(WeightsFileTest, ThetaComesBack) {
+  EXPECT_EQ(ReadWeights(Write(*EncodeWeights(TestLayout(), Theta(), {})), TestLayout()).value(), Theta());
+}
+
+TEST_F(WeightsFileTest, ItsMetadataSaysWhatItHolds) {
+  Digest hash{};
+  hash[0] = 0xab;
+  const absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(*EncodeWeights(TestLayout(), Theta(), {"r-1", 12, hash}));
+  ASSERT_TRUE(file.ok()) << file.status();
+  const std::map<std::string, std::string> expected = {
+      {"format", "pt"}, {"tributary.round", "12"}, {"tributary.run", "r-1"}, {"tributary.state_hash", DigestHex(hash)}};
+  EXPECT_EQ(file->metadata, expected);
+}
+
+TEST_F(WeightsFileTest, TheOrderOfTensorsDoesNotMatter) {
+  const std::vector<NamedTensor> tensors = {{"c", {0, 4}, {}}, {"b", {}, Values(6, 1)}, {"a", {2, 3}, Values(0, 6)}};
+  EXPECT_EQ(ReadWeights(Write(*EncodeSafetensors(tensors, {})), TestLayout()).value(), Theta());
+}
+
+TEST_F(WeightsFileTest, TheTensorThatDiffersIsNamed) {
+  const NamedTensor a = {"a", {2, 3}, Values(0, 6)};
+  const NamedTensor b = {"b", {}, Values(6, 1)};
+  const NamedTensor c = {"c", {0, 4}, {}};
+  EXPECT_THAT(ErrorOf({a, c}), HasSubstr("has no tensor b"));
+  EXPECT_THAT(ErrorOf({{"a", {3, 2}, a.values}, b, c}), HasSubstr("tensor a has shape [3, 2]; the run's model has [2, 3]"));
+  EXPECT_THAT(ErrorOf({a, b, c, {"d", {1}, b.values}}), HasSubstr("has 4 tensors; the run's model has 3"));
+}
+
+TEST_F(WeightsFileTest, AFileThatIsNoneIsDamage) {
+  const absl::Status error = ReadWeights(Write("not a model"), TestLayout()).status();
+  EXPECT_EQ(error.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(ExitCodeOf(error), ExitCode::kDamaged);
+  EXPECT_EQ(ReadWeights(directory_.File("none"), TestLayout()).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(WeightsFileTest, ThetaOfAnotherSizeIsNotWritten) {
+  EXPECT_EQ(EncodeWeights(TestLayout(), Values(0, 6), {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace tributary::optim
