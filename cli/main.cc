@@ -1,5 +1,4 @@
 // The process around the operator's command: environment, terminal, signals.
-#include <pthread.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 
 #include "cli/app.h"
 #include "common/grpc_log.h"
+#include "common/stop_signals.h"
 #include "common/tls.h"
 
 int main(int argc, char** argv) {
@@ -20,20 +20,15 @@ int main(int argc, char** argv) {
   tributary::RouteGrpcLog(tributary::LogLevel::kNone);
 
   // Signals are taken by one thread; every thread made later inherits the mask.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  tributary::BlockStopSignals();
   signal(SIGPIPE, SIG_IGN);
 
   static tributary::cli::Interrupt interrupt;
-  std::thread([signals] {
-    int signal = 0;
-    sigwait(&signals, &signal);
+  std::thread([] {
+    tributary::TakeStopSignal();
     interrupt.Raise();
     // The second one does not wait for anything.
-    sigwait(&signals, &signal);
+    tributary::TakeStopSignal();
     _exit(static_cast<int>(tributary::ExitCode::kInterrupted));
   }).detach();
 

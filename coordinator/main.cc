@@ -1,5 +1,4 @@
 // tributary-coordinator: schedules the rounds of a federation's runs and aggregates their updates.
-#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include "common/exit_codes.h"
 #include "common/grpc_log.h"
 #include "common/log.h"
+#include "common/stop_signals.h"
 #include "common/tls.h"
 #include "coordinator/server.h"
 #include "proto/config/yaml.h"
@@ -43,23 +43,6 @@ struct CommandLine {
 int Fail(const absl::Status& status) {
   LogError(kComponent, status.message());
   return static_cast<int>(ExitCodeOf(status));
-}
-
-// The signals that ask the program to end. Blocked in every thread, so that they are taken here and nowhere else.
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
-}
-
-int WaitForSignal() {
-  const sigset_t signals = StopSignals();
-  int signal = 0;
-  while (sigwait(&signals, &signal) != 0) {
-  }
-  return signal;
 }
 
 // The first fatal error; it wakes the main thread as SIGTERM does.
@@ -107,7 +90,7 @@ int Run(const CommandLine& command) {
     return Fail(server.status());
   }
 
-  const int signal = WaitForSignal();
+  const int signal = TakeStopSignal();
   if (const absl::Status status = fatal.status(); !status.ok()) {
     (*server)->Shutdown(absl::ZeroDuration());
     return Fail(status);
@@ -119,7 +102,7 @@ int Run(const CommandLine& command) {
     drained = true;
     kill(getpid(), SIGTERM);
   });
-  WaitForSignal();
+  TakeStopSignal();
   (*server)->Shutdown(drained ? kShutdownGrace : absl::ZeroDuration());
   if (const absl::Status status = fatal.status(); !status.ok()) {
     return Fail(status);
@@ -145,8 +128,7 @@ int Main(int argc, char** argv) {
   }
   SetLogLevel(command.log_level);
 
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  BlockStopSignals();
   // A peer that goes away, and a file past a size limit, are errors of the call, not the end of the process.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);

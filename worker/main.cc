@@ -27,6 +27,7 @@
 #include "common/log.h"
 #include "common/names.h"
 #include "common/status_macros.h"
+#include "common/stop_signals.h"
 #include "common/tls.h"
 #include "optim/model_spec.h"
 #include "optim/weights_file.h"
@@ -72,28 +73,17 @@ struct SampleCommand {
   SampleOptions options;
 };
 
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
-}
-
 // Asks `worker` to stop at the first signal; at a further Ctrl-C, the process ends at once. The signals are blocked in every thread.
 class StopOnSignal {
  public:
   explicit StopOnSignal(Worker* worker)
       : thread_([this, worker] {
-          const sigset_t signals = StopSignals();
-          int signal = 0;
-          while (sigwait(&signals, &signal) != 0) {
-          }
+          TakeStopSignal();
           if (over_) return;
           LogInfo(kComponent, "stopping (Ctrl-C stops at once)");
           worker->RequestStop("the worker is shutting down");
           // Supervisors like to send SIGTERM more than once.
-          while (!over_ && (sigwait(&signals, &signal) != 0 || signal == SIGTERM)) {
+          while (!over_ && TakeStopSignal() == SIGTERM) {
           }
           if (!over_) std::_Exit(static_cast<int>(ExitCode::kInterrupted));
         }) {}
@@ -145,8 +135,7 @@ absl::Status Run(const RunCommand& command) {
     return std::uniform_real_distribution<double>()(engine);
   };
 
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  BlockStopSignals();
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
   absl::Status status;
   {
