@@ -17,7 +17,7 @@ class Clock {
   // Calendar time: for records and certificates. May jump.
   virtual absl::Time WallNow() const = 0;
 
-  // The machine's clock; lives for ever.
+  // The machine's clock; never destroyed.
   static Clock& Real();
 };
 

@@ -69,7 +69,7 @@ class CoordinatorMetrics {
  public:
   // `sites` is the registry of the configuration.
   explicit CoordinatorMetrics(const std::vector<std::string>& sites);
-  // For those who keep no metrics: nobody reads it. Lives for ever.
+  // For callers without metrics: nobody reads it. Never destroyed.
   static CoordinatorMetrics& Unobserved();
   ~CoordinatorMetrics();
   CoordinatorMetrics(const CoordinatorMetrics&) = delete;

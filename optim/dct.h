@@ -46,7 +46,7 @@ struct DctBasis {
   alignas(64) float panels[kTileEdge * kTileEdge];
 };
 
-// Made at the first use of an edge; lives for ever. Thread-safe.
+// Made at the first use of an edge, and never destroyed. Thread-safe.
 const DctBasis& BasisOf(int edge);
 
 // Work space of one thread.

@@ -60,7 +60,7 @@ class World final : public Clock {
 
   Random random;
 
-  // What is said of it.
+  // What happened: faults, the violation if there is one, a hash of the trace.
   void CountFault(const char* kind) { ++faults_[kind]; }
   const std::map<std::string, uint64_t>& faults() const { return faults_; }
   // Keeps the first; the simulation ends with the event that goes on.

@@ -362,7 +362,7 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   DropRun();
   // The details may name files, and those stay here.
   if (session_.welcomed) RefuseRun(run_id, "this site cannot train the run; its own log says why");
-  // Data or a state folder that cannot be read is for a person to mend, and no other run of this site will fare better.
+  // Data or a state folder that cannot be read needs a person, and no other run of this site will fare better.
   if (options_.once || ExitCodeOf(prepared.status) == ExitCode::kData || absl::IsAborted(prepared.status)) {
     Exit(Annotate(prepared.status, absl::StrCat(label, " cannot be trained here")), "the run cannot be prepared");
   }

@@ -57,7 +57,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     downloads_->bulk_->Post([this] { Done(); });
   }
 
-  // On the bulk executor. A peer that does not read is not waited for for ever.
+  // On the bulk executor. Bounds the wait for a peer that does not read.
   void Sweep() {
     if (++idle_sweeps_ > downloads_->options_.max_idle_sweeps && !finished_ && !asking_) {
       ended_ = true;

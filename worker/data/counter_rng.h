@@ -1,4 +1,4 @@
-// Random numbers that are a function of a key and a position, so that whoever starts again draws what it would have drawn.
+// Random numbers that are a function of a key and a position, so that a restarted worker draws what it would have drawn.
 #ifndef TRIBUTARY_WORKER_DATA_COUNTER_RNG_H_
 #define TRIBUTARY_WORKER_DATA_COUNTER_RNG_H_
 
