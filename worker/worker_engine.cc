@@ -11,7 +11,7 @@
 #include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
-#include "proto/protocol_version.h"
+#include "worker/engine_messages.h"
 
 namespace tributary::worker {
 namespace {
@@ -97,13 +97,9 @@ absl::Time WorkerEngine::NextWakeup() const {
   return wakeup;
 }
 
-void WorkerEngine::On(event::Tick) {}
-
 void WorkerEngine::On(event::StopRequested stop) {
   if (session_.welcomed) {
-    v1::WorkerMessage message;
-    message.mutable_leave()->set_reason(stop.reason);
-    SendMessage(std::move(message), stop.reason);
+    SendMessage(LeaveMessage(stop.reason), stop.reason);
   }
   CancelTransfers();
   Exit(absl::OkStatus(), stop.reason);
@@ -147,22 +143,15 @@ void WorkerEngine::Connect(absl::string_view reason) {
   session_.number = ++last_number_;
   session_.opened_at = now_;
   Do(action::OpenSession{session_.number}, reason);
-  v1::WorkerMessage message;
-  v1::Hello& hello = *message.mutable_hello();
-  hello.set_protocol_version(kProtocolVersion);
-  hello.set_software_version(options_.software_version);
+  std::string run_id;
   if (run_.has_value()) {
-    hello.mutable_held()->set_run_id(run_->offer.run_id());
-    if (run_->held.has_value()) {
-      hello.mutable_held()->set_round(run_->held->round);
-      hello.mutable_held()->set_state_hash(run_->held->hash);
-    }
+    run_id = run_->offer.run_id();
   } else if (!saved_runs_.empty()) {
     // No state of it is held; but if it is over, its end is told, and what is saved can go. One at a time is enough: nothing waits for
     // that, and the next session asks about the next.
-    hello.mutable_held()->set_run_id(saved_runs_.front());
+    run_id = saved_runs_.front();
   }
-  SendMessage(std::move(message), "a session begins with Hello");
+  SendMessage(HelloMessage(options_.software_version, run_id, held()), "a session begins with Hello");
 }
 
 void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
@@ -215,9 +204,7 @@ void WorkerEngine::HeedQuietHours() {
   const std::string reason = absl::StrCat("quiet hours until ", *until);
   Note(LogLevel::kInfo, absl::StrCat(reason, ": this worker rests, and keeps what it has"));
   if (session_.welcomed) {
-    v1::WorkerMessage message;
-    message.mutable_leave()->set_reason(reason);
-    SendMessage(std::move(message), reason);
+    SendMessage(LeaveMessage(reason), reason);
     // Closed at once, it might not arrive.
     quiet_.leaving_session = session_.number;
     quiet_.look_at_clock_at = now_ + kLeaveTime;
@@ -233,27 +220,11 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
   ForgetSession();
 
   const std::string at = absl::StrCat("the coordinator at ", options_.coordinator);
-  switch (status.code()) {
-    case absl::StatusCode::kUnauthenticated:
-    case absl::StatusCode::kPermissionDenied:
-      return Exit(WithExitCode(Annotate(status, absl::StrCat(at, " refuses this site")), ExitCode::kCredentials),
-                  "credentials are refused");
-    case absl::StatusCode::kAborted:
-      return Exit(WithExitCode(Annotate(status, absl::StrCat(at,
-                                                             " dropped this worker because another one connected as the same site; "
-                                                             "run one worker per site")),
-                               ExitCode::kUsage),
-                  "another worker of this site has connected");
-    case absl::StatusCode::kFailedPrecondition:
-      if (!was_welcomed) {
-        return Exit(WithExitCode(Annotate(status, absl::StrCat(at, " does not accept this worker's version ", options_.software_version,
-                                                               "; install the version it runs")),
-                                 ExitCode::kUsage),
-                    "versions differ");
-      }
-      break;
-    default:
-      break;
+  // Of a session that was welcomed, a failed precondition says nothing about versions.
+  if (!was_welcomed || !absl::IsFailedPrecondition(status)) {
+    if (std::optional<Ending> ending = EndingAfter(status, at, options_.software_version); ending.has_value()) {
+      return Exit(std::move(ending->status), ending->reason);
+    }
   }
 
   if (drain.has_value()) {
@@ -274,10 +245,7 @@ void WorkerEngine::CheckTimers() {
   if (!connecting_.ever_welcomed && now_ - *connecting_.since >= options_.connect_timeout) {
     const std::string cause =
         connecting_.last_cause.empty() ? absl::StrCat("no answer from the coordinator at ", options_.coordinator) : connecting_.last_cause;
-    return Exit(WithExitCode(absl::UnavailableError(absl::StrCat(cause, "; gave up after ", absl::FormatDuration(options_.connect_timeout),
-                                                                 ". Check the address, and that the coordinator is running")),
-                             ExitCode::kUnreachable),
-                "the coordinator could not be reached in time");
+    return Exit(UnreachableError(cause, options_.connect_timeout), "the coordinator could not be reached in time");
   }
   absl::string_view silence;
   if (session_.number != 0 && !session_.welcomed && now_ - session_.opened_at >= options_.welcome_timeout) {
@@ -295,9 +263,7 @@ void WorkerEngine::CheckTimers() {
   }
   if (session_.welcomed && now_ >= session_.next_heartbeat) {
     session_.next_heartbeat = now_ + session_.lease / 3;
-    v1::WorkerMessage message;
-    message.mutable_heartbeat();
-    SendMessage(std::move(message), "a third of the lease has passed");
+    SendMessage(HeartbeatMessage(), "a third of the lease has passed");
   }
 }
 
@@ -334,17 +300,11 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
 }
 
 void WorkerEngine::RefuseRun(const std::string& run_id, const std::string& refusal) {
-  v1::WorkerMessage message;
-  message.mutable_run_answer()->set_run_id(run_id);
-  message.mutable_run_answer()->set_refusal(refusal);
-  SendMessage(std::move(message), refusal);
+  SendMessage(RefusalMessage(run_id, refusal), refusal);
 }
 
 void WorkerEngine::AnswerAccepted() {
-  v1::WorkerMessage message;
-  message.mutable_run_answer()->set_run_id(run_->offer.run_id());
-  message.mutable_run_answer()->set_accepted(true);
-  SendMessage(std::move(message), "the run is accepted");
+  SendMessage(AcceptanceMessage(run_->offer.run_id()), "the run is accepted");
   asked_.plan_awaited = true;
 }
 
@@ -383,24 +343,16 @@ void WorkerEngine::FinishRun() {
   const v1::RunEnd end = *std::move(run_->end);
   const std::string label = absl::StrCat("run ", run_->offer.spec().name());
   const bool finished = end.state() == v1::FINISHED;
-  std::string outcome = absl::StrCat(label,
-                                     finished                     ? " finished"
-                                     : end.state() == v1::STOPPED ? " was stopped"
-                                                                  : " failed",
-                                     " at round ", end.round());
-  if (!end.reason().empty()) absl::StrAppend(&outcome, ": ", end.reason());
-  if (run_->held.has_value() && run_->held->round == end.round())
-    absl::StrAppend(&outcome, "; state ", absl::BytesToHexString(run_->held->hash));
+  const std::string outcome = OutcomeText(label, end, run_->held);
   Note(finished ? LogLevel::kInfo : LogLevel::kWarning, outcome);
   if (finished && run_->held.has_value() && (run_->held->round != end.round() || run_->held->hash != end.state_hash())) {
-    Note(LogLevel::kWarning,
-         absl::StrCat(label, ": this worker ended at round ", run_->held->round, " with state ", absl::BytesToHexString(run_->held->hash),
-                      ", the coordinator at round ", end.round(), " with ", absl::BytesToHexString(end.state_hash())));
+    Note(LogLevel::kWarning, DifferenceText(label, end, *run_->held));
   }
   std::erase(saved_runs_, end.run_id());
   DropRun(end.run_id());
-  if (!options_.once) return;
-  Exit(finished ? absl::OkStatus() : WithExitCode(absl::AbortedError(outcome), ExitCode::kRunFailed), "the run is over");
+  if (options_.once) {
+    Exit(finished ? absl::OkStatus() : WithExitCode(absl::AbortedError(outcome), ExitCode::kRunFailed), "the run is over");
+  }
 }
 
 void WorkerEngine::DropRun(std::string over) {
@@ -459,10 +411,6 @@ void WorkerEngine::CancelTransfers() {
 absl::Duration WorkerEngine::Backoff(int failures) {
   const absl::Duration full = std::min(options_.max_backoff, options_.min_backoff * std::pow(2.0, std::min(failures, 30)));
   return full * (1.0 - 0.5 * options_.random());
-}
-
-void WorkerEngine::Note(LogLevel level, absl::string_view text) {
-  Do(action::Note{level}, text);
 }
 
 void WorkerEngine::Exit(absl::Status status, absl::string_view reason) {

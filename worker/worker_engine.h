@@ -380,7 +380,7 @@ class WorkerEngine {
     bool update_sent = false;
   };
 
-  void On(event::Tick);
+  void On(event::Tick) {}
   void On(event::StopRequested stop);
   void On(event::MessageArrived arrived);
   void On(event::SessionClosed closed);
@@ -443,14 +443,13 @@ class WorkerEngine {
   bool Mine(const std::string& run_id) const { return run_.has_value() && run_->offer.run_id() == run_id; }
   // The round of the next commit that fits what is held, being applied, or queued.
   uint64_t NextCommitRound() const;
-  uint64_t MaxCommitBytes() const;
   void CheckInvariants() const;
 
   template <typename What>
   void Do(What what, absl::string_view reason) {
     actions_.push_back(Action{std::move(what), std::string(reason)});
   }
-  void Note(LogLevel level, absl::string_view text);
+  void Note(LogLevel level, absl::string_view text) { Do(action::Note{level}, text); }
   void Exit(absl::Status status, absl::string_view reason);
   void SendMessage(v1::WorkerMessage message, absl::string_view reason);
   absl::Duration Backoff(int failures);

@@ -9,23 +9,17 @@
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
 #include "optim/commit.h"
+#include "worker/engine_messages.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
 namespace {
 
-// Headers and trailers of snapshots and commits, generously.
-constexpr uint64_t kRecordOverhead = 64 << 10;
 // Resynchronisations that lead nowhere before the worker gives up: a defect, not weather.
 constexpr int kMaxFruitlessResyncs = 5;
 
 std::string Hex(absl::string_view bytes) {
   return bytes.empty() ? "none" : absl::BytesToHexString(bytes.substr(0, 8));
-}
-
-uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
-  uint64_t product;
-  return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
 }  // namespace
@@ -80,8 +74,7 @@ void WorkerEngine::AdvanceSync() {
       v1::DownloadRequest request;
       request.set_run_id(plan.run_id());
       request.set_snapshot_round(plan.snapshot_round());
-      StartDownload(std::move(request),
-                    SaturatingMultiply(SaturatingMultiply(4, 1 + run_->size.slots), run_->size.parameters) + kRecordOverhead,
+      StartDownload(std::move(request), MaxSnapshotBytes(run_->size),
                     absl::StrCat("the snapshot of round ", plan.snapshot_round(), " is missing"));
     }
     return;
@@ -100,16 +93,8 @@ void WorkerEngine::AdvanceSync() {
     sync.records.reset();
     return;
   }
-  v1::DownloadRequest request;
-  request.set_run_id(plan.run_id());
-  request.mutable_commits()->set_first(first);
-  request.mutable_commits()->set_last(plan.target_round());
-  StartDownload(std::move(request), SaturatingMultiply(plan.target_round() - first + 1, MaxCommitBytes()),
+  StartDownload(RequestForCommits(plan.run_id(), first, plan.target_round()), MaxCommitBytes(run_->size, plan.target_round() - first + 1),
                 absl::StrCat("commits ", first, " to ", plan.target_round(), " are missing"));
-}
-
-uint64_t WorkerEngine::MaxCommitBytes() const {
-  return SaturatingMultiply(8, run_->size.parameters) + kRecordOverhead;
 }
 
 void WorkerEngine::StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason) {
@@ -190,13 +175,7 @@ void WorkerEngine::AskForPlan(absl::string_view reason) {
 }
 
 void WorkerEngine::SendReady(absl::string_view reason) {
-  v1::WorkerMessage message;
-  message.mutable_ready()->set_run_id(run_->offer.run_id());
-  if (run_->held.has_value()) {
-    message.mutable_ready()->set_round(run_->held->round);
-    message.mutable_ready()->set_state_hash(run_->held->hash);
-  }
-  SendMessage(std::move(message), reason);
+  SendMessage(ReadyMessage(run_->offer.run_id(), run_->held), reason);
 }
 
 uint64_t WorkerEngine::NextCommitRound() const {
@@ -232,11 +211,8 @@ void WorkerEngine::AdvanceCommits() {
     record = *std::move(asked_.fetched_record);
     asked_.fetched_record.reset();
   } else {
-    v1::DownloadRequest request;
-    request.set_run_id(commit.run_id());
-    request.mutable_commits()->set_first(commit.round());
-    request.mutable_commits()->set_last(commit.round());
-    return StartDownload(std::move(request), MaxCommitBytes(), absl::StrCat("commit ", commit.round(), " is too long for the session"));
+    return StartDownload(RequestForCommits(commit.run_id(), commit.round(), commit.round()), MaxCommitBytes(run_->size, 1),
+                         absl::StrCat("commit ", commit.round(), " is too long for the session"));
   }
   action::ApplyCommits apply;
   apply.work =
@@ -273,17 +249,13 @@ void WorkerEngine::On(event::CommitsApplied applied) {
 
 void WorkerEngine::On(event::Evaluated evaluated) {
   if (!TakeWork(WorkKind::kEvaluate, evaluated.work).has_value() || !session_.welcomed) return;
-  v1::WorkerMessage message;
-  v1::StateReport& report = *message.mutable_state_report();
-  report.set_run_id(run_->offer.run_id());
-  report.set_round(run_->held->round);
-  report.set_state_hash(run_->held->hash);
+  std::optional<double> loss;
   if (evaluated.loss.ok()) {
-    report.set_val_loss(*evaluated.loss);
+    loss = *evaluated.loss;
   } else {
     Note(LogLevel::kError, absl::StrCat("evaluation of round ", run_->held->round, " failed: ", evaluated.loss.status().message()));
   }
-  SendMessage(std::move(message), "the coordinator asked for a report");
+  SendMessage(StateReportMessage(run_->offer.run_id(), *run_->held, loss), "the coordinator asked for a report");
 }
 
 void WorkerEngine::OnMessage(v1::RoundStart start) {
@@ -340,13 +312,7 @@ void WorkerEngine::ComputeAhead() {
     return;
   }
   run_->computed_ahead = next;
-  action::ComputeAhead ahead{StartWork({.kind = WorkKind::kComputeAhead}), {}};
-  ahead.start.set_run_id(trained.run_id());
-  ahead.start.set_round(next);
-  ahead.start.set_learning_rate(trained.next_learning_rate());
-  ahead.start.set_local_steps(trained.next_local_steps());
-  ahead.start.set_base_round(run_->held->round);
-  ahead.start.set_base_state_hash(run_->held->hash);
+  action::ComputeAhead ahead{StartWork({.kind = WorkKind::kComputeAhead}), StartAfter(trained, *run_->held)};
   Do(std::move(ahead), absl::StrCat("round ", next, " will be computed ahead from the current state"));
 }
 
@@ -386,24 +352,12 @@ void WorkerEngine::AdvanceUpload() {
   const std::string& run_id = run_->offer.run_id();
   if (update.payload->size() <= session_.max_inline_bytes) {
     transfers_.update_sent = true;
-    v1::WorkerMessage message;
-    v1::Update& body = *message.mutable_update();
-    body.set_run_id(run_id);
-    body.set_round(pending->round);
-    body.set_base_state_hash(pending->base_hash);
-    body.set_payload(*update.payload);
-    *body.mutable_report() = update.report;
-    return SendMessage(std::move(message), absl::StrCat("the update of round ", pending->round, " is ready"));
+    return SendMessage(UpdateMessage(run_id, *pending), absl::StrCat("the update of round ", pending->round, " is ready"));
   }
   if (transfers_.upload.id != 0 || now_ < transfers_.upload.retry_at) return;
   action::Upload upload;
   upload.transfer = transfers_.upload.id = ++last_number_;
-  upload.header.mutable_id()->set_run_id(run_id);
-  upload.header.mutable_id()->set_round(pending->round);
-  upload.header.mutable_id()->set_sha256(update.sha256);
-  upload.header.set_total_bytes(update.payload->size());
-  upload.header.set_base_state_hash(pending->base_hash);
-  *upload.header.mutable_report() = update.report;
+  upload.header = UploadHeaderOf(run_id, *pending);
   upload.payload = update.payload;
   Do(std::move(upload), absl::StrCat("the update of round ", pending->round, " is ready and too long for the session"));
 }
@@ -457,11 +411,7 @@ void WorkerEngine::SettlePending(UpdateFate fate, absl::string_view reason) {
 
 void WorkerEngine::SkipRound(uint64_t round, absl::string_view told_to_coordinator, absl::string_view reason) {
   asked_.open_round = 0;
-  v1::WorkerMessage message;
-  message.mutable_update_skipped()->set_run_id(run_->offer.run_id());
-  message.mutable_update_skipped()->set_round(round);
-  message.mutable_update_skipped()->set_reason(std::string(told_to_coordinator));
-  SendMessage(std::move(message), reason);
+  SendMessage(SkippedMessage(run_->offer.run_id(), round, told_to_coordinator), reason);
 }
 
 }  // namespace tributary::worker

@@ -1,0 +1,60 @@
+// What the worker engine says, made of plain values: messages, bounds, and the texts with which a run or the worker ends.
+#ifndef TRIBUTARY_WORKER_ENGINE_MESSAGES_H_
+#define TRIBUTARY_WORKER_ENGINE_MESSAGES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "tributary/v1/session.pb.h"
+#include "tributary/v1/transfer.pb.h"
+#include "worker/consent.h"
+#include "worker/worker_engine.h"
+
+namespace tributary::worker {
+
+// `run_id` empty: no run is known; `held` empty: no state of it.
+v1::WorkerMessage HelloMessage(const std::string& software_version, const std::string& run_id, const std::optional<ReplicaPosition>& held);
+v1::WorkerMessage HeartbeatMessage();
+v1::WorkerMessage LeaveMessage(const std::string& reason);
+v1::WorkerMessage AcceptanceMessage(const std::string& run_id);
+v1::WorkerMessage RefusalMessage(const std::string& run_id, const std::string& refusal);
+v1::WorkerMessage ReadyMessage(const std::string& run_id, const std::optional<ReplicaPosition>& held);
+v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending);
+v1::WorkerMessage SkippedMessage(const std::string& run_id, uint64_t round, absl::string_view reason);
+// Without a loss: it could not be had.
+v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, std::optional<double> loss);
+
+// Of an update that is too long for the session.
+v1::UploadHeader UploadHeaderOf(const std::string& run_id, const PendingUpdate& pending);
+// Commits `first` to `last`.
+v1::DownloadRequest RequestForCommits(const std::string& run_id, uint64_t first, uint64_t last);
+
+// What the coordinator can be expected to say of the round after `trained`, which starts from what is held.
+v1::RoundStart StartAfter(const v1::RoundStart& trained, const ReplicaPosition& held);
+
+// The longest that the run's snapshots and its commits, `count` of them, can be; UINT64_MAX: more than can be counted.
+uint64_t MaxSnapshotBytes(const RunSize& size);
+uint64_t MaxCommitBytes(const RunSize& size, uint64_t count);
+
+// What a worker ends with, and why.
+struct Ending {
+  absl::Status status;
+  absl::string_view reason;
+};
+// Of a session that was refused for good by the coordinator at `at`; nothing: it is worth trying again.
+std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view at, absl::string_view software_version);
+
+absl::Status UnreachableError(absl::string_view cause, absl::Duration connect_timeout);
+
+// "run NAME finished at round 10: REASON; state HASH", as logs and people are told.
+std::string OutcomeText(const std::string& label, const v1::RunEnd& end, const std::optional<ReplicaPosition>& held);
+// Of a finished run whose last state is not the one held.
+std::string DifferenceText(const std::string& label, const v1::RunEnd& end, const ReplicaPosition& held);
+
+}  // namespace tributary::worker
+
+#endif  // TRIBUTARY_WORKER_ENGINE_MESSAGES_H_
