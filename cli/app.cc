@@ -46,9 +46,13 @@ void AddVersionCommand(CLI::App* app, Session* session) {
 
 ExitCode Report(const absl::Status& status, const Session& session) {
   const ExitCode code = ExitCodeOf(status);
-  if (session.environment.interrupt->raised()) return ExitCode::kInterrupted;
+  if (session.environment.interrupt->raised()) {
+    return ExitCode::kInterrupted;
+  }
   // A run that failed and a doctor who found something have told so already.
-  if (status.ok() || status.message().empty()) return code;
+  if (status.ok() || status.message().empty()) {
+    return code;
+  }
   if (session.json()) {
     const nlohmann::ordered_json json = {{"error", std::string(status.message())}, {"exit_code", static_cast<int>(code)}};
     *session.environment.err << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
@@ -62,7 +66,9 @@ ExitCode Report(const absl::Status& status, const Session& session) {
 
 absl::StatusOr<Client> Connect(const Session& session) {
   TRIBUTARY_ASSIGN_OR_RETURN(const Connection connection, ResolveConnection(session.connection));
-  if (connection.insecure) *session.environment.err << "warning: --insecure: nothing is encrypted and nobody is authenticated\n";
+  if (connection.insecure) {
+    *session.environment.err << "warning: --insecure: nothing is encrypted and nobody is authenticated\n";
+  }
   return Client(connection, session.environment.interrupt, session.environment.clock);
 }
 
@@ -80,7 +86,9 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);
-  if (const auto end = ParseCommandLine(&app, arguments, *environment.out, *environment.err); end.has_value()) return *end;
+  if (const auto end = ParseCommandLine(&app, arguments, *environment.out, *environment.err); end.has_value()) {
+    return *end;
+  }
   if (session.format == "csv" && !app.got_subcommand("run")) {
     return Report(absl::InvalidArgumentError("--format csv is for `run history` only; use text or json"), session);
   }

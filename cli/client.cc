@@ -27,7 +27,9 @@ bool IsTransient(const absl::Status& status) {
 absl::StatusOr<Identity> OperatorOf(const std::string& certificate) {
   TRIBUTARY_ASSIGN_OR_RETURN(const CertificateInfo info, ReadCertificate(certificate));
   const absl::StatusOr<Identity> identity = ParseSpiffeId(info.spiffe_id);
-  if (identity.ok() && identity->role == Role::kOperator) return identity;
+  if (identity.ok() && identity->role == Role::kOperator) {
+    return identity;
+  }
   return WithExitCode(absl::UnauthenticatedError(absl::StrCat(certificate, " is not an operator's certificate (it names ",
                                                               info.spiffe_id.empty() ? "no SPIFFE id" : info.spiffe_id,
                                                               "); issue one: tributary pki issue DIR --operator NAME")),
@@ -35,14 +37,20 @@ absl::StatusOr<Identity> OperatorOf(const std::string& certificate) {
 }
 
 void TakeIfEmpty(const std::string& from, std::string* to) {
-  if (to->empty()) *to = from;
+  if (to->empty()) {
+    *to = from;
+  }
 }
 
 // The part of gRPC's message that says what happened: "ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused".
 absl::string_view CauseOf(absl::string_view message) {
   constexpr absl::string_view kMark = "last error: ";
-  if (const size_t mark = message.find(kMark); mark != absl::string_view::npos) message.remove_prefix(mark + kMark.size());
-  if (!absl::ConsumePrefix(&message, "UNKNOWN: ")) absl::ConsumePrefix(&message, "UNAVAILABLE: ");
+  if (const size_t mark = message.find(kMark); mark != absl::string_view::npos) {
+    message.remove_prefix(mark + kMark.size());
+  }
+  if (!absl::ConsumePrefix(&message, "UNKNOWN: ")) {
+    absl::ConsumePrefix(&message, "UNAVAILABLE: ");
+  }
   return message;
 }
 
@@ -81,7 +89,9 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
 
   Connection connection{.address = all.coordinator, .insecure = all.insecure, .tls = all.tls, .identity = {}};
   if (all.insecure) {
-    if (!all.insecure_anywhere) TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(all.coordinator));
+    if (!all.insecure_anywhere) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(all.coordinator));
+    }
     connection.identity = {all.federation, Role::kOperator, all.name};
     if (!ParseSpiffeId(SpiffeId(connection.identity)).ok()) {
       return absl::InvalidArgumentError(
@@ -94,8 +104,12 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
   }
   TRIBUTARY_ASSIGN_OR_RETURN(connection.identity, OperatorOf(all.tls.certificate));
   // What the configuration says of the caller must be what the certificate says; the flags are for --insecure alone.
-  if (!all.federation.empty()) connection.identity.federation = all.federation;
-  if (!all.name.empty()) connection.identity.name = all.name;
+  if (!all.federation.empty()) {
+    connection.identity.federation = all.federation;
+  }
+  if (!all.name.empty()) {
+    connection.identity.name = all.name;
+  }
   TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles(all.tls, connection.identity));
   return connection;
 }
@@ -112,19 +126,27 @@ Client::Client(const Connection& connection, Interrupt* interrupt, const Clock* 
 
 void Client::Prepare(grpc::ClientContext* context, absl::Duration timeout) const {
   context->set_deadline(absl::ToChronoTime(clock_->WallNow() + timeout));
-  if (connection_.insecure) context->AddMetadata(kInsecureIdentityKey, SpiffeId(connection_.identity));
+  if (connection_.insecure) {
+    context->AddMetadata(kInsecureIdentityKey, SpiffeId(connection_.identity));
+  }
 }
 
 absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout) const {
-  if (status.ok()) return absl::OkStatus();
-  if (interrupt_->raised()) return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+  if (status.ok()) {
+    return absl::OkStatus();
+  }
+  if (interrupt_->raised()) {
+    return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+  }
   const std::string cause(CauseOf(status.error_message()));
   const std::string& address = connection_.address;
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE: {
       if (!connection_.insecure) {
         const absl::Status tls = ExplainTlsFailure(absl::UnavailableError(status.error_message()));
-        if (tls.message() != status.error_message()) return Annotate(tls, absl::StrCat("cannot reach the coordinator at ", address));
+        if (tls.message() != status.error_message()) {
+          return Annotate(tls, absl::StrCat("cannot reach the coordinator at ", address));
+        }
       }
       return absl::UnavailableError(
           absl::StrCat("cannot reach the coordinator at ", address, ": ", cause,
@@ -169,7 +191,9 @@ absl::StatusOr<v1::ListRunsResponse> Client::ListRuns() {
 absl::StatusOr<v1::RunStatus> Client::GetRun(const std::string& run) {
   if (run.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const v1::ListRunsResponse runs, ListRuns());
-    if (runs.runs().empty()) return absl::NotFoundError("there is no run yet; submit one: tributary run submit FILE");
+    if (runs.runs().empty()) {
+      return absl::NotFoundError("there is no run yet; submit one: tributary run submit FILE");
+    }
     return runs.runs(0);
   }
   v1::GetRunRequest request;
@@ -220,7 +244,9 @@ absl::Status Client::WatchOnce(const std::string& run, const std::function<void(
     on_status(*status);
   }
   TRIBUTARY_RETURN_IF_ERROR(Explain(reader->Finish(), kStreamTimeout));
-  if (IsOver(status->state())) return absl::OkStatus();
+  if (IsOver(status->state())) {
+    return absl::OkStatus();
+  }
   return absl::UnavailableError(absl::StrCat("the coordinator at ", connection_.address, " ended the stream; it may be restarting"));
 }
 
@@ -238,11 +264,17 @@ absl::StatusOr<v1::RunStatus> Client::WatchRun(const std::string& run, const std
   while (true) {
     // After the first status its id is used: a newer run may take the name.
     const absl::Status result = WatchOnce(status.run_id().empty() ? run : status.run_id(), heard, &status);
-    if (result.ok()) return status;
+    if (result.ok()) {
+      return status;
+    }
     const bool was_connected = last_heard != absl::InfinitePast();
-    if (!was_connected || !IsTransient(result) || clock_->Now() - last_heard > kPatience) return result;
+    if (!was_connected || !IsTransient(result) || clock_->Now() - last_heard > kPatience) {
+      return result;
+    }
     on_gap(result);
-    if (interrupt_->WaitFor(pause)) return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+    if (interrupt_->WaitFor(pause)) {
+      return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
+    }
     pause = std::min(pause * 2, absl::Seconds(5));
   }
 }
@@ -274,11 +306,17 @@ absl::Status Client::DownloadOnce(const v1::DownloadRequest& request, uint64_t m
       on_progress(bytes->size(), total);
     }
   }
-  if (!damage.ok()) context.TryCancel();
+  if (!damage.ok()) {
+    context.TryCancel();
+  }
   const grpc::Status end = reader->Finish();
-  if (!damage.ok()) return damage;
+  if (!damage.ok()) {
+    return damage;
+  }
   TRIBUTARY_RETURN_IF_ERROR(Explain(end, kStreamTimeout));
-  if (bytes->size() != total || sha256->empty()) return absl::UnavailableError("the download ended before its last frame");
+  if (bytes->size() != total || sha256->empty()) {
+    return absl::UnavailableError("the download ended before its last frame");
+  }
   return absl::OkStatus();
 }
 
@@ -291,16 +329,23 @@ absl::StatusOr<std::string> Client::Download(v1::DownloadRequest request, uint64
     const uint64_t before = bytes.size();
     request.set_offset(before);
     const absl::Status status = DownloadOnce(request, max_bytes, on_progress, &bytes, &sha256);
-    if (status.ok()) break;
-    if (bytes.size() > before) attempt = 0;
+    if (status.ok()) {
+      break;
+    }
+    if (bytes.size() > before) {
+      attempt = 0;
+    }
     // Before the first byte an unreachable coordinator is the answer; later it is a link that broke.
-    if (!IsTransient(status) || bytes.empty() || attempt >= kAttempts) return status;
+    if (!IsTransient(status) || bytes.empty() || attempt >= kAttempts) {
+      return status;
+    }
     if (interrupt_->WaitFor(absl::Seconds(1 << std::max(attempt - 1, 0)))) {
       return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
     }
   }
-  if (DigestBytes(Sha256(bytes)) != sha256)
+  if (DigestBytes(Sha256(bytes)) != sha256) {
     return absl::DataLossError("the download is not what the coordinator sent (SHA-256); try again");
+  }
   return bytes;
 }
 
@@ -311,7 +356,9 @@ absl::Status Client::Probe() {
   v1::DownloadRequest request;  // of no run: a coordinator that lets the caller in has nothing to send
   const auto reader = transfer_->Download(&context, request);
   v1::DownloadFrame frame;
-  while (reader->Read(&frame)) continue;
+  while (reader->Read(&frame)) {
+    continue;
+  }
   const absl::Status status = Explain(reader->Finish(), kCallTimeout);
   const bool is_answer =
       absl::IsNotFound(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) || absl::IsOutOfRange(status);

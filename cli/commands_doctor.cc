@@ -26,7 +26,9 @@ TlsFiles FilesOf(const v1::TlsConfig& tls) {
 }
 
 Finding ConfigurationFinding(const std::string& file, const absl::Status& status) {
-  if (status.ok()) return {"configuration", Finding::Result::kOk, file, ExitCode::kOk};
+  if (status.ok()) {
+    return {"configuration", Finding::Result::kOk, file, ExitCode::kOk};
+  }
   return {"configuration", Finding::Result::kFail, std::string(status.message()), ExitCodeOf(status)};
 }
 
@@ -41,9 +43,13 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
   const Environment& environment = session.environment;
   v1::WorkerConfig config;
   absl::Status status = LoadYaml(file, &config);
-  if (status.ok() && !flags.insecure && !config.has_tls()) status = MissingTls(file);
+  if (status.ok() && !flags.insecure && !config.has_tls()) {
+    status = MissingTls(file);
+  }
   Findings findings = {ConfigurationFinding(file, status)};
-  if (!status.ok()) return findings;
+  if (!status.ok()) {
+    return findings;
+  }
 
   const Connection connection{.address = config.coordinator(),
                               .insecure = flags.insecure,
@@ -74,9 +80,13 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
 Findings ExamineCoordinator(const Session& session, const std::string& file) {
   v1::CoordinatorConfig config;
   absl::Status status = LoadYaml(file, &config);
-  if (status.ok() && !session.connection.insecure && !config.has_tls()) status = MissingTls(file);
+  if (status.ok() && !session.connection.insecure && !config.has_tls()) {
+    status = MissingTls(file);
+  }
   Findings findings = {ConfigurationFinding(file, status)};
-  if (!status.ok()) return findings;
+  if (!status.ok()) {
+    return findings;
+  }
   if (session.connection.insecure) {
     CheckInsecure(config.listen(), session.connection, &findings);
   } else {
@@ -110,7 +120,9 @@ Findings ExamineOperator(const Session& session, std::optional<v1::ServerInfo>* 
   }
   Client client(*connection, environment.interrupt, environment.clock);
   *server = CheckServer(&client, connection->address, *environment.clock, &findings);
-  if (server->has_value()) CheckRun(&client, &findings);
+  if (server->has_value()) {
+    CheckRun(&client, &findings);
+  }
   return findings;
 }
 
@@ -122,13 +134,16 @@ void Show(const Session& session, const Findings& findings, const std::optional<
       checks.push_back({{"check", finding.check}, {"result", kResultNames[static_cast<int>(finding.result)]}, {"detail", finding.detail}});
     }
     nlohmann::ordered_json json = {{"ok", Outcome(findings) == ExitCode::kOk}, {"checks", checks}};
-    if (server.has_value())
+    if (server.has_value()) {
       json["sites_connected"] = std::vector<std::string>(server->sites_connected().begin(), server->sites_connected().end());
+    }
     out << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
     return;
   }
   std::vector<std::vector<std::string>> rows;
-  for (const Finding& finding : findings) rows.push_back({kResultNames[static_cast<int>(finding.result)], finding.check, finding.detail});
+  for (const Finding& finding : findings) {
+    rows.push_back({kResultNames[static_cast<int>(finding.result)], finding.check, finding.detail});
+  }
   out << FormatTable(rows);
 }
 
@@ -147,7 +162,9 @@ absl::Status Examine(const Session& session, const std::string& worker, const st
   } else if (!coordinator.empty() && IsFile(coordinator)) {
     findings = ExamineCoordinator(session, coordinator);
   } else {
-    if (!coordinator.empty()) chosen.connection.coordinator = coordinator;
+    if (!coordinator.empty()) {
+      chosen.connection.coordinator = coordinator;
+    }
     findings = ExamineOperator(chosen, &server);
   }
   Show(session, findings, server);

@@ -32,10 +32,14 @@ class DownloadDisplay {
  public:
   explicit DownloadDisplay(const Session& session) : session_(session) {}
   ~DownloadDisplay() {
-    if (shown_) *session_.environment.err << "\r\x1b[K" << std::flush;
+    if (shown_) {
+      *session_.environment.err << "\r\x1b[K" << std::flush;
+    }
   }
   void Show(uint64_t done, uint64_t total) {
-    if (!session_.environment.terminal || total == 0) return;
+    if (!session_.environment.terminal || total == 0) {
+      return;
+    }
     shown_ = true;
     *session_.environment.err << "\rdownloading " << FormatBytes(static_cast<double>(done)) << " of "
                               << FormatBytes(static_cast<double>(total)) << absl::StrFormat(" (%d %%)", done * 100 / total) << "\x1b[K"

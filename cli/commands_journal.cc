@@ -67,7 +67,9 @@ absl::Status Verify(const Session& session, const JournalOptions& options) {
                                                    : absl::OkStatus();
   };
   const absl::StatusOr<coordinator::Verification> result = coordinator::VerifyJournal(options.data_dir, progress);
-  if (telling) *session.environment.err << "\r\x1b[K" << std::flush;
+  if (telling) {
+    *session.environment.err << "\r\x1b[K" << std::flush;
+  }
   TRIBUTARY_RETURN_IF_ERROR(result.status());
   if (session.json()) {
     Json json = {{"runs", Json::array()}, {"problems", result->problems}};
@@ -80,8 +82,12 @@ absl::Status Verify(const Session& session, const JournalOptions& options) {
     for (const auto& run : result->runs) {
       out << "run " << run.run_id << ": " << run.commits << " commits, " << run.snapshots << " snapshots, state " << run.state_hash << "\n";
     }
-    for (const std::string& problem : result->problems) out << "DAMAGED: " << problem << "\n";
-    if (result->problems.empty()) out << "all checks passed\n";
+    for (const std::string& problem : result->problems) {
+      out << "DAMAGED: " << problem << "\n";
+    }
+    if (result->problems.empty()) {
+      out << "all checks passed\n";
+    }
   }
   // Told already.
   return result->problems.empty() ? absl::OkStatus() : WithExitCode(absl::DataLossError(""), ExitCode::kDamaged);
@@ -199,7 +205,9 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
                     "; updates accepted from ", contents.accepted.empty() ? "nobody" : absl::StrJoin(contents.accepted, ", "), "\n");
   }
   const auto section = [&text](const std::vector<std::vector<std::string>>& rows) {
-    if (rows.size() > 1) absl::StrAppend(&text, "\n", FormatTable(rows));
+    if (rows.size() > 1) {
+      absl::StrAppend(&text, "\n", FormatTable(rows));
+    }
   };
   std::vector<std::vector<std::string>> rows = {{"COMMIT", "INCLUDED", "BYTES", "CHAIN", "STATE"}};
   for (const CommitSummary& commit : contents.commits) {
@@ -220,7 +228,9 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
     rows.push_back({TimeOf(event.unix_ms), event.site, event.kind, absl::StrCat(event.round), event.detail});
   }
   section(rows);
-  if (first > 0) absl::StrAppend(&text, first, " earlier events not shown; to see them: --format json\n");
+  if (first > 0) {
+    absl::StrAppend(&text, first, " earlier events not shown; to see them: --format json\n");
+  }
   rows = {{"EVIDENCE", "SITE", "ROUND", "REPORTED", "LOG", "VERSION"}};
   for (const JournaledEvidence& evidence : contents.evidence) {
     rows.push_back({TimeOf(evidence.unix_ms), evidence.site, absl::StrCat(evidence.round), ShortHex(evidence.reported_hash),
@@ -233,11 +243,15 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
 absl::Status Show(const Session& session, const JournalOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, coordinator::InspectJournal(options.data_dir));
   if (options.run.empty()) {
-    if (options.round_given) return absl::InvalidArgumentError("--round needs a run: name it too");
+    if (options.round_given) {
+      return absl::InvalidArgumentError("--round needs a run: name it too");
+    }
     return ShowRuns(session, *journal);
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun run, coordinator::FindJournaledRun(*journal, options.run));
-  if (options.round_given) return ShowRound(session, *journal, run, options.round);
+  if (options.round_given) {
+    return ShowRound(session, *journal, run, options.round);
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const RunContents contents, Read(*journal, run.run_id));
   *session.environment.out << (session.json() ? Print(ToJson(run, contents)) + "\n" : ToText(run, contents));
   return absl::OkStatus();

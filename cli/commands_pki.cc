@@ -76,7 +76,9 @@ absl::Status Issue(const Session& session, const PkiOptions& options) {
   for (const char* const suffix : {".key", ".crt"}) {
     // A name that no file can have is for IssueCertificate to refuse.
     std::error_code unknown;
-    if (options.force || !std::filesystem::exists(stem + suffix, unknown)) continue;
+    if (options.force || !std::filesystem::exists(stem + suffix, unknown)) {
+      continue;
+    }
     return WithExitCode(
         absl::AlreadyExistsError(absl::StrCat(stem, suffix, " already exists; add --force to replace certificate and key together")),
         ExitCode::kUsage);

@@ -110,7 +110,9 @@ class WatchDisplay {
     gap_.clear();
     // A full last column would have some terminals begin a line.
     const std::string line = FormatStatusLine(status, session_.environment.columns - 1);
-    if (line == line_) return;
+    if (line == line_) {
+      return;
+    }
     line_ = line;
     if (session_.environment.terminal) {
       out << "\r" << line << "\x1b[K" << std::flush;
@@ -120,7 +122,9 @@ class WatchDisplay {
   }
 
   void ShowGap(const absl::Status& status) {
-    if (status.message() == gap_) return;
+    if (status.message() == gap_) {
+      return;
+    }
     gap_ = std::string(status.message());
     EndLine();
     *session_.environment.err << "tributary: " << gap_ << "; trying again\n";
@@ -128,7 +132,9 @@ class WatchDisplay {
 
   // What follows starts on a line of its own.
   void EndLine() {
-    if (session_.environment.terminal && !session_.json() && !line_.empty()) *session_.environment.out << "\n" << std::flush;
+    if (session_.environment.terminal && !session_.json() && !line_.empty()) {
+      *session_.environment.out << "\n" << std::flush;
+    }
     line_.clear();
   }
 
@@ -146,12 +152,16 @@ absl::Status Watch(const Session& session, const std::string& run) {
   const absl::StatusOr<v1::RunStatus> last = client.WatchRun(
       first.run_id(), [&](const v1::RunStatus& status) { display.Show(status); }, [&](const absl::Status& gap) { display.ShowGap(gap); });
   display.EndLine();
-  if (!last.ok()) return last.status();
+  if (!last.ok()) {
+    return last.status();
+  }
   if (!session.json() && last->round() > 0) {
     const absl::StatusOr<v1::RunHistory> history = client.GetRunHistory(last->run_id());
     *session.environment.out << FormatOutcome(*last, history.ok() ? *history : v1::RunHistory()) << "\n";
   }
-  if (last->state() == v1::FINISHED) return absl::OkStatus();
+  if (last->state() == v1::FINISHED) {
+    return absl::OkStatus();
+  }
   return WithExitCode(absl::AbortedError(absl::StrCat("run ", last->run_id(), " ", FormatState(last->state()), ": ", last->reason())),
                       ExitCode::kRunFailed);
 }

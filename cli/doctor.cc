@@ -42,11 +42,15 @@ void Fail(absl::string_view check, const absl::Status& status, Findings* finding
 
 void CheckExpiry(absl::string_view check, const std::string& path, absl::Time now, Findings* findings) {
   const absl::StatusOr<CertificateInfo> info = ReadCertificate(path);
-  if (!info.ok()) return Fail(check, info.status(), findings);
+  if (!info.ok()) {
+    return Fail(check, info.status(), findings);
+  }
   const std::string when = absl::StrFormat("%s, valid until %s (%d days)", info->spiffe_id.empty() ? info->subject : info->spiffe_id,
                                            absl::FormatTime("%Y-%m-%d %H:%M UTC", info->not_after, absl::UTCTimeZone()),
                                            absl::ToInt64Hours(info->not_after - now) / 24);
-  if (info->not_after - now < kRenewBefore) return Warn(check, absl::StrCat(when, "; renew it now: ", path), findings);
+  if (info->not_after - now < kRenewBefore) {
+    return Warn(check, absl::StrCat(when, "; renew it now: ", path), findings);
+  }
   Ok(check, when, findings);
 }
 
@@ -54,14 +58,18 @@ void CheckExpiry(absl::string_view check, const std::string& path, absl::Time no
 
 ExitCode Outcome(const Findings& findings) {
   for (const Finding& finding : findings) {
-    if (finding.result == Finding::Result::kFail) return finding.code;
+    if (finding.result == Finding::Result::kFail) {
+      return finding.code;
+    }
   }
   return ExitCode::kOk;
 }
 
 void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Time now, Findings* findings) {
   const absl::Status status = CheckTlsFiles(files, expected);
-  if (!status.ok()) return Fail("certificate", status, findings);
+  if (!status.ok()) {
+    return Fail("certificate", status, findings);
+  }
   CheckExpiry("certificate", files.certificate, now, findings);
   CheckExpiry("ca", files.ca, now, findings);
   struct stat info;
@@ -77,7 +85,9 @@ void CheckFolder(const std::string& name, const std::string& path, uint64_t need
   std::error_code error;
   // A folder that is not there yet will be made: its nearest parent tells whether it can be.
   std::filesystem::path existing = std::filesystem::absolute(path, error);
-  while (!error && !std::filesystem::exists(existing, error) && existing.has_relative_path()) existing = existing.parent_path();
+  while (!error && !std::filesystem::exists(existing, error) && existing.has_relative_path()) {
+    existing = existing.parent_path();
+  }
   if (!std::filesystem::is_directory(existing, error)) {
     return Fail(name, absl::StrCat(existing.string(), " is not a folder; choose another path for ", path), ExitCode::kStorage, findings);
   }
@@ -86,10 +96,16 @@ void CheckFolder(const std::string& name, const std::string& path, uint64_t need
                 ExitCode::kStorage, findings);
   }
   const absl::StatusOr<uint64_t> free = FreeBytes(existing.string());
-  if (!free.ok()) return Fail(name, free.status(), findings);
+  if (!free.ok()) {
+    return Fail(name, free.status(), findings);
+  }
   const std::string space = absl::StrCat(path, ", ", FormatBytes(static_cast<double>(*free)), " free");
-  if (*free < needed) return Fail(name, absl::StrCat(space, "; free some space"), ExitCode::kStorage, findings);
-  if (*free / 10 < needed) return Warn(name, absl::StrCat(space, "; that may not last long"), findings);
+  if (*free < needed) {
+    return Fail(name, absl::StrCat(space, "; free some space"), ExitCode::kStorage, findings);
+  }
+  if (*free / 10 < needed) {
+    return Warn(name, absl::StrCat(space, "; that may not last long"), findings);
+  }
   Ok(name, space, findings);
 }
 
@@ -98,27 +114,39 @@ void CheckData(const std::string& path, Findings* findings) {
   size_t files = 0;
   for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     std::error_code ignored;
-    if (!it->is_regular_file(ignored)) continue;
+    if (!it->is_regular_file(ignored)) {
+      continue;
+    }
     ++files;
     if (access(it->path().c_str(), R_OK) != 0) {
       return Fail("data", absl::StrCat("cannot read ", it->path().string(), "; let this user read it"), ExitCode::kData, findings);
     }
   }
-  if (error) return Fail("data", absl::StrCat("cannot read the folder ", path, ": ", error.message()), ExitCode::kData, findings);
-  if (files == 0) return Fail("data", absl::StrCat(path, " holds no files; put this site's data there"), ExitCode::kData, findings);
+  if (error) {
+    return Fail("data", absl::StrCat("cannot read the folder ", path, ": ", error.message()), ExitCode::kData, findings);
+  }
+  if (files == 0) {
+    return Fail("data", absl::StrCat(path, " holds no files; put this site's data there"), ExitCode::kData, findings);
+  }
   Ok("data", absl::StrCat(path, ", ", files, files == 1 ? " file" : " files"), findings);
 }
 
 void CheckInsecure(const std::string& address, const ConnectionFlags& flags, Findings* findings) {
   const absl::Status status = CheckInsecureAddress(address);
-  if (!status.ok() && !flags.insecure_anywhere) return Fail("certificate", status, findings);
+  if (!status.ok() && !flags.insecure_anywhere) {
+    return Fail("certificate", status, findings);
+  }
   Warn("certificate", "--insecure: nothing is encrypted and nobody is authenticated", findings);
 }
 
 void CheckRun(Client* client, Findings* findings) {
   const absl::StatusOr<v1::ListRunsResponse> runs = client->ListRuns();
-  if (!runs.ok()) return Fail("run", runs.status(), findings);
-  if (runs->runs().empty()) return Ok("run", "none yet; submit one: tributary run submit FILE", findings);
+  if (!runs.ok()) {
+    return Fail("run", runs.status(), findings);
+  }
+  if (runs->runs().empty()) {
+    return Ok("run", "none yet; submit one: tributary run submit FILE", findings);
+  }
   const auto is_open = [](const v1::RunStatus& run) { return run.state() != v1::SUBMITTED && !IsOver(run.state()); };
   const auto open = std::find_if(runs->runs().begin(), runs->runs().end(), is_open);
   const v1::RunStatus& run = open != runs->runs().end() ? *open : runs->runs(0);
@@ -127,18 +155,25 @@ void CheckRun(Client* client, Findings* findings) {
 
 void ShowLimits(const v1::WorkerConfig& config, Findings* findings) {
   std::vector<std::string> limits;
-  if (const uint64_t up = config.bandwidth().up(); up != 0)
+  if (const uint64_t up = config.bandwidth().up(); up != 0) {
     limits.push_back(absl::StrCat("up ", FormatBytes(static_cast<double>(up)), " a second"));
+  }
   if (const uint64_t down = config.bandwidth().down(); down != 0) {
     limits.push_back(absl::StrCat("down ", FormatBytes(static_cast<double>(down)), " a second"));
   }
-  if (!config.quiet_hours().empty()) limits.push_back(absl::StrCat("quiet hours ", absl::StrJoin(config.quiet_hours(), ", ")));
-  if (!limits.empty()) Ok("limits", absl::StrJoin(limits, "; "), findings);
+  if (!config.quiet_hours().empty()) {
+    limits.push_back(absl::StrCat("quiet hours ", absl::StrJoin(config.quiet_hours(), ", ")));
+  }
+  if (!limits.empty()) {
+    Ok("limits", absl::StrJoin(limits, "; "), findings);
+  }
 }
 
 void CheckReachable(Client* client, const std::string& address, Findings* findings) {
   const absl::Status status = client->Probe();
-  if (!status.ok()) return Fail("coordinator", status, findings);
+  if (!status.ok()) {
+    return Fail("coordinator", status, findings);
+  }
   Ok("coordinator", absl::StrCat(address, " answers and knows this caller"), findings);
 }
 

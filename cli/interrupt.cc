@@ -8,7 +8,9 @@ void Interrupt::Raise() {
   std::lock_guard<std::mutex> lock(mutex_);
   raised_ = true;
   changed_.notify_all();
-  for (const auto& [key, function] : functions_) function();
+  for (const auto& [key, function] : functions_) {
+    function();
+  }
 }
 
 bool Interrupt::raised() const {
@@ -23,7 +25,9 @@ bool Interrupt::WaitFor(absl::Duration timeout) const {
 
 Interrupt::Registration::Registration(Interrupt* interrupt, std::function<void()> function) : interrupt_(interrupt) {
   std::lock_guard<std::mutex> lock(interrupt_->mutex_);
-  if (interrupt_->raised_) function();
+  if (interrupt_->raised_) {
+    function();
+  }
   key_ = interrupt_->next_key_++;
   interrupt_->functions_.emplace(key_, std::move(function));
 }

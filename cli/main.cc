@@ -42,7 +42,9 @@ int main(int argc, char** argv) {
   }
   environment.interrupt = &interrupt;
   environment.clock = &tributary::Clock::Real();
-  if (const char* config = std::getenv("TRIBUTARY_CONFIG")) environment.config = config;
+  if (const char* config = std::getenv("TRIBUTARY_CONFIG")) {
+    environment.config = config;
+  }
   const tributary::ExitCode code = tributary::cli::RunTributary(std::vector<std::string>(argv + 1, argv + argc), environment);
   std::cout.flush();
   return static_cast<int>(code);

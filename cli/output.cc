@@ -74,13 +74,19 @@ Json MessageToJson(const Message& message) {
     const FieldDescriptor& field = *type.field(i);
     if (field.is_repeated()) {
       Json list = Json::array();
-      for (int j = 0; j < reflection.FieldSize(message, &field); ++j) list.push_back(ValueToJson(message, field, j));
+      for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
+        list.push_back(ValueToJson(message, field, j));
+      }
       json[field.name()] = std::move(list);
       continue;
     }
-    if (field.has_presence() && !reflection.HasField(message, &field)) continue;
+    if (field.has_presence() && !reflection.HasField(message, &field)) {
+      continue;
+    }
     Json value = ValueToJson(message, field, -1);
-    if (!value.is_null()) json[field.name()] = std::move(value);
+    if (!value.is_null()) {
+      json[field.name()] = std::move(value);
+    }
   }
   return json;
 }
@@ -95,17 +101,25 @@ std::string ShortHash(const std::string& hash) {
 
 // The first `columns` characters at most; "..." where something is missing.
 std::string Shorten(std::string text, size_t columns) {
-  if (text.size() <= columns) return text;
+  if (text.size() <= columns) {
+    return text;
+  }
   size_t end = columns - std::min<size_t>(columns, 3);
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // not within a character
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {
+    --end;  // not within a character
+  }
   text.resize(end);
   return text + "...";
 }
 
 std::string FormatLosses(const v1::RunStatus& status) {
   std::string text;
-  if (status.has_train_loss()) absl::StrAppendFormat(&text, "  loss %.3f", status.train_loss());
-  if (status.has_val_loss()) absl::StrAppendFormat(&text, "  val %.3f", status.val_loss());
+  if (status.has_train_loss()) {
+    absl::StrAppendFormat(&text, "  loss %.3f", status.train_loss());
+  }
+  if (status.has_val_loss()) {
+    absl::StrAppendFormat(&text, "  val %.3f", status.val_loss());
+  }
   return text;
 }
 
@@ -133,12 +147,16 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], row[i].size());
+    }
   }
   std::string text;
   for (const auto& row : rows) {
     std::string line;
-    for (size_t i = 0; i < row.size(); ++i) absl::StrAppend(&line, row[i], std::string(widths[i] - row[i].size() + 2, ' '));
+    for (size_t i = 0; i < row.size(); ++i) {
+      absl::StrAppend(&line, row[i], std::string(widths[i] - row[i].size() + 2, ' '));
+    }
     absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
   }
   return text;
@@ -147,11 +165,15 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
 StepBytes StepBytesOf(const v1::RoundRecord& round) {
   StepBytes bytes;
   const double steps = static_cast<double>(round.members()) * std::max<uint32_t>(round.local_steps(), 1);
-  if (steps == 0) return bytes;
+  if (steps == 0) {
+    return bytes;
+  }
   bytes.up = static_cast<double>(round.bytes_up()) / steps;
   bytes.down = static_cast<double>(round.bytes_down()) / steps;
   bytes.dense_per_direction = static_cast<double>(round.dense_bytes_per_direction()) / steps;
-  if (bytes.up + bytes.down > 0) bytes.reduction = 2 * bytes.dense_per_direction / (bytes.up + bytes.down);
+  if (bytes.up + bytes.down > 0) {
+    bytes.reduction = 2 * bytes.dense_per_direction / (bytes.up + bytes.down);
+  }
   return bytes;
 }
 
@@ -162,14 +184,20 @@ std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
   if (status.has_last_round()) {
     const StepBytes step = StepBytesOf(status.last_round());
     bytes = absl::StrCat("  up ", FormatBytes(step.up), "  down ", FormatBytes(step.down), " per step");
-    if (step.reduction > 0) reduction = absl::StrFormat("  %.0fx less", step.reduction);
+    if (step.reduction > 0) {
+      reduction = absl::StrFormat("  %.0fx less", step.reduction);
+    }
   }
-  if (!status.reason().empty() && status.state() != v1::RUNNING) reason = absl::StrCat("  (", status.reason(), ")");
+  if (!status.reason().empty() && status.state() != v1::RUNNING) {
+    reason = absl::StrCat("  (", status.reason(), ")");
+  }
   const std::string head =
       absl::StrCat(status.spec().name(), "  ", FormatState(status.state()), "  round ", status.round(), "/", status.spec().rounds());
   const auto line = [&] { return absl::StrCat(head, losses, sites, bytes, reduction, reason); };
   for (std::string* part : {&bytes, &sites, &losses, &reduction}) {
-    if (line().size() > columns) part->clear();
+    if (line().size() > columns) {
+      part->clear();
+    }
   }
   return Shorten(line(), columns);
 }
@@ -177,20 +205,30 @@ std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
 std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& history) {
   std::string text =
       absl::StrCat(status.spec().name(), " ", FormatState(status.state()), " at round ", status.round(), " of ", status.spec().rounds());
-  if (status.has_val_loss()) absl::StrAppendFormat(&text, ", val %.3f", status.val_loss());
+  if (status.has_val_loss()) {
+    absl::StrAppendFormat(&text, ", val %.3f", status.val_loss());
+  }
   const double up = static_cast<double>(status.bytes_up_total()), down = static_cast<double>(status.bytes_down_total());
-  if (up + down == 0) return text;
+  if (up + down == 0) {
+    return text;
+  }
   absl::StrAppend(&text, "; ", FormatBytes(up), " up and ", FormatBytes(down), " down");
   double dense = 0;
-  for (const v1::RoundRecord& round : history.rounds()) dense += 2 * static_cast<double>(round.dense_bytes_per_direction());
+  for (const v1::RoundRecord& round : history.rounds()) {
+    dense += 2 * static_cast<double>(round.dense_bytes_per_direction());
+  }
   // Of a mode that sends about as much, "1x less" would tell nothing.
-  if (dense >= 1.5 * (up + down)) absl::StrAppendFormat(&text, ", %.0fx less than dense gradients", dense / (up + down));
+  if (dense >= 1.5 * (up + down)) {
+    absl::StrAppendFormat(&text, ", %.0fx less than dense gradients", dense / (up + down));
+  }
   return text;
 }
 
 std::string FormatMethod(const v1::RunSpec& spec) {
   const absl::StatusOr<optim::OptimizerOptions> options = OptimizerOptionsOf(spec);
-  if (!options.ok()) return "-";  // a run of a coordinator with another version
+  if (!options.ok()) {
+    return "-";  // a run of a coordinator with another version
+  }
   std::string text(optim::ModeName(options->mode));
   const bool counts_of_chunk = options->mode == optim::Mode::kDemo;
   if (counts_of_chunk || options->mode == optim::Mode::kDistro || options->mode == optim::Mode::kLocal) {
@@ -203,11 +241,15 @@ namespace {
 
 // What the run's budget has chosen, and the bytes that it then takes at most; empty without a budget.
 std::string FormatBudget(const v1::RunSpec& spec) {
-  if (spec.optimizer().budget() == 0) return "";
+  if (spec.optimizer().budget() == 0) {
+    return "";
+  }
   const absl::StatusOr<optim::OptimizerOptions> options = OptimizerOptionsOf(spec);
   const absl::StatusOr<optim::ModelSpec> model = ModelSpecOf(spec);
   const absl::StatusOr<optim::Layout> layout = model.ok() ? optim::MakeLayout(*model) : model.status();
-  if (!options.ok() || !layout.ok()) return "-";  // a run of a coordinator with another version
+  if (!options.ok() || !layout.ok()) {
+    return "-";  // a run of a coordinator with another version
+  }
   const optim::PayloadBounds bounds = optim::MaxPayloadBytes(*options, *layout);
   const bool sparse = options->mode == optim::Mode::kDistro || options->mode == optim::Mode::kLocal;
   const double steps = options->local_steps;
@@ -233,9 +275,13 @@ std::string FormatStatus(const v1::RunStatus& status) {
       {"submitted", FormatTime(status.submitted_unix_ms())},
       {"finished", FormatTime(status.finished_unix_ms())},
   };
-  if (const std::string budget = FormatBudget(status.spec()); !budget.empty()) rows.push_back({"budget", budget});
+  if (const std::string budget = FormatBudget(status.spec()); !budget.empty()) {
+    rows.push_back({"budget", budget});
+  }
   std::string text = FormatTable(rows);
-  if (status.sites().empty()) return text;
+  if (status.sites().empty()) {
+    return text;
+  }
   rows = {{"SITE", "CONNECTED", "DOING", "ROUND", "HASH", "INCLUDED", "LATE", "REJECTED", "MISSED", "UP", "DOWN"}};
   for (const v1::SiteStatus& site : status.sites()) {
     rows.push_back({site.site(), site.connected() ? "yes" : "no", site.activity().empty() ? "-" : site.activity(),
@@ -249,7 +295,9 @@ std::string FormatStatus(const v1::RunStatus& status) {
 std::string FormatHistoryCsv(const v1::RunHistory& history) {
   const Descriptor& type = *v1::RoundRecord::descriptor();
   std::string csv;
-  for (int i = 0; i < type.field_count(); ++i) absl::StrAppend(&csv, i == 0 ? "" : ",", type.field(i)->name());
+  for (int i = 0; i < type.field_count(); ++i) {
+    absl::StrAppend(&csv, i == 0 ? "" : ",", type.field(i)->name());
+  }
   absl::StrAppend(&csv, "\n");
   for (const v1::RoundRecord& round : history.rounds()) {
     for (int i = 0; i < type.field_count(); ++i) {

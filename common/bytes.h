@@ -35,7 +35,9 @@ void AppendField(absl::string_view bytes, std::string& out) {
 
 // Seven bits a byte, the low ones first; a byte that is not the last has its high bit set. As in Protocol Buffers.
 inline void AppendVarint(uint64_t value, std::string& out) {
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
+  for (; value >= 0x80; value >>= 7) {
+    out.push_back(static_cast<char>(value | 0x80));
+  }
   out.push_back(static_cast<char>(value));
 }
 
@@ -60,14 +62,18 @@ class ByteReader {
   template <typename T>
   bool Read(T& value) {
     static_assert(std::is_arithmetic_v<T>);
-    if (rest_.size() < sizeof(T)) return false;
+    if (rest_.size() < sizeof(T)) {
+      return false;
+    }
     std::memcpy(&value, rest_.data(), sizeof(T));
     rest_.remove_prefix(sizeof(T));
     return true;
   }
   template <size_t N>
   bool Read(std::array<uint8_t, N>& value) {
-    if (rest_.size() < N) return false;
+    if (rest_.size() < N) {
+      return false;
+    }
     std::memcpy(value.data(), rest_.data(), N);
     rest_.remove_prefix(N);
     return true;
@@ -77,7 +83,9 @@ class ByteReader {
   bool ReadField(absl::string_view& field) {
     ByteReader reader(rest_);
     Length length = 0;
-    if (!reader.Read(length) || length > reader.rest_.size()) return false;
+    if (!reader.Read(length) || length > reader.rest_.size()) {
+      return false;
+    }
     field = reader.rest_.substr(0, length);
     rest_ = reader.rest_.substr(length);
     return true;
@@ -87,10 +95,16 @@ class ByteReader {
     uint64_t read = 0;
     for (size_t i = 0; i < rest_.size() && i < 10; ++i) {
       const auto byte = static_cast<uint8_t>(rest_[i]);
-      if (i == 9 && byte > 1) return false;
+      if (i == 9 && byte > 1) {
+        return false;
+      }
       read |= uint64_t{byte & 0x7fu} << (7 * i);
-      if (byte >= 0x80) continue;
-      if (byte == 0 && i > 0) return false;
+      if (byte >= 0x80) {
+        continue;
+      }
+      if (byte == 0 && i > 0) {
+        return false;
+      }
       value = read;
       rest_.remove_prefix(i + 1);
       return true;

@@ -24,11 +24,15 @@ constexpr CrcTables MakeCrcTables() {
   CrcTables tables{};
   for (uint32_t byte = 0; byte < 256; ++byte) {
     uint32_t crc = byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
+    for (int bit = 0; bit < 8; ++bit) {
+      crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
+    }
     tables[0][byte] = crc;
   }
   for (uint32_t byte = 0; byte < 256; ++byte) {
-    for (int n = 1; n < 8; ++n) tables[n][byte] = (tables[n - 1][byte] >> 8) ^ tables[0][tables[n - 1][byte] & 0xff];
+    for (int n = 1; n < 8; ++n) {
+      tables[n][byte] = (tables[n - 1][byte] >> 8) ^ tables[0][tables[n - 1][byte] & 0xff];
+    }
   }
   return tables;
 }
@@ -41,7 +45,9 @@ constexpr uint32_t CrcByTable(uint32_t crc, const unsigned char* p, size_t size)
     crc = kTables[7][low & 0xff] ^ kTables[6][(low >> 8) & 0xff] ^ kTables[5][(low >> 16) & 0xff] ^ kTables[4][low >> 24] ^
           kTables[3][p[4]] ^ kTables[2][p[5]] ^ kTables[1][p[6]] ^ kTables[0][p[7]];
   }
-  for (; size > 0; ++p, --size) crc = (crc >> 8) ^ kTables[0][(crc ^ *p) & 0xff];
+  for (; size > 0; ++p, --size) {
+    crc = (crc >> 8) ^ kTables[0][(crc ^ *p) & 0xff];
+  }
   return crc;
 }
 
@@ -58,7 +64,9 @@ __attribute__((target("sse4.2"))) uint32_t CrcByInstruction(uint32_t crc, const 
     wide = _mm_crc32_u64(wide, word);
   }
   crc = static_cast<uint32_t>(wide);
-  for (; size > 0; ++p, --size) crc = _mm_crc32_u8(crc, *p);
+  for (; size > 0; ++p, --size) {
+    crc = _mm_crc32_u8(crc, *p);
+  }
   return crc;
 }
 #endif
@@ -67,14 +75,18 @@ using CrcFunction = uint32_t (*)(uint32_t, const unsigned char*, size_t);
 
 CrcFunction ChooseCrc() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("sse4.2")) return CrcByInstruction;
+  if (__builtin_cpu_supports("sse4.2")) {
+    return CrcByInstruction;
+  }
 #endif
   return CrcByTable;
 }
 
 // A digest fails only when OpenSSL is out of memory or was built without SHA-256: nothing sensible can follow.
 void Require(int openssl_result) {
-  if (openssl_result != 1) std::abort();
+  if (openssl_result != 1) {
+    std::abort();
+  }
 }
 
 }  // namespace
@@ -118,7 +130,9 @@ std::string DigestHex(const Digest& digest) {
 }
 
 bool ToDigest(absl::string_view bytes, Digest& digest) {
-  if (bytes.size() != digest.size()) return false;
+  if (bytes.size() != digest.size()) {
+    return false;
+  }
   std::memcpy(digest.data(), bytes.data(), digest.size());
   return true;
 }

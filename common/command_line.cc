@@ -24,7 +24,9 @@ std::string ExplainUnknownCommand(const CLI::App& app) {
     commands.push_back(command->get_name());
   }
   const std::vector<std::string> words = app.remaining(/*recurse=*/true);
-  if (commands.empty() || words.empty() || words[0].empty() || words[0][0] == '-') return "";
+  if (commands.empty() || words.empty() || words[0].empty() || words[0][0] == '-') {
+    return "";
+  }
   return absl::StrCat(name, ": unknown command '", words[0], "'", DidYouMean(words[0], commands));
 }
 

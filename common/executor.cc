@@ -50,9 +50,13 @@ struct SerialExecutor::State {
   }
 
   void MoveDueWork() {
-    if (timed.empty() || stopping) return;
+    if (timed.empty() || stopping) {
+      return;
+    }
     const auto due_end = timed.upper_bound(Clock::Real().Now());
-    for (auto it = timed.begin(); it != due_end; ++it) ready.push_back(std::move(it->second));
+    for (auto it = timed.begin(); it != due_end; ++it) {
+      ready.push_back(std::move(it->second));
+    }
     timed.erase(timed.begin(), due_end);
   }
 };
@@ -70,7 +74,9 @@ SerialExecutor::~SerialExecutor() {
 void SerialExecutor::Post(std::function<void()> work) {
   {
     std::lock_guard<std::mutex> lock(state_->mutex);
-    if (state_->stopping) return;
+    if (state_->stopping) {
+      return;
+    }
     state_->ready.push_back(std::move(work));
   }
   state_->wake.notify_one();
@@ -81,7 +87,9 @@ void SerialExecutor::PostAfter(absl::Duration delay, std::function<void()> work)
   const absl::Time due = Clock::Real().Now() + std::min(delay, absl::Hours(24 * 365));
   {
     std::lock_guard<std::mutex> lock(state_->mutex);
-    if (state_->stopping) return;
+    if (state_->stopping) {
+      return;
+    }
     state_->timed.emplace(due, std::move(work));
   }
   state_->wake.notify_one();

@@ -14,14 +14,18 @@ constexpr char kPayloadType[] = "tributary/exit-code";
 }  // namespace
 
 absl::Status WithExitCode(absl::Status status, ExitCode code) {
-  if (!status.ok()) status.SetPayload(kPayloadType, absl::Cord(absl::StrCat(static_cast<int>(code))));
+  if (!status.ok()) {
+    status.SetPayload(kPayloadType, absl::Cord(absl::StrCat(static_cast<int>(code))));
+  }
   return status;
 }
 
 ExitCode ExitCodeOf(const absl::Status& status) {
   if (const auto payload = status.GetPayload(kPayloadType)) {
     int code = 0;
-    if (absl::SimpleAtoi(std::string(*payload), &code)) return static_cast<ExitCode>(code);
+    if (absl::SimpleAtoi(std::string(*payload), &code)) {
+      return static_cast<ExitCode>(code);
+    }
   }
   switch (status.code()) {
     case absl::StatusCode::kOk:

@@ -28,7 +28,9 @@ class FileDescriptor {
  public:
   explicit FileDescriptor(int fd) : fd_(fd) {}
   ~FileDescriptor() {
-    if (fd_ >= 0) close(fd_);
+    if (fd_ >= 0) {
+      close(fd_);
+    }
   }
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
@@ -56,13 +58,19 @@ absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::s
   while (!bytes.empty()) {
     const ssize_t written = write(file.get(), bytes.data(), bytes.size());
     if (written < 0) {
-      if (errno == EINTR) continue;
+      if (errno == EINTR) {
+        continue;
+      }
       return StorageError("write", path, errno);
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
-  if (fsync(file.get()) != 0) return StorageError("write", path, errno);
-  if (file.Close() != 0) return StorageError("write", path, errno);
+  if (fsync(file.get()) != 0) {
+    return StorageError("write", path, errno);
+  }
+  if (file.Close() != 0) {
+    return StorageError("write", path, errno);
+  }
   return absl::OkStatus();
 }
 
@@ -103,22 +111,32 @@ std::string FolderOf(const std::string& path) {
 
 absl::Status SyncPath(const std::string& path) {
   const FileDescriptor fd(OpenRetrying(path.c_str(), O_RDONLY));
-  if (fd.get() < 0 || fsync(fd.get()) != 0) return StorageError("make durable", path, errno);
+  if (fd.get() < 0 || fsync(fd.get()) != 0) {
+    return StorageError("make durable", path, errno);
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes) {
   const FileDescriptor file(OpenRetrying(path.c_str(), O_RDONLY));
-  if (file.get() < 0) return StorageError("read", path, errno);
+  if (file.get() < 0) {
+    return StorageError("read", path, errno);
+  }
   struct stat info;
-  if (fstat(file.get(), &info) != 0) return StorageError("read", path, errno);
-  if (S_ISDIR(info.st_mode)) return StorageError("read", path, EISDIR);
+  if (fstat(file.get(), &info) != 0) {
+    return StorageError("read", path, errno);
+  }
+  if (S_ISDIR(info.st_mode)) {
+    return StorageError("read", path, EISDIR);
+  }
   const auto too_long = [&] {
     return WithExitCode(absl::ResourceExhaustedError(absl::StrCat(path, " is longer than ", max_bytes,
                                                                   " bytes, the most that is read here; check that it is the right file")),
                         ExitCode::kStorage);
   };
-  if (S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) > max_bytes) return too_long();
+  if (S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) > max_bytes) {
+    return too_long();
+  }
 
   std::string bytes;
   bytes.reserve(static_cast<size_t>(S_ISREG(info.st_mode) ? info.st_size : 0));
@@ -132,11 +150,17 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
     const int error = errno;
     bytes.resize(old_size + static_cast<size_t>(std::max<ssize_t>(got, 0)));
     if (got < 0) {
-      if (error == EINTR) continue;
+      if (error == EINTR) {
+        continue;
+      }
       return StorageError("read", path, error);
     }
-    if (got == 0) return bytes;
-    if (bytes.size() > max_bytes) return too_long();
+    if (got == 0) {
+      return bytes;
+    }
+    if (bytes.size() > max_bytes) {
+      return too_long();
+    }
   }
 }
 
@@ -148,11 +172,15 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
     temporary = absl::StrCat(path, kTemporaryMark, getpid(), "-", counter.fetch_add(1));
     fd = OpenRetrying(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode);
   } while (fd < 0 && errno == EEXIST);
-  if (fd < 0) return StorageError("write", path, errno);
+  if (fd < 0) {
+    return StorageError("write", path, errno);
+  }
 
   FileDescriptor file(fd);
   absl::Status status = WriteAndSync(file, path, bytes);
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) status = StorageError("write", path, errno);
+  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
+    status = StorageError("write", path, errno);
+  }
   if (!status.ok()) {
     unlink(temporary.c_str());
     return status;
@@ -163,29 +191,47 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
 absl::Status RemoveTemporaryFiles(const std::string& directory) {
   std::error_code error;
   for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    if (!absl::StrContains(it->path().filename().string(), kTemporaryMark)) continue;
+    if (!absl::StrContains(it->path().filename().string(), kTemporaryMark)) {
+      continue;
+    }
     std::error_code remove_error;
-    if (it->is_regular_file(remove_error)) std::filesystem::remove(it->path(), remove_error);
-    if (remove_error) return StorageError("remove", it->path().string(), remove_error.value());
+    if (it->is_regular_file(remove_error)) {
+      std::filesystem::remove(it->path(), remove_error);
+    }
+    if (remove_error) {
+      return StorageError("remove", it->path().string(), remove_error.value());
+    }
   }
-  if (error && error.value() != ENOENT) return StorageError("list", directory, error.value());
+  if (error && error.value() != ENOENT) {
+    return StorageError("list", directory, error.value());
+  }
   return absl::OkStatus();
 }
 
 absl::Status MakeDirectories(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
-  if (error) return StorageError("create the folder", path, error.value());
-  if (!std::filesystem::is_directory(path, error)) return StorageError("create the folder", path, EEXIST);
+  if (error) {
+    return StorageError("create the folder", path, error.value());
+  }
+  if (!std::filesystem::is_directory(path, error)) {
+    return StorageError("create the folder", path, EEXIST);
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& directory) {
   const int fd = OpenRetrying(directory.c_str(), O_RDONLY | O_DIRECTORY);
-  if (fd < 0) return StorageError("lock the folder", directory, errno);
+  if (fd < 0) {
+    return StorageError("lock the folder", directory, errno);
+  }
   std::unique_ptr<FolderLock> lock(new FolderLock(fd));
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return StorageError("lock the folder", directory, errno);
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    return lock;
+  }
+  if (errno != EWOULDBLOCK) {
+    return StorageError("lock the folder", directory, errno);
+  }
   return WithExitCode(absl::FailedPreconditionError(absl::StrCat("the folder ", directory, " is in use by another process")),
                       ExitCode::kStorage);
 }
@@ -196,7 +242,9 @@ FolderLock::~FolderLock() {
 
 absl::StatusOr<uint64_t> FreeBytes(const std::string& path) {
   struct statvfs info;
-  if (statvfs(path.c_str(), &info) != 0) return StorageError("get the free space of", path, errno);
+  if (statvfs(path.c_str(), &info) != 0) {
+    return StorageError("get the free space of", path, errno);
+  }
   return uint64_t{info.f_bavail} * info.f_frsize;
 }
 

@@ -20,8 +20,9 @@ void RouteGrpcLog(LogLevel level) {
   gpr_set_log_function([](gpr_log_func_args* args) {
     const LogLevel level = error_level;
     // Who listens on an address says more clearly why it cannot.
-    if (level == LogLevel::kNone || args->severity != GPR_LOG_SEVERITY_ERROR || absl::StrContains(args->message, "No address added"))
+    if (level == LogLevel::kNone || args->severity != GPR_LOG_SEVERITY_ERROR || absl::StrContains(args->message, "No address added")) {
       return;
+    }
     Log(level, "grpc", absl::StripAsciiWhitespace(args->message));
   });
 }

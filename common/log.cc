@@ -37,7 +37,9 @@ void SetLogLevel(LogLevel level) {
 }
 
 void Log(LogLevel level, absl::string_view component, absl::string_view message) {
-  if (level < least_level.load(std::memory_order_relaxed)) return;
+  if (level < least_level.load(std::memory_order_relaxed)) {
+    return;
+  }
   std::string line = absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", Clock::Real().WallNow(), absl::UTCTimeZone()), " ",
                                   kLevelNames[static_cast<int>(level)], " ");
   AppendEscaped(component, &line);

@@ -17,10 +17,18 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
     for (size_t j = 0; j <= b.size(); ++j) {
       size_t& distance = rows[i][j];
       distance = i + j;
-      if (i > 0) distance = std::min(distance, rows[i - 1][j] + 1);
-      if (j > 0) distance = std::min(distance, rows[i][j - 1] + 1);
-      if (i > 0 && j > 0) distance = std::min(distance, rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1));
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) distance = std::min(distance, rows[i - 2][j - 2] + 1);
+      if (i > 0) {
+        distance = std::min(distance, rows[i - 1][j] + 1);
+      }
+      if (j > 0) {
+        distance = std::min(distance, rows[i][j - 1] + 1);
+      }
+      if (i > 0 && j > 0) {
+        distance = std::min(distance, rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1));
+      }
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        distance = std::min(distance, rows[i - 2][j - 2] + 1);
+      }
     }
   }
   return rows[a.size()][b.size()];

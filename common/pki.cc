@@ -27,20 +27,26 @@ using NamePtr = std::unique_ptr<GENERAL_NAME, OpenSslDelete<GENERAL_NAME_free>>;
 // OpenSSL's own reason, where one of its calls failed for no fault of the caller (out of memory, no random numbers).
 absl::Status OpenSslError(absl::string_view doing) {
   char reason[256] = "unknown reason";
-  if (const unsigned long error = ERR_get_error(); error != 0) ERR_error_string_n(error, reason, sizeof(reason));
+  if (const unsigned long error = ERR_get_error(); error != 0) {
+    ERR_error_string_n(error, reason, sizeof(reason));
+  }
   ERR_clear_error();
   return absl::InternalError(absl::StrCat("cannot ", doing, ": ", reason));
 }
 
 absl::Status CheckName(absl::string_view what, absl::string_view name) {
-  if (IsName(name)) return absl::OkStatus();
+  if (IsName(name)) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(absl::StrCat(what, " '", name, "': use 1 to 63 characters of a-z, 0-9 and inner hyphens"));
 }
 
 template <typename Write>
 absl::StatusOr<std::string> ToPem(Write write) {
   const BioPtr bio(BIO_new(BIO_s_mem()));
-  if (bio == nullptr || write(bio.get()) != 1) return OpenSslError("write PEM");
+  if (bio == nullptr || write(bio.get()) != 1) {
+    return OpenSslError("write PEM");
+  }
   const char* data = nullptr;
   const long size = BIO_get_mem_data(bio.get(), &data);
   return std::string(data, static_cast<size_t>(size));
@@ -48,7 +54,9 @@ absl::StatusOr<std::string> ToPem(Write write) {
 
 absl::Status SetRandomSerial(X509* certificate) {
   unsigned char bytes[16];
-  if (RAND_bytes(bytes, sizeof(bytes)) != 1) return OpenSslError("draw a serial number");
+  if (RAND_bytes(bytes, sizeof(bytes)) != 1) {
+    return OpenSslError("draw a serial number");
+  }
   bytes[0] = static_cast<unsigned char>((bytes[0] & 0x7f) | 0x40);  // positive and of full length
   const std::unique_ptr<BIGNUM, OpenSslDelete<BN_free>> number(BN_bin2bn(bytes, sizeof(bytes), nullptr));
   if (number == nullptr || BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) == nullptr) {
@@ -60,8 +68,9 @@ absl::Status SetRandomSerial(X509* certificate) {
 absl::Status AddUri(absl::string_view uri, GENERAL_NAMES* names) {
   ASN1_IA5STRING* text = ASN1_IA5STRING_new();
   NamePtr name(GENERAL_NAME_new());
-  if (text == nullptr || name == nullptr || ASN1_STRING_set(text, uri.data(), static_cast<int>(uri.size())) != 1)
+  if (text == nullptr || name == nullptr || ASN1_STRING_set(text, uri.data(), static_cast<int>(uri.size())) != 1) {
     return OpenSslError("add a name");
+  }
   GENERAL_NAME_set0_value(name.get(), GEN_URI, text);
   sk_GENERAL_NAME_push(names, name.release());
   return absl::OkStatus();
@@ -69,19 +78,26 @@ absl::Status AddUri(absl::string_view uri, GENERAL_NAMES* names) {
 
 absl::Status AddHost(absl::string_view host, GENERAL_NAMES* names) {
   absl::string_view bare = host;
-  if (absl::ConsumePrefix(&bare, "[")) absl::ConsumeSuffix(&bare, "]");
+  if (absl::ConsumePrefix(&bare, "[")) {
+    absl::ConsumeSuffix(&bare, "]");
+  }
   NamePtr name(GENERAL_NAME_new());
-  if (name == nullptr) return OpenSslError("add a name");
+  if (name == nullptr) {
+    return OpenSslError("add a name");
+  }
   if (ASN1_OCTET_STRING* address = a2i_IPADDRESS(std::string(bare).c_str())) {
     GENERAL_NAME_set0_value(name.get(), GEN_IPADD, address);
   } else {
     ERR_clear_error();
     const bool is_dns = !host.empty() && host.size() <= 253 && host.front() != '.' && host.front() != '-' &&
                         std::all_of(host.begin(), host.end(), [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '-'; });
-    if (!is_dns)
+    if (!is_dns) {
       return absl::InvalidArgumentError(absl::StrCat("host '", host, "' is neither a DNS name nor an IP address (give no port)"));
+    }
     ASN1_IA5STRING* text = ASN1_IA5STRING_new();
-    if (text == nullptr || ASN1_STRING_set(text, host.data(), static_cast<int>(host.size())) != 1) return OpenSslError("add a name");
+    if (text == nullptr || ASN1_STRING_set(text, host.data(), static_cast<int>(host.size())) != 1) {
+      return OpenSslError("add a name");
+    }
     GENERAL_NAME_set0_value(name.get(), GEN_DNS, text);
   }
   sk_GENERAL_NAME_push(names, name.release());
@@ -93,7 +109,9 @@ absl::Status AddExtension(int nid, const char* value, X509* issuer, X509* certif
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
   const std::unique_ptr<X509_EXTENSION, OpenSslDelete<X509_EXTENSION_free>> extension(X509V3_EXT_conf_nid(nullptr, &context, nid, value));
-  if (extension == nullptr || X509_add_ext(certificate, extension.get(), -1) != 1) return OpenSslError("add an extension");
+  if (extension == nullptr || X509_add_ext(certificate, extension.get(), -1) != 1) {
+    return OpenSslError("add an extension");
+  }
   return absl::OkStatus();
 }
 
@@ -112,14 +130,18 @@ struct Subject {
 absl::StatusOr<X509Ptr> MakeCertificate(const Subject& subject, EVP_PKEY* key, X509* issuer, EVP_PKEY* issuer_key, absl::Time not_before,
                                         absl::Time not_after, absl::Span<const Extension> extensions) {
   X509Ptr certificate(X509_new());
-  if (certificate == nullptr || X509_set_version(certificate.get(), X509_VERSION_3) != 1) return OpenSslError("make a certificate");
+  if (certificate == nullptr || X509_set_version(certificate.get(), X509_VERSION_3) != 1) {
+    return OpenSslError("make a certificate");
+  }
   TRIBUTARY_RETURN_IF_ERROR(SetRandomSerial(certificate.get()));
   X509_NAME* name = X509_get_subject_name(certificate.get());
   const auto add_entry = [&](const char* field, const std::string& value) {
     return X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.data()),
                                       static_cast<int>(value.size()), -1, 0) == 1;
   };
-  if (!add_entry("O", subject.organization) || !add_entry("CN", subject.common_name)) return OpenSslError("name a certificate");
+  if (!add_entry("O", subject.organization) || !add_entry("CN", subject.common_name)) {
+    return OpenSslError("name a certificate");
+  }
   X509* signer = issuer == nullptr ? certificate.get() : issuer;
   if (X509_set_issuer_name(certificate.get(), X509_get_subject_name(signer)) != 1 || X509_set_pubkey(certificate.get(), key) != 1 ||
       ASN1_TIME_set(X509_getm_notBefore(certificate.get()), absl::ToTimeT(not_before)) == nullptr ||
@@ -147,7 +169,9 @@ absl::Status WritePair(const std::string& stem, X509* certificate, EVP_PKEY* key
 
 absl::StatusOr<KeyPtr> MakeKey() {
   KeyPtr key(EVP_EC_gen("P-256"));
-  if (key == nullptr) return OpenSslError("make a key");
+  if (key == nullptr) {
+    return OpenSslError("make a key");
+  }
   return key;
 }
 
@@ -200,12 +224,16 @@ absl::Status IssueCertificate(const std::string& directory, const CertificateReq
   }
   const absl::Time now = Clock::Real().WallNow();
   const absl::Time ca_end = TimeOf(X509_get0_notAfter(ca[0].get()));
-  if (now > ca_end) return CredentialsError(absl::StrCat("the CA in ", directory, " expired on ", FormatDate(ca_end), "; make a new one"));
+  if (now > ca_end) {
+    return CredentialsError(absl::StrCat("the CA in ", directory, " expired on ", FormatDate(ca_end), "; make a new one"));
+  }
 
   TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, MakeKey());
   Subject subject{identity.federation, identity.role == Role::kCoordinator ? "coordinator" : identity.name};
   TRIBUTARY_RETURN_IF_ERROR(AddUri(SpiffeId(identity), subject.names.get()));
-  for (const std::string& host : request.hosts) TRIBUTARY_RETURN_IF_ERROR(AddHost(host, subject.names.get()));
+  for (const std::string& host : request.hosts) {
+    TRIBUTARY_RETURN_IF_ERROR(AddHost(host, subject.names.get()));
+  }
   const Extension extensions[] = {{NID_basic_constraints, "critical,CA:FALSE"},
                                   {NID_key_usage, "critical,digitalSignature"},
                                   {NID_ext_key_usage, identity.role == Role::kCoordinator ? "serverAuth,clientAuth" : "clientAuth"},
@@ -230,7 +258,9 @@ absl::StatusOr<CertificateInfo> ReadCertificate(const std::string& path) {
     info.subject.assign(data, static_cast<size_t>(size));
   }
   const std::vector<std::string> uris = UriNames(*certificate);
-  if (uris.size() == 1) info.spiffe_id = uris[0];
+  if (uris.size() == 1) {
+    info.spiffe_id = uris[0];
+  }
   info.not_before = TimeOf(X509_get0_notBefore(certificate));
   info.not_after = TimeOf(X509_get0_notAfter(certificate));
   return info;

@@ -28,9 +28,15 @@ absl::Status Damaged(absl::string_view what) {
 int64_t ElementCount(absl::Span<const int64_t> shape) {
   uint64_t count = 1;
   for (const int64_t extent : shape) {
-    if (extent < 0) return -1;
-    if (extent == 0) return 0;
-    if (static_cast<uint64_t>(extent) > kMaxElements / count) return -1;
+    if (extent < 0) {
+      return -1;
+    }
+    if (extent == 0) {
+      return 0;
+    }
+    if (static_cast<uint64_t>(extent) > kMaxElements / count) {
+      return -1;
+    }
     count *= static_cast<uint64_t>(extent);
   }
   return static_cast<int64_t>(count);
@@ -41,16 +47,24 @@ absl::StatusOr<Json> ParseHeader(absl::string_view text) {
   std::set<std::string> names;
   std::string problem;
   const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (!problem.empty()) return false;
-    if (depth > 3) problem = "its header is nested too deeply";
+    if (!problem.empty()) {
+      return false;
+    }
+    if (depth > 3) {
+      problem = "its header is nested too deeply";
+    }
     if (depth == 1 && event == Json::parse_event_t::key && !names.insert(parsed.get<std::string>()).second) {
       problem = absl::StrCat("its header names '", parsed.get<std::string>(), "' twice");
     }
     return true;
   };
   Json header = Json::parse(text.begin(), text.end(), check, /*allow_exceptions=*/false);
-  if (!problem.empty()) return Damaged(problem);
-  if (!header.is_object()) return Damaged("its header is not a JSON object");
+  if (!problem.empty()) {
+    return Damaged(problem);
+  }
+  if (!header.is_object()) {
+    return Damaged("its header is not a JSON object");
+  }
   return header;
 }
 
@@ -61,15 +75,25 @@ struct Range {
 
 absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsFile::Entry* entry, Range* range) {
   const auto damaged = [&](absl::string_view what) { return Damaged(absl::StrCat("tensor '", name, "' ", what)); };
-  if (!json.is_object()) return damaged("is not described by an object");
+  if (!json.is_object()) {
+    return damaged("is not described by an object");
+  }
   const auto dtype = json.find("dtype");
-  if (dtype == json.end() || !dtype->is_string()) return damaged("has no dtype");
-  if (*dtype != "F32") return damaged(absl::StrCat("has dtype ", dtype->get<std::string>(), "; only F32 is supported: convert it first"));
+  if (dtype == json.end() || !dtype->is_string()) {
+    return damaged("has no dtype");
+  }
+  if (*dtype != "F32") {
+    return damaged(absl::StrCat("has dtype ", dtype->get<std::string>(), "; only F32 is supported: convert it first"));
+  }
 
   const auto shape = json.find("shape");
-  if (shape == json.end() || !shape->is_array()) return damaged("has no shape");
+  if (shape == json.end() || !shape->is_array()) {
+    return damaged("has no shape");
+  }
   for (const Json& extent : *shape) {
-    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > kMaxElements) return damaged("has a shape that is not a list of sizes");
+    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > kMaxElements) {
+      return damaged("has a shape that is not a list of sizes");
+    }
     entry->shape.push_back(static_cast<int64_t>(extent.get<uint64_t>()));
   }
 
@@ -92,7 +116,9 @@ absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsFi
 
 absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tensors, const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
-  if (!metadata.empty()) header[kMetadataKey] = metadata;
+  if (!metadata.empty()) {
+    header[kMetadataKey] = metadata;
+  }
   uint64_t offset = 0;
   for (const NamedTensor& tensor : tensors) {
     if (tensor.name.empty() || header.contains(tensor.name) || tensor.name == kMetadataKey) {
@@ -118,15 +144,21 @@ absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tens
   std::string bytes;
   bytes.reserve(sizeof(uint64_t) + text.size() + offset);
   AppendField<uint64_t>(text, bytes);
-  for (const NamedTensor& tensor : tensors) AppendFloats(tensor.values, bytes);
+  for (const NamedTensor& tensor : tensors) {
+    AppendFloats(tensor.values, bytes);
+  }
   return bytes;
 }
 
 absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
   uint64_t header_size = 0;
   ByteReader reader(bytes);
-  if (!reader.Read(header_size)) return Damaged("it is shorter than a header");
-  if (header_size > kMaxHeaderBytes || header_size > reader.rest().size()) return Damaged("its header is longer than the file");
+  if (!reader.Read(header_size)) {
+    return Damaged("it is shorter than a header");
+  }
+  if (header_size > kMaxHeaderBytes || header_size > reader.rest().size()) {
+    return Damaged("its header is longer than the file");
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const Json header, ParseHeader(reader.rest().substr(0, header_size)));
   const absl::string_view data = reader.rest().substr(header_size);
 
@@ -134,9 +166,13 @@ absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
   std::vector<std::pair<Range, SafetensorsFile::Entry>> entries;
   for (const auto& [name, json] : header.items()) {
     if (name == kMetadataKey) {
-      if (!json.is_object()) return Damaged("its metadata is not an object");
+      if (!json.is_object()) {
+        return Damaged("its metadata is not an object");
+      }
       for (const auto& [key, value] : json.items()) {
-        if (!value.is_string()) return Damaged(absl::StrCat("its metadata '", key, "' is not a string"));
+        if (!value.is_string()) {
+          return Damaged(absl::StrCat("its metadata '", key, "' is not a string"));
+        }
         file.metadata.emplace(key, value.get<std::string>());
       }
       continue;
@@ -157,11 +193,15 @@ absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
     }
     expected = range.end;
   }
-  if (expected != data.size()) return Damaged(absl::StrCat(data.size() - expected, " bytes follow its last tensor"));
+  if (expected != data.size()) {
+    return Damaged(absl::StrCat(data.size() - expected, " bytes follow its last tensor"));
+  }
 
   for (auto& [range, entry] : entries) {
     entry.values.resize((range.end - range.begin) / sizeof(float));
-    if (!entry.values.empty()) std::memcpy(entry.values.data(), data.data() + range.begin, range.end - range.begin);
+    if (!entry.values.empty()) {
+      std::memcpy(entry.values.data(), data.data() + range.begin, range.end - range.begin);
+    }
     file.tensors.push_back(std::move(entry));
   }
   return file;

@@ -38,8 +38,12 @@ using StackPtr = std::unique_ptr<STACK_OF(X509), decltype([](STACK_OF(X509) * st
 // "issue a new one: tributary pki issue DIR --site berlin".
 std::string IssueAdvice(const Identity& identity) {
   std::string who = "--coordinator --host HOST";
-  if (identity.role == Role::kSite) who = absl::StrCat("--site ", identity.name);
-  if (identity.role == Role::kOperator) who = absl::StrCat("--operator ", identity.name);
+  if (identity.role == Role::kSite) {
+    who = absl::StrCat("--site ", identity.name);
+  }
+  if (identity.role == Role::kOperator) {
+    who = absl::StrCat("--operator ", identity.name);
+  }
   return absl::StrCat("issue a new one: tributary pki issue DIR ", who, " (or ask whoever runs your CA)");
 }
 
@@ -59,7 +63,9 @@ absl::Status CheckValidity(const X509& certificate, absl::string_view path, absl
 absl::Status CheckIdentity(const X509& certificate, absl::string_view path, const Identity& expected) {
   const std::vector<std::string> uris = UriNames(certificate);
   const std::string wanted = SpiffeId(expected);
-  if (uris.size() == 1 && uris[0] == wanted) return absl::OkStatus();
+  if (uris.size() == 1 && uris[0] == wanted) {
+    return absl::OkStatus();
+  }
   const std::string found = uris.empty() ? "no SPIFFE id" : absl::StrCat(uris.size() > 1 ? "several ids: " : "", absl::StrJoin(uris, ", "));
   return CredentialsError(
       absl::StrCat(path, " names ", found, ", but ", wanted, " is needed; correct the configuration, or ", IssueAdvice(expected)));
@@ -69,16 +75,22 @@ absl::Status CheckIdentity(const X509& certificate, absl::string_view path, cons
 absl::Status CheckChain(const std::vector<X509Ptr>& chain, const std::vector<X509Ptr>& roots, const TlsFiles& files,
                         const Identity& expected, absl::Time now) {
   const StorePtr store(X509_STORE_new());
-  for (const X509Ptr& root : roots) X509_STORE_add_cert(store.get(), root.get());
+  for (const X509Ptr& root : roots) {
+    X509_STORE_add_cert(store.get(), root.get());
+  }
   const StackPtr intermediates(sk_X509_new_null());
-  for (size_t i = 1; i < chain.size(); ++i) sk_X509_push(intermediates.get(), chain[i].get());
+  for (size_t i = 1; i < chain.size(); ++i) {
+    sk_X509_push(intermediates.get(), chain[i].get());
+  }
   const StoreContextPtr context(X509_STORE_CTX_new());
   if (X509_STORE_CTX_init(context.get(), store.get(), chain[0].get(), intermediates.get()) != 1) {
     return CredentialsError(absl::StrCat("cannot check ", files.certificate, " against ", files.ca));
   }
   X509_STORE_CTX_set_purpose(context.get(), expected.role == Role::kCoordinator ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT);
   X509_STORE_CTX_set_time(context.get(), 0, absl::ToTimeT(now));
-  if (X509_verify_cert(context.get()) == 1) return absl::OkStatus();
+  if (X509_verify_cert(context.get()) == 1) {
+    return absl::OkStatus();
+  }
 
   switch (const int error = X509_STORE_CTX_get_error(context.get())) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -155,9 +167,13 @@ constexpr TlsFailure kTlsFailures[] = {
 // The id a coordinator must have for whoever owns the certificate at `path`; what no certificate can have if that cannot be read.
 std::string CoordinatorIdFor(const std::string& path) {
   const absl::StatusOr<std::vector<X509Ptr>> chain = LoadCertificates(path);
-  if (!chain.ok()) return "";
+  if (!chain.ok()) {
+    return "";
+  }
   const std::vector<std::string> uris = UriNames(*(*chain)[0]);
-  if (uris.size() != 1) return "";
+  if (uris.size() != 1) {
+    return "";
+  }
   const absl::StatusOr<Identity> own = ParseSpiffeId(uris[0]);
   return own.ok() ? SpiffeId({own->federation, Role::kCoordinator, ""}) : "";
 }
@@ -174,13 +190,19 @@ absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
         "'", uri, "' is not spiffe://FEDERATION/coordinator, spiffe://FEDERATION/site/NAME or spiffe://FEDERATION/operator/NAME"));
   };
   absl::string_view rest = uri;
-  if (!absl::ConsumePrefix(&rest, kScheme)) return invalid();
+  if (!absl::ConsumePrefix(&rest, kScheme)) {
+    return invalid();
+  }
   const size_t slash = rest.find('/');
-  if (slash == absl::string_view::npos) return invalid();
+  if (slash == absl::string_view::npos) {
+    return invalid();
+  }
   Identity identity;
   identity.federation = std::string(rest.substr(0, slash));
   absl::string_view path = rest.substr(slash + 1);
-  if (!IsName(identity.federation)) return invalid();
+  if (!IsName(identity.federation)) {
+    return invalid();
+  }
   if (path == "coordinator") {
     identity.role = Role::kCoordinator;
     return identity;
@@ -192,7 +214,9 @@ absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
   } else {
     return invalid();
   }
-  if (!IsName(path)) return invalid();
+  if (!IsName(path)) {
+    return invalid();
+  }
   identity.name = std::string(path);
   return identity;
 }
@@ -230,11 +254,15 @@ absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected) {
 }
 
 absl::Status ExplainTlsFailure(const absl::Status& status) {
-  if (!absl::IsUnavailable(status) && !absl::IsUnknown(status)) return status;
+  if (!absl::IsUnavailable(status) && !absl::IsUnknown(status)) {
+    return status;
+  }
   std::string words = absl::AsciiStrToLower(status.message());
   std::replace(words.begin(), words.end(), '_', ' ');
   for (const TlsFailure& failure : kTlsFailures) {
-    if (!absl::StrContains(words, failure.words)) continue;
+    if (!absl::StrContains(words, failure.words)) {
+      continue;
+    }
     const std::string message = absl::StrCat("the TLS handshake failed: ", failure.text, " (", status.message(), ")");
     return failure.final ? CredentialsError(message) : absl::UnavailableError(message);
   }
@@ -250,7 +278,9 @@ absl::Status ExplainTlsFailure(const absl::Status& status) {
 std::string KeyExposure(const std::string& key) {
   struct stat info;
   // Of the group nothing is said: secrets are mounted readable for it.
-  if (stat(key.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) return "";
+  if (stat(key.c_str(), &info) != 0 || (info.st_mode & S_IROTH) == 0) {
+    return "";
+  }
   return absl::StrCat("the private key ", key, " can be read by every user of this machine; run: chmod 600 ", key,
                       ", and replace it if anyone else may have read it");
 }
@@ -287,18 +317,26 @@ absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, ab
   std::vector<std::string> uris;
   if (insecure) {
     const auto [begin, end] = context.client_metadata().equal_range(kInsecureIdentityKey);
-    for (auto it = begin; it != end; ++it) uris.emplace_back(it->second.data(), it->second.size());
+    for (auto it = begin; it != end; ++it) {
+      uris.emplace_back(it->second.data(), it->second.size());
+    }
   } else {
     const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-    if (auth == nullptr || !auth->IsPeerAuthenticated()) return absl::UnauthenticatedError("no client certificate");
-    for (const grpc::string_ref& uri : auth->FindPropertyValues("peer_uri")) uris.emplace_back(uri.data(), uri.size());
+    if (auth == nullptr || !auth->IsPeerAuthenticated()) {
+      return absl::UnauthenticatedError("no client certificate");
+    }
+    for (const grpc::string_ref& uri : auth->FindPropertyValues("peer_uri")) {
+      uris.emplace_back(uri.data(), uri.size());
+    }
   }
   if (uris.size() != 1) {
     return absl::UnauthenticatedError(
         absl::StrCat(insecure ? "the metadata " : "the certificate ", "has ", uris.size(), " SPIFFE ids; exactly one is needed"));
   }
   absl::StatusOr<Identity> identity = ParseSpiffeId(uris[0]);
-  if (!identity.ok()) return absl::UnauthenticatedError(identity.status().message());
+  if (!identity.ok()) {
+    return absl::UnauthenticatedError(identity.status().message());
+  }
   if (identity->federation != federation) {
     return absl::UnauthenticatedError(absl::StrCat(uris[0], " does not belong to federation ", federation));
   }
@@ -310,7 +348,9 @@ absl::Status CheckInsecureAddress(absl::string_view host_port) {
   in_addr address;
   const bool is_loopback = host == "localhost" || host == "[::1]" ||
                            (inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
-  if (is_loopback) return absl::OkStatus();
+  if (is_loopback) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("--insecure sends everything unencrypted and believes any identity, so it is limited to loopback addresses, and ",
                    host_port, " is not one; configure `tls`, or add --insecure-anywhere on a network that is yours alone"));

@@ -26,7 +26,9 @@ int NoPassphrase(char*, int, int, void*) {
 
 absl::StatusOr<std::string> ReadPem(const std::string& path) {
   absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
-  if (!pem.ok()) return CredentialsError(pem.status().message());
+  if (!pem.ok()) {
+    return CredentialsError(pem.status().message());
+  }
   return pem;
 }
 
@@ -39,10 +41,14 @@ absl::Status CredentialsError(absl::string_view message) {
 
 absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path) {
   const absl::StatusOr<std::string> pem = ReadPem(path);
-  if (!pem.ok()) return pem.status();
+  if (!pem.ok()) {
+    return pem.status();
+  }
   const BioPtr bio = ReadOnlyBio(*pem);
   std::vector<X509Ptr> certificates;
-  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr)) certificates.emplace_back(certificate);
+  while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr)) {
+    certificates.emplace_back(certificate);
+  }
   const bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   if (certificates.empty() || !ended) {
     return CredentialsError(
@@ -54,7 +60,9 @@ absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path) {
 
 absl::StatusOr<KeyPtr> LoadPrivateKey(const std::string& path) {
   const absl::StatusOr<std::string> pem = ReadPem(path);
-  if (!pem.ok()) return pem.status();
+  if (!pem.ok()) {
+    return pem.status();
+  }
   const BioPtr bio = ReadOnlyBio(*pem);
   KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassphrase, nullptr));
   if (key == nullptr) {
@@ -75,7 +83,9 @@ std::vector<std::string> UriNames(const X509& certificate) {
       static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
   for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
     const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), i);
-    if (name->type != GEN_URI) continue;
+    if (name->type != GEN_URI) {
+      continue;
+    }
     const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
     uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), static_cast<size_t>(ASN1_STRING_length(uri)));
   }
@@ -84,7 +94,9 @@ std::vector<std::string> UriNames(const X509& certificate) {
 
 absl::Time TimeOf(const ASN1_TIME* time) {
   std::tm parts{};
-  if (ASN1_TIME_to_tm(time, &parts) != 1) return absl::InfinitePast();
+  if (ASN1_TIME_to_tm(time, &parts) != 1) {
+    return absl::InfinitePast();
+  }
   return absl::FromTM(parts, absl::UTCTimeZone());
 }
 

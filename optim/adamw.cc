@@ -13,7 +13,9 @@ namespace {
 double Power(double base, uint64_t exponent) {
   double result = 1;
   for (; exponent > 0; exponent >>= 1) {
-    if ((exponent & 1) != 0) result *= base;
+    if ((exponent & 1) != 0) {
+      result *= base;
+    }
     base *= base;
   }
   return result;
@@ -42,7 +44,9 @@ void StepElements(const StepConstants& constants, size_t size, const float* __re
 
 TRIBUTARY_SIMD_CLONES
 void ScaleElements(float factor, size_t size, float* __restrict values) {
-  for (size_t i = 0; i < size; ++i) values[i] *= factor;
+  for (size_t i = 0; i < size; ++i) {
+    values[i] *= factor;
+  }
 }
 
 // Independent partial sums, so that the loop runs as wide as the processor does and still adds in one fixed order.
@@ -57,7 +61,9 @@ void AddSquares(size_t groups, const float* __restrict values, double* __restric
       sums[lane] += value * value;
     }
   }
-  for (size_t lane = 0; lane < kLanes; ++lane) lanes[lane] = sums[lane];
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    lanes[lane] = sums[lane];
+  }
 }
 
 }  // namespace
@@ -83,8 +89,12 @@ double SquaredNorm(absl::Span<const float> values) {
   double lanes[kLanes];
   AddSquares(groups, values.data(), lanes);
   double sum = 0;
-  for (double lane : lanes) sum += lane;
-  for (size_t i = groups * kLanes; i < values.size(); ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (double lane : lanes) {
+    sum += lane;
+  }
+  for (size_t i = groups * kLanes; i < values.size(); ++i) {
+    sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  }
   return sum;
 }
 

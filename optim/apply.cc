@@ -21,7 +21,9 @@ absl::Status CheckNext(const OptimizerOptions& options, const Layout& layout, co
                                                    " slots, the layout ", size, " and the mode ", SlotCount(options.mode)));
   }
   for (const auto& slot : state.slots) {
-    if (slot.size() != size) return absl::InvalidArgumentError(absl::StrCat("a slot has ", slot.size(), " elements, the layout ", size));
+    if (slot.size() != size) {
+      return absl::InvalidArgumentError(absl::StrCat("a slot has ", slot.size(), " elements, the layout ", size));
+    }
   }
   if (!std::isfinite(commit.learning_rate) || commit.learning_rate < 0) {
     return absl::InvalidArgumentError(absl::StrCat("commit ", commit.round, ": learning rate ", commit.learning_rate));

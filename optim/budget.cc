@@ -43,24 +43,32 @@ uint32_t LargestK(const OptimizerOptions& options, const Layout& layout, uint64_
 }  // namespace
 
 absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layout& layout, uint64_t bytes) {
-  if (bytes == 0) return absl::InvalidArgumentError("0 bytes a step cannot train anything");
+  if (bytes == 0) {
+    return absl::InvalidArgumentError("0 bytes a step cannot train anything");
+  }
   switch (options.mode) {
     case Mode::kDistro:
       options = WithK(options, LargestK(options, layout, bytes));
-      if (options.k == 0) return TooSmall(options.mode, bytes, LongestPayload(WithK(options, 1), layout));
+      if (options.k == 0) {
+        return TooSmall(options.mode, bytes, LongestPayload(WithK(options, 1), layout));
+      }
       return options;
     case Mode::kLocal: {
       const uint64_t wanted = CeilDivide(LongestPayload(WithK(options, kLocalLeastK), layout), bytes);
       options.local_steps = static_cast<uint32_t>(std::clamp<uint64_t>(wanted, 2, kLocalMostSteps));
       options = WithK(options, LargestK(options, layout, options.local_steps * bytes));
-      if (options.k == 0) return TooSmall(options.mode, bytes, CeilDivide(LongestPayload(WithK(options, 1), layout), kLocalMostSteps));
+      if (options.k == 0) {
+        return TooSmall(options.mode, bytes, CeilDivide(LongestPayload(WithK(options, 1), layout), kLocalMostSteps));
+      }
       return options;
     }
     case Mode::kFedAvg:
     case Mode::kDiLoCo: {
       const uint64_t dense = LongestPayload(options, layout);
       const uint64_t steps = CeilDivide(dense, bytes);
-      if (steps > kMaxLocalSteps) return TooSmall(options.mode, bytes, CeilDivide(dense, kMaxLocalSteps));
+      if (steps > kMaxLocalSteps) {
+        return TooSmall(options.mode, bytes, CeilDivide(dense, kMaxLocalSteps));
+      }
       options.local_steps = static_cast<uint32_t>(steps);
       return options;
     }
@@ -68,7 +76,9 @@ absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layou
     case Mode::kDemo:
     case Mode::kSignSgd: {
       const uint64_t needed = LongestPayload(options, layout);
-      if (needed <= bytes) return options;
+      if (needed <= bytes) {
+        return options;
+      }
       return absl::InvalidArgumentError(
           absl::StrCat("mode ", ModeName(options.mode), " leaves nothing for a budget to choose, and may take ", needed,
                        " bytes a step; allowed are ", bytes, ". Remove the budget or change the mode (distro, local, fedavg, diloco)"));

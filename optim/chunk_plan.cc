@@ -18,21 +18,29 @@ uint32_t ShareOf(uint32_t k, int64_t length) {
 }
 
 uint32_t KeptInUpdate(const OptimizerOptions& options, int64_t length) {
-  if (options.mode == Mode::kDemo) return static_cast<uint32_t>(std::min<int64_t>(options.k, length));
+  if (options.mode == Mode::kDemo) {
+    return static_cast<uint32_t>(std::min<int64_t>(options.k, length));
+  }
   return ShareOf(options.k, length);
 }
 
 uint32_t KeptInCommit(const OptimizerOptions& options, int64_t length) {
-  if (options.mode == Mode::kDemo || options.commit_k == 0) return static_cast<uint32_t>(length);  // a union of supports
+  if (options.mode == Mode::kDemo || options.commit_k == 0) {
+    return static_cast<uint32_t>(length);  // a union of supports
+  }
   return ShareOf(options.commit_k, length);
 }
 
 }  // namespace
 
 int64_t EdgeFor(int64_t extent) {
-  if (extent <= kTileEdge) return extent;
+  if (extent <= kTileEdge) {
+    return extent;
+  }
   for (int64_t edge = kTileEdge; edge >= kMinTiledEdge; --edge) {
-    if (extent % edge == 0) return edge;
+    if (extent % edge == 0) {
+      return edge;
+    }
   }
   return CeilDivide(extent, CeilDivide(extent, kTileEdge));
 }
@@ -42,7 +50,9 @@ ChunkPlan::ChunkPlan(const OptimizerOptions& options, const Layout& layout) {
   const bool transformed = demo || options.domain == Domain::kDct;
   std::vector<Piece> small;
   for (const Block& block : layout.blocks()) {
-    if (block.frozen || block.size == 0) continue;
+    if (block.frozen || block.size == 0) {
+      continue;
+    }
     const bool matrix = block.shape.size() >= 2;
     const int64_t rows = matrix ? block.shape[0] : 1;
     const int64_t cols = block.size / rows;
@@ -56,7 +66,9 @@ ChunkPlan::ChunkPlan(const OptimizerOptions& options, const Layout& layout) {
       AddRun({{block.offset, block.size}}, transformed);
     }
   }
-  if (!small.empty()) AddRun(std::move(small), transformed);
+  if (!small.empty()) {
+    AddRun(std::move(small), transformed);
+  }
 
   update_shape_.value_bits = demo ? kFloatBits : options.value_bits;
   commit_shape_.value_bits = demo ? kIntegerBits : options.commit_value_bits;

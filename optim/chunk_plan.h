@@ -74,7 +74,9 @@ struct Segment {
   int64_t chunk_length() const { return int64_t{rows} * cols; }
   // Whether some places of the segment's chunk `chunk` hold no parameter.
   bool IsPadded(int64_t chunk) const {
-    if (matrix_rows == 0) return run_step < chunk_length() || (chunk + 1) * run_step > run_length;
+    if (matrix_rows == 0) {
+      return run_step < chunk_length() || (chunk + 1) * run_step > run_length;
+    }
     return (chunk / tiles_across + 1) * rows > matrix_rows || (chunk % tiles_across + 1) * cols > matrix_cols;
   }
 

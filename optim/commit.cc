@@ -36,16 +36,24 @@ absl::StatusOr<Commit> DecodeCommit(absl::string_view record) {
   uint8_t version = 0;
   uint64_t payload_size = 0;
   Commit commit;
-  if (!reader.Read(version)) return Invalid("empty");
-  if (version != kVersion) return Invalid(absl::StrCat("version ", version, " is unknown; this program reads version ", kVersion));
+  if (!reader.Read(version)) {
+    return Invalid("empty");
+  }
+  if (version != kVersion) {
+    return Invalid(absl::StrCat("version ", version, " is unknown; this program reads version ", kVersion));
+  }
   if (!reader.Read(commit.round) || !reader.Read(commit.learning_rate) || !reader.Read(commit.included) || !reader.Read(payload_size)) {
     return Invalid(absl::StrCat("truncated after ", record.size(), " bytes"));
   }
-  if (commit.round < 1) return Invalid("round 0; the first is 1");
+  if (commit.round < 1) {
+    return Invalid("round 0; the first is 1");
+  }
   if (!std::isfinite(commit.learning_rate) || std::signbit(commit.learning_rate)) {
     return Invalid(absl::StrCat("learning rate ", commit.learning_rate, " is not a finite number >= 0"));
   }
-  if (commit.included > kMaxWorkers) return Invalid(absl::StrCat(commit.included, " updates included; at most ", kMaxWorkers));
+  if (commit.included > kMaxWorkers) {
+    return Invalid(absl::StrCat(commit.included, " updates included; at most ", kMaxWorkers));
+  }
   if (payload_size != reader.rest().size()) {
     return Invalid(absl::StrCat("the payload should have ", payload_size, " bytes, but ", reader.rest().size(), " follow"));
   }
@@ -68,7 +76,9 @@ absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view by
     if (!reader.ReadField<uint32_t>(record)) {
       return absl::DataLossError(absl::StrCat("commit records: record ", records.size(), " is truncated"));
     }
-    if (records.size() == count) return absl::DataLossError(absl::StrCat("commit records: more than the ", count, " asked for"));
+    if (records.size() == count) {
+      return absl::DataLossError(absl::StrCat("commit records: more than the ", count, " asked for"));
+    }
     records.emplace_back(record);
   }
   if (records.size() != count) {

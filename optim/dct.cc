@@ -28,7 +28,9 @@ template <typename Value>
 float* FillPanels(int outputs, int inputs, const Value& value, float* panel) {
   for (int m = 0; m < outputs; m += 8) {
     for (int j = 0; j < inputs; ++j) {
-      for (int t = 0; t < 8; ++t) *panel++ = m + t < outputs ? static_cast<float>(value(m + t, j)) : 0.0f;
+      for (int t = 0; t < 8; ++t) {
+        *panel++ = m + t < outputs ? static_cast<float>(value(m + t, j)) : 0.0f;
+      }
     }
   }
   return panel;
@@ -78,7 +80,9 @@ const DctKernels* KernelsFor(InstructionSet set) {
 
 InstructionSet BestInstructionSet() {
   for (InstructionSet set : {InstructionSet::kAvx512, InstructionSet::kAvx2}) {
-    if (HasInstructionSet(set)) return set;
+    if (HasInstructionSet(set)) {
+      return set;
+    }
   }
   return InstructionSet::kBaseline;
 }
@@ -98,7 +102,9 @@ int AssignColumns(int cols, absl::Span<const uint16_t> index, const DctBasis& ho
   int columns = 0;
   for (const uint16_t place : index) {
     const int frequency = place % cols;
-    if (work.slot[frequency] >= 0) continue;
+    if (work.slot[frequency] >= 0) {
+      continue;
+    }
     work.basis[columns] = horizontal.integer[frequency];
     std::fill_n(work.columns.data() + columns * kTileEdge, kTileEdge, 0.0);
     work.slot[frequency] = static_cast<int8_t>(columns++);
@@ -127,15 +133,23 @@ void SumRowsShifted(int cols, int shift, absl::Span<const uint16_t> index, absl:
                     DctWorkspace& work) {
   std::array<int64_t, kTileEdge> sum;
   for (int frequency = 0; frequency < cols; ++frequency) {
-    if (work.slot[frequency] < 0) continue;
+    if (work.slot[frequency] < 0) {
+      continue;
+    }
     sum.fill(0);
     for (size_t e = 0; e < index.size(); ++e) {
-      if (index[e] % cols != frequency) continue;
+      if (index[e] % cols != frequency) {
+        continue;
+      }
       const double* row = vertical.integer[index[e] / cols];
-      for (int i = 0; i < kTileEdge; ++i) sum[i] += static_cast<int64_t>(row[i]) * value[e];
+      for (int i = 0; i < kTileEdge; ++i) {
+        sum[i] += static_cast<int64_t>(row[i]) * value[e];
+      }
     }
     double* column = work.columns.data() + work.slot[frequency] * kTileEdge;
-    for (int i = 0; i < kTileEdge; ++i) column[i] = static_cast<double>(RoundedShift(sum[i], shift));
+    for (int i = 0; i < kTileEdge; ++i) {
+      column[i] = static_cast<double>(RoundedShift(sum[i], shift));
+    }
   }
 }
 
@@ -170,8 +184,12 @@ const DctBasis& BasisOf(int edge) {
 
 void ForwardDct(int rows, int cols, const Tile& tile, DctWorkspace& work, Tile& spectrum) {
   const DctKernels& kernels = Kernels();
-  if (rows < kTileEdge) work.first.fill(0.0f);
-  if (cols < kTileEdge) spectrum.at.fill(0.0f);
+  if (rows < kTileEdge) {
+    work.first.fill(0.0f);
+  }
+  if (cols < kTileEdge) {
+    spectrum.at.fill(0.0f);
+  }
   const DctBasis& vertical = BasisOf(rows);
   const DctBasis& horizontal = BasisOf(cols);
   kernels.forward(rows, vertical.panels, tile.at.data(), work.first.data());
@@ -184,7 +202,9 @@ void InverseDct(int rows, int cols, absl::Span<const uint16_t> index, absl::Span
   const DctBasis& vertical = BasisOf(rows);
   const DctBasis& horizontal = BasisOf(cols);
   uint64_t sum = 0;  // B
-  for (const int32_t q : value) sum += static_cast<uint64_t>(std::abs(q));
+  for (const int32_t q : value) {
+    sum += static_cast<uint64_t>(std::abs(q));
+  }
   const int shift = std::max(0, static_cast<int>(std::bit_width(sum)) + vertical.max_bits + horizontal.max_bits - kSumBits);
 
   const int columns = AssignColumns(cols, index, horizontal, work);

@@ -20,7 +20,9 @@ absl::StatusOr<int64_t> SizeOf(const Block& block) {
   int64_t size = 1;
   bool empty = false;
   for (int64_t extent : block.shape) {
-    if (extent < 0) return absl::InvalidArgumentError(absl::StrCat("block ", block.name, ": extent ", extent, " is negative"));
+    if (extent < 0) {
+      return absl::InvalidArgumentError(absl::StrCat("block ", block.name, ": extent ", extent, " is negative"));
+    }
     if (extent == 0) {
       empty = true;
       continue;
@@ -40,7 +42,9 @@ Digest HashOf(absl::Span<const Block> blocks) {
     AppendLittleEndian<uint32_t>(static_cast<uint32_t>(block.name.size()), text);
     text.append(block.name);
     AppendLittleEndian<uint32_t>(static_cast<uint32_t>(block.shape.size()), text);
-    for (int64_t extent : block.shape) AppendLittleEndian<int64_t>(extent, text);
+    for (int64_t extent : block.shape) {
+      AppendLittleEndian<int64_t>(extent, text);
+    }
     AppendLittleEndian<uint8_t>(block.frozen ? 1 : 0, text);
   }
   return Sha256(text);
@@ -52,16 +56,22 @@ absl::StatusOr<Layout> Layout::Create(std::vector<Block> blocks) {
   std::set<absl::string_view> names;
   int64_t offset = 0;
   for (Block& block : blocks) {
-    if (block.name.empty()) return absl::InvalidArgumentError("a block has no name");
+    if (block.name.empty()) {
+      return absl::InvalidArgumentError("a block has no name");
+    }
     if (block.name.size() > kMaxNameLength) {
       return absl::InvalidArgumentError(absl::StrCat("a block's name has ", block.name.size(), " bytes, more than ", kMaxNameLength));
     }
-    if (!names.insert(block.name).second) return absl::InvalidArgumentError(absl::StrCat("two blocks are named ", block.name));
+    if (!names.insert(block.name).second) {
+      return absl::InvalidArgumentError(absl::StrCat("two blocks are named ", block.name));
+    }
     if (block.shape.size() > kMaxRank) {
       return absl::InvalidArgumentError(absl::StrCat("block ", block.name, ": more than ", kMaxRank, " dimensions"));
     }
     absl::StatusOr<int64_t> size = SizeOf(block);
-    if (!size.ok()) return size.status();
+    if (!size.ok()) {
+      return size.status();
+    }
     block.offset = offset;
     block.size = *size;
     offset += *size;

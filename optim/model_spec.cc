@@ -19,7 +19,9 @@ constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxExtent = int64_t{1} << 28;
 
 absl::Status CheckExtent(absl::string_view name, int64_t value, int64_t max) {
-  if (value < 1 || value > max) return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; allowed: 1 to ", max));
+  if (value < 1 || value > max) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; allowed: 1 to ", max));
+  }
   return absl::OkStatus();
 }
 
@@ -40,7 +42,9 @@ absl::Status Check(const MlpModel& mlp) {
   if (mlp.hidden.size() > static_cast<size_t>(kMaxLayers)) {
     return absl::InvalidArgumentError(absl::StrCat("mlp.hidden has ", mlp.hidden.size(), " layers; allowed: up to ", kMaxLayers));
   }
-  for (int64_t width : mlp.hidden) TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.hidden", width, kMaxExtent));
+  for (int64_t width : mlp.hidden) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.hidden", width, kMaxExtent));
+  }
   return absl::OkStatus();
 }
 
@@ -101,14 +105,20 @@ struct Start {
 };
 
 Start StartOf(const GptModel& gpt, const Block& block) {
-  if (absl::EndsWith(block.name, ".bias")) return {Fill::kZero};
-  if (block.shape.size() == 1) return {Fill::kOne};  // a norm's weight
+  if (absl::EndsWith(block.name, ".bias")) {
+    return {Fill::kZero};
+  }
+  if (block.shape.size() == 1) {
+    return {Fill::kOne};  // a norm's weight
+  }
   const bool into_residual = absl::EndsWith(block.name, "attn.out.weight") || absl::EndsWith(block.name, "mlp.down.weight");
   return {Fill::kRandom, into_residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(gpt.layers)) : 0.02};
 }
 
 Start StartOf(const MlpModel&, const Block& block) {
-  if (block.shape.size() == 1) return {Fill::kZero};
+  if (block.shape.size() == 1) {
+    return {Fill::kZero};
+  }
   return {Fill::kRandom, std::sqrt(2.0 / static_cast<double>(block.shape[1]))};
 }
 
@@ -150,7 +160,9 @@ absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layo
     return absl::InvalidArgumentError(absl::StrCat("theta has ", theta.size(), " elements, the layout ", layout.size()));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const Layout expected, MakeLayout(model));
-  if (layout.hash() != expected.hash()) return absl::InvalidArgumentError("the layout is not that of the model");
+  if (layout.hash() != expected.hash()) {
+    return absl::InvalidArgumentError("the layout is not that of the model");
+  }
   for (size_t b = 0; b < layout.blocks().size(); ++b) {
     const Block& block = layout.blocks()[b];
     const absl::Span<float> values = theta.subspan(block.offset, block.size);

@@ -57,25 +57,35 @@ int SlotCount(Mode mode) {
 
 absl::StatusOr<std::unique_ptr<UpdateEncoder>> MakeUpdateEncoder(const OptimizerOptions& options, const Layout& layout, int threads) {
   TRIBUTARY_RETURN_IF_ERROR(Validate(options));
-  if (TraitsOf(options.mode).family == Family::kDense) return MakeDenseEncoder(options, layout);
+  if (TraitsOf(options.mode).family == Family::kDense) {
+    return MakeDenseEncoder(options, layout);
+  }
   return MakeSparseEncoder(options, layout, threads);
 }
 
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeAggregator(const OptimizerOptions& options, const Layout& layout) {
   TRIBUTARY_RETURN_IF_ERROR(Validate(options));
-  if (TraitsOf(options.mode).family == Family::kDense) return MakeDenseAggregator(options, layout);
+  if (TraitsOf(options.mode).family == Family::kDense) {
+    return MakeDenseAggregator(options, layout);
+  }
   return MakeSparseAggregator(options, layout);
 }
 
 absl::StatusOr<uint32_t> WeightOf(const OptimizerOptions& options, uint64_t samples) {
-  if (options.weighting == Weighting::kUniform) return kMaxWeight;
-  if (samples == 0) return absl::InvalidArgumentError("the run weighs updates by samples, and this one comes without their number");
+  if (options.weighting == Weighting::kUniform) {
+    return kMaxWeight;
+  }
+  if (samples == 0) {
+    return absl::InvalidArgumentError("the run weighs updates by samples, and this one comes without their number");
+  }
   return static_cast<uint32_t>(std::min<uint64_t>(samples, kMaxWeight));
 }
 
 absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight) {
   const uint32_t least = options.weighting == Weighting::kUniform ? kMaxWeight : 1;
-  if (weight >= least && weight <= kMaxWeight) return absl::OkStatus();
+  if (weight >= least && weight <= kMaxWeight) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(absl::StrCat("weight ", weight, "; allowed: ", least, " to ", kMaxWeight));
 }
 

@@ -15,23 +15,31 @@ absl::Status Refuse(absl::string_view field, double value, absl::string_view all
 }
 
 absl::Status CheckRange(absl::string_view field, double value, double min, double max) {
-  if (std::isfinite(value) && value >= min && value <= max) return absl::OkStatus();
+  if (std::isfinite(value) && value >= min && value <= max) {
+    return absl::OkStatus();
+  }
   return Refuse(field, value, absl::StrCat(min, " to ", max));
 }
 
 absl::Status CheckPositive(absl::string_view field, double value, double max) {
-  if (std::isfinite(value) && value > 0 && value <= max) return absl::OkStatus();
+  if (std::isfinite(value) && value > 0 && value <= max) {
+    return absl::OkStatus();
+  }
   return Refuse(field, value, absl::StrCat("above 0, up to ", max));
 }
 
 // For averages: at 1 the past would never fade.
 absl::Status CheckDecay(absl::string_view field, double value) {
-  if (value >= 0 && value < 1) return absl::OkStatus();
+  if (value >= 0 && value < 1) {
+    return absl::OkStatus();
+  }
   return Refuse(field, value, "0 to below 1");
 }
 
 absl::Status CheckValueBits(absl::string_view field, uint32_t bits) {
-  if (bits == 1 || bits == 2 || bits == 4 || bits == 8) return absl::OkStatus();
+  if (bits == 1 || bits == 2 || bits == 4 || bits == 8) {
+    return absl::OkStatus();
+  }
   return Refuse(field, bits, "1, 2, 4 or 8");
 }
 
@@ -72,7 +80,9 @@ absl::Status CheckLocalSteps(const OptimizerOptions& options) {
 // `allreduce`, `demo` and `signsgd` are there to be compared with what was published: every worker counts the same.
 absl::Status CheckWeighting(const OptimizerOptions& options) {
   const bool samples = options.weighting == Weighting::kSamples;
-  if (!samples || options.mode == Mode::kDistro || DirectionOf(options.mode) == Direction::kPseudoGradient) return absl::OkStatus();
+  if (!samples || options.mode == Mode::kDistro || DirectionOf(options.mode) == Direction::kPseudoGradient) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("weighting by samples: mode ", ModeName(options.mode), " counts every worker the same; allowed: uniform"));
 }
@@ -83,7 +93,9 @@ float LearningRate(const ScheduleOptions& schedule, uint64_t round, uint64_t rou
   const double r = static_cast<double>(std::clamp<uint64_t>(round, 1, std::max<uint64_t>(rounds, 1)));
   const double last = static_cast<double>(std::max<uint64_t>(rounds, 1));
   const double warmup = static_cast<double>(schedule.warmup_rounds);
-  if (r < warmup) return static_cast<float>(schedule.peak * r / warmup);
+  if (r < warmup) {
+    return static_cast<float>(schedule.peak * r / warmup);
+  }
 
   // Share of the decay that lies behind round r: 0 at `begin`, 1 at the last round.
   const double begin = schedule.kind == ScheduleKind::kWarmupStableDecay ? std::max(warmup, last * (1 - schedule.decay_fraction)) : warmup;

@@ -24,13 +24,19 @@ template <typename Work>
 void ParallelFor(int threads, int64_t count, const Work& work) {
   std::atomic<int64_t> next{0};
   auto take = [&] {
-    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count; i = next.fetch_add(1, std::memory_order_relaxed)) work(i);
+    for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count; i = next.fetch_add(1, std::memory_order_relaxed)) {
+      work(i);
+    }
   };
   const int64_t helpers = std::min<int64_t>(threads, count) - 1;
   std::vector<std::thread> pool;
-  for (int64_t i = 0; i < helpers; ++i) pool.emplace_back(take);
+  for (int64_t i = 0; i < helpers; ++i) {
+    pool.emplace_back(take);
+  }
   take();
-  for (std::thread& thread : pool) thread.join();
+  for (std::thread& thread : pool) {
+    thread.join();
+  }
 }
 
 }  // namespace tributary::optim

@@ -100,9 +100,13 @@ struct GapCode {
 
   // `places` left in the chunk, `entries` left in it: 1 <= entries <= places.
   GapCode(uint32_t places, uint32_t entries) : values(places - entries + 1), shift(0), buckets(0) {
-    if (entries == 1) return;
+    if (entries == 1) {
+      return;
+    }
     shift = std::max(0, BitWidth(values) - BitWidth(entries));
-    if (shift > 0 && (entries << shift) > values) --shift;
+    if (shift > 0 && (entries << shift) > values) {
+      --shift;
+    }
     buckets = std::min((values - 1) >> shift, kMaxQuotient);
   }
   uint32_t rest() const { return values - (buckets << shift); }
@@ -161,7 +165,9 @@ ValueKind KindOf(uint32_t value_bits) {
 // Small: a sign bit (1: negative), then magnitude - 1 in the other bits. Wide: a sign bit, then the magnitude. Float: the pattern.
 template <ValueKind kKind>
 uint64_t ValueToBits(int32_t value) {
-  if constexpr (kKind == ValueKind::kFloat) return static_cast<uint32_t>(value);
+  if constexpr (kKind == ValueKind::kFloat) {
+    return static_cast<uint32_t>(value);
+  }
   const uint64_t sign = value < 0 ? 1 : 0;
   const uint64_t magnitude = value < 0 ? uint64_t{0} - static_cast<int64_t>(value) : static_cast<uint64_t>(value);
   return sign | ((kKind == ValueKind::kSmall ? magnitude - 1 : magnitude) << 1);
@@ -195,7 +201,9 @@ int CountBits(const SegmentShape& segment) {
 uint64_t MaxGapBits(uint32_t length, uint32_t entries) {
   constexpr uint32_t kFew = 16;
   uint64_t bits = entries > 0 ? BitWidth(length - 1) : 0;
-  for (uint32_t j = 2; j <= entries; ++j) bits += GapCode(length, j).shift + (j <= kFew ? 2 : 3);
+  for (uint32_t j = 2; j <= entries; ++j) {
+    bits += GapCode(length, j).shift + (j <= kFew ? 2 : 3);
+  }
   return bits;
 }
 
@@ -216,7 +224,9 @@ bool Keeps(const SegmentShape& segment) {
 #ifndef NDEBUG
 bool IsValidShape(const PayloadShape& shape) {
   for (const SegmentShape& segment : shape.segments) {
-    if (segment.chunk_count > 0 && (segment.chunk_length < 1 || segment.chunk_length > 65536)) return false;
+    if (segment.chunk_count > 0 && (segment.chunk_length < 1 || segment.chunk_length > 65536)) {
+      return false;
+    }
   }
   const uint32_t bits = shape.value_bits;
   return bits == 1 || bits == 2 || bits == 4 || bits == 8 || bits == 24 || bits == 32;
@@ -269,7 +279,9 @@ std::string Encode(const PayloadShape& shape, const SparseValues& values) {
           writer.Put(c[1] - c[0], CountBits(segment));
         }
       }
-      for (const uint32_t* c = begin; c < end; ++c) PutChunk<kKind>(segment, shape.value_bits, values, c[0], c[1], writer);
+      for (const uint32_t* c = begin; c < end; ++c) {
+        PutChunk<kKind>(segment, shape.value_bits, values, c[0], c[1], writer);
+      }
     }
     begin = end;
   }
@@ -291,19 +303,28 @@ absl::Status TakeCounts(const SegmentShape& segment, size_t s, uint32_t value_bi
   const uint32_t kept = MaxKept(segment);
   const bool full = reader.Take(1) != 0;
   const int count_bits = CountBits(segment);
-  if (!full && reader.left() < uint64_t{segment.chunk_count} * count_bits) return Invalid(s, "truncated in its counts");
+  if (!full && reader.left() < uint64_t{segment.chunk_count} * count_bits) {
+    return Invalid(s, "truncated in its counts");
+  }
   uint64_t entries = entries_before;
   const uint64_t max_entries = std::min<uint64_t>(entries_before + reader.left() / value_bits, std::numeric_limits<uint32_t>::max());
   for (uint32_t c = 0; c < segment.chunk_count; ++c) {
     const uint32_t count = full ? kept : static_cast<uint32_t>(reader.Take(count_bits));
-    if (count > kept) return Invalid(s, c, absl::StrCat(count, " entries; at most ", kept, " are kept"));
+    if (count > kept) {
+      return Invalid(s, c, absl::StrCat(count, " entries; at most ", kept, " are kept"));
+    }
     entries += count;
-    if (entries > max_entries) return Invalid(s, c, "truncated: more entries than the bytes can hold");
+    if (entries > max_entries) {
+      return Invalid(s, c, "truncated: more entries than the bytes can hold");
+    }
     end[c] = static_cast<uint32_t>(entries);
   }
-  if (entries == entries_before) return Invalid(s, "a scale above zero, but nothing is kept");
-  if (!full && entries - entries_before == uint64_t{segment.chunk_count} * kept)
+  if (entries == entries_before) {
+    return Invalid(s, "a scale above zero, but nothing is kept");
+  }
+  if (!full && entries - entries_before == uint64_t{segment.chunk_count} * kept) {
     return Invalid(s, "counts are given although all chunks are full");
+  }
   return absl::OkStatus();
 }
 
@@ -317,21 +338,31 @@ absl::Status TakeChunk(const SegmentShape& segment, size_t s, size_t c, uint32_t
     next_place = place + 1;
   }
   bool valid = true;
-  for (uint32_t e = 0; e < count; ++e) valid &= BitsToValue<kKind>(reader.Take(static_cast<int>(value_bits)), value[e]);
-  if (reader.Overrun()) return Invalid(s, c, "truncated");
-  if (!valid) return Invalid(s, c, kKind == ValueKind::kFloat ? "a value is zero or not finite" : "a value is zero");
+  for (uint32_t e = 0; e < count; ++e) {
+    valid &= BitsToValue<kKind>(reader.Take(static_cast<int>(value_bits)), value[e]);
+  }
+  if (reader.Overrun()) {
+    return Invalid(s, c, "truncated");
+  }
+  if (!valid) {
+    return Invalid(s, c, kKind == ValueKind::kFloat ? "a value is zero or not finite" : "a value is zero");
+  }
   return absl::OkStatus();
 }
 
 template <ValueKind kKind>
 absl::Status Decode(const PayloadShape& shape, absl::string_view bytes, SparseValues& values) {
   BitReader reader(bytes);
-  if (bytes.empty()) return absl::InvalidArgumentError("payload: empty");
+  if (bytes.empty()) {
+    return absl::InvalidArgumentError("payload: empty");
+  }
   if (const uint64_t version = reader.Take(kVersionBits); version != kVersion) {
     return absl::InvalidArgumentError(absl::StrCat("payload: version ", version, " is unknown; this program reads version ", kVersion));
   }
   size_t chunks = 0;
-  for (const SegmentShape& segment : shape.segments) chunks += segment.chunk_count;
+  for (const SegmentShape& segment : shape.segments) {
+    chunks += segment.chunk_count;
+  }
   values.scales.resize(shape.segments.size());
   values.chunk_begin.resize(chunks + 1);
   values.chunk_begin[0] = 0;
@@ -340,14 +371,22 @@ absl::Status Decode(const PayloadShape& shape, absl::string_view bytes, SparseVa
   for (size_t s = 0; s < shape.segments.size(); ++s) {
     const SegmentShape& segment = shape.segments[s];
     const float scale = std::bit_cast<float>(static_cast<uint32_t>(reader.Take(kScaleBits)));
-    if (reader.Overrun()) return Invalid(s, "truncated in its scale");
-    if (!std::isfinite(scale) || std::signbit(scale)) return Invalid(s, absl::StrCat("scale ", scale, " is not a finite number >= +0"));
-    if (scale > 0 && !Keeps(segment)) return Invalid(s, "a scale above zero, but nothing is kept");
+    if (reader.Overrun()) {
+      return Invalid(s, "truncated in its scale");
+    }
+    if (!std::isfinite(scale) || std::signbit(scale)) {
+      return Invalid(s, absl::StrCat("scale ", scale, " is not a finite number >= +0"));
+    }
+    if (scale > 0 && !Keeps(segment)) {
+      return Invalid(s, "a scale above zero, but nothing is kept");
+    }
     values.scales[s] = scale;
     if (scale == 0) {
       std::fill(end, end + segment.chunk_count, entries);
     } else {
-      if (absl::Status status = TakeCounts(segment, s, shape.value_bits, entries, reader, end); !status.ok()) return status;
+      if (absl::Status status = TakeCounts(segment, s, shape.value_bits, entries, reader, end); !status.ok()) {
+        return status;
+      }
       const uint32_t total = end[segment.chunk_count - 1];
       values.index.resize(total);
       values.value.resize(total);
@@ -365,8 +404,12 @@ absl::Status Decode(const PayloadShape& shape, absl::string_view bytes, SparseVa
   }
   values.index.resize(entries);
   values.value.resize(entries);
-  if (reader.left() >= 8) return absl::InvalidArgumentError(absl::StrCat("payload: ", reader.left() / 8, " trailing bytes"));
-  if (reader.Take(static_cast<int>(reader.left())) != 0) return absl::InvalidArgumentError("payload: padding bits are not zero");
+  if (reader.left() >= 8) {
+    return absl::InvalidArgumentError(absl::StrCat("payload: ", reader.left() / 8, " trailing bytes"));
+  }
+  if (reader.Take(static_cast<int>(reader.left())) != 0) {
+    return absl::InvalidArgumentError("payload: padding bits are not zero");
+  }
   return absl::OkStatus();
 }
 

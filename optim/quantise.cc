@@ -37,7 +37,9 @@ double Refine(absl::Span<const T> values, double step, double max_level) {
 
 template <typename T>
 double Choose(uint32_t value_bits, absl::Span<const T> values) {
-  if (values.empty()) return 0;
+  if (values.empty()) {
+    return 0;
+  }
   double sum = 0;
   double max = 0;
   for (const T value : values) {
@@ -45,7 +47,9 @@ double Choose(uint32_t value_bits, absl::Span<const T> values) {
     sum += magnitude;
     max = std::max(max, magnitude);
   }
-  if (value_bits == 1) return sum / static_cast<double>(values.size());
+  if (value_bits == 1) {
+    return sum / static_cast<double>(values.size());
+  }
 
   const double max_level = MaxLevel(value_bits);
   double best = max / max_level;
@@ -53,11 +57,15 @@ double Choose(uint32_t value_bits, absl::Span<const T> values) {
   for (int j = 1; j <= kStepHalvings; ++j) {
     const double step = std::ldexp(max / max_level, -j);
     const double error = SquaredError(values, step, max_level);
-    if (error >= best_error) continue;
+    if (error >= best_error) {
+      continue;
+    }
     best = step;
     best_error = error;
   }
-  for (int i = 0; i < kStepRefinements; ++i) best = Refine(values, best, max_level);
+  for (int i = 0; i < kStepRefinements; ++i) {
+    best = Refine(values, best, max_level);
+  }
   return best;
 }
 

@@ -21,11 +21,17 @@ TRIBUTARY_SIMD_CLONES double SumOfSquares(const float* x, int64_t n) {
   double sum[16] = {};
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    for (int lane = 0; lane < 16; ++lane) sum[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
+    for (int lane = 0; lane < 16; ++lane) {
+      sum[lane] += static_cast<double>(x[i + lane]) * static_cast<double>(x[i + lane]);
+    }
   }
-  for (; i < n; ++i) sum[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  for (; i < n; ++i) {
+    sum[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  }
   double total = 0;
-  for (const double s : sum) total += s;
+  for (const double s : sum) {
+    total += s;
+  }
   return total;
 }
 
@@ -44,7 +50,9 @@ TRIBUTARY_SIMD_CLONES void Accumulate(const Patch& patch, float beta, float gain
 TRIBUTARY_SIMD_CLONES void Subtract(const Patch& patch, float scale, const float* __restrict v, float* __restrict e) {
   ForEachRow(
       patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-        for (int64_t j = 0; j < cols; ++j) e[at + j] -= scale * v[in_tile + j];
+        for (int64_t j = 0; j < cols; ++j) {
+          e[at + j] -= scale * v[in_tile + j];
+        }
       });
 }
 

@@ -48,11 +48,15 @@ struct AbsoluteUnits {
 };
 
 TRIBUTARY_SIMD_CLONES void Clamp(int64_t n, int32_t limit, int32_t* z) {
-  for (int64_t i = 0; i < n; ++i) z[i] = z[i] > limit ? limit : z[i] < -limit ? -limit : z[i];
+  for (int64_t i = 0; i < n; ++i) {
+    z[i] = z[i] > limit ? limit : z[i] < -limit ? -limit : z[i];
+  }
 }
 
 TRIBUTARY_SIMD_CLONES void Clamp(int64_t n, int64_t limit, int64_t* z) {
-  for (int64_t i = 0; i < n; ++i) z[i] = z[i] > limit ? limit : z[i] < -limit ? -limit : z[i];
+  for (int64_t i = 0; i < n; ++i) {
+    z[i] = z[i] > limit ? limit : z[i] < -limit ? -limit : z[i];
+  }
 }
 
 // Sums of squared levels of each segment.
@@ -71,7 +75,9 @@ std::vector<uint64_t> SquaredLevels(const ChunkPlan& plan, const SparseValues& v
 
 // Residuals are mostly runs of zeros and small numbers: zigzag varints, a zero followed by how many zeros there are.
 void AppendVarint(uint64_t value, std::string& out) {
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
+  for (; value >= 0x80; value >>= 7) {
+    out.push_back(static_cast<char>(value | 0x80));
+  }
   out.push_back(static_cast<char>(value));
 }
 
@@ -81,7 +87,9 @@ bool ReadVarint(absl::string_view& bytes, uint64_t& value) {
     const auto byte = static_cast<uint8_t>(bytes.front());
     bytes.remove_prefix(1);
     value |= uint64_t{byte & 0x7fu} << shift;
-    if (byte < 0x80) return true;
+    if (byte < 0x80) {
+      return true;
+    }
   }
   return false;
 }
@@ -92,7 +100,9 @@ class ResidualAggregator final : public SparseAggregator {
 
  public:
   ResidualAggregator(const OptimizerOptions& options, const Layout& layout) : SparseAggregator(options, layout), z_(plan().places(), 0) {
-    if (options.commit_k == 0) touched_.assign(z_.size() / 64 + 1, 0);
+    if (options.commit_k == 0) {
+      touched_.assign(z_.size() / 64 + 1, 0);
+    }
   }
 
   std::string SaveState() const override;
@@ -127,10 +137,14 @@ class ResidualAggregator final : public SparseAggregator {
 
 template <typename Units>
 absl::Status ResidualAggregator<Units>::CheckRange(const SparseValues& values) const {
-  if (Units::kNormalised || options().normalize) return absl::OkStatus();
+  if (Units::kNormalised || options().normalize) {
+    return absl::OkStatus();
+  }
   const double max_level = MaxLevel(plan().update_shape().value_bits);
   for (size_t number = 0; number < values.scales.size(); ++number) {
-    if (values.scales[number] * max_level < std::ldexp(1.0, Units::kPeakBits)) continue;
+    if (values.scales[number] * max_level < std::ldexp(1.0, Units::kPeakBits)) {
+      continue;
+    }
     return absl::InvalidArgumentError(absl::StrCat("segment ", number, ": values of up to ", values.scales[number] * max_level,
                                                    "; allowed: below ", std::ldexp(1.0, Units::kPeakBits)));
   }
@@ -172,7 +186,9 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const Sp
 
 template <typename Units>
 void ResidualAggregator<Units>::Sum(const SparseValues& values, double share, int sign) {
-  if (added() == 0) std::fill(touched_.begin(), touched_.end(), 0);  // the first of its round
+  if (added() == 0) {
+    std::fill(touched_.begin(), touched_.end(), 0);  // the first of its round
+  }
   const std::vector<Integer> weights = Weights(values, share);
   for (size_t number = 0; number < weights.size(); ++number) {
     const Segment& segment = plan().segments()[number];
@@ -184,7 +200,9 @@ void ResidualAggregator<Units>::Sum(const SparseValues& values, double share, in
       }
     }
   }
-  if (touched_.empty()) return;
+  if (touched_.empty()) {
+    return;
+  }
   for (const Segment& segment : plan().segments()) {
     for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
       const int64_t first = segment.first_place + chunk * segment.chunk_length();
@@ -207,7 +225,9 @@ void ResidualAggregator<Units>::SelectPlaces(const Segment& segment, size_t numb
   selected_.clear();
   for (int64_t i = 0; i < segment.chunk_length(); ++i) {
     const int64_t place = first + i;
-    if ((touched_[place / 64] >> place % 64 & 1) != 0 && z_[place] != 0) selected_.push_back(static_cast<uint16_t>(i));
+    if ((touched_[place / 64] >> place % 64 & 1) != 0 && z_[place] != 0) {
+      selected_.push_back(static_cast<uint16_t>(i));
+    }
   }
 }
 
@@ -234,7 +254,9 @@ void ResidualAggregator<Units>::CollectSegment(size_t number, SparseValues& comm
     Integer* z = z_.data() + first_of(chunk);
     for (uint32_t i = begin[chunk]; i < begin[chunk + 1]; ++i) {
       const int32_t level = LevelOf(sums[i], step, MaxLevel(bits));
-      if (level == 0) continue;
+      if (level == 0) {
+        continue;
+      }
       commit.index.push_back(index[i]);
       commit.value.push_back(level);
       z[index[i]] = static_cast<Integer>(sums[i] - level * step);
@@ -253,16 +275,22 @@ void ResidualAggregator<Units>::Collect(SparseValues& commit) {
   // The residual carries what earlier rounds weighed: a round that only light sites reached must not blow it up to its own measure. Of a
   // weight that stays away, a tenth is forgotten every round.
   reference_weight_ = weighed() ? std::max<double>(added_weight(), 0.9 * reference_weight_) : added_weight();
-  for (size_t number = 0; number < plan().segments().size(); ++number) CollectSegment(number, commit);
+  for (size_t number = 0; number < plan().segments().size(); ++number) {
+    CollectSegment(number, commit);
+  }
 }
 
 template <typename Units>
 std::string ResidualAggregator<Units>::SaveState() const {
   std::string body;
-  if (weighed()) AppendLittleEndian(std::bit_cast<uint64_t>(reference_weight_), body);
+  if (weighed()) {
+    AppendLittleEndian(std::bit_cast<uint64_t>(reference_weight_), body);
+  }
   for (size_t i = 0; i < z_.size();) {
     size_t end = i;
-    while (end < z_.size() && z_[end] == 0) ++end;
+    while (end < z_.size() && z_[end] == 0) {
+      ++end;
+    }
     if (end > i) {
       AppendVarint(0, body);
       AppendVarint(end - i, body);
@@ -282,7 +310,9 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
   if (weighed()) {
     ByteReader reader(body);
     uint64_t bits = 0;
-    if (reader.Read(bits)) reference_weight = std::bit_cast<double>(bits);
+    if (reader.Read(bits)) {
+      reference_weight = std::bit_cast<double>(bits);
+    }
     if (body.size() < sizeof bits || !(reference_weight >= 0 && reference_weight <= kMaxWorkers)) {
       return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: its weight is out of range"));
     }
@@ -302,7 +332,9 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
     z[i] = static_cast<Integer>(value);
     i += run;
   }
-  if (!body.empty()) return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: longer than its places"));
+  if (!body.empty()) {
+    return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: longer than its places"));
+  }
   reference_weight_ = reference_weight;
   z_ = std::move(z);
   CloseRound();
@@ -313,7 +345,9 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
 
 std::unique_ptr<Aggregator> MakeResidualAggregator(const OptimizerOptions& options, const Layout& layout) {
   if (options.rule == Rule::kSign && options.normalize) {
-    if (options.weighting == Weighting::kSamples) return std::make_unique<ResidualAggregator<WeighedUnits>>(options, layout);
+    if (options.weighting == Weighting::kSamples) {
+      return std::make_unique<ResidualAggregator<WeighedUnits>>(options, layout);
+    }
     return std::make_unique<ResidualAggregator<NormalisedUnits>>(options, layout);
   }
   return std::make_unique<ResidualAggregator<AbsoluteUnits>>(options, layout);

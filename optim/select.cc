@@ -46,7 +46,9 @@ inline __attribute__((always_inline)) int64_t CountOf(const auto* keys, int64_t 
   int64_t count = 0;
   for (int64_t i = 0; i < n; i += kLanes) {
     uint32_t some = 0;
-    for (int64_t lane = 0; lane < kLanes; ++lane) some += keys[i + lane] >= bound ? 1 : 0;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      some += keys[i + lane] >= bound ? 1 : 0;
+    }
     count += some;
   }
   return count;
@@ -66,12 +68,16 @@ template <typename Key>
 Key BoundOf(const std::vector<Key>& keys, int k) {
   constexpr int kBits = 16;  // an fp32 exponent and half the mantissa
   Key all = 0;
-  for (const Key key : keys) all |= key;
+  for (const Key key : keys) {
+    all |= key;
+  }
   const int top = static_cast<int>(std::bit_width(all)) - 1;
   Key bound = 0;
   for (int bit = top; bit >= 0 && bit > top - kBits; --bit) {
     const Key higher = bound | Key{1} << bit;
-    if (CountAtLeast(keys.data(), static_cast<int64_t>(keys.size()), higher) >= k) bound = higher;
+    if (CountAtLeast(keys.data(), static_cast<int64_t>(keys.size()), higher) >= k) {
+      bound = higher;
+    }
   }
   return std::max<Key>(bound, 1);
 }
@@ -84,7 +90,9 @@ void VisitCandidates(absl::Span<const T> values, int k, SelectWorkspace<Key>& wo
   const int64_t parts = (int64_t{4} * k + kLanes - 1) / kLanes;  // of the rows, so that there are at least 4k groups
   if (parts * 2 > rows) {
     for (int64_t i = 0; i < size; ++i) {
-      if (values[i] != 0) visit(i);
+      if (values[i] != 0) {
+        visit(i);
+      }
     }
     return;
   }
@@ -103,9 +111,13 @@ void VisitCandidates(absl::Span<const T> values, int k, SelectWorkspace<Key>& wo
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t end = std::min(rows * (part + 1) / parts * kLanes, size);
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      if (work.group_max[part * kLanes + lane] < bound) continue;
+      if (work.group_max[part * kLanes + lane] < bound) {
+        continue;
+      }
       for (int64_t i = rows * part / parts * kLanes + lane; i < end; i += kLanes) {
-        if (Magnitude(values[i]) >= bound) visit(i);
+        if (Magnitude(values[i]) >= bound) {
+          visit(i);
+        }
       }
     }
   }
@@ -122,7 +134,9 @@ void Select(absl::Span<const T> values, int k, const IndexOf& index_of, SelectWo
     candidates.resize(k);
   }
   selected.clear();
-  for (const auto& candidate : candidates) selected.push_back(candidate.second);
+  for (const auto& candidate : candidates) {
+    selected.push_back(candidate.second);
+  }
   std::sort(selected.begin(), selected.end());
 }
 

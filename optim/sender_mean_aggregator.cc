@@ -88,7 +88,9 @@ void SenderMeanAggregator::Collect(SparseValues& commit) {
     const auto mean = [&](int64_t place) { return static_cast<double>(sums_[place]) / senders_[place]; };
     double max = 0;
     for (int64_t place = segment.first_place; place < end; ++place) {
-      if (senders_[place] > 0) max = std::max(max, std::fabs(mean(place)));
+      if (senders_[place] > 0) {
+        max = std::max(max, std::fabs(mean(place)));
+      }
     }
     // The scale as replicas will read it, and the step in units of the sums that it stands for.
     const auto scale = static_cast<float>(std::ldexp(max / kMaxCommitValue, -kFractionBits));
@@ -96,9 +98,13 @@ void SenderMeanAggregator::Collect(SparseValues& commit) {
     const size_t before = commit.index.size();
     for (int64_t first = segment.first_place; first < end; first += segment.chunk_length()) {
       for (int64_t i = 0; i < segment.chunk_length() && step > 0; ++i) {
-        if (senders_[first + i] == 0) continue;
+        if (senders_[first + i] == 0) {
+          continue;
+        }
         const int64_t q = std::clamp<int64_t>(std::llrint(mean(first + i) / step), -kMaxCommitValue, kMaxCommitValue);
-        if (q == 0) continue;
+        if (q == 0) {
+          continue;
+        }
         commit.index.push_back(static_cast<uint16_t>(i));
         commit.value.push_back(static_cast<int32_t>(q));
       }

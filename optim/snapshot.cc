@@ -21,7 +21,9 @@ absl::Status Damaged(absl::string_view what) {
 
 std::vector<float> TakeFloats(absl::string_view bytes, uint64_t index, uint64_t elements) {
   std::vector<float> values(elements);
-  if (elements > 0) std::memcpy(values.data(), bytes.data() + index * elements * sizeof(float), elements * sizeof(float));
+  if (elements > 0) {
+    std::memcpy(values.data(), bytes.data() + index * elements * sizeof(float), elements * sizeof(float));
+  }
   return values;
 }
 
@@ -37,15 +39,21 @@ std::string EncodeSnapshot(const Layout& layout, const ReplicaState& state) {
   AppendLittleEndian<uint32_t>(static_cast<uint32_t>(state.slots.size()), bytes);
   AppendLittleEndian<uint64_t>(state.theta.size(), bytes);
   AppendFloats(state.theta, bytes);
-  for (const std::vector<float>& slot : state.slots) AppendFloats(slot, bytes);
+  for (const std::vector<float>& slot : state.slots) {
+    AppendFloats(slot, bytes);
+  }
   const Digest checksum = Sha256(bytes);
   bytes.append(AsBytes(checksum).data(), checksum.size());
   return bytes;
 }
 
 absl::StatusOr<ReplicaState> DecodeSnapshot(absl::string_view bytes, const Layout& layout, int slots) {
-  if (bytes.size() < kHeaderSize + kChecksumSize) return Damaged(absl::StrCat("truncated: ", bytes.size(), " bytes"));
-  if (bytes.substr(0, kMagic.size()) != kMagic) return Damaged("it does not begin like a snapshot");
+  if (bytes.size() < kHeaderSize + kChecksumSize) {
+    return Damaged(absl::StrCat("truncated: ", bytes.size(), " bytes"));
+  }
+  if (bytes.substr(0, kMagic.size()) != kMagic) {
+    return Damaged("it does not begin like a snapshot");
+  }
   const absl::string_view content = bytes.substr(0, bytes.size() - kChecksumSize);
   ByteReader reader(content.substr(kMagic.size()));
   uint32_t version = 0;
@@ -54,13 +62,19 @@ absl::StatusOr<ReplicaState> DecodeSnapshot(absl::string_view bytes, const Layou
   uint32_t slot_count = 0;
   uint64_t elements = 0;
   reader.Read(version);
-  if (version != kVersion) return Damaged(absl::StrCat("version ", version, " is unknown; this program reads version ", kVersion));
-  if (AsBytes(Sha256(content)) != bytes.substr(content.size())) return Damaged("its checksum does not match: truncated or damaged");
+  if (version != kVersion) {
+    return Damaged(absl::StrCat("version ", version, " is unknown; this program reads version ", kVersion));
+  }
+  if (AsBytes(Sha256(content)) != bytes.substr(content.size())) {
+    return Damaged("its checksum does not match: truncated or damaged");
+  }
   reader.Read(layout_hash);
   reader.Read(state.round);
   reader.Read(slot_count);
   reader.Read(elements);
-  if (layout_hash != layout.hash()) return Damaged("it belongs to another model layout");
+  if (layout_hash != layout.hash()) {
+    return Damaged("it belongs to another model layout");
+  }
   if (slot_count != static_cast<uint32_t>(slots)) {
     return Damaged(absl::StrCat("it holds ", slot_count, " optimiser slots; this mode keeps ", slots));
   }
@@ -70,7 +84,9 @@ absl::StatusOr<ReplicaState> DecodeSnapshot(absl::string_view bytes, const Layou
                                 layout.size(), " elements"));
   }
   state.theta = TakeFloats(reader.rest(), 0, elements);
-  for (uint32_t slot = 0; slot < slot_count; ++slot) state.slots.push_back(TakeFloats(reader.rest(), 1 + slot, elements));
+  for (uint32_t slot = 0; slot < slot_count; ++slot) {
+    state.slots.push_back(TakeFloats(reader.rest(), 1 + slot, elements));
+  }
   return state;
 }
 

@@ -38,9 +38,12 @@ absl::Status SparseAggregator::BeginRound(const RoundParameters& parameters, uin
 }
 
 absl::Status SparseAggregator::Add(absl::string_view payload, uint32_t weight) {
-  if (!open_) return absl::FailedPreconditionError("no round is open");
-  if (added_ == members_)
+  if (!open_) {
+    return absl::FailedPreconditionError("no round is open");
+  }
+  if (added_ == members_) {
     return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
+  }
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
   Sum(decoded_, static_cast<double>(weight) / kMaxWeight, 1);
@@ -50,7 +53,9 @@ absl::Status SparseAggregator::Add(absl::string_view payload, uint32_t weight) {
 }
 
 absl::Status SparseAggregator::Remove(absl::string_view payload, uint32_t weight) {
-  if (!open_ || added_ == 0) return absl::FailedPreconditionError("no round is open that holds an update");
+  if (!open_ || added_ == 0) {
+    return absl::FailedPreconditionError("no round is open that holds an update");
+  }
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
   Sum(decoded_, static_cast<double>(weight) / kMaxWeight, -1);
@@ -60,7 +65,9 @@ absl::Status SparseAggregator::Remove(absl::string_view payload, uint32_t weight
 }
 
 absl::StatusOr<Commit> SparseAggregator::Finish() {
-  if (!open_) return absl::FailedPreconditionError("no round is open");
+  if (!open_) {
+    return absl::FailedPreconditionError("no round is open");
+  }
   open_ = false;
   Commit commit;
   commit.round = parameters_.round;

@@ -16,21 +16,27 @@ inline float SignOf(float value) {
 TRIBUTARY_SIMD_CLONES void Decay(const Patch& patch, float decay, float* theta) {
   ForEachRow(
       patch, [=](int64_t cols, int64_t at, int64_t) __attribute__((always_inline)) {
-        for (int64_t j = 0; j < cols; ++j) theta[at + j] *= decay;
+        for (int64_t j = 0; j < cols; ++j) {
+          theta[at + j] *= decay;
+        }
       });
 }
 
 TRIBUTARY_SIMD_CLONES void StepScaled(const Patch& patch, float decay, float step, const float* __restrict v, float* __restrict theta) {
   ForEachRow(
       patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-        for (int64_t j = 0; j < cols; ++j) theta[at + j] = theta[at + j] * decay - step * v[in_tile + j];
+        for (int64_t j = 0; j < cols; ++j) {
+          theta[at + j] = theta[at + j] * decay - step * v[in_tile + j];
+        }
       });
 }
 
 TRIBUTARY_SIMD_CLONES void StepSign(const Patch& patch, float decay, float step, const float* __restrict v, float* __restrict theta) {
   ForEachRow(
       patch, [=](int64_t cols, int64_t at, int64_t in_tile) __attribute__((always_inline)) {
-        for (int64_t j = 0; j < cols; ++j) theta[at + j] = theta[at + j] * decay - step * SignOf(v[in_tile + j]);
+        for (int64_t j = 0; j < cols; ++j) {
+          theta[at + j] = theta[at + j] * decay - step * SignOf(v[in_tile + j]);
+        }
       });
 }
 
@@ -54,7 +60,9 @@ void ApplyChunk(const Step& step, const Segment& segment, int64_t chunk, float s
   const bool sign = step.rule == Rule::kSign;
   const float rate = sign ? step.rate : step.rate * scale;
   if (index.empty() || !segment.transformed) {
-    if (decays) segment.ForEachPatch(chunk, [&](const Patch& patch) { Decay(patch, step.decay, theta); });
+    if (decays) {
+      segment.ForEachPatch(chunk, [&](const Patch& patch) { Decay(patch, step.decay, theta); });
+    }
     ForEachParameter(segment, chunk, index, value, [&](int64_t at, int32_t q) {
       const auto v = static_cast<float>(q);
       theta[at] -= rate * (sign ? SignOf(v) : v);

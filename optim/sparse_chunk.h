@@ -31,11 +31,15 @@ void ForEachChunk(const ChunkPlan& plan, int threads, const Work& work) {
   ParallelFor(threads, threads, [&](int64_t share) {
     const int64_t begin = plan.chunks() * share / threads;
     const int64_t end = plan.chunks() * (share + 1) / threads;
-    if (begin == end) return;
+    if (begin == end) {
+      return;
+    }
     const auto workspace = std::make_unique_for_overwrite<ChunkWorkspace>();
     size_t segment = plan.SegmentOf(begin);
     for (int64_t chunk = begin; chunk < end; ++chunk) {
-      while (chunk >= plan.segments()[segment].first_chunk + plan.segments()[segment].chunk_count) ++segment;
+      while (chunk >= plan.segments()[segment].first_chunk + plan.segments()[segment].chunk_count) {
+        ++segment;
+      }
       work(segment, chunk, *workspace);
     }
   });
@@ -45,10 +49,14 @@ void ForEachChunk(const ChunkPlan& plan, int threads, const Work& work) {
 // far apart, which processors do not see through by themselves. No effect past the last chunk.
 inline void Prefetch(const Segment& segment, int64_t chunk, const float* array) {
   constexpr int32_t kLine = 64 / sizeof(float);
-  if (chunk >= segment.chunk_count) return;
+  if (chunk >= segment.chunk_count) {
+    return;
+  }
   segment.ForEachPatch(chunk, [&](const Patch& patch) {
     for (int32_t row = 0; row < patch.rows; ++row) {
-      for (int32_t i = 0; i < patch.cols; i += kLine) __builtin_prefetch(array + patch.offset + row * patch.stride + i, 1, 2);
+      for (int32_t i = 0; i < patch.cols; i += kLine) {
+        __builtin_prefetch(array + patch.offset + row * patch.stride + i, 1, 2);
+      }
     }
   });
 }
@@ -58,9 +66,13 @@ inline void Prefetch(const Segment& segment, int64_t chunk, const float* array) 
 template <typename Row>
 inline __attribute__((always_inline)) void ForEachRow(const Patch& patch, const Row& row) {
   if (patch.cols == kTileEdge) {
-    for (int32_t r = 0; r < patch.rows; ++r) row(kTileEdge, patch.offset + r * patch.stride, patch.place + r * kTileEdge);
+    for (int32_t r = 0; r < patch.rows; ++r) {
+      row(kTileEdge, patch.offset + r * patch.stride, patch.place + r * kTileEdge);
+    }
   } else {
-    for (int32_t r = 0; r < patch.rows; ++r) row(int64_t{patch.cols}, patch.offset + r * patch.stride, patch.place + r * kTileEdge);
+    for (int32_t r = 0; r < patch.rows; ++r) {
+      row(int64_t{patch.cols}, patch.offset + r * patch.stride, patch.place + r * kTileEdge);
+    }
   }
 }
 
@@ -70,8 +82,9 @@ void ForEachParameter(const Segment& segment, int64_t chunk, absl::Span<const ui
                       const Visit& visit) {
   size_t entry = 0;
   segment.ForEachPatch(chunk, [&](const Patch& patch) {
-    for (; entry < index.size() && index[entry] < patch.place + patch.cols; ++entry)
+    for (; entry < index.size() && index[entry] < patch.place + patch.cols; ++entry) {
       visit(patch.offset + index[entry] - patch.place, value[entry]);
+    }
   });
 }
 

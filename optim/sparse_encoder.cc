@@ -71,7 +71,9 @@ class SparseEncoder final : public UpdateEncoder {
 };
 
 float SparseEncoder::GainFor(const RoundParameters& parameters, double norm) const {
-  if (options_.mode == Mode::kLocal) return 1.0f;
+  if (options_.mode == Mode::kLocal) {
+    return 1.0f;
+  }
   const double clip = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
   return static_cast<float>(demo() ? parameters.learning_rate * clip : clip);
 }
@@ -79,7 +81,9 @@ float SparseEncoder::GainFor(const RoundParameters& parameters, double norm) con
 void SparseEncoder::EncodeChunk(size_t number, int64_t chunk, float gain, const float* direction, ChunkWorkspace& work) {
   const Segment& segment = plan_.segments()[number];
   const int64_t local = chunk - segment.first_chunk;
-  if (segment.IsPadded(local)) work.tile.at.fill(0.0f);
+  if (segment.IsPadded(local)) {
+    work.tile.at.fill(0.0f);
+  }
   segment.ForEachPatch(local,
                        [&](const Patch& patch) { AddToResidual(patch, options_.beta, gain, direction, residual_.data(), work.tile); });
   Prefetch(segment, local + 1, direction);
@@ -126,7 +130,9 @@ void SparseEncoder::Quantise() {
       const int64_t first = FirstKept(number, chunk);
       for (int64_t i = first; i < first + kept_count_[chunk]; ++i) {
         const int32_t value = demo() ? std::bit_cast<int32_t>(kept_value_[i]) : step > 0 ? LevelOf(kept_value_[i], step, max_level) : 0;
-        if (value == 0) continue;
+        if (value == 0) {
+          continue;
+        }
         sent_.index.push_back(kept_index_[i]);
         sent_.value.push_back(value);
       }
@@ -137,7 +143,9 @@ void SparseEncoder::Quantise() {
 }
 
 absl::StatusOr<std::string> SparseEncoder::Encode(const RoundParameters& parameters, absl::Span<const float> direction) {
-  if (pending_) return absl::FailedPreconditionError("the previous update is not settled");
+  if (pending_) {
+    return absl::FailedPreconditionError("the previous update is not settled");
+  }
   if (direction.size() != residual_.size()) {
     return absl::InvalidArgumentError(absl::StrCat("the direction has ", direction.size(), " elements, the layout ", residual_.size()));
   }
@@ -159,7 +167,9 @@ absl::StatusOr<std::string> SparseEncoder::Encode(const RoundParameters& paramet
 }
 
 void SparseEncoder::Settle(bool included) {
-  if (!std::exchange(pending_, false) || !included) return;
+  if (!std::exchange(pending_, false) || !included) {
+    return;
+  }
   std::vector<float> as_floats(demo() ? sent_.value.size() : 0);
   std::transform(sent_.value.begin(), sent_.value.begin() + as_floats.size(), as_floats.begin(),
                  [](int32_t bits) { return std::bit_cast<float>(bits); });
@@ -167,7 +177,9 @@ void SparseEncoder::Settle(bool included) {
     const Segment& segment = plan_.segments()[number];
     const int64_t local = chunk - segment.first_chunk;
     const auto index = IndexOf(sent_, chunk);
-    if (index.empty()) return;
+    if (index.empty()) {
+      return;
+    }
     const float scale = sent_.scales[number];
     if (!segment.transformed) {
       ForEachParameter(segment, local, index, ValueOf(sent_, chunk),
@@ -188,15 +200,21 @@ void SparseEncoder::Settle(bool included) {
 absl::Status SparseEncoder::RestoreState(absl::string_view state) {
   TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(Kind(), layout_, state));
   const size_t residual_bytes = residual_.size() * sizeof(float);
-  if (body.size() < residual_bytes) return absl::DataLossError("saved encoder state: shorter than the layout's residual");
+  if (body.size() < residual_bytes) {
+    return absl::DataLossError("saved encoder state: shorter than the layout's residual");
+  }
   const absl::string_view payload = body.substr(0, body.size() - residual_bytes);
   if (!payload.empty()) {
     SparseValues sent;
     const absl::Status decoded = DecodePayload(plan_.update_shape(), payload, sent);
-    if (!decoded.ok()) return absl::DataLossError(absl::StrCat("saved encoder state: pending update: ", decoded.message()));
+    if (!decoded.ok()) {
+      return absl::DataLossError(absl::StrCat("saved encoder state: pending update: ", decoded.message()));
+    }
     sent_ = std::move(sent);
   }
-  if (residual_bytes > 0) std::memcpy(residual_.data(), body.data() + payload.size(), residual_bytes);
+  if (residual_bytes > 0) {
+    std::memcpy(residual_.data(), body.data() + payload.size(), residual_bytes);
+  }
   pending_ = !payload.empty();
   return absl::OkStatus();
 }

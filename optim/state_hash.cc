@@ -28,7 +28,9 @@ struct Piece {
 void AppendPieces(const Layout& layout, absl::Span<const float> values, size_t first, bool with_frozen, std::vector<Piece>& pieces) {
   for (size_t b = 0; b < layout.blocks().size(); ++b) {
     const Block& block = layout.blocks()[b];
-    if (block.frozen && !with_frozen) continue;
+    if (block.frozen && !with_frozen) {
+      continue;
+    }
     for (int64_t begin = 0; begin < block.size; begin += kPieceElements) {
       pieces.push_back({first + b, values.subspan(block.offset + begin, std::min(kPieceElements, block.size - begin))});
     }
@@ -39,7 +41,9 @@ void AppendPieces(const Layout& layout, absl::Span<const float> values, size_t f
 Digest NodeOf(size_t block, absl::Span<const Piece> pieces, size_t& next) {
   Sha256Hasher hasher;
   hasher.Update(kBlock);
-  for (; next < pieces.size() && pieces[next].block == block; ++next) hasher.Update(AsBytes(pieces[next].digest));
+  for (; next < pieces.size() && pieces[next].block == block; ++next) {
+    hasher.Update(AsBytes(pieces[next].digest));
+  }
   return hasher.Finish();
 }
 
@@ -58,7 +62,9 @@ Digest StateHash(const Layout& layout, const ReplicaState& state, int threads, B
 
   std::vector<Piece> pieces;
   AppendPieces(layout, state.theta, 0, all, pieces);
-  for (size_t slot = 0; slot < state.slots.size(); ++slot) AppendPieces(layout, state.slots[slot], (slot + 1) * blocks, all, pieces);
+  for (size_t slot = 0; slot < state.slots.size(); ++slot) {
+    AppendPieces(layout, state.slots[slot], (slot + 1) * blocks, all, pieces);
+  }
   ParallelFor(threads, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
     Sha256Hasher hasher;
     hasher.Update(kLeaf);
@@ -67,7 +73,9 @@ Digest StateHash(const Layout& layout, const ReplicaState& state, int threads, B
   });
   size_t next = 0;
   for (size_t node = 0; node < nodes; ++node) {
-    if (all || !layout.blocks()[node % blocks].frozen) held[node] = NodeOf(node, pieces, next);
+    if (all || !layout.blocks()[node % blocks].frozen) {
+      held[node] = NodeOf(node, pieces, next);
+    }
   }
 
   Sha256Hasher root;
@@ -77,7 +85,9 @@ Digest StateHash(const Layout& layout, const ReplicaState& state, int threads, B
   AppendLittleEndian<uint64_t>(state.round, header);
   AppendLittleEndian<uint64_t>(state.slots.size(), header);
   root.Update(header);
-  for (const Digest& node : held) root.Update(AsBytes(node));
+  for (const Digest& node : held) {
+    root.Update(AsBytes(node));
+  }
   return root.Finish();
 }
 

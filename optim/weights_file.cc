@@ -20,7 +20,9 @@ constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
 
 absl::StatusOr<std::vector<float>> ThetaOf(const SafetensorsFile& file, const Layout& layout) {
   std::map<absl::string_view, const SafetensorsFile::Entry*> by_name;
-  for (const SafetensorsFile::Entry& tensor : file.tensors) by_name[tensor.name] = &tensor;
+  for (const SafetensorsFile::Entry& tensor : file.tensors) {
+    by_name[tensor.name] = &tensor;
+  }
   std::vector<float> theta(static_cast<size_t>(layout.size()));
   for (const Block& block : layout.blocks()) {
     const auto found = by_name.find(block.name);
@@ -60,9 +62,13 @@ absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const La
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
                              ReadFile(path, static_cast<uint64_t>(layout.size()) * sizeof(float) + kMaxHeaderBytes));
   const absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(bytes);
-  if (!file.ok()) return WithExitCode(Annotate(file.status(), path), ExitCode::kDamaged);
+  if (!file.ok()) {
+    return WithExitCode(Annotate(file.status(), path), ExitCode::kDamaged);
+  }
   absl::StatusOr<std::vector<float>> theta = ThetaOf(*file, layout);
-  if (!theta.ok()) return Annotate(theta.status(), path);
+  if (!theta.ok()) {
+    return Annotate(theta.status(), path);
+  }
   return theta;
 }
 

@@ -21,7 +21,9 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
   }
   const auto* gpt = std::get_if<optim::GptModel>(&options.model);
   const auto* mlp = std::get_if<optim::MlpModel>(&options.model);
-  if (options.data_kind == DataKind::kText && gpt != nullptr) return MakeTextSource(data, gpt->context);
+  if (options.data_kind == DataKind::kText && gpt != nullptr) {
+    return MakeTextSource(data, gpt->context);
+  }
   if (options.data_kind == DataKind::kCsv && mlp != nullptr) {
     return MakeCsvSource(data, {options.label_column, mlp->inputs, mlp->outputs});
   }

@@ -79,13 +79,17 @@ class StopOnSignal {
   explicit StopOnSignal(Worker* worker)
       : thread_([this, worker] {
           TakeStopSignal();
-          if (over_) return;
+          if (over_) {
+            return;
+          }
           LogInfo(kComponent, "stopping (Ctrl-C stops at once)");
           worker->RequestStop("the worker is shutting down");
           // Supervisors like to send SIGTERM more than once.
           while (!over_ && TakeStopSignal() == SIGTERM) {
           }
-          if (!over_) std::_Exit(static_cast<int>(ExitCode::kInterrupted));
+          if (!over_) {
+            std::_Exit(static_cast<int>(ExitCode::kInterrupted));
+          }
         }) {}
 
   ~StopOnSignal() {
@@ -103,21 +107,27 @@ class StopOnSignal {
 absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& command) {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(config.coordinator()), absl::StrCat(command.config, ": coordinator")));
   if (command.insecure) {
-    if (!command.insecure_anywhere) TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
+    if (!command.insecure_anywhere) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
+    }
   } else if (!config.has_tls()) {
     return absl::InvalidArgumentError(absl::StrCat(
         command.config, ": `tls` is missing: set ca, certificate and key, or start with --insecure for a trial on this machine"));
   } else {
     TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles({config.tls().ca(), config.tls().certificate(), config.tls().key()},
                                             {config.federation(), Role::kSite, config.site()}));
-    if (const std::string exposure = KeyExposure(config.tls().key()); !exposure.empty()) LogWarning(kComponent, exposure);
+    if (const std::string exposure = KeyExposure(config.tls().key()); !exposure.empty()) {
+      LogWarning(kComponent, exposure);
+    }
   }
   return ListDataFiles(config.data(), "").status();
 }
 
 absl::Status Run(const RunCommand& command) {
   WorkerOptions options;
-  if (command.config.empty()) return absl::InvalidArgumentError("--config is missing: tributary-worker --config worker.yaml");
+  if (command.config.empty()) {
+    return absl::InvalidArgumentError("--config is missing: tributary-worker --config worker.yaml");
+  }
   if (command.insecure_anywhere && !command.insecure) {
     return absl::InvalidArgumentError("--insecure-anywhere needs --insecure");
   }
@@ -144,7 +154,9 @@ absl::Status Run(const RunCommand& command) {
   }
   if (worker->training()) {
     // A long step cannot be interrupted. What it would have led to, the next start computes again from what was saved.
-    if (!status.ok()) LogError(kComponent, status.message());
+    if (!status.ok()) {
+      LogError(kComponent, status.message());
+    }
     std::fflush(nullptr);
     std::_Exit(static_cast<int>(ExitCodeOf(status)));
   }
@@ -181,16 +193,21 @@ absl::Status Solo(const SoloCommand& command) {
     TRIBUTARY_ASSIGN_OR_RETURN(options.initial_theta, optim::ReadWeights(run.spec.model().initial_weights(), run.layout));
   }
   options.evaluation_folders = command.eval_data;
-  if (options.evaluation_folders.empty()) options.evaluation_folders.push_back(config.data());
+  if (options.evaluation_folders.empty()) {
+    options.evaluation_folders.push_back(config.data());
+  }
   const bool show_progress = isatty(STDERR_FILENO) != 0;
   if (show_progress) {
     options.progress = [rounds = run.spec.rounds()](uint64_t round, double loss) {
-      if (round % kProgressEvery == 0 || round == rounds)
+      if (round % kProgressEvery == 0 || round == rounds) {
         std::cerr << "\rround " << round << "/" << rounds << "  loss " << loss << "   " << std::flush;
+      }
     };
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const SoloResult result, RunSolo(options, run.layout));
-  if (show_progress) std::cerr << "\n";
+  if (show_progress) {
+    std::cerr << "\n";
+  }
   if (command.json) {
     std::cout << nlohmann::json{{"site", config.site()},
                                 {"steps", result.steps},
@@ -213,7 +230,9 @@ absl::Status Solo(const SoloCommand& command) {
 absl::Status Sample(const SampleCommand& command) {
   TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
   const auto* const gpt = std::get_if<optim::GptModel>(&run.model);
-  if (gpt == nullptr) return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt generates text"));
+  if (gpt == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt generates text"));
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, optim::ReadWeights(command.model, run.layout));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(*gpt, theta, command.options));
   std::cout << PrintableUtf8(text) << "\n";
@@ -274,7 +293,9 @@ int Main(int argc, char** argv) {
   RouteGrpcLog(LogLevel::kDebug);
 
   const absl::Status status = solo_app.parsed() ? Solo(solo) : sample_app.parsed() ? Sample(sample) : Run(run);
-  if (!status.ok()) LogError(kComponent, status.message());
+  if (!status.ok()) {
+    LogError(kComponent, status.message());
+  }
   return static_cast<int>(ExitCodeOf(status));
 }
 

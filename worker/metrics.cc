@@ -59,15 +59,18 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::m
                     .Name("tributary_worker_step_seconds")
                     .Help("Seconds that this worker spent in one phase of one round.")
                     .Register(state.registry);
-  for (size_t i = 0; i < kPhases.size(); ++i) state.step_seconds[i] = &steps.Add({{"phase", kPhases[i]}}, seconds);
+  for (size_t i = 0; i < kPhases.size(); ++i) {
+    state.step_seconds[i] = &steps.Add({{"phase", kPhases[i]}}, seconds);
+  }
 
   auto& bytes = prometheus::BuildCounter()
                     .Name("tributary_worker_bytes_total")
                     .Help("Bytes of messages at the socket, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator.")
                     .Register(state.registry);
   for (size_t d = 0; d < kByteDirectionLabels.size(); ++d) {
-    for (size_t k = 0; k < kByteKindLabels.size(); ++k)
+    for (size_t k = 0; k < kByteKindLabels.size(); ++k) {
       state.bytes[d][k] = &bytes.Add({{"direction", kByteDirectionLabels[d]}, {"kind", kByteKindLabels[k]}});
+    }
   }
 
   auto& updates =
@@ -116,9 +119,15 @@ void WorkerMetrics::CountMessage(ByteDirection direction, ByteKind kind, uint64_
   state_->bytes[static_cast<size_t>(direction)][static_cast<size_t>(kind)]->Increment(static_cast<double>(WireSize(encoded_bytes)));
 }
 void WorkerMetrics::CountReceipt(v1::Receipt::Result result) {
-  if (result == v1::Receipt::INCLUDED) state_->included->Increment();
-  if (result == v1::Receipt::LATE) state_->late->Increment();
-  if (result == v1::Receipt::REJECTED) state_->rejected->Increment();
+  if (result == v1::Receipt::INCLUDED) {
+    state_->included->Increment();
+  }
+  if (result == v1::Receipt::LATE) {
+    state_->late->Increment();
+  }
+  if (result == v1::Receipt::REJECTED) {
+    state_->rejected->Increment();
+  }
 }
 void WorkerMetrics::CountSkippedRound() {
   state_->skipped->Increment();
@@ -144,7 +153,9 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
     return absl::InvalidArgumentError(absl::StrCat("metrics_listen: '", listen, "' is not host:port, for example 127.0.0.1:9465"));
   }
   std::string host = listen.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+  }
 
   auto state = std::make_unique<State>();
   httplib::Server& server = state->server;
@@ -178,7 +189,9 @@ MetricsServer::MetricsServer(std::unique_ptr<State> state, std::string address) 
 
 MetricsServer::~MetricsServer() {
   // stop() before the loop runs would be lost.
-  while (!state_->server.is_running() && !state_->ended) std::this_thread::yield();
+  while (!state_->server.is_running() && !state_->ended) {
+    std::this_thread::yield();
+  }
   state_->server.stop();
   state_->thread.join();
 }

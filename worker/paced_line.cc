@@ -25,7 +25,9 @@ uint64_t PacedLine::FrameBytes(uint64_t bytes) const {
 void PacedLine::Charge(ByteDirection direction, uint64_t encoded_bytes) {
   const absl::Time now = clock_->Now();
   TokenBucket& line = Of(direction);
-  if (line.Charge(WireSize(encoded_bytes), now) || now < remind_of_cap_at_) return;
+  if (line.Charge(WireSize(encoded_bytes), now) || now < remind_of_cap_at_) {
+    return;
+  }
   remind_of_cap_at_ = now + kCapReminder;
   LogWarning("worker", "bandwidth.", direction == ByteDirection::kUp ? "up" : "down",
              ": messages on the session, mostly commits, take more than three quarters of the ", line.rate(),
@@ -42,13 +44,17 @@ void PacedLine::Pace(ByteDirection direction, uint64_t encoded_bytes, std::funct
   const absl::Time now = clock_->Now();
   absl::Time time = line.Take(WireSize(encoded_bytes), now);
   // What was received is paid for before the next is read.
-  if (direction == ByteDirection::kDown) time = line.Take(0, now);
+  if (direction == ByteDirection::kDown) {
+    time = line.Take(0, now);
+  }
   WaitUntil(time, std::move(hurry), std::move(go));
 }
 
 void PacedLine::WaitUntil(absl::Time time, std::function<bool()> hurry, std::function<void()> go) {
   const absl::Duration wait = time - clock_->Now();
-  if (wait <= absl::ZeroDuration() || hurry()) return go();
+  if (wait <= absl::ZeroDuration() || hurry()) {
+    return go();
+  }
   executor_->PostAfter(std::min(wait, kPaceStep), [this, time, hurry = std::move(hurry), go = std::move(go)]() mutable {
     WaitUntil(time, std::move(hurry), std::move(go));
   });

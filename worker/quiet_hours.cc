@@ -18,7 +18,9 @@ constexpr int kDay = 24 * kHour;
 std::optional<int> ParseMinute(absl::string_view text) {
   const bool shaped = text.size() == 5 && text[2] == ':' && absl::ascii_isdigit(text[0]) && absl::ascii_isdigit(text[1]) &&
                       absl::ascii_isdigit(text[3]) && absl::ascii_isdigit(text[4]);
-  if (!shaped) return std::nullopt;
+  if (!shaped) {
+    return std::nullopt;
+  }
   const int hours = (text[0] - '0') * 10 + (text[1] - '0');
   const int minutes = (text[3] - '0') * 10 + (text[4] - '0');
   const int minute = hours * kHour + minutes;
@@ -43,7 +45,9 @@ absl::StatusOr<QuietHours> QuietHours::Parse(const std::vector<std::string>& spa
     hours.spans_.push_back({*begin, *end > *begin ? *end : *end + kDay});
   }
   for (int minute = 0; minute < kDay; ++minute) {
-    if (hours.Left(minute) == 0) return hours;
+    if (hours.Left(minute) == 0) {
+      return hours;
+    }
   }
   return absl::InvalidArgumentError("quiet_hours: together they cover the whole day; shorten one of them");
 }
@@ -60,9 +64,13 @@ int QuietHours::Left(int minute) const {
 std::optional<std::string> QuietHours::EndOf(absl::Time wall) const {
   const absl::CivilMinute civil = absl::ToCivilMinute(wall, zone_);
   int minute = civil.hour() * kHour + civil.minute();
-  if (Left(minute) == 0) return std::nullopt;
+  if (Left(minute) == 0) {
+    return std::nullopt;
+  }
   // Spans that meet are one. It ends, for some minute of the day is in none.
-  while (const int left = Left(minute)) minute = (minute + left) % kDay;
+  while (const int left = Left(minute)) {
+    minute = (minute + left) % kDay;
+  }
   return absl::StrFormat("%02d:%02d", minute / kHour, minute % kHour);
 }
 

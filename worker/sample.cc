@@ -15,7 +15,9 @@ namespace {
 
 size_t Choose(const std::vector<float>& logits, double temperature, CounterRng& rng) {
   const auto likeliest = std::max_element(logits.begin(), logits.end());
-  if (temperature == 0) return static_cast<size_t>(likeliest - logits.begin());
+  if (temperature == 0) {
+    return static_cast<size_t>(likeliest - logits.begin());
+  }
   std::vector<double> weights;
   double total = 0;
   for (const float logit : logits) {
@@ -25,7 +27,9 @@ size_t Choose(const std::vector<float>& logits, double temperature, CounterRng& 
   double left = rng.Uniform() * total;
   for (size_t i = 0; i < weights.size(); ++i) {
     left -= weights[i];
-    if (left < 0) return i;
+    if (left < 0) {
+      return i;
+    }
   }
   return static_cast<size_t>(likeliest - logits.begin());
 }
@@ -45,7 +49,9 @@ absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<
   for (uint32_t i = 0; i < options.bytes; ++i) {
     const size_t length = std::min(text.size(), static_cast<size_t>(model.context));
     batch.tokens.clear();
-    for (size_t at = text.size() - length; at < text.size(); ++at) batch.tokens.push_back(static_cast<uint8_t>(text[at]));
+    for (size_t at = text.size() - length; at < text.size(); ++at) {
+      batch.tokens.push_back(static_cast<uint8_t>(text[at]));
+    }
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> logits, network->LastLogits(theta, batch));
     text.push_back(static_cast<char>(Choose(logits, options.temperature, rng)));
   }

@@ -92,7 +92,9 @@ absl::StatusOr<SavedState> Decode(const StateOwner& owner, absl::string_view byt
   }
   state.encoder = std::string(reader.Field<uint64_t>());
   state.trainer = std::string(reader.rest());
-  if (!reader.ok() || has_pending > 1) return absl::DataLossError("its fields do not fit its length");
+  if (!reader.ok() || has_pending > 1) {
+    return absl::DataLossError("its fields do not fit its length");
+  }
   return state;
 }
 
@@ -138,7 +140,9 @@ absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, store.Names());
   std::vector<std::string> runs;
   for (absl::string_view name : names) {
-    if (absl::ConsumeSuffix(&name, kSuffix)) runs.emplace_back(name);
+    if (absl::ConsumeSuffix(&name, kSuffix)) {
+      runs.emplace_back(name);
+    }
   }
   std::stable_sort(runs.begin(), runs.end(),
                    [&store](const std::string& a, const std::string& b) { return SavedAt(a, store) < SavedAt(b, store); });

@@ -96,7 +96,9 @@ class SessionClient::Impl {
 };
 
 void SessionClient::Impl::Prepare(grpc::ClientContext& context) const {
-  if (!options_.tls.has_value()) context.AddMetadata(kInsecureIdentityKey, SpiffeId(options_.identity));
+  if (!options_.tls.has_value()) {
+    context.AddMetadata(kInsecureIdentityKey, SpiffeId(options_.identity));
+  }
 }
 
 void SessionClient::Impl::Count(ByteDirection direction, ByteKind kind, uint64_t bytes) {
@@ -138,7 +140,9 @@ std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
   }
-  if (CheckInsecureAddress(options_.coordinator).ok()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  if (CheckInsecureAddress(options_.coordinator).ok()) {
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  }
   return grpc::CreateCustomChannel(options_.coordinator, credentials_, arguments);
 }
 
@@ -149,15 +153,23 @@ void SessionClient::Impl::Hold() {
 
 void SessionClient::Impl::Release() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (--calls_ == 0) idle_.notify_all();
+  if (--calls_ == 0) {
+    idle_.notify_all();
+  }
 }
 
 void SessionClient::Impl::OpenSession(uint64_t number) {
-  if (shutting_down_) return;
+  if (shutting_down_) {
+    return;
+  }
   CloseSession(current_session_);
   channel_ = MakeChannel();
-  if (transfer_stub_ != nullptr) old_stubs_.push_back(std::move(transfer_stub_));
-  if (transfers_.empty()) old_stubs_.clear();
+  if (transfer_stub_ != nullptr) {
+    old_stubs_.push_back(std::move(transfer_stub_));
+  }
+  if (transfers_.empty()) {
+    old_stubs_.clear();
+  }
   transfer_stub_ = v1::TransferService::NewStub(channel_);
   current_session_ = number;
   Hold();
@@ -187,7 +199,9 @@ SessionStreamOwner SessionClient::Impl::OwnerOf(uint64_t session) {
 }
 
 void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
-  if (number != current_session_) return;
+  if (number != current_session_) {
+    return;
+  }
   if (message.has_update()) {
     const absl::Duration wait = line_.Take(ByteDirection::kUp, message.ByteSizeLong());
     if (wait > absl::ZeroDuration()) {
@@ -200,21 +214,31 @@ void SessionClient::Impl::Send(uint64_t number, v1::WorkerMessage message) {
 }
 
 void SessionClient::Impl::Queue(uint64_t number, v1::WorkerMessage message) {
-  if (number != current_session_) return;
-  if (auto found = sessions_.find(number); found != sessions_.end()) found->second.stream->Send(std::move(message));
+  if (number != current_session_) {
+    return;
+  }
+  if (auto found = sessions_.find(number); found != sessions_.end()) {
+    found->second.stream->Send(std::move(message));
+  }
 }
 
 void SessionClient::Impl::CloseSession(uint64_t number) {
   auto found = sessions_.find(number);
-  if (found == sessions_.end()) return;
+  if (found == sessions_.end()) {
+    return;
+  }
   found->second.reported = false;
   found->second.stream->Cancel();
-  if (number == current_session_) current_session_ = 0;
+  if (number == current_session_) {
+    current_session_ = 0;
+  }
 }
 
 void SessionClient::Impl::FinishSession(std::function<void()> done) {
   auto found = sessions_.find(current_session_);
-  if (found == sessions_.end()) return done();
+  if (found == sessions_.end()) {
+    return done();
+  }
   Session& session = found->second;
   session.reported = false;
   session.when_done = std::move(done);
@@ -266,30 +290,46 @@ void SessionClient::Impl::StartCall(uint64_t transfer, std::unique_ptr<Call> cal
 void SessionClient::Impl::WatchProgress(uint64_t transfer, const TransferCall* call, uint64_t seen) {
   executor_->PostAfter(options_.progress_timeout, [this, transfer, call, seen] {
     auto found = transfers_.find(transfer);
-    if (found == transfers_.end() || found->second.call.get() != call) return;
-    if (call->progress() != seen) return WatchProgress(transfer, call, call->progress());
+    if (found == transfers_.end() || found->second.call.get() != call) {
+      return;
+    }
+    if (call->progress() != seen) {
+      return WatchProgress(transfer, call, call->progress());
+    }
     found->second.stalled = true;
     found->second.call->Cancel();
   });
 }
 
 void SessionClient::Impl::Upload(uint64_t transfer, v1::UploadHeader header, std::shared_ptr<const std::string> payload) {
-  if (shutting_down_) return;
-  if (channel_ == nullptr) return callbacks_.uploaded(transfer, absl::FailedPreconditionError("no session is open"), 0);
+  if (shutting_down_) {
+    return;
+  }
+  if (channel_ == nullptr) {
+    return callbacks_.uploaded(transfer, absl::FailedPreconditionError("no session is open"), 0);
+  }
   const v1::UploadId id = header.id();
   auto asked = Finished<absl::StatusOr<v1::UploadProgress>>(
       transfer, [this, transfer, header = std::move(header), payload](Transfer ended, absl::StatusOr<v1::UploadProgress> progress) {
-        if (!ended.reported || shutting_down_) return;
-        if (!progress.ok()) return callbacks_.uploaded(transfer, progress.status(), 0);
+        if (!ended.reported || shutting_down_) {
+          return;
+        }
+        if (!progress.ok()) {
+          return callbacks_.uploaded(transfer, progress.status(), 0);
+        }
         const uint64_t held = progress->received_bytes();
-        if (progress->complete()) return callbacks_.uploaded(transfer, absl::OkStatus(), held);
+        if (progress->complete()) {
+          return callbacks_.uploaded(transfer, absl::OkStatus(), held);
+        }
         if (held > payload->size()) {
           return callbacks_.uploaded(
               transfer, absl::InternalError(absl::StrCat("the coordinator claims to hold ", held, " of ", payload->size(), " bytes")), 0);
         }
         // What this call brings there, only the next attempt can learn.
         auto sent = Finished<absl::Status>(transfer, [this, transfer, held](Transfer ended, absl::Status status) {
-          if (ended.reported) callbacks_.uploaded(transfer, std::move(status), held);
+          if (ended.reported) {
+            callbacks_.uploaded(transfer, std::move(status), held);
+          }
         });
         StartCall(transfer, std::make_unique<UploadCall>(ContextFor(ByteDirection::kUp, ByteKind::kUpdate), header, payload, held,
                                                          line_.FrameBytes(options_.frame_bytes), std::move(sent)));
@@ -298,8 +338,12 @@ void SessionClient::Impl::Upload(uint64_t transfer, v1::UploadHeader header, std
 }
 
 void SessionClient::Impl::Download(uint64_t transfer, v1::DownloadRequest request, uint64_t max_bytes) {
-  if (shutting_down_) return;
-  if (channel_ == nullptr) return callbacks_.downloaded(transfer, absl::FailedPreconditionError("no session is open"), 0);
+  if (shutting_down_) {
+    return;
+  }
+  if (channel_ == nullptr) {
+    return callbacks_.downloaded(transfer, absl::FailedPreconditionError("no session is open"), 0);
+  }
   request.clear_offset();
   std::unique_ptr<PartialDownload> partial = std::move(partial_);
   if (partial == nullptr || !google::protobuf::util::MessageDifferencer::Equals(partial->request, request)) {
@@ -311,13 +355,19 @@ void SessionClient::Impl::Download(uint64_t transfer, v1::DownloadRequest reques
     std::unique_ptr<PartialDownload> partial = static_cast<DownloadCall&>(*ended.call).TakePartial();
     const uint64_t arrived = partial->bytes.size();
     if (status.ok()) {
-      if (ended.reported) callbacks_.downloaded(transfer, std::move(partial->bytes), arrived);
+      if (ended.reported) {
+        callbacks_.downloaded(transfer, std::move(partial->bytes), arrived);
+      }
       return;
     }
     const bool resumable = status.code() != absl::StatusCode::kDataLoss && status.code() != absl::StatusCode::kFailedPrecondition &&
                            status.code() != absl::StatusCode::kOutOfRange && status.code() != absl::StatusCode::kNotFound;
-    if (resumable) partial_ = std::move(partial);
-    if (ended.reported) callbacks_.downloaded(transfer, std::move(status), arrived);
+    if (resumable) {
+      partial_ = std::move(partial);
+    }
+    if (ended.reported) {
+      callbacks_.downloaded(transfer, std::move(status), arrived);
+    }
   });
   StartCall(transfer,
             std::make_unique<DownloadCall>(ContextFor(ByteDirection::kDown, kind), std::move(partial), max_bytes, std::move(fetched)));
@@ -325,17 +375,23 @@ void SessionClient::Impl::Download(uint64_t transfer, v1::DownloadRequest reques
 
 void SessionClient::Impl::CancelTransfer(uint64_t transfer) {
   auto found = transfers_.find(transfer);
-  if (found == transfers_.end()) return;
+  if (found == transfers_.end()) {
+    return;
+  }
   found->second.reported = false;
   found->second.call->Cancel();
 }
 
 void SessionClient::Impl::Shutdown() {
-  if (std::exchange(shutdown_called_, true)) return;
+  if (std::exchange(shutdown_called_, true)) {
+    return;
+  }
   Hold();  // for the work posted here
   executor_->Post([this] {
     shutting_down_ = true;
-    for (auto& [number, session] : sessions_) session.stream->Cancel();
+    for (auto& [number, session] : sessions_) {
+      session.stream->Cancel();
+    }
     for (auto& [number, transfer] : transfers_) {
       transfer.reported = false;
       transfer.call->Cancel();

@@ -9,13 +9,17 @@
 namespace tributary::worker {
 
 absl::Status FromGrpc(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
+  if (status.ok()) {
+    return absl::OkStatus();
+  }
   // The codes are the same numbers by definition (absl/status/status.h).
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
 void TransferCall::Pace(uint64_t encoded_bytes, std::function<void()> go) {
-  if (!context_.pace) return go();
+  if (!context_.pace) {
+    return go();
+  }
   context_.pace(
       encoded_bytes,
       [this] {
@@ -36,7 +40,9 @@ void ProgressCall::Start() {
     handoff_.Take();
     // `done` may destroy this object.
     const Done done = std::move(done_);
-    if (status.ok()) return done(std::move(progress_reply_));
+    if (status.ok()) {
+      return done(std::move(progress_reply_));
+    }
     done(FromGrpc(status));
   });
 }
@@ -64,7 +70,9 @@ void UploadCall::WriteNext() {
   frame_.set_data(payload_->data() + offset_, size);
   frame_.set_crc32c(Crc32c(frame_.data()));
   offset_ += size;
-  if (!context_.pace) return Write();
+  if (!context_.pace) {
+    return Write();
+  }
   // Nothing may be under way for a while: the hold keeps the call from ending before the frame is handed over.
   AddHold();
   Pace(frame_.ByteSizeLong(), [this] {
@@ -88,7 +96,9 @@ void UploadCall::OnWriteDone(bool ok) {
   handoff_.Take();
   CountProgress();
   // Not ok: the call is over, OnDone says why.
-  if (!ok || offset_ == payload_->size()) return;
+  if (!ok || offset_ == payload_->size()) {
+    return;
+  }
   frame_.clear_header();
   WriteNext();
 }
@@ -140,20 +150,26 @@ absl::Status DownloadCall::Accept(const v1::DownloadFrame& frame) {
   partial.total_bytes = frame.total_bytes();
   partial.bytes.append(frame.data());
   partial.hasher.Update(frame.data());
-  if (!frame.sha256().empty()) sha256_ = frame.sha256();
+  if (!frame.sha256().empty()) {
+    sha256_ = frame.sha256();
+  }
   return absl::OkStatus();
 }
 
 void DownloadCall::OnReadDone(bool ok) {
   handoff_.Take();
-  if (!ok) return;
+  if (!ok) {
+    return;
+  }
   CountProgress();
   v1::DownloadFrame frame;
   frame.Swap(&frame_);
   context_.moved(frame.ByteSizeLong());
   if (error_.ok()) {
     error_ = Accept(frame);
-    if (!error_.ok()) client_context_.TryCancel();
+    if (!error_.ok()) {
+      client_context_.TryCancel();
+    }
   }
   // Also after an error: reading to the end is what ends the call. What is not read, flow control keeps the coordinator from sending.
   if (!context_.pace) {

@@ -50,7 +50,9 @@ class Solo {
     result.val_loss_last = Mean(result.val_loss_last_by_folder);
     const std::vector<uint64_t> counts = training_->TrainingTargetCounts();
     std::vector<double> unigram;
-    for (const auto& data : evaluation_) unigram.push_back(UnigramLoss(counts, *data));
+    for (const auto& data : evaluation_) {
+      unigram.push_back(UnigramLoss(counts, *data));
+    }
     result.unigram_loss = Mean(unigram);
     result.theta = std::move(theta_);
     return result;
@@ -88,7 +90,9 @@ class Solo {
         loss_sum += loss;
       }
       result.train_loss_last = loss_sum / local_steps;
-      if (options_.progress) options_.progress(round, result.train_loss_last);
+      if (options_.progress) {
+        options_.progress(round, result.train_loss_last);
+      }
     }
     return absl::OkStatus();
   }
@@ -103,7 +107,9 @@ class Solo {
 }  // namespace
 
 absl::StatusOr<SoloResult> RunSolo(const SoloOptions& options, const optim::Layout& layout) {
-  if (options.evaluation_folders.empty()) return absl::InvalidArgumentError("name at least one folder to evaluate on");
+  if (options.evaluation_folders.empty()) {
+    return absl::InvalidArgumentError("name at least one folder to evaluate on");
+  }
   if (static_cast<int64_t>(options.initial_theta.size()) != layout.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("initial weights: ", options.initial_theta.size(), " values where the model has ", layout.size()));

@@ -21,7 +21,9 @@ class TokenBucket {
 
   // Takes `bytes` for a message, and returns when it may go: at `now` or later. `now` never decreases.
   absl::Time Take(uint64_t bytes, absl::Time now) {
-    if (!limited()) return now;
+    if (!limited()) {
+      return now;
+    }
     const absl::Time go = std::max(now, free_at_);
     free_at_ = go + Cost(bytes);
     return go;
@@ -31,7 +33,9 @@ class TokenBucket {
   // length of one of them; what of a message goes beyond is forgiven, so that Take goes on to give its messages their turns. False: some
   // was forgiven, and bytes taken and charged together exceed the rate by as much.
   bool Charge(uint64_t bytes, absl::Time now) {
-    if (!limited()) return true;
+    if (!limited()) {
+      return true;
+    }
     const absl::Duration share = Cost(bytes) / kMaxShare;
     charged_until_ = std::max(now, charged_until_) + share;
     // What a long message was allowed holds for those after it too: they are not its debt.

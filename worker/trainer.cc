@@ -31,7 +31,9 @@ class LocalTrainer final : public Trainer {
     absl::StatusOr<double> loss = optim::DirectionOf(options_.optimizer.mode) == optim::Direction::kGradient
                                       ? Gradient(parameters.round, theta, direction)
                                       : PseudoGradient(parameters, theta, direction);
-    if (!loss.ok()) return Annotate(std::move(loss).status(), absl::StrCat("round ", parameters.round));
+    if (!loss.ok()) {
+      return Annotate(std::move(loss).status(), absl::StrCat("round ", parameters.round));
+    }
     StepResult result;
     result.train_loss = static_cast<float>(*loss);
     result.compute_seconds = static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start));
@@ -44,7 +46,9 @@ class LocalTrainer final : public Trainer {
 
   // The inner steps taken, then m and v. Batches need no place to go on from: they are a function of the round.
   std::string SaveState() const override {
-    if (inner_steps_ == 0) return "";
+    if (inner_steps_ == 0) {
+      return "";
+    }
     std::string steps;
     AppendLittleEndian(inner_steps_, steps);
     return optim::SealState(kStateKind, layout_, {steps, AsBytes(absl::MakeConstSpan(m_)), AsBytes(absl::MakeConstSpan(v_))});

@@ -73,11 +73,17 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
 }
 
 absl::Status TrainingRun::Restore() {
-  if (dependencies_.store == nullptr) return absl::OkStatus();
+  if (dependencies_.store == nullptr) {
+    return absl::OkStatus();
+  }
   absl::StatusOr<SavedState> saved = ReadSavedState(Owner(), *dependencies_.store);
-  if (absl::IsNotFound(saved.status())) return absl::OkStatus();
+  if (absl::IsNotFound(saved.status())) {
+    return absl::OkStatus();
+  }
   absl::Status status = saved.status();
-  if (status.ok()) status = encoder_->RestoreState(saved->encoder);
+  if (status.ok()) {
+    status = encoder_->RestoreState(saved->encoder);
+  }
   if (status.ok()) {
     status = trainer_->RestoreState(saved->trainer);
     // Both or none.
@@ -101,24 +107,32 @@ absl::Status TrainingRun::Restore() {
 }
 
 absl::Status TrainingRun::Save(uint64_t round, std::optional<PendingUpdate> pending) {
-  if (dependencies_.store == nullptr) return absl::OkStatus();
+  if (dependencies_.store == nullptr) {
+    return absl::OkStatus();
+  }
   absl::Time start = dependencies_.clock->Now();
   const absl::Status status = WriteSavedState(
       Owner(), {.round = round, .pending = std::move(pending), .encoder = encoder_->SaveState(), .trainer = trainer_->SaveState()},
       *dependencies_.store);
-  if (!status.ok()) return WithExitCode(absl::AbortedError(status.message()), ExitCode::kStorage);
+  if (!status.ok()) {
+    return WithExitCode(absl::AbortedError(status.message()), ExitCode::kStorage);
+  }
   dependencies_.metrics->ObserveStep(StepPhase::kPersist, Lap(*dependencies_.clock, start));
   return absl::OkStatus();
 }
 
 ReplicaPosition TrainingRun::Position() const {
   ReplicaPosition position{state_->round, DigestBytes(optim::StateHash(layout_, *state_, threads_))};
-  if (previous_.has_value() && previous_->round + 1 == state_->round) position.previous_hash = previous_->hash;
+  if (previous_.has_value() && previous_->round + 1 == state_->round) {
+    position.previous_hash = previous_->hash;
+  }
   return position;
 }
 
 absl::StatusOr<ReplicaPosition> TrainingRun::InitializeFromSeed() {
-  if (!spec_.model().initial_weights().empty()) return absl::FailedPreconditionError("the run starts from a file of weights");
+  if (!spec_.model().initial_weights().empty()) {
+    return absl::FailedPreconditionError("the run starts from a file of weights");
+  }
   std::vector<float> theta(layout_.size());
   TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(model_, spec_.seed(), layout_, absl::MakeSpan(theta)));
   TRIBUTARY_ASSIGN_OR_RETURN(state_, optim::InitialState(optimizer_, layout_, std::move(theta)));
@@ -142,15 +156,23 @@ absl::Status TrainingRun::ApplyCommits(const std::vector<std::string>& records, 
     absl::Time start = dependencies_.clock->Now();
     absl::StatusOr<optim::Commit> commit = optim::DecodeCommit(record);
     status = commit.status();
-    if (status.ok() && commit->round <= state_->round) continue;
+    if (status.ok() && commit->round <= state_->round) {
+      continue;
+    }
     if (spec_.pipeline() != 0 && &record == &records.back()) {
-      if (!previous_.has_value()) previous_.emplace();
+      if (!previous_.has_value()) {
+        previous_.emplace();
+      }
       previous_->round = state_->round;
       previous_->hash = Position().hash;
       previous_->theta = state_->theta;
     }
-    if (status.ok()) status = optim::Apply(optimizer_, layout_, *commit, *state_, threads_);
-    if (!status.ok()) break;
+    if (status.ok()) {
+      status = optim::Apply(optimizer_, layout_, *commit, *state_, threads_);
+    }
+    if (!status.ok()) {
+      break;
+    }
     dependencies_.metrics->ObserveStep(StepPhase::kApply, Lap(*dependencies_.clock, start));
   }
   dependencies_.metrics->SetRound(state_->round);
@@ -176,7 +198,9 @@ absl::StatusOr<StepResult> TrainingRun::Compute(const v1::RoundStart& start) {
 }
 
 void TrainingRun::DropAhead() {
-  if (!ahead_.has_value()) return;
+  if (!ahead_.has_value()) {
+    return;
+  }
   // The inner optimiser has taken steps that no round will have.
   if (const absl::Status restored = trainer_->RestoreState(ahead_->trainer_before); !restored.ok()) {
     LogError("worker", "run ", spec_.name(), ": the step computed ahead could not be undone: ", restored.message());
@@ -206,10 +230,13 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
     update.report.set_val_loss(static_cast<float>(loss));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const StepResult step, Compute(start));
-  if (!std::isfinite(step.train_loss))
+  if (!std::isfinite(step.train_loss)) {
     return absl::FailedPreconditionError("the training loss is not finite; the learning rate may be too high");
+  }
   update.report.set_train_loss(step.train_loss);
-  if (optimizer_.weighting == optim::Weighting::kSamples) update.report.set_samples(trainer_->training_samples());
+  if (optimizer_.weighting == optim::Weighting::kSamples) {
+    update.report.set_samples(trainer_->training_samples());
+  }
   update.report.set_compute_seconds(step.compute_seconds);
 
   absl::Time encoding = dependencies_.clock->Now();

@@ -35,7 +35,9 @@ bool IsTransient(const absl::Status& status) {
 }  // namespace
 
 void TransferAttempts::NoteArrived(uint64_t total) {
-  if (total <= arrived) return;
+  if (total <= arrived) {
+    return;
+  }
   arrived = total;
   moved = true;
   failures = 0;
@@ -44,7 +46,9 @@ void TransferAttempts::NoteArrived(uint64_t total) {
 AfterFailure TransferAttempts::AfterFailedDownload(const absl::Status& status) {
   // The coordinator may refuse a download because those of broken connections have not ended there yet.
   const bool trouble = IsTrouble(status) || absl::IsResourceExhausted(status);
-  if ((trouble || IsTransient(status)) && (failures + 1) % kMaxFailures != 0) return AfterFailure::kRetry;
+  if ((trouble || IsTransient(status)) && (failures + 1) % kMaxFailures != 0) {
+    return AfterFailure::kRetry;
+  }
   const bool moved_on = std::exchange(moved, false);
   // What a slow line was fetching may have been pruned meanwhile. A new plan names what is there, and no line is bad enough to give up:
   // only what nobody can fetch is a defect.

@@ -50,7 +50,9 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
     };
   }
   // A message on the session cannot be paced: what takes longer than a second travels beside it, in frames.
-  if (options.config.bandwidth().up() != 0) engine.max_inline_bytes = options.config.bandwidth().up();
+  if (options.config.bandwidth().up() != 0) {
+    engine.max_inline_bytes = options.config.bandwidth().up();
+  }
   engine.saved_runs = saved_runs;
   return engine;
 }
@@ -59,7 +61,9 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options) {
   const v1::WorkerConfig& config = options.config;
   SessionClientOptions client;
   client.coordinator = config.coordinator();
-  if (!options.insecure) client.tls = TlsFiles{config.tls().ca(), config.tls().certificate(), config.tls().key()};
+  if (!options.insecure) {
+    client.tls = TlsFiles{config.tls().ca(), config.tls().certificate(), config.tls().key()};
+  }
   client.identity = {config.federation(), Role::kSite, config.site()};
   client.progress_timeout = options.progress_timeout;
   client.frame_bytes = options.frame_bytes;
@@ -131,7 +135,9 @@ class Worker::Impl {
   }
 
   absl::Status StartMetrics() {
-    if (options_.config.metrics_listen().empty()) return absl::OkStatus();
+    if (options_.config.metrics_listen().empty()) {
+      return absl::OkStatus();
+    }
     TRIBUTARY_ASSIGN_OR_RETURN(server_, MetricsServer::Start(options_.config.metrics_listen(), &metrics_));
     LogInfo(kComponent, "metrics at http://", server_->address(), "/metrics");
     return absl::OkStatus();
@@ -139,7 +145,9 @@ class Worker::Impl {
 
   absl::Status Run() {
     executor_.Post([this] {
-      if (options_.insecure) RemindOfInsecurity();
+      if (options_.insecure) {
+        RemindOfInsecurity();
+      }
       Handle(event::Tick{});
     });
     ended_.get_future().wait();
@@ -157,7 +165,9 @@ class Worker::Impl {
 
  private:
   void Shutdown() {
-    if (std::exchange(shut_down_, true)) return;
+    if (std::exchange(shut_down_, true)) {
+      return;
+    }
     client_.Shutdown();
     executor_.Stop();
   }
@@ -180,10 +190,14 @@ class Worker::Impl {
 
   void SetTimer() {
     const absl::Time wakeup = engine_.NextWakeup();
-    if (wakeup >= timer_) return;  // also when there is nothing to wait for
+    if (wakeup >= timer_) {
+      return;  // also when there is nothing to wait for
+    }
     timer_ = wakeup;
     executor_.PostAfter(std::max(wakeup - options_.clock->Now(), kShortestTimer), [this, wakeup] {
-      if (timer_ != wakeup) return;  // an earlier one was set since
+      if (timer_ != wakeup) {
+        return;  // an earlier one was set since
+      }
       timer_ = absl::InfiniteFuture();
       Handle(event::Tick{});
     });
@@ -210,7 +224,9 @@ class Worker::Impl {
   }
   void Do(const action::CloseSession& action) { client_.CloseSession(action.session); }
   void Do(action::Send& action) {
-    if (action.message.has_update_skipped()) metrics_.CountSkippedRound();
+    if (action.message.has_update_skipped()) {
+      metrics_.CountSkippedRound();
+    }
     Debug();
     client_.Send(action.session, std::move(action.message));
   }
@@ -235,8 +251,12 @@ class Worker::Impl {
   // On the training thread.
   void RemoveAbandoned(const std::string& current_run) {
     const absl::StatusOr<std::vector<std::string>> removed = RemoveAbandonedStates(current_run, options_.clock->WallNow(), *folder_.store);
-    if (!removed.ok()) return LogWarning(kComponent, removed.status().message());
-    for (const std::string& run : *removed) LogInfo(kComponent, "run ", run, ": removed its saved state, unused for a month");
+    if (!removed.ok()) {
+      return LogWarning(kComponent, removed.status().message());
+    }
+    for (const std::string& run : *removed) {
+      LogInfo(kComponent, "run ", run, ": removed its saved state, unused for a month");
+    }
   }
   void Do(const action::ReleaseRun& action) {
     OnTrainingThread<absl::Status>(
@@ -245,7 +265,9 @@ class Worker::Impl {
           return over.empty() ? absl::OkStatus() : RemoveSavedState(over, *folder_.store);
         },
         [](absl::Status status) {
-          if (!status.ok()) LogWarning(kComponent, status.message());
+          if (!status.ok()) {
+            LogWarning(kComponent, status.message());
+          }
         });
   }
   void Do(const action::InitializeState& action) {

@@ -34,15 +34,21 @@ WorkerEngine::WorkerEngine(WorkerEngineOptions options)
 
 std::vector<Action> WorkerEngine::Handle(Event event, absl::Time now) {
   actions_.clear();
-  if (exiting_) return {};
+  if (exiting_) {
+    return {};
+  }
   now_ = std::max(now_, now);
   if (!connecting_.since.has_value()) {
     connecting_.since = now_;
     connecting_.next_at = now_;
   }
   std::visit([this](auto&& what) { On(std::forward<decltype(what)>(what)); }, std::move(event));
-  if (!exiting_) CheckTimers();
-  if (!exiting_) Advance();
+  if (!exiting_) {
+    CheckTimers();
+  }
+  if (!exiting_) {
+    Advance();
+  }
   CheckInvariants();
   return std::move(actions_);
 }
@@ -67,7 +73,9 @@ void WorkerEngine::CheckInvariants() const {
   TRIBUTARY_ASSERT(takes_part || (transfers_.download.id == 0 && transfers_.upload.id == 0 && !transfers_.update_sent), "transfers ",
                    transfers_.download.id, " and ", transfers_.upload.id, " are of no run");
   TRIBUTARY_ASSERT(!asked_.fetched_record.has_value() || !asked_.commits.empty(), "a record was fetched for no commit");
-  if (!run_.has_value()) return;
+  if (!run_.has_value()) {
+    return;
+  }
 
   TRIBUTARY_ASSERT(run_->prepared != Working(WorkKind::kPrepare), "prepared: ", run_->prepared);
   TRIBUTARY_ASSERT(Idle() || (run_->work.number != 0 && run_->work.number <= last_number_), "work ", run_->work.number);
@@ -80,9 +88,13 @@ void WorkerEngine::CheckInvariants() const {
 }
 
 absl::Time WorkerEngine::NextWakeup() const {
-  if (exiting_ || !connecting_.since.has_value()) return absl::InfiniteFuture();
+  if (exiting_ || !connecting_.since.has_value()) {
+    return absl::InfiniteFuture();
+  }
   absl::Time wakeup = HeedsQuietHours() ? quiet_.look_at_clock_at : absl::InfiniteFuture();
-  if (quiet_.now) return wakeup;
+  if (quiet_.now) {
+    return wakeup;
+  }
   if (session_.number == 0) {
     wakeup = std::min(wakeup, connecting_.next_at);
   } else if (!session_.welcomed) {
@@ -90,10 +102,14 @@ absl::Time WorkerEngine::NextWakeup() const {
   } else {
     wakeup = std::min({wakeup, session_.next_heartbeat, session_.last_heard + 2 * session_.lease});
     for (const TransferAttempts* transfer : {&transfers_.download, &transfers_.upload}) {
-      if (transfer->id == 0 && transfer->retry_at > now_) wakeup = std::min(wakeup, transfer->retry_at);
+      if (transfer->id == 0 && transfer->retry_at > now_) {
+        wakeup = std::min(wakeup, transfer->retry_at);
+      }
     }
   }
-  if (!connecting_.ever_welcomed) wakeup = std::min(wakeup, *connecting_.since + options_.connect_timeout);
+  if (!connecting_.ever_welcomed) {
+    wakeup = std::min(wakeup, *connecting_.since + options_.connect_timeout);
+  }
   return wakeup;
 }
 
@@ -106,10 +122,14 @@ void WorkerEngine::On(event::StopRequested stop) {
 }
 
 void WorkerEngine::On(event::MessageArrived arrived) {
-  if (arrived.session != session_.number) return;
+  if (arrived.session != session_.number) {
+    return;
+  }
   session_.last_heard = now_;
   v1::CoordinatorMessage& message = arrived.message;
-  if (!session_.welcomed && !message.has_welcome()) return;
+  if (!session_.welcomed && !message.has_welcome()) {
+    return;
+  }
   switch (message.body_case()) {
     case v1::CoordinatorMessage::kWelcome:
       return OnMessage(message.welcome());
@@ -134,7 +154,9 @@ void WorkerEngine::On(event::MessageArrived arrived) {
 }
 
 void WorkerEngine::On(event::SessionClosed closed) {
-  if (closed.session != session_.number) return;
+  if (closed.session != session_.number) {
+    return;
+  }
   LoseSession(closed.status.ok() ? absl::UnavailableError("it closed the session") : closed.status);
 }
 
@@ -155,7 +177,9 @@ void WorkerEngine::Connect(absl::string_view reason) {
 }
 
 void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
-  if (session_.welcomed) return;
+  if (session_.welcomed) {
+    return;
+  }
   session_.welcomed = true;
   connecting_.ever_welcomed = true;
   if (!run_.has_value() && !saved_runs_.empty()) {
@@ -189,16 +213,24 @@ void WorkerEngine::ForgetAsked() {
 }
 
 void WorkerEngine::HeedQuietHours() {
-  if (!HeedsQuietHours() || now_ < quiet_.look_at_clock_at) return;
+  if (!HeedsQuietHours() || now_ < quiet_.look_at_clock_at) {
+    return;
+  }
   quiet_.look_at_clock_at = now_ + kLookAtClock;
-  if (quiet_.leaving_session != 0) Do(action::CloseSession{std::exchange(quiet_.leaving_session, 0)}, "quiet hours have begun");
+  if (quiet_.leaving_session != 0) {
+    Do(action::CloseSession{std::exchange(quiet_.leaving_session, 0)}, "quiet hours have begun");
+  }
   const std::optional<std::string> until = options_.quiet_until();
-  if (until.has_value() == quiet_.now) return;
+  if (until.has_value() == quiet_.now) {
+    return;
+  }
   quiet_.now = until.has_value();
   if (!quiet_.now) {
     connecting_.next_at = now_;
     connecting_.failed_attempts = 0;
-    if (!connecting_.ever_welcomed) connecting_.since = now_;
+    if (!connecting_.ever_welcomed) {
+      connecting_.since = now_;
+    }
     return Note(LogLevel::kInfo, "quiet hours are over");
   }
   const std::string reason = absl::StrCat("quiet hours until ", *until);
@@ -241,7 +273,9 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
 
 void WorkerEngine::CheckTimers() {
   HeedQuietHours();
-  if (quiet_.now) return;
+  if (quiet_.now) {
+    return;
+  }
   if (!connecting_.ever_welcomed && now_ - *connecting_.since >= options_.connect_timeout) {
     const std::string cause =
         connecting_.last_cause.empty() ? absl::StrCat("no answer from the coordinator at ", options_.coordinator) : connecting_.last_cause;
@@ -256,7 +290,9 @@ void WorkerEngine::CheckTimers() {
   if (!silence.empty()) {
     Do(action::CloseSession{session_.number}, silence);
     LoseSession(absl::UnavailableError(silence));
-    if (exiting_) return;
+    if (exiting_) {
+      return;
+    }
   }
   if (session_.number == 0 && now_ >= connecting_.next_at) {
     Connect(connecting_.failed_attempts == 0 ? "no session is open" : absl::StrCat("attempt ", connecting_.failed_attempts + 1));
@@ -269,7 +305,9 @@ void WorkerEngine::CheckTimers() {
 
 void WorkerEngine::OnMessage(v1::RunOffer offer) {
   if (Mine(offer.run_id())) {
-    if (run_->prepared) AnswerAccepted();
+    if (run_->prepared) {
+      AnswerAccepted();
+    }
     return;
   }
   DropRun();
@@ -294,7 +332,9 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   run_.emplace();
   run_->offer = std::move(offer);
   run_->size = *size;
-  if (!absl::c_linear_search(saved_runs_, run_id)) saved_runs_.push_back(run_id);
+  if (!absl::c_linear_search(saved_runs_, run_id)) {
+    saved_runs_.push_back(run_id);
+  }
   Note(LogLevel::kInfo, absl::StrCat(label, " (", run_id, ") is within this site's consent"));
   Do(action::PrepareRun{StartWork({.kind = WorkKind::kPrepare}), run_->offer}, "a new run is offered");
 }
@@ -309,11 +349,15 @@ void WorkerEngine::AnswerAccepted() {
 }
 
 void WorkerEngine::On(event::RunPrepared prepared) {
-  if (!TakeWork(WorkKind::kPrepare, prepared.work).has_value()) return;
+  if (!TakeWork(WorkKind::kPrepare, prepared.work).has_value()) {
+    return;
+  }
   if (prepared.status.ok()) {
     run_->prepared = true;
     run_->pending = std::move(prepared.pending);
-    if (session_.welcomed) AnswerAccepted();
+    if (session_.welcomed) {
+      AnswerAccepted();
+    }
     return;
   }
   const std::string label = absl::StrCat("run ", run_->offer.spec().name());
@@ -321,7 +365,9 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   Note(LogLevel::kError, absl::StrCat(label, " cannot be trained here: ", prepared.status.message()));
   DropRun();
   // The details may name files, and those stay here.
-  if (session_.welcomed) RefuseRun(run_id, "this site cannot train the run; its own log says why");
+  if (session_.welcomed) {
+    RefuseRun(run_id, "this site cannot train the run; its own log says why");
+  }
   // Data or a state folder that cannot be read needs a person, and no other run of this site will fare better.
   if (options_.once || ExitCodeOf(prepared.status) == ExitCode::kData || absl::IsAborted(prepared.status)) {
     Exit(Annotate(prepared.status, absl::StrCat(label, " cannot be trained here")), "the run cannot be prepared");
@@ -333,10 +379,14 @@ void WorkerEngine::OnMessage(v1::RunEnd end) {
     Note(LogLevel::kInfo, absl::StrCat("run ", end.run_id(), " is over; removing the state saved for it"));
     return Do(action::ReleaseRun{end.run_id()}, "the run is over");
   }
-  if (!Mine(end.run_id())) return;
+  if (!Mine(end.run_id())) {
+    return;
+  }
   run_->end = std::move(end);
   // A finished run is first brought to its last state here; of a stopped or failed one nothing more is worth doing.
-  if (!run_->prepared || run_->end->state() != v1::FINISHED) FinishRun();
+  if (!run_->prepared || run_->end->state() != v1::FINISHED) {
+    FinishRun();
+  }
 }
 
 void WorkerEngine::FinishRun() {
@@ -356,28 +406,44 @@ void WorkerEngine::FinishRun() {
 }
 
 void WorkerEngine::DropRun(std::string over) {
-  if (!run_.has_value()) return;
+  if (!run_.has_value()) {
+    return;
+  }
   ForgetAsked();
   run_.reset();
   Do(action::ReleaseRun{std::move(over)}, "the run is over for this worker");
 }
 
 void WorkerEngine::Advance() {
-  if (!run_.has_value() || !run_->prepared) return;
+  if (!run_.has_value() || !run_->prepared) {
+    return;
+  }
   AdvanceUpload();
-  if (asked_.sync.has_value()) AdvanceSync();
-  if (exiting_ || asked_.sync.has_value() || !Idle()) return;
-  if (!asked_.commits.empty()) return AdvanceCommits();
+  if (asked_.sync.has_value()) {
+    AdvanceSync();
+  }
+  if (exiting_ || asked_.sync.has_value() || !Idle()) {
+    return;
+  }
+  if (!asked_.commits.empty()) {
+    return AdvanceCommits();
+  }
   if (asked_.report_due) {
     asked_.report_due = false;
     return Do(action::Evaluate{StartWork({.kind = WorkKind::kEvaluate})}, "the coordinator asked for a report");
   }
-  if (run_->end.has_value()) return FinishRun();
+  if (run_->end.has_value()) {
+    return FinishRun();
+  }
   if (asked_.round_start.has_value()) {
     AdvanceRound();
-    if (!exiting_) AdvanceUpload();
+    if (!exiting_) {
+      AdvanceUpload();
+    }
   }
-  if (!exiting_ && Idle()) ComputeAhead();
+  if (!exiting_ && Idle()) {
+    ComputeAhead();
+  }
 }
 
 uint64_t WorkerEngine::StartWork(Work work) {
@@ -390,20 +456,26 @@ uint64_t WorkerEngine::StartWork(Work work) {
 }
 
 std::optional<WorkerEngine::Work> WorkerEngine::TakeWork(WorkKind kind, uint64_t number) {
-  if (!run_.has_value() || Idle() || number != run_->work.number) return std::nullopt;
+  if (!run_.has_value() || Idle() || number != run_->work.number) {
+    return std::nullopt;
+  }
   TRIBUTARY_ASSERT(Working(kind), "work ", number, " is answered as if it were another");
   return std::exchange(run_->work, {});
 }
 
 void WorkerEngine::RetryLater(TransferAttempts& transfer, const absl::Status& status, absl::string_view what) {
   transfer.retry_at = now_ + Backoff(transfer.failures++);
-  if (std::exchange(transfer.broke_off, true)) return;
+  if (std::exchange(transfer.broke_off, true)) {
+    return;
+  }
   Note(LogLevel::kWarning, absl::StrCat(what, " broke off: ", status.message(), "; it will be continued, now and if it happens again"));
 }
 
 void WorkerEngine::CancelTransfers() {
   for (TransferAttempts* transfer : {&transfers_.download, &transfers_.upload}) {
-    if (transfer->id != 0) Do(action::CancelTransfer{transfer->id}, "it is no longer needed");
+    if (transfer->id != 0) {
+      Do(action::CancelTransfer{transfer->id}, "it is no longer needed");
+    }
     transfer->id = 0;
   }
 }
@@ -419,7 +491,9 @@ void WorkerEngine::Exit(absl::Status status, absl::string_view reason) {
 }
 
 void WorkerEngine::SendMessage(v1::WorkerMessage message, absl::string_view reason) {
-  if (session_.number == 0) return;
+  if (session_.number == 0) {
+    return;
+  }
   Do(action::Send{session_.number, std::move(message)}, reason);
 }
 

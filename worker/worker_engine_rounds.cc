@@ -25,7 +25,9 @@ std::string Hex(absl::string_view bytes) {
 }  // namespace
 
 void WorkerEngine::OnMessage(v1::SyncPlan plan) {
-  if (!Mine(plan.run_id()) || !run_->prepared) return;
+  if (!Mine(plan.run_id()) || !run_->prepared) {
+    return;
+  }
   asked_.plan_awaited = false;
   while (!asked_.commits.empty() && asked_.commits.front().round() <= plan.target_round()) {
     asked_.commits.pop_front();
@@ -46,9 +48,12 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
                   known ? "the plan carries the receipt that was missed" : "the round was committed without this update");
   }
 
-  if (!plan.reason().empty())
+  if (!plan.reason().empty()) {
     Note(LogLevel::kWarning, absl::StrCat("the coordinator makes this worker start from a snapshot: ", plan.reason()));
-  if (!plan.needs_snapshot() && !run_->held.has_value()) return Resynchronize("no state is held and the plan has no snapshot");
+  }
+  if (!plan.needs_snapshot() && !run_->held.has_value()) {
+    return Resynchronize("no state is held and the plan has no snapshot");
+  }
   Sync sync;
   sync.snapshot_loaded = !plan.needs_snapshot();
   sync.plan = std::move(plan);
@@ -60,7 +65,9 @@ void WorkerEngine::AdvanceSync() {
   const v1::SyncPlan& plan = sync.plan;
   if (!sync.snapshot_loaded) {
     if (sync.snapshot.has_value()) {
-      if (!Idle()) return;
+      if (!Idle()) {
+        return;
+      }
       Do(action::LoadSnapshot{StartWork({.kind = WorkKind::kLoad}), *std::move(sync.snapshot)}, "the snapshot has arrived");
       sync.snapshot.reset();
     } else if (Working(WorkKind::kLoad)) {
@@ -69,7 +76,9 @@ void WorkerEngine::AdvanceSync() {
                asked_.fruitless_resyncs == 0) {
       // A seed gives everybody the same bits, and the coordinator checks the hash in Ready: only if that went wrong is state[0] worth a
       // download.
-      if (Idle()) Do(action::InitializeState{StartWork({.kind = WorkKind::kLoad})}, "the run starts from a seed");
+      if (Idle()) {
+        Do(action::InitializeState{StartWork({.kind = WorkKind::kLoad})}, "the run starts from a seed");
+      }
     } else {
       v1::DownloadRequest request;
       request.set_run_id(plan.run_id());
@@ -79,7 +88,9 @@ void WorkerEngine::AdvanceSync() {
     }
     return;
   }
-  if (Working(WorkKind::kApply) || Working(WorkKind::kLoad)) return;
+  if (Working(WorkKind::kApply) || Working(WorkKind::kLoad)) {
+    return;
+  }
   if (run_->held->round >= plan.target_round()) {
     asked_.sync.reset();
     SendReady("the current state is reached");
@@ -87,7 +98,9 @@ void WorkerEngine::AdvanceSync() {
   }
   const uint64_t first = run_->held->round + 1;
   if (sync.records.has_value()) {
-    if (!Idle()) return;
+    if (!Idle()) {
+      return;
+    }
     Do(action::ApplyCommits{StartWork({.kind = WorkKind::kApply, .through = plan.target_round()}), *std::move(sync.records), ""},
        absl::StrCat("commits ", first, " to ", plan.target_round(), " have arrived"));
     sync.records.reset();
@@ -99,15 +112,21 @@ void WorkerEngine::AdvanceSync() {
 
 void WorkerEngine::StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason) {
   TransferAttempts& download = transfers_.download;
-  if (!session_.welcomed || download.id != 0 || now_ < download.retry_at) return;
+  if (!session_.welcomed || download.id != 0 || now_ < download.retry_at) {
+    return;
+  }
   download.id = ++last_number_;
-  if (asked_.sync.has_value() && !download.broke_off) Note(LogLevel::kInfo, absl::StrCat("downloading: ", reason));
+  if (asked_.sync.has_value() && !download.broke_off) {
+    Note(LogLevel::kInfo, absl::StrCat("downloading: ", reason));
+  }
   Do(action::Download{download.id, std::move(request), max_bytes}, reason);
 }
 
 void WorkerEngine::On(event::Downloaded downloaded) {
   TransferAttempts& download = transfers_.download;
-  if (downloaded.transfer != download.id || download.id == 0) return;
+  if (downloaded.transfer != download.id || download.id == 0) {
+    return;
+  }
   download.id = 0;
   download.NoteArrived(downloaded.arrived);
   absl::Status status = downloaded.bytes.status();
@@ -130,24 +149,33 @@ void WorkerEngine::On(event::Downloaded downloaded) {
     return;
   }
   const AfterFailure next = download.AfterFailedDownload(status);
-  if (next == AfterFailure::kRetry) return RetryLater(download, status, "a download");
+  if (next == AfterFailure::kRetry) {
+    return RetryLater(download, status, "a download");
+  }
   const std::string reason = absl::StrCat("a download failed: ", status.message());
   Note(LogLevel::kWarning, reason);
   download.retry_at = now_ + Backoff(download.failures++);
-  if (next == AfterFailure::kAskForPlan) return AskForPlan(reason);
+  if (next == AfterFailure::kAskForPlan) {
+    return AskForPlan(reason);
+  }
   Resynchronize(reason);
 }
 
 void WorkerEngine::On(event::SnapshotLoaded loaded) {
-  if (!TakeWork(WorkKind::kLoad, loaded.work).has_value()) return;
+  if (!TakeWork(WorkKind::kLoad, loaded.work).has_value()) {
+    return;
+  }
   if (!loaded.held.ok()) {
     Note(LogLevel::kError, absl::StrCat("the snapshot received is not usable: ", loaded.held.status().message()));
-    if (asked_.sync.has_value()) Resynchronize("the snapshot received is not usable");
+    if (asked_.sync.has_value()) {
+      Resynchronize("the snapshot received is not usable");
+    }
     return;
   }
   run_->held = *std::move(loaded.held);
-  if (asked_.sync.has_value() && asked_.sync->plan.needs_snapshot() && asked_.sync->plan.snapshot_round() == run_->held->round)
+  if (asked_.sync.has_value() && asked_.sync->plan.needs_snapshot() && asked_.sync->plan.snapshot_round() == run_->held->round) {
     asked_.sync->snapshot_loaded = true;
+  }
 }
 
 void WorkerEngine::Resynchronize(absl::string_view reason) {
@@ -180,22 +208,37 @@ void WorkerEngine::SendReady(absl::string_view reason) {
 
 uint64_t WorkerEngine::NextCommitRound() const {
   uint64_t newest = run_->held.has_value() ? run_->held->round : 0;
-  if (Working(WorkKind::kApply)) newest = std::max(newest, run_->work.through);
-  if (asked_.sync.has_value()) newest = std::max(newest, asked_.sync->plan.target_round());
-  if (!asked_.commits.empty()) newest = std::max(newest, asked_.commits.back().round());
+  if (Working(WorkKind::kApply)) {
+    newest = std::max(newest, run_->work.through);
+  }
+  if (asked_.sync.has_value()) {
+    newest = std::max(newest, asked_.sync->plan.target_round());
+  }
+  if (!asked_.commits.empty()) {
+    newest = std::max(newest, asked_.commits.back().round());
+  }
   return newest + 1;
 }
 
 void WorkerEngine::OnMessage(v1::Commit commit) {
   // While a plan is awaited it will cover this commit; the pending update's fate comes with it too.
-  if (!Mine(commit.run_id()) || !run_->prepared || asked_.plan_awaited || (!run_->held.has_value() && !asked_.sync.has_value())) return;
+  if (!Mine(commit.run_id()) || !run_->prepared || asked_.plan_awaited || (!run_->held.has_value() && !asked_.sync.has_value())) {
+    return;
+  }
   run_->closed_round = std::max(run_->closed_round, commit.round());
-  if (run_->pending.has_value() && run_->pending->round <= commit.round())
+  if (run_->pending.has_value() && run_->pending->round <= commit.round()) {
     SettlePending(UpdateFate::kNotIncluded, "the round was committed and no receipt came");
-  if (asked_.open_round <= commit.round()) asked_.open_round = 0;
-  if (asked_.round_start.has_value() && asked_.round_start->round() <= commit.round()) asked_.round_start.reset();
+  }
+  if (asked_.open_round <= commit.round()) {
+    asked_.open_round = 0;
+  }
+  if (asked_.round_start.has_value() && asked_.round_start->round() <= commit.round()) {
+    asked_.round_start.reset();
+  }
   const uint64_t next = NextCommitRound();
-  if (commit.round() < next) return;
+  if (commit.round() < next) {
+    return;
+  }
   if (commit.round() > next) {
     return Resynchronize(absl::StrCat("commit ", commit.round(), " arrived, but ", next, " was expected"));
   }
@@ -225,13 +268,17 @@ void WorkerEngine::AdvanceCommits() {
 
 void WorkerEngine::On(event::CommitsApplied applied) {
   const std::optional<Work> work = TakeWork(WorkKind::kApply, applied.work);
-  if (!work.has_value()) return;
+  if (!work.has_value()) {
+    return;
+  }
   TRIBUTARY_ASSERT(applied.held.round >= run_->held->round, "commits took the replica from round ", run_->held->round, " back to round ",
                    applied.held.round);
   run_->held = std::move(applied.held);
   if (!applied.status.ok()) {
     Note(LogLevel::kError, absl::StrCat("commit ", run_->held->round + 1, " cannot be applied: ", applied.status.message()));
-    if (session_.welcomed) Resynchronize("a commit cannot be applied");
+    if (session_.welcomed) {
+      Resynchronize("a commit cannot be applied");
+    }
     return;
   }
   if (!work->expected_hash.empty() && run_->held->hash != work->expected_hash) {
@@ -240,15 +287,21 @@ void WorkerEngine::On(event::CommitsApplied applied) {
          absl::StrCat("after commit ", run_->held->round, " this replica's state is ", absl::BytesToHexString(run_->held->hash),
                       ", the coordinator's is ", absl::BytesToHexString(work->expected_hash), "; asking for a snapshot"));
     // The coordinator sees the hash in Ready, and decides: a snapshot, unless it was the message that was wrong.
-    if (session_.welcomed) Resynchronize("the state hash differs from the coordinator's");
+    if (session_.welcomed) {
+      Resynchronize("the state hash differs from the coordinator's");
+    }
     return;
   }
   asked_.fruitless_resyncs = 0;
-  if (work->report && session_.welcomed) asked_.report_due = true;
+  if (work->report && session_.welcomed) {
+    asked_.report_due = true;
+  }
 }
 
 void WorkerEngine::On(event::Evaluated evaluated) {
-  if (!TakeWork(WorkKind::kEvaluate, evaluated.work).has_value() || !session_.welcomed) return;
+  if (!TakeWork(WorkKind::kEvaluate, evaluated.work).has_value() || !session_.welcomed) {
+    return;
+  }
   std::optional<double> loss;
   if (evaluated.loss.ok()) {
     loss = *evaluated.loss;
@@ -259,10 +312,14 @@ void WorkerEngine::On(event::Evaluated evaluated) {
 }
 
 void WorkerEngine::OnMessage(v1::RoundStart start) {
-  if (!Mine(start.run_id()) || !run_->prepared || start.round() <= run_->closed_round) return;
+  if (!Mine(start.run_id()) || !run_->prepared || start.round() <= run_->closed_round) {
+    return;
+  }
   if (Working(WorkKind::kTrain) && run_->training.round() == start.round() && run_->training.base_state_hash() == start.base_state_hash()) {
     // Asked again over a new session while still at it.
-    if (!start.update_held()) asked_.open_round = start.round();
+    if (!start.update_held()) {
+      asked_.open_round = start.round();
+    }
     return;
   }
   asked_.round_start = std::move(start);
@@ -276,18 +333,25 @@ void WorkerEngine::AdvanceRound() {
   const bool from_held = held.has_value() && start.base_round() == held->round && start.base_state_hash() == held->hash;
   const bool from_previous = held.has_value() && start.base_round() + 1 == held->round && start.base_state_hash() == held->previous_hash;
   if (!held.has_value() || held->round + 1 != round || !(from_held || from_previous)) {
-    if (asked_.plan_awaited) return;
+    if (asked_.plan_awaited) {
+      return;
+    }
     return Resynchronize(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ",
                                       start.base_round(), ", but this worker holds ",
                                       held.has_value() ? absl::StrCat(Hex(held->hash), " of round ", held->round) : "nothing"));
   }
   asked_.plan_awaited = false;
   asked_.fruitless_resyncs = 0;
-  if (start.update_held()) return Note(LogLevel::kInfo, absl::StrCat("the coordinator already has this site's update of round ", round));
+  if (start.update_held()) {
+    return Note(LogLevel::kInfo, absl::StrCat("the coordinator already has this site's update of round ", round));
+  }
   asked_.open_round = round;
-  if (run_->pending.has_value() && run_->pending->round == round && run_->pending->base_hash == start.base_state_hash())
+  if (run_->pending.has_value() && run_->pending->round == round && run_->pending->base_hash == start.base_state_hash()) {
     return;  // AdvanceUpload sends it again
-  if (run_->pending.has_value()) SettlePending(UpdateFate::kNotIncluded, absl::StrCat("round ", round, " starts and no receipt came"));
+  }
+  if (run_->pending.has_value()) {
+    SettlePending(UpdateFate::kNotIncluded, absl::StrCat("round ", round, " starts and no receipt came"));
+  }
   if (start.local_steps() < 1 || start.local_steps() > options_.consent.max_local_steps()) {
     return SkipRound(round,
                      absl::StrCat("consent.max_local_steps of this site allows at most ", options_.consent.max_local_steps(),
@@ -306,7 +370,9 @@ void WorkerEngine::ComputeAhead() {
   const v1::RoundStart& trained = run_->training;
   const uint64_t next = trained.round() + 1;
   const bool sent = run_->pending.has_value() && run_->pending->round == trained.round() && transfers_.update_sent;
-  if (!sent || run_->computed_ahead >= next || run_->held->round + 1 != trained.round()) return;
+  if (!sent || run_->computed_ahead >= next || run_->held->round + 1 != trained.round()) {
+    return;
+  }
   if (trained.next_local_steps() < 1 || trained.next_local_steps() > options_.consent.max_local_steps() ||
       !std::isfinite(trained.next_learning_rate()) || trained.next_learning_rate() < 0) {
     return;
@@ -321,7 +387,9 @@ void WorkerEngine::On(event::ComputedAhead computed) {
 }
 
 void WorkerEngine::On(event::Trained trained) {
-  if (!TakeWork(WorkKind::kTrain, trained.work).has_value()) return;
+  if (!TakeWork(WorkKind::kTrain, trained.work).has_value()) {
+    return;
+  }
   const uint64_t round = run_->training.round();
   if (!trained.update.ok()) {
     const absl::Status& status = trained.update.status();
@@ -341,20 +409,25 @@ void WorkerEngine::On(event::Trained trained) {
     return;
   }
   run_->pending = PendingUpdate{round, run_->training.base_state_hash(), *std::move(trained.update)};
-  if (round <= run_->closed_round)
+  if (round <= run_->closed_round) {
     SettlePending(UpdateFate::kNotIncluded, absl::StrCat("round ", round, " was committed before training ended"));
+  }
 }
 
 void WorkerEngine::AdvanceUpload() {
   const std::optional<PendingUpdate>& pending = run_->pending;
-  if (!pending.has_value() || transfers_.update_sent || !session_.welcomed || asked_.open_round != pending->round) return;
+  if (!pending.has_value() || transfers_.update_sent || !session_.welcomed || asked_.open_round != pending->round) {
+    return;
+  }
   const TrainedUpdate& update = pending->update;
   const std::string& run_id = run_->offer.run_id();
   if (update.payload->size() <= session_.max_inline_bytes) {
     transfers_.update_sent = true;
     return SendMessage(UpdateMessage(run_id, *pending), absl::StrCat("the update of round ", pending->round, " is ready"));
   }
-  if (transfers_.upload.id != 0 || now_ < transfers_.upload.retry_at) return;
+  if (transfers_.upload.id != 0 || now_ < transfers_.upload.retry_at) {
+    return;
+  }
   action::Upload upload;
   upload.transfer = transfers_.upload.id = ++last_number_;
   upload.header = UploadHeaderOf(run_id, *pending);
@@ -364,10 +437,14 @@ void WorkerEngine::AdvanceUpload() {
 
 void WorkerEngine::On(event::Uploaded uploaded) {
   TransferAttempts& upload = transfers_.upload;
-  if (uploaded.transfer != upload.id || upload.id == 0) return;
+  if (uploaded.transfer != upload.id || upload.id == 0) {
+    return;
+  }
   upload.id = 0;
   upload.NoteArrived(uploaded.arrived);
-  if (!run_->pending.has_value()) return;
+  if (!run_->pending.has_value()) {
+    return;
+  }
   if (uploaded.status.ok()) {
     upload = {};
     transfers_.update_sent = true;
@@ -388,7 +465,9 @@ void WorkerEngine::On(event::Uploaded uploaded) {
 }
 
 void WorkerEngine::OnMessage(const v1::Receipt& receipt) {
-  if (!Mine(receipt.run_id())) return;
+  if (!Mine(receipt.run_id())) {
+    return;
+  }
   Do(action::Count{receipt.result()}, "a receipt came");
   if (receipt.result() == v1::Receipt::REJECTED) {
     Note(LogLevel::kError, absl::StrCat("the coordinator rejected the update of round ", receipt.round(), ": ", receipt.reason()));
@@ -396,7 +475,9 @@ void WorkerEngine::OnMessage(const v1::Receipt& receipt) {
     Note(LogLevel::kInfo,
          absl::StrCat("the update of round ", receipt.round(), " came late; it stays in the residual, and nothing is lost"));
   }
-  if (!run_->pending.has_value() || run_->pending->round != receipt.round()) return;
+  if (!run_->pending.has_value() || run_->pending->round != receipt.round()) {
+    return;
+  }
   SettlePending(receipt.result() == v1::Receipt::INCLUDED ? UpdateFate::kIncluded : UpdateFate::kNotIncluded,
                 absl::StrCat("receipt: ", v1::Receipt::Result_Name(receipt.result())));
 }
@@ -404,7 +485,9 @@ void WorkerEngine::OnMessage(const v1::Receipt& receipt) {
 void WorkerEngine::SettlePending(UpdateFate fate, absl::string_view reason) {
   Do(action::Settle{run_->pending->round, fate}, reason);
   run_->pending.reset();
-  if (transfers_.upload.id != 0) Do(action::CancelTransfer{transfers_.upload.id}, reason);
+  if (transfers_.upload.id != 0) {
+    Do(action::CancelTransfer{transfers_.upload.id}, reason);
+  }
   transfers_.upload = {};
   transfers_.update_sent = false;
 }

@@ -17,7 +17,9 @@ inline absl::StatusOr<std::vector<JournaledUpdate>> UpdatesOf(Journal& journal, 
     updates.push_back(update);
     return absl::OkStatus();
   });
-  if (!visited.ok()) return visited;
+  if (!visited.ok()) {
+    return visited;
+  }
   return updates;
 }
 

@@ -36,7 +36,9 @@ std::string FormatBytes(double bytes) {
 }
 
 std::string FormatNumber(double value, const FieldDescriptor& field) {
-  if (IsDuration(field)) return absl::FormatDuration(absl::Seconds(value));
+  if (IsDuration(field)) {
+    return absl::FormatDuration(absl::Seconds(value));
+  }
   switch (RuleOf(field).unit()) {
     case v1::UNIT_BYTES:
       return FormatBytes(value);
@@ -65,7 +67,9 @@ std::optional<double> NumberOf(const Message& message, const FieldDescriptor& fi
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return single ? reflection.GetDouble(message, &field) : reflection.GetRepeatedDouble(message, &field, index);
     case FieldDescriptor::CPPTYPE_MESSAGE: {
-      if (!IsDuration(field)) return std::nullopt;
+      if (!IsDuration(field)) {
+        return std::nullopt;
+      }
       const Message& value = single ? reflection.GetMessage(message, &field) : reflection.GetRepeatedMessage(message, &field, index);
       google::protobuf::Duration duration;
       duration.CopyFrom(value);
@@ -78,9 +82,13 @@ std::optional<double> NumberOf(const Message& message, const FieldDescriptor& fi
 
 // The bounds of a value: of a list they count its elements and are checked by ProblemOfList.
 std::string ProblemOfNumber(double value, const FieldDescriptor& field) {
-  if (!std::isfinite(value)) return absl::StrCat(value, " is not a finite number");
+  if (!std::isfinite(value)) {
+    return absl::StrCat(value, " is not a finite number");
+  }
   const v1::FieldRule& rule = RuleOf(field);
-  if (field.is_repeated()) return "";
+  if (field.is_repeated()) {
+    return "";
+  }
   if (rule.has_min() && value < rule.min()) {
     return absl::StrCat(FormatNumber(value, field), " is less than ", FormatNumber(rule.min(), field));
   }
@@ -91,8 +99,12 @@ std::string ProblemOfNumber(double value, const FieldDescriptor& field) {
 }
 
 std::string ProblemOfString(const std::string& value, const v1::FieldRule& rule) {
-  if (value.empty()) return rule.required() ? "is empty" : "";
-  if (std::any_of(value.begin(), value.end(), [](char c) { return absl::ascii_iscntrl(c); })) return "contains a control character";
+  if (value.empty()) {
+    return rule.required() ? "is empty" : "";
+  }
+  if (std::any_of(value.begin(), value.end(), [](char c) { return absl::ascii_iscntrl(c); })) {
+    return "contains a control character";
+  }
   if (rule.name() && !IsName(value)) {
     return absl::StrCat("'", value, "' is not a name: use 1 to 63 characters of a-z, 0-9 and inner hyphens");
   }
@@ -119,10 +131,14 @@ absl::Status CheckField(const Message& message, const FieldDescriptor& field, co
   };
 
   if (field.is_repeated()) {
-    if (const std::string problem = ProblemOfList(message, field); !problem.empty()) return error(path, problem);
+    if (const std::string problem = ProblemOfList(message, field); !problem.empty()) {
+      return error(path, problem);
+    }
     for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
       const std::string element = absl::StrCat(path, "[", i, "]");
-      if (const std::string problem = ProblemOfValue(message, field, i); !problem.empty()) return error(element, problem);
+      if (const std::string problem = ProblemOfValue(message, field, i); !problem.empty()) {
+        return error(element, problem);
+      }
       if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !IsDuration(field)) {
         TRIBUTARY_RETURN_IF_ERROR(Check(reflection.GetRepeatedMessage(message, &field, i), element));
       }
@@ -136,13 +152,18 @@ absl::Status CheckField(const Message& message, const FieldDescriptor& field, co
                                         : field.real_containing_oneof() == nullptr && !HasRequiredField(*field.message_type());
     return rule.required() || filled_by_defaults ? error(path, "is missing") : absl::OkStatus();
   }
-  if (field.has_presence() && IsUnset(message, field)) return rule.required() ? error(path, "is missing") : absl::OkStatus();
+  if (field.has_presence() && IsUnset(message, field)) {
+    return rule.required() ? error(path, "is missing") : absl::OkStatus();
+  }
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM && rule.required() && reflection.GetEnumValue(message, &field) == 0) {
     return error(path, "is missing");
   }
-  if (const std::string problem = ProblemOfValue(message, field, -1); !problem.empty()) return error(path, problem);
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !IsDuration(field))
+  if (const std::string problem = ProblemOfValue(message, field, -1); !problem.empty()) {
+    return error(path, problem);
+  }
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !IsDuration(field)) {
     return Check(reflection.GetMessage(message, &field), path);
+  }
   return absl::OkStatus();
 }
 
@@ -150,7 +171,9 @@ absl::Status Check(const Message& message, const std::string& path) {
   const Descriptor& type = *message.GetDescriptor();
   for (int i = 0; i < type.real_oneof_decl_count(); ++i) {
     const OneofDescriptor& oneof = *type.oneof_decl(i);
-    if (message.GetReflection()->HasOneof(message, &oneof)) continue;
+    if (message.GetReflection()->HasOneof(message, &oneof)) {
+      continue;
+    }
     return absl::InvalidArgumentError(absl::StrCat(path, ": needs one of: ", MembersOf(oneof)));
   }
   for (int i = 0; i < type.field_count(); ++i) {
@@ -174,22 +197,30 @@ bool IsDuration(const FieldDescriptor& field) {
 }
 
 bool HasRequiredField(const Descriptor& type) {
-  if (type.real_oneof_decl_count() > 0) return true;  // one of its members
+  if (type.real_oneof_decl_count() > 0) {
+    return true;  // one of its members
+  }
   for (int i = 0; i < type.field_count(); ++i) {
-    if (RuleOf(*type.field(i)).required()) return true;
+    if (RuleOf(*type.field(i)).required()) {
+      return true;
+    }
   }
   return false;
 }
 
 std::string MembersOf(const OneofDescriptor& oneof) {
   std::string members;
-  for (int i = 0; i < oneof.field_count(); ++i) absl::StrAppend(&members, i == 0 ? "" : ", ", oneof.field(i)->name());
+  for (int i = 0; i < oneof.field_count(); ++i) {
+    absl::StrAppend(&members, i == 0 ? "" : ", ", oneof.field(i)->name());
+  }
   return members;
 }
 
 std::string ProblemOfValue(const Message& message, const FieldDescriptor& field, int index) {
   const Reflection& reflection = *message.GetReflection();
-  if (const std::optional<double> number = NumberOf(message, field, index)) return ProblemOfNumber(*number, field);
+  if (const std::optional<double> number = NumberOf(message, field, index)) {
+    return ProblemOfNumber(*number, field);
+  }
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING: {
       std::string scratch;
@@ -211,14 +242,22 @@ std::string ProblemOfList(const Message& message, const FieldDescriptor& field) 
   const Reflection& reflection = *message.GetReflection();
   const v1::FieldRule& rule = RuleOf(field);
   const int size = reflection.FieldSize(message, &field);
-  if (size == 0 && rule.required()) return "is missing or empty";
-  if (rule.has_min() && size < rule.min()) return absl::StrCat("has ", size, " elements, fewer than ", FormatNumber(rule.min(), field));
-  if (rule.has_max() && size > rule.max()) return absl::StrCat("has ", size, " elements, more than ", FormatNumber(rule.max(), field));
+  if (size == 0 && rule.required()) {
+    return "is missing or empty";
+  }
+  if (rule.has_min() && size < rule.min()) {
+    return absl::StrCat("has ", size, " elements, fewer than ", FormatNumber(rule.min(), field));
+  }
+  if (rule.has_max() && size > rule.max()) {
+    return absl::StrCat("has ", size, " elements, more than ", FormatNumber(rule.max(), field));
+  }
   if (rule.name()) {
     std::set<std::string> seen;
     for (int i = 0; i < size; ++i) {
       std::string name = reflection.GetRepeatedString(message, &field, i);
-      if (!seen.insert(name).second) return absl::StrCat("has '", name, "' twice");
+      if (!seen.insert(name).second) {
+        return absl::StrCat("has '", name, "' twice");
+      }
     }
   }
   return "";

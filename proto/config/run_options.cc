@@ -82,9 +82,13 @@ absl::Status CheckKeysOfMode(const OptimizerSpec& spec) {
        {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL, OptimizerSpec::FEDAVG, OptimizerSpec::DILOCO}},
   };
   for (const Key& key : keys) {
-    if (!key.given || std::find(key.modes.begin(), key.modes.end(), spec.mode()) != key.modes.end()) continue;
+    if (!key.given || std::find(key.modes.begin(), key.modes.end(), spec.mode()) != key.modes.end()) {
+      continue;
+    }
     std::string modes;
-    for (const OptimizerSpec::Mode mode : key.modes) absl::StrAppend(&modes, modes.empty() ? "" : ", ", WordOf(mode));
+    for (const OptimizerSpec::Mode mode : key.modes) {
+      absl::StrAppend(&modes, modes.empty() ? "" : ", ", WordOf(mode));
+    }
     return Invalid(absl::StrCat("optimizer.", key.name), absl::StrCat("mode ", WordOf(spec.mode()), " has no ", key.name, " (only ", modes,
                                                                       "); remove the key or change the mode"));
   }
@@ -101,17 +105,26 @@ absl::StatusOr<optim::OptimizerOptions> WithinBudget(const v1::RunSpec& run, con
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(run));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
   absl::StatusOr<optim::OptimizerOptions> fitted = optim::FitBudget(options, layout, spec.budget());
-  if (!fitted.ok()) return Invalid("optimizer.budget", fitted.status().message());
+  if (!fitted.ok()) {
+    return Invalid("optimizer.budget", fitted.status().message());
+  }
   return fitted;
 }
 
 absl::Status CheckData(const v1::RunSpec& spec) {
   const bool is_text = spec.data().kind() == v1::DataSpec::TEXT;
-  if (spec.model().has_gpt() && !is_text) return Invalid("data.kind", "model gpt needs kind text");
-  if (spec.model().has_mlp() && is_text) return Invalid("data.kind", "model mlp needs kind csv");
-  if (is_text && !spec.data().label_column().empty()) return Invalid("data.label_column", "text has no columns; remove the key");
-  if (!is_text && spec.data().label_column().empty())
+  if (spec.model().has_gpt() && !is_text) {
+    return Invalid("data.kind", "model gpt needs kind text");
+  }
+  if (spec.model().has_mlp() && is_text) {
+    return Invalid("data.kind", "model mlp needs kind csv");
+  }
+  if (is_text && !spec.data().label_column().empty()) {
+    return Invalid("data.label_column", "text has no columns; remove the key");
+  }
+  if (!is_text && spec.data().label_column().empty()) {
     return Invalid("data.label_column", "is missing; csv data needs the name of its label column");
+  }
   return absl::OkStatus();
 }
 
@@ -146,27 +159,45 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   options.learning_rate.final_ratio = spec.learning_rate().final_ratio();
   options.learning_rate.decay_fraction = spec.learning_rate().decay_fraction();
   options.clip_norm = static_cast<float>(spec.clip_norm());
-  if (spec.has_weight_decay()) options.weight_decay = static_cast<float>(spec.weight_decay());
+  if (spec.has_weight_decay()) {
+    options.weight_decay = static_cast<float>(spec.weight_decay());
+  }
   options.adam.beta1 = static_cast<float>(spec.adam_beta1());
   options.adam.beta2 = static_cast<float>(spec.adam_beta2());
   options.adam.epsilon = static_cast<float>(spec.adam_epsilon());
   options.local_steps = spec.local_steps();
-  if (spec.has_beta()) options.beta = static_cast<float>(spec.beta());
+  if (spec.has_beta()) {
+    options.beta = static_cast<float>(spec.beta());
+  }
   if (spec.has_k()) {
     options.k = spec.k();
     options.commit_k = spec.k();  // unless the run says otherwise
   }
-  if (spec.has_commit_k()) options.commit_k = spec.commit_k();
-  if (spec.has_value_bits()) options.value_bits = spec.value_bits();
+  if (spec.has_commit_k()) {
+    options.commit_k = spec.commit_k();
+  }
+  if (spec.has_value_bits()) {
+    options.value_bits = spec.value_bits();
+  }
   if (spec.domain() != OptimizerSpec::DOMAIN_UNSPECIFIED) {
     options.domain = spec.domain() == OptimizerSpec::DCT ? optim::Domain::kDct : optim::Domain::kIdentity;
   }
-  if (spec.has_normalize()) options.normalize = spec.normalize();
-  if (spec.has_outer_learning_rate()) options.outer_learning_rate = static_cast<float>(spec.outer_learning_rate());
-  if (spec.has_outer_momentum()) options.outer_momentum = static_cast<float>(spec.outer_momentum());
-  if (spec.weighting() == v1::SAMPLES) options.weighting = optim::Weighting::kSamples;
+  if (spec.has_normalize()) {
+    options.normalize = spec.normalize();
+  }
+  if (spec.has_outer_learning_rate()) {
+    options.outer_learning_rate = static_cast<float>(spec.outer_learning_rate());
+  }
+  if (spec.has_outer_momentum()) {
+    options.outer_momentum = static_cast<float>(spec.outer_momentum());
+  }
+  if (spec.weighting() == v1::SAMPLES) {
+    options.weighting = optim::Weighting::kSamples;
+  }
   TRIBUTARY_RETURN_IF_ERROR(Annotate(optim::Validate(options), "optimizer"));
-  if (spec.budget() > 0) return WithinBudget(run, options);
+  if (spec.budget() > 0) {
+    return WithinBudget(run, options);
+  }
   return options;
 }
 
@@ -181,8 +212,9 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
     for (int i = 0; i < model.mlp().hidden_size(); ++i) {
       const uint32_t width = model.mlp().hidden(i);
       // The annotations bound the number of elements of a list, not the elements.
-      if (width < 1 || width > 1'000'000)
+      if (width < 1 || width > 1'000'000) {
         return Invalid(absl::StrCat("model.mlp.hidden[", i, "]"), absl::StrCat(width, " is not between 1 and 1000000"));
+      }
       mlp.hidden.push_back(width);
     }
     return mlp;
@@ -191,7 +223,9 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
 }
 
 absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites) {
-  if (spec.participation().min_workers() <= static_cast<uint32_t>(sites)) return absl::OkStatus();
+  if (spec.participation().min_workers() <= static_cast<uint32_t>(sites)) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(absl::StrCat("participation.min_workers: ", spec.participation().min_workers(), " is more than the ",
                                                  sites, " sites of this federation"));
 }

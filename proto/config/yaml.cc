@@ -40,7 +40,9 @@ constexpr uint64_t kMaxYamlBytes = 1 << 20;
 
 std::vector<std::string> KeysOf(const Descriptor& type) {
   std::vector<std::string> keys;
-  for (int i = 0; i < type.field_count(); ++i) keys.push_back(type.field(i)->name());
+  for (int i = 0; i < type.field_count(); ++i) {
+    keys.push_back(type.field(i)->name());
+  }
   return keys;
 }
 
@@ -48,13 +50,17 @@ std::vector<std::string> KeysOf(const Descriptor& type) {
 std::vector<std::string> WordsOf(const EnumDescriptor& type) {
   std::vector<std::string> words;
   for (int i = 0; i < type.value_count(); ++i) {
-    if (!absl::EndsWith(type.value(i)->name(), "_UNSPECIFIED")) words.push_back(absl::AsciiStrToLower(type.value(i)->name()));
+    if (!absl::EndsWith(type.value(i)->name(), "_UNSPECIFIED")) {
+      words.push_back(absl::AsciiStrToLower(type.value(i)->name()));
+    }
   }
   return words;
 }
 
 std::string Expected(const FieldDescriptor& field) {
-  if (IsDuration(field)) return "a duration with its unit, like 30s, 5m or 1h30m";
+  if (IsDuration(field)) {
+    return "a duration with its unit, like 30s, 5m or 1h30m";
+  }
   switch (RuleOf(field).unit()) {
     case v1::UNIT_BYTES:
       return "a size with its unit, like 10MiB, 64KiB or 1500B";
@@ -81,9 +87,15 @@ std::string Expected(const FieldDescriptor& field) {
 }
 
 std::string Found(const YAML::Node& node) {
-  if (node.IsMap()) return "a map";
-  if (node.IsSequence()) return "a list";
-  if (node.IsNull()) return "nothing";
+  if (node.IsMap()) {
+    return "a map";
+  }
+  if (node.IsSequence()) {
+    return "a list";
+  }
+  if (node.IsNull()) {
+    return "nothing";
+  }
   return absl::StrCat("'", node.Scalar(), "'");
 }
 
@@ -105,20 +117,30 @@ size_t NumberLength(absl::string_view text) {
   size_t i = 0;
   size_t digits = 0;
   const auto skip_digits = [&] {
-    for (; i < text.size() && absl::ascii_isdigit(text[i]); ++i) ++digits;
+    for (; i < text.size() && absl::ascii_isdigit(text[i]); ++i) {
+      ++digits;
+    }
   };
   skip_digits();
   if (i < text.size() && text[i] == '.') {
     ++i;
     skip_digits();
   }
-  if (digits == 0) return 0;
+  if (digits == 0) {
+    return 0;
+  }
   if (i < text.size() && (text[i] == 'e' || text[i] == 'E')) {
     size_t j = i + 1;
-    if (j < text.size() && (text[j] == '+' || text[j] == '-')) ++j;
+    if (j < text.size() && (text[j] == '+' || text[j] == '-')) {
+      ++j;
+    }
     const size_t first = j;
-    while (j < text.size() && absl::ascii_isdigit(text[j])) ++j;
-    if (j > first) i = j;
+    while (j < text.size() && absl::ascii_isdigit(text[j])) {
+      ++j;
+    }
+    if (j > first) {
+      i = j;
+    }
   }
   return i;
 }
@@ -131,9 +153,15 @@ bool HasLeadingZero(absl::string_view digits) {
 absl::StatusOr<double> ParseDouble(const Scalar& scalar, const FieldDescriptor& field) {
   absl::string_view digits = scalar.text;
   const bool negative = absl::StartsWith(digits, "-");
-  if (negative || absl::StartsWith(digits, "+")) digits.remove_prefix(1);
-  if (scalar.quoted || digits.empty() || NumberLength(digits) != digits.size()) return Unexpected(scalar, field);
-  if (HasLeadingZero(digits)) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' has a leading zero; remove it"));
+  if (negative || absl::StartsWith(digits, "+")) {
+    digits.remove_prefix(1);
+  }
+  if (scalar.quoted || digits.empty() || NumberLength(digits) != digits.size()) {
+    return Unexpected(scalar, field);
+  }
+  if (HasLeadingZero(digits)) {
+    return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' has a leading zero; remove it"));
+  }
   double value = 0;
   const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (result.ec != std::errc() || result.ptr != digits.data() + digits.size()) {
@@ -146,17 +174,25 @@ absl::StatusOr<double> ParseDouble(const Scalar& scalar, const FieldDescriptor& 
 absl::StatusOr<int64_t> ParseSigned(const Scalar& scalar, const FieldDescriptor& field) {
   TRIBUTARY_ASSIGN_OR_RETURN(const double value, ParseDouble(scalar, field));
   int64_t exact = 0;
-  if (absl::SimpleAtoi(scalar.text, &exact)) return exact;
+  if (absl::SimpleAtoi(scalar.text, &exact)) {
+    return exact;
+  }
   constexpr double kExact = 9007199254740992.0;  // 2^53
-  if (value != std::floor(value) || std::abs(value) > kExact) return Unexpected(scalar, field);
+  if (value != std::floor(value) || std::abs(value) > kExact) {
+    return Unexpected(scalar, field);
+  }
   return static_cast<int64_t>(value);
 }
 
 absl::StatusOr<uint64_t> ParseUnsigned(const Scalar& scalar, const FieldDescriptor& field) {
   TRIBUTARY_ASSIGN_OR_RETURN(const double value, ParseDouble(scalar, field));
-  if (std::signbit(value) && value != 0) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));
+  if (std::signbit(value) && value != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));
+  }
   uint64_t exact = 0;
-  if (absl::SimpleAtoi(scalar.text, &exact)) return exact;
+  if (absl::SimpleAtoi(scalar.text, &exact)) {
+    return exact;
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const int64_t rounded, ParseSigned(scalar, field));
   return static_cast<uint64_t>(rounded);
 }
@@ -172,7 +208,9 @@ constexpr UnitFactor kBitRateUnits[] = {{"bit/s", 1}, {"kbit/s", 1e3}, {"Mbit/s"
 // "10MiB" or "10 MiB"; the product must be whole.
 absl::StatusOr<uint64_t> ParseQuantity(const Scalar& scalar, const FieldDescriptor& field) {
   const size_t length = scalar.quoted ? 0 : NumberLength(scalar.text);
-  if (length == 0) return Unexpected(scalar, field);
+  if (length == 0) {
+    return Unexpected(scalar, field);
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const double number, ParseDouble({scalar.text.substr(0, length)}, field));
   const absl::string_view unit = absl::StripLeadingAsciiWhitespace(scalar.text.substr(length));
   const absl::Span<const UnitFactor> units =
@@ -195,17 +233,25 @@ absl::StatusOr<google::protobuf::Duration> ParseProtoDuration(const Scalar& scal
   if (!scalar.quoted && !scalar.text.empty() && NumberLength(scalar.text) == scalar.text.size()) {
     return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' has no unit; expected ", Expected(field)));
   }
-  if (scalar.quoted || !absl::ParseDuration(scalar.text, &duration)) return Unexpected(scalar, field);
-  if (duration < absl::ZeroDuration()) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));
+  if (scalar.quoted || !absl::ParseDuration(scalar.text, &duration)) {
+    return Unexpected(scalar, field);
+  }
+  if (duration < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));
+  }
   // Protocol Buffers' own bound on durations is 10,000 years.
-  if (duration > absl::Hours(24 * 365 * 10000.0)) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is too long"));
+  if (duration > absl::Hours(24 * 365 * 10000.0)) {
+    return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is too long"));
+  }
   return ProtoDurationOf(duration);
 }
 
 absl::StatusOr<const EnumValueDescriptor*> ParseEnum(const Scalar& scalar, const EnumDescriptor& type) {
   for (int i = 0; i < type.value_count(); ++i) {
     const EnumValueDescriptor* value = type.value(i);
-    if (!absl::EndsWith(value->name(), "_UNSPECIFIED") && absl::AsciiStrToLower(value->name()) == scalar.text) return value;
+    if (!absl::EndsWith(value->name(), "_UNSPECIFIED") && absl::AsciiStrToLower(value->name()) == scalar.text) {
+      return value;
+    }
   }
   return absl::InvalidArgumentError(absl::StrCat("unknown value '", scalar.text, "'", DidYouMean(scalar.text, WordsOf(type))));
 }
@@ -216,7 +262,9 @@ class Reader {
   Reader(absl::string_view file, std::filesystem::path folder) : file_(file), folder_(std::move(folder)) {}
 
   absl::Status ReadRoot(const YAML::Node& node, Message* message) const {
-    if (!node.IsMap() && !node.IsNull()) return Error(node, "", absl::StrCat("expected a map of keys, found ", Found(node)));
+    if (!node.IsMap() && !node.IsNull()) {
+      return Error(node, "", absl::StrCat("expected a map of keys, found ", Found(node)));
+    }
     return ReadMap(node, node, "", message);
   }
 
@@ -232,12 +280,18 @@ class Reader {
     const auto path_of = [&](absl::string_view key) { return path.empty() ? std::string(key) : absl::StrCat(path, ".", key); };
     std::map<std::string, int> lines;  // of the keys seen
     for (const auto& pair : node) {
-      if (!pair.first.IsScalar()) return Error(pair.first, path, absl::StrCat("expected a key, found ", Found(pair.first)));
+      if (!pair.first.IsScalar()) {
+        return Error(pair.first, path, absl::StrCat("expected a key, found ", Found(pair.first)));
+      }
       const std::string& key = pair.first.Scalar();
       const FieldDescriptor* field = type.FindFieldByName(key);
-      if (field == nullptr) return Error(pair.first, path_of(key), absl::StrCat("unknown key", DidYouMean(key, KeysOf(type))));
+      if (field == nullptr) {
+        return Error(pair.first, path_of(key), absl::StrCat("unknown key", DidYouMean(key, KeysOf(type))));
+      }
       const auto [seen, is_new] = lines.emplace(key, pair.first.Mark().line + 1);
-      if (!is_new) return Error(pair.first, path_of(key), absl::StrCat("given twice (first in line ", seen->second, ")"));
+      if (!is_new) {
+        return Error(pair.first, path_of(key), absl::StrCat("given twice (first in line ", seen->second, ")"));
+      }
       if (const OneofDescriptor* oneof = field->real_containing_oneof()) {
         if (const FieldDescriptor* other = message->GetReflection()->GetOneofFieldDescriptor(*message, oneof)) {
           return Error(pair.first, path_of(key),
@@ -256,14 +310,20 @@ class Reader {
     const Descriptor& type = *message->GetDescriptor();
     for (int i = 0; i < type.real_oneof_decl_count(); ++i) {
       const OneofDescriptor& oneof = *type.oneof_decl(i);
-      if (!message->GetReflection()->HasOneof(*message, &oneof)) return Error(at, path, absl::StrCat("needs one of: ", MembersOf(oneof)));
+      if (!message->GetReflection()->HasOneof(*message, &oneof)) {
+        return Error(at, path, absl::StrCat("needs one of: ", MembersOf(oneof)));
+      }
     }
     for (int i = 0; i < type.field_count(); ++i) {
       const FieldDescriptor& field = *type.field(i);
-      if (given.count(field.name()) > 0 || field.real_containing_oneof() != nullptr) continue;
+      if (given.count(field.name()) > 0 || field.real_containing_oneof() != nullptr) {
+        continue;
+      }
       const v1::FieldRule& rule = RuleOf(field);
       const std::string field_path = path.empty() ? field.name() : absl::StrCat(path, ".", field.name());
-      if (rule.required()) return Error(at, field_path, absl::StrCat("is missing; expected ", ExpectedOf(field)));
+      if (rule.required()) {
+        return Error(at, field_path, absl::StrCat("is missing; expected ", ExpectedOf(field)));
+      }
       if (!rule.default_value().empty()) {
         TRIBUTARY_RETURN_IF_ERROR(SetScalar(at, {rule.default_value()}, field_path, field, message));
       } else if (IsSubmessage(field) && !field.is_repeated() && !HasRequiredField(*field.message_type())) {
@@ -283,8 +343,12 @@ class Reader {
 
   absl::Status ReadField(const YAML::Node& at, const YAML::Node& node, const std::string& path, const FieldDescriptor& field,
                          Message* message) const {
-    if (!field.is_repeated()) return ReadValue(at, node, path, field, message);
-    if (!node.IsSequence()) return Error(at, path, absl::StrCat("expected ", ExpectedOf(field), ", found ", Found(node)));
+    if (!field.is_repeated()) {
+      return ReadValue(at, node, path, field, message);
+    }
+    if (!node.IsSequence()) {
+      return Error(at, path, absl::StrCat("expected ", ExpectedOf(field), ", found ", Found(node)));
+    }
     for (size_t i = 0; i < node.size(); ++i) {
       TRIBUTARY_RETURN_IF_ERROR(ReadValue(node[i], node[i], absl::StrCat(path, "[", i, "]"), field, message));
     }
@@ -295,12 +359,16 @@ class Reader {
   absl::Status ReadValue(const YAML::Node& at, const YAML::Node& node, const std::string& path, const FieldDescriptor& field,
                          Message* message) const {
     if (IsSubmessage(field)) {
-      if (!node.IsMap() && !node.IsNull()) return Error(at, path, absl::StrCat("expected ", Expected(field), ", found ", Found(node)));
+      if (!node.IsMap() && !node.IsNull()) {
+        return Error(at, path, absl::StrCat("expected ", Expected(field), ", found ", Found(node)));
+      }
       const Reflection& reflection = *message->GetReflection();
       return ReadMap(at, node, path,
                      field.is_repeated() ? reflection.AddMessage(message, &field) : reflection.MutableMessage(message, &field));
     }
-    if (!node.IsScalar()) return Error(at, path, absl::StrCat("expected ", Expected(field), ", found ", Found(node)));
+    if (!node.IsScalar()) {
+      return Error(at, path, absl::StrCat("expected ", Expected(field), ", found ", Found(node)));
+    }
     if (node.Tag() != "?" && node.Tag() != "!" && !node.Tag().empty()) {
       return Error(at, path, absl::StrCat("the tag ", node.Tag(), " is not supported; remove it"));
     }
@@ -311,7 +379,9 @@ class Reader {
   absl::Status SetScalar(const YAML::Node& at, const Scalar& scalar, const std::string& path, const FieldDescriptor& field,
                          Message* message) const {
     const absl::Status status = Assign(scalar, field, message);
-    if (!status.ok()) return Error(at, path, status.message());
+    if (!status.ok()) {
+      return Error(at, path, status.message());
+    }
     const int index = field.is_repeated() ? message->GetReflection()->FieldSize(*message, &field) - 1 : -1;
     const std::string problem = ProblemOfValue(*message, field, index);
     return problem.empty() ? absl::OkStatus() : Error(at, path, problem);
@@ -337,16 +407,23 @@ class Reader {
       case FieldDescriptor::CPPTYPE_UINT64:
       case FieldDescriptor::CPPTYPE_UINT32: {
         TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t value, has_unit ? ParseQuantity(scalar, field) : ParseUnsigned(scalar, field));
-        if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) return put(&Reflection::SetUInt64, &Reflection::AddUInt64, value);
-        if (value > std::numeric_limits<uint32_t>::max())
+        if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64) {
+          return put(&Reflection::SetUInt64, &Reflection::AddUInt64, value);
+        }
+        if (value > std::numeric_limits<uint32_t>::max()) {
           return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is too large"));
+        }
         return put(&Reflection::SetUInt32, &Reflection::AddUInt32, static_cast<uint32_t>(value));
       }
       case FieldDescriptor::CPPTYPE_INT64:
       case FieldDescriptor::CPPTYPE_INT32: {
         TRIBUTARY_ASSIGN_OR_RETURN(const int64_t value, ParseSigned(scalar, field));
-        if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT64) return put(&Reflection::SetInt64, &Reflection::AddInt64, value);
-        if (value != static_cast<int32_t>(value)) return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is too large"));
+        if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT64) {
+          return put(&Reflection::SetInt64, &Reflection::AddInt64, value);
+        }
+        if (value != static_cast<int32_t>(value)) {
+          return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is too large"));
+        }
         return put(&Reflection::SetInt32, &Reflection::AddInt32, static_cast<int32_t>(value));
       }
       case FieldDescriptor::CPPTYPE_DOUBLE: {
@@ -354,7 +431,9 @@ class Reader {
         return put(&Reflection::SetDouble, &Reflection::AddDouble, value);
       }
       case FieldDescriptor::CPPTYPE_BOOL:
-        if (scalar.quoted || (scalar.text != "true" && scalar.text != "false")) return Unexpected(scalar, field);
+        if (scalar.quoted || (scalar.text != "true" && scalar.text != "false")) {
+          return Unexpected(scalar, field);
+        }
         return put(&Reflection::SetBool, &Reflection::AddBool, scalar.text == "true");
       case FieldDescriptor::CPPTYPE_ENUM: {
         TRIBUTARY_ASSIGN_OR_RETURN(const EnumValueDescriptor* value, ParseEnum(scalar, *field.enum_type()));
@@ -368,7 +447,9 @@ class Reader {
   }
 
   std::string Resolve(absl::string_view path) const {
-    if (path.empty() || folder_.empty()) return std::string(path);
+    if (path.empty() || folder_.empty()) {
+      return std::string(path);
+    }
     return (folder_ / std::string(path)).lexically_normal().string();
   }
 
@@ -397,11 +478,14 @@ absl::Status Parse(absl::string_view text, absl::string_view name, const std::fi
 
 absl::Status LoadYaml(const std::string& path, Message* message) {
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxYamlBytes);
-  if (!text.ok()) return WithExitCode(text.status(), ExitCode::kUsage);
+  if (!text.ok()) {
+    return WithExitCode(text.status(), ExitCode::kUsage);
+  }
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::absolute(path, error).parent_path();
-  if (error)
+  if (error) {
     return WithExitCode(absl::InternalError(absl::StrCat("cannot find the folder of ", path, ": ", error.message())), ExitCode::kUsage);
+  }
   return Parse(*text, path, folder, message);
 }
 

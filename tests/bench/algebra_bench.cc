@@ -152,7 +152,9 @@ BENCHMARK(BM_TransformAndSelect)->Unit(benchmark::kMillisecond);
 
 void BM_Pack(benchmark::State& state) {
   const SparseValues values = DecodedUpdate();
-  for (auto _ : state) benchmark::DoNotOptimize(EncodePayload(Plan().update_shape(), values));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(EncodePayload(Plan().update_shape(), values));
+  }
   Report(state, 0);
 }
 BENCHMARK(BM_Pack)->Unit(benchmark::kMillisecond);
@@ -199,7 +201,9 @@ void BM_ValidateAndAccumulate(benchmark::State& state) {
       added = 2;
       state.ResumeTiming();
     }
-    if (!aggregator->Add(Update()).ok()) state.SkipWithError("an update was refused");
+    if (!aggregator->Add(Update()).ok()) {
+      state.SkipWithError("an update was refused");
+    }
   }
   Report(state, 0);
 }
@@ -214,8 +218,9 @@ void BM_Apply(benchmark::State& state) {
   ReplicaState replica = *InitialState(Options(), BigLayout(), Gradient());
   for (auto _ : state) {
     commit.round = replica.round + 1;
-    if (!Apply(Options(), BigLayout(), commit, replica, static_cast<int>(state.range(0))).ok())
+    if (!Apply(Options(), BigLayout(), commit, replica, static_cast<int>(state.range(0))).ok()) {
       state.SkipWithError("the commit was refused");
+    }
   }
   Report(state, kUpdateFloat);
 }
@@ -224,7 +229,9 @@ BENCHMARK(BM_Apply)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void BM_StateHash(benchmark::State& state) {
   const ReplicaState replica = *InitialState(Options(), BigLayout(), Gradient());
-  for (auto _ : state) benchmark::DoNotOptimize(StateHash(BigLayout(), replica));
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(StateHash(BigLayout(), replica));
+  }
   Report(state, kReadFloat);
 }
 BENCHMARK(BM_StateHash)->Unit(benchmark::kMillisecond);
@@ -237,7 +244,9 @@ std::string FullUpdate(uint64_t seed) {
     std::vector<uint16_t> places;
     while (places.size() < kKept) {
       const auto place = static_cast<uint16_t>(dice.Roll(0, kChunkSize - 1));
-      if (std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
+      if (std::find(places.begin(), places.end(), place) == places.end()) {
+        places.push_back(place);
+      }
     }
     std::sort(places.begin(), places.end());
     for (const uint16_t place : places) {
@@ -254,7 +263,9 @@ double PeakMemory() {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
     double kilobytes = 0;
-    if (word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
+    if (word == "VmHWM:" && status >> kilobytes) {
+      return kilobytes * 1024;
+    }
   }
   return 0;
 }
@@ -264,7 +275,9 @@ double PeakMemory() {
 nlohmann::json Commit64() {
   constexpr int kWorkers = 64;
   std::vector<std::string> updates;
-  for (int i = 0; i < kWorkers; ++i) updates.push_back(FullUpdate(i + 1));
+  for (int i = 0; i < kWorkers; ++i) {
+    updates.push_back(FullUpdate(i + 1));
+  }
   const ReplicaState replica = *InitialState(Options(), BigLayout(), std::vector<float>(kParameters, 1.0f));
   auto aggregator = MakeSparseAggregator(Options(), BigLayout());
   double best = 1e9;
@@ -272,14 +285,18 @@ nlohmann::json Commit64() {
   for (uint64_t round = 1; round <= 3; ++round) {
     const double start = Seconds();
     (void)aggregator->BeginRound({.round = round, .learning_rate = 0.01f}, kWorkers);
-    for (const std::string& update : updates) (void)aggregator->Add(update);
+    for (const std::string& update : updates) {
+      (void)aggregator->Add(update);
+    }
     commit_bytes = aggregator->Finish()->payload.size();
     best = std::min(best, Seconds() - start);
   }
   const double rss_ratio = PeakMemory() / (kParameters * sizeof(float));
   // And of as many workers as there may be.
   (void)aggregator->BeginRound({.round = 4, .learning_rate = 0.01f}, kMaxWorkers);
-  for (int64_t i = 0; i < kMaxWorkers; ++i) (void)aggregator->Add(updates[i % kWorkers]);
+  for (int64_t i = 0; i < kMaxWorkers; ++i) {
+    (void)aggregator->Add(updates[i % kWorkers]);
+  }
   (void)aggregator->Finish();
   benchmark::DoNotOptimize(replica.theta.data());
   return {{"commit_64_ms", best * 1e3},
@@ -305,12 +322,16 @@ double IndexBitsOverBound() {
       std::vector<bool> taken(kChunkSize, false);
       for (uint32_t left = k; left > 0;) {
         const int64_t place = dice.Roll(0, kChunkSize - 1);
-        if (taken[place]) continue;
+        if (taken[place]) {
+          continue;
+        }
         taken[place] = true;
         --left;
       }
       for (int64_t place = 0; place < kChunkSize; ++place) {
-        if (!taken[place]) continue;
+        if (!taken[place]) {
+          continue;
+        }
         values.index.push_back(static_cast<uint16_t>(place));
         values.value.push_back(1);
       }
@@ -336,15 +357,21 @@ bool ReplicasEqual() {
     const std::vector<float> theta = RandomFloats(dice, layout.size());
     std::vector<Digest> hashes;
     for (const InstructionSet set : {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
-      if (!HasInstructionSet(set)) continue;
+      if (!HasInstructionSet(set)) {
+        continue;
+      }
       UseInstructionSet(set);
       for (int threads = 1; threads <= 16; ++threads) {
         ReplicaState state = *InitialState(options, layout, theta);
-        if (!Apply(options, layout, commit, state, threads).ok()) return false;
+        if (!Apply(options, layout, commit, state, threads).ok()) {
+          return false;
+        }
         hashes.push_back(StateHash(layout, state));
       }
     }
-    if (std::any_of(hashes.begin(), hashes.end(), [&](const Digest& hash) { return hash != hashes[0]; })) return false;
+    if (std::any_of(hashes.begin(), hashes.end(), [&](const Digest& hash) { return hash != hashes[0]; })) {
+      return false;
+    }
   }
   return true;
 }
@@ -365,7 +392,9 @@ int main(int argc, char** argv) {
     return 0;
   }
   benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) {
+    return 2;
+  }
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

@@ -40,7 +40,9 @@ int Main(const std::vector<uint64_t>& ages) {
     // The first round has the one snapshot. A run without end must be interrupted: without the second site's updates the round after `age`
     // more of them stays open.
     federation.site(1).alter = [age](std::string& payload, uint64_t round) {
-      if (round > age + 1) payload.clear();
+      if (round > age + 1) {
+        payload.clear();
+      }
     };
     federation.ConnectAll();
     const uint64_t round = federation.Status(run).round() - 1;

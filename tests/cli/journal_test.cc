@@ -33,7 +33,9 @@ class JournalCommand : public ::testing::Test {
     EXPECT_TRUE(federation_.Restart().ok());
     run_ = Submit(federation_, MakeSpec("toy", 12, 2));
     federation_.site(1).alter = [](std::string& payload, uint64_t round) {
-      if (round == 9) payload.clear();
+      if (round == 9) {
+        payload.clear();
+      }
     };
     federation_.ConnectAll();
     EXPECT_EQ(federation_.Status(run_).round(), 8u);
@@ -259,7 +261,9 @@ TEST_F(JournalCommand, WhatIsDamagedBeforeTheRoundDoes) {
 
 TEST_F(JournalCommand, DamageInARunThatIsOverIsNamedAndNotServed) {
   Finish();
-  for (int i = 0; i < federation_.size(); ++i) federation_.site(i).Disconnect();
+  for (int i = 0; i < federation_.size(); ++i) {
+    federation_.site(i).Disconnect();
+  }
   const std::string later = Submit(federation_, MakeSpec("later", 12, 2));
   federation_.Crash();
   Damage("UPDATE commits SET crc = crc + 1 WHERE run = 1 AND round = 4; UPDATE validation_losses SET crc = crc + 1 WHERE run = 1");
@@ -336,7 +340,9 @@ TEST_F(JournalCommand, ALostSnapshotFileIsMadeAgainWithTheResidualThatIsStillThe
 
 TEST_F(JournalCommand, ARunThatIsOverIsNotQueuedBesideAnotherOfItsName) {
   Finish();
-  for (int i = 0; i < federation_.size(); ++i) federation_.site(i).Disconnect();
+  for (int i = 0; i < federation_.size(); ++i) {
+    federation_.site(i).Disconnect();
+  }
   const std::string later = Submit(federation_, MakeSpec("toy", 12, 2));
   ASSERT_NE(later, run_);
   federation_.Crash();

@@ -196,7 +196,9 @@ TEST_F(OfflineTest, DoctorFindsASiteInOrderUpToTheCoordinator) {
   EXPECT_EQ(result.code, ExitCode::kUnreachable);
   const Json json = Json::parse(result.out);
   EXPECT_EQ(json.at("ok"), false);
-  for (const Json& check : json.at("checks")) EXPECT_EQ(check.at("result"), check.at("check") == "coordinator" ? "fail" : "ok") << check;
+  for (const Json& check : json.at("checks")) {
+    EXPECT_EQ(check.at("result"), check.at("check") == "coordinator" ? "fail" : "ok") << check;
+  }
   EXPECT_EQ(json.at("checks").size(), 8u);
 }
 

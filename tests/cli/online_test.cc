@@ -85,12 +85,15 @@ class FakeAdmin final : public v1::AdminService::Service {
     return refusal;
   }
   grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*, v1::ListRunsResponse* response) override {
-    if (!statuses.empty()) *response->add_runs() = statuses.front();
+    if (!statuses.empty()) {
+      *response->add_runs() = statuses.front();
+    }
     return refusal;
   }
   grpc::Status GetRun(grpc::ServerContext*, const v1::GetRunRequest* request, v1::RunStatus* response) override {
-    if (request->run() != "r" && request->run() != "r-1")
+    if (request->run() != "r" && request->run() != "r-1") {
       return grpc::Status(grpc::StatusCode::NOT_FOUND, "no run '" + request->run() + "'");
+    }
     *response = statuses.front();
     return refusal;
   }
@@ -102,12 +105,16 @@ class FakeAdmin final : public v1::AdminService::Service {
   grpc::Status WatchRun(grpc::ServerContext* context, const v1::GetRunRequest*, grpc::ServerWriter<v1::RunStatus>* writer) override {
     while (next_ < statuses.size()) {
       const v1::RunStatus& status = statuses[next_++];
-      if (status.run_id().empty()) return grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting");
+      if (status.run_id().empty()) {
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting");
+      }
       writer->Write(status);
     }
     if (block_watch != nullptr) {
       block_watch->Notify();
-      while (!context->IsCancelled()) std::this_thread::yield();
+      while (!context->IsCancelled()) {
+        std::this_thread::yield();
+      }
     }
     return refusal;
   }
@@ -147,21 +154,25 @@ class FakeTransfer final : public v1::TransferService::Service {
   Shared<std::vector<uint64_t>> offsets;  // of the attempts
 
   grpc::Status Download(grpc::ServerContext*, const v1::DownloadRequest* request, grpc::ServerWriter<v1::DownloadFrame>* writer) override {
-    if (request->run_id().empty()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no run ''");
+    if (request->run_id().empty()) {
+      return grpc::Status(grpc::StatusCode::NOT_FOUND, "no run ''");
+    }
     std::vector<uint64_t> attempts = offsets.Get();
     attempts.push_back(request->offset());
     offsets.Set(attempts);
     constexpr size_t kFrame = 64;
     for (uint64_t offset = request->offset(); offset < snapshot.size(); offset += kFrame) {
-      if (fault == Fault::kBreakOnce && offset >= 2 * kFrame && attempts.size() == 1)
+      if (fault == Fault::kBreakOnce && offset >= 2 * kFrame && attempts.size() == 1) {
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "link down");
+      }
       v1::DownloadFrame frame;
       frame.set_total_bytes(fault == Fault::kTooLong ? uint64_t{1} << 40 : snapshot.size());
       frame.set_offset(offset);
       frame.set_data(snapshot.substr(offset, kFrame));
       frame.set_crc32c(Crc32c(frame.data()) + (fault == Fault::kDamagedFrame ? 1 : 0));
-      if (offset + kFrame >= snapshot.size())
+      if (offset + kFrame >= snapshot.size()) {
         frame.set_sha256(fault == Fault::kWrongDigest ? std::string(32, 'x') : DigestBytes(Sha256(snapshot)));
+      }
       writer->Write(frame);
     }
     return grpc::Status::OK;
@@ -183,7 +194,9 @@ class OnlineTest : public ::testing::Test {
   void TearDown() override { server_->Shutdown(); }
 
   Result Command(std::vector<std::string> arguments, bool terminal = false, Interrupt* interrupt = nullptr) {
-    for (const char* shared : {"--insecure", "--federation", "demo", "--name", "ada", "--coordinator"}) arguments.push_back(shared);
+    for (const char* shared : {"--insecure", "--federation", "demo", "--name", "ada", "--coordinator"}) {
+      arguments.push_back(shared);
+    }
     arguments.push_back(address_);
     return RunCommand(arguments, "", terminal, interrupt);
   }
@@ -193,7 +206,9 @@ class OnlineTest : public ::testing::Test {
     const v1::RunStatus status = StatusAt(2, v1::RUNNING);
     const optim::Layout layout = optim::MakeLayout(ModelSpecOf(status.spec()).value()).value();
     std::vector<float> theta(static_cast<size_t>(layout.size()));
-    for (size_t i = 0; i < theta.size(); ++i) theta[i] = static_cast<float>(i) / 8;
+    for (size_t i = 0; i < theta.size(); ++i) {
+      theta[i] = static_cast<float>(i) / 8;
+    }
     optim::ReplicaState state = optim::InitialState(OptimizerOptionsOf(status.spec()).value(), layout, theta).value();
     state.round = 2;
     transfer_.snapshot = optim::EncodeSnapshot(layout, state);
@@ -337,7 +352,9 @@ TEST_F(OnlineTest, ExportWritesTheStateAsSafetensors) {
   const auto model = DecodeSafetensors(ReadFile(file, 1 << 20).value());
   ASSERT_TRUE(model.ok()) << model.status();
   std::vector<float> theta;
-  for (const auto& tensor : model->tensors) theta.insert(theta.end(), tensor.values.begin(), tensor.values.end());
+  for (const auto& tensor : model->tensors) {
+    theta.insert(theta.end(), tensor.values.begin(), tensor.values.end());
+  }
   EXPECT_EQ(theta, state.theta);
   EXPECT_EQ(model->tensors[0].name, "fc.0.weight");
   EXPECT_EQ(model->metadata.at("tributary.run"), "r-1");

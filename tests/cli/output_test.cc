@@ -113,7 +113,9 @@ TEST(StatusLineTest, FitsIntoTheTerminal) {
   waiting.set_state(v1::WAITING);
   waiting.set_reason("1 of 2 workers f\xc3\xbcr Z\xc3\xbcrich are ready; the run fails at 12:34");
   EXPECT_EQ(FormatStatusLine(waiting, 50), "bible  waiting  round 12/200  (1 of 2 workers f...");
-  for (size_t columns = 0; columns < 120; ++columns) EXPECT_LE(FormatStatusLine(waiting, columns).size(), std::max<size_t>(columns, 3));
+  for (size_t columns = 0; columns < 120; ++columns) {
+    EXPECT_LE(FormatStatusLine(waiting, columns).size(), std::max<size_t>(columns, 3));
+  }
 }
 
 TEST(OutcomeTest, TellsTheSavingOfTheWholeRun) {

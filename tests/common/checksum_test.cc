@@ -13,7 +13,9 @@ uint32_t ReferenceCrc32c(absl::string_view bytes) {
   uint32_t crc = ~uint32_t{0};
   for (const char c : bytes) {
     crc ^= static_cast<unsigned char>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78 : 0);
+    for (int bit = 0; bit < 8; ++bit) {
+      crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78 : 0);
+    }
   }
   return ~crc;
 }
@@ -28,7 +30,9 @@ TEST(Crc32cTest, GivesTheValuesOfTheStandard) {
 TEST(Crc32cTest, AgreesWithTheDefinitionForEveryLengthAndAlignment) {
   std::mt19937 random(1);
   std::string bytes(96, '\0');
-  for (char& c : bytes) c = static_cast<char>(random());
+  for (char& c : bytes) {
+    c = static_cast<char>(random());
+  }
   for (size_t begin = 0; begin < 9; ++begin) {
     for (size_t size = 0; begin + size <= bytes.size(); ++size) {
       const absl::string_view part(bytes.data() + begin, size);

@@ -16,7 +16,9 @@ constexpr absl::Duration kPatience = absl::Seconds(30);
 TEST(SerialExecutorTest, RunsWorkInTheOrderPosted) {
   std::vector<int> ran;
   SerialExecutor executor("test");
-  for (int i = 0; i < 1000; ++i) executor.Post([&ran, i] { ran.push_back(i); });
+  for (int i = 0; i < 1000; ++i) {
+    executor.Post([&ran, i] { ran.push_back(i); });
+  }
   executor.Stop();
   std::vector<int> expected(1000);
   std::iota(expected.begin(), expected.end(), 0);

@@ -181,8 +181,9 @@ TEST(SpiffeIdTest, ParsesExactlyThreeForms) {
 }
 
 TEST(InsecureAddressTest, OnlyLoopbackIsAllowed) {
-  for (const char* loopback : {"127.0.0.1:1", "127.5.4.3:80", "localhost:0", "[::1]:80"})
+  for (const char* loopback : {"127.0.0.1:1", "127.5.4.3:80", "localhost:0", "[::1]:80"}) {
     EXPECT_TRUE(CheckInsecureAddress(loopback).ok()) << loopback;
+  }
   for (const char* other :
        {"0.0.0.0:1", "10.0.0.1:1", "[::]:80", "example.org:443", "127.0.0.1.example.org:1", "localhost.example.org:1", ":80", ""}) {
     const absl::Status status = CheckInsecureAddress(other);

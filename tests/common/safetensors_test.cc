@@ -109,8 +109,12 @@ TEST(SafetensorsTest, SurvivesRandomDamage) {
   int refused = 0;
   for (int i = 0; i < 5000; ++i) {
     std::string bytes = good;
-    for (unsigned n = 0; n <= random() % 4; ++n) bytes[random() % bytes.size()] = static_cast<char>(random());
-    if (random() % 4 == 0) bytes.resize(random() % bytes.size());
+    for (unsigned n = 0; n <= random() % 4; ++n) {
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    }
+    if (random() % 4 == 0) {
+      bytes.resize(random() % bytes.size());
+    }
     const absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(bytes);
     if (!file.ok()) {
       EXPECT_EQ(file.status().code(), absl::StatusCode::kDataLoss) << file.status();

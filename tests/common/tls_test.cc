@@ -76,7 +76,9 @@ absl::StatusOr<std::string> Call(const std::string& address, std::shared_ptr<grp
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(Clock::Real().WallNow() + absl::Seconds(20)));
-  for (const std::string& id : claimed) context.AddMetadata(kInsecureIdentityKey, id);
+  for (const std::string& id : claimed) {
+    context.AddMetadata(kInsecureIdentityKey, id);
+  }
   const grpc::Slice empty;
   const grpc::ByteBuffer request(&empty, 1);
   grpc::ByteBuffer response;
@@ -87,7 +89,9 @@ absl::StatusOr<std::string> Call(const std::string& address, std::shared_ptr<grp
     done.Notify();
   });
   done.WaitForNotification();
-  if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) return status.error_message();
+  if (status.error_code() == grpc::StatusCode::ALREADY_EXISTS) {
+    return status.error_message();
+  }
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
@@ -101,7 +105,9 @@ absl::StatusOr<std::string> Handshake(const std::string& address, const TlsFiles
   SSL_CTX_set_alpn_protos(context.get(), reinterpret_cast<const unsigned char*>("\x02h2"), 3);
   const BioPtr bio(BIO_new_ssl_connect(context.get()));
   BIO_set_conn_hostname(bio.get(), address.c_str());
-  if (BIO_do_connect(bio.get()) != 1 || BIO_do_handshake(bio.get()) != 1) return CredentialsError("handshake refused");
+  if (BIO_do_connect(bio.get()) != 1 || BIO_do_handshake(bio.get()) != 1) {
+    return CredentialsError("handshake refused");
+  }
   SSL* ssl = nullptr;
   BIO_get_ssl(bio.get(), &ssl);
   const X509Ptr certificate(SSL_get1_peer_certificate(ssl));
@@ -215,7 +221,9 @@ TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestart) {
   std::string after = before;
   while (after == before && Clock::Real().Now() < deadline) {
     const auto serial = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION);
-    if (serial.ok()) after = *serial;
+    if (serial.ok()) {
+      after = *serial;
+    }
   }
   EXPECT_NE(after, before);
 }

@@ -100,7 +100,9 @@ TEST(Coordinator, ARunWithABudgetStaysWithinIt) {
   EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
   const uint32_t local_steps = RunModel::Of(spec)->options.local_steps;
   ASSERT_GT(local_steps, 2u) << "the budget chooses";
-  for (const v1::RoundStart& start : federation.site(0).starts) EXPECT_EQ(start.local_steps(), local_steps);
+  for (const v1::RoundStart& start : federation.site(0).starts) {
+    EXPECT_EQ(start.local_steps(), local_steps);
+  }
   const v1::RunHistory history = federation.coordinator().GetRunHistory(run).value();
   ASSERT_EQ(history.rounds_size(), 5);
   for (const v1::RoundRecord& record : history.rounds()) {

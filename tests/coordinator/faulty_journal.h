@@ -58,7 +58,9 @@ class FaultyJournal final : public ForwardingJournal {
                             const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) override {
     return ForwardingJournal::VisitCommits(run_id, first, last, [&](uint64_t round, const JournaledCommit& commit) {
       JournaledCommit seen = commit;
-      if (tamper) tamper(round, seen);
+      if (tamper) {
+        tamper(round, seen);
+      }
       return visit(round, seen);
     });
   }

@@ -195,7 +195,9 @@ void FakeSite::Apply(const std::string& record) {
 
 void FakeSite::OnPlan(const v1::SyncPlan& plan) {
   plans.push_back(plan);
-  if (idle) return;
+  if (idle) {
+    return;
+  }
   if (pending_.has_value() && pending_->round <= plan.target_round()) {
     Settle(pending_->round, plan.has_last_receipt() && plan.last_receipt().round() == pending_->round &&
                                 plan.last_receipt().result() == v1::Receipt::INCLUDED);

@@ -169,7 +169,9 @@ TEST(Recovery, ADamagedSnapshotIsRefusedWithWhatToDo) {
   Federation federation(2);
   Submit(federation, MakeSpec("toy", 50, 2));
   federation.site(1).alter = [](std::string& payload, uint64_t round) {
-    if (round == 3) payload.clear();  // the round stays open
+    if (round == 3) {
+      payload.clear();  // the round stays open
+    }
   };
   federation.ConnectAll();
   federation.Crash();
@@ -216,7 +218,9 @@ TEST(Recovery, AStateThatTheCommitsDoNotLeadToIsFoundAtTheStart) {
   Federation federation(2, 100);
   Submit(federation, MakeSpec("toy", 50, 2));
   federation.site(1).alter = [](std::string& payload, uint64_t round) {
-    if (round == 4) payload.clear();
+    if (round == 4) {
+      payload.clear();
+    }
   };
   federation.ConnectAll();
   ASSERT_EQ(federation.Status("toy").round(), 3u);
@@ -252,7 +256,9 @@ TEST(Recovery, APastStateIsHadFromAnOlderSnapshotIfTheNewestFileIsGone) {
 TEST(Recovery, ARoundThatWasOpenedAgainForOtherSitesMakesTheSameCommitAfterARestart) {
   Federation federation(8, 100);
   const std::string run = Submit(federation, MakeSpec("toy", 50, 4));
-  for (const int silent : {1, 2, 3, 4}) federation.site(silent).silent = true;
+  for (const int silent : {1, 2, 3, 4}) {
+    federation.site(silent).silent = true;
+  }
   for (int i = 0; i < 8; ++i) {
     federation.site(i).Connect();
     federation.Settle();
@@ -282,13 +288,17 @@ TEST(Recovery, BytesOfUpdatesMakeASnapshotDueTooAlsoAfterARestart) {
   Federation federation(2, 1000);
   const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
   federation.site(1).alter = [](std::string& payload, uint64_t round) {
-    if (round == 4) payload.clear();
+    if (round == 4) {
+      payload.clear();
+    }
   };
   federation.ConnectAll();
   ASSERT_EQ(federation.Status(run).round(), 3u);
   uint64_t commits = 0;
   uint64_t updates = 0;
-  for (uint64_t round = 1; round <= 3; ++round) commits += federation.journal().Commit(run, round)->record.size();
+  for (uint64_t round = 1; round <= 3; ++round) {
+    commits += federation.journal().Commit(run, round)->record.size();
+  }
   federation.Crash();
   const auto journal = OpenSqliteJournal(federation.folder() + "/journal.db");
   const auto files = OpenFolder(federation.folder() + "/snapshots");
@@ -320,7 +330,9 @@ TEST(Recovery, ASnapshotIsDueByRoundsOrByBytesOfTheLog) {
     }
     const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
     federation.site(1).alter = [](std::string& payload, uint64_t round) {
-      if (round == 6) payload.clear();  // five rounds, and no end
+      if (round == 6) {
+        payload.clear();  // five rounds, and no end
+      }
     };
     federation.ConnectAll();
     ASSERT_EQ(federation.Status(run).round(), 5u);
@@ -342,7 +354,9 @@ TEST(Recovery, ASnapshotIsDueWhenReplayWouldTakeTooLong) {
   Federation federation(2, 1000);
   const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
   federation.site(1).alter = [](std::string& payload, uint64_t round) {
-    if (round == 6) payload.clear();
+    if (round == 6) {
+      payload.clear();
+    }
   };
   federation.ConnectAll();
   ASSERT_EQ(federation.Status(run).round(), 5u);
@@ -368,12 +382,16 @@ TEST(Recovery, ACommitThatWasTamperedWithIsFoundAtTheStart) {
   Federation federation(2, 100);
   Submit(federation, MakeSpec("toy", 50, 2));
   federation.site(1).alter = [](std::string& payload, uint64_t round) {
-    if (round == 4) payload.clear();
+    if (round == 4) {
+      payload.clear();
+    }
   };
   federation.ConnectAll();
   ASSERT_EQ(federation.Status("toy").round(), 3u);
   federation.journal().tamper = [](uint64_t round, JournaledCommit& commit) {
-    if (round == 2) commit.record.back() ^= 1;
+    if (round == 2) {
+      commit.record.back() ^= 1;
+    }
   };
   const absl::Status status = federation.Restart();
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kDamaged);

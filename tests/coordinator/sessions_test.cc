@@ -72,10 +72,14 @@ TEST(Sessions, ASiteFarBehindIsBroughtUpToDateByCommitsAloneWhenTheyAreFewerByte
   Federation federation(3, 1000);
   const std::string run = Submit(federation, MakeSpec("toy", 40, 3, "signsgd", ""));
   federation.site(2).alter = [](std::string& payload, uint64_t round) {
-    if (round == 2) payload.clear();
+    if (round == 2) {
+      payload.clear();
+    }
   };
   federation.site(0).alter = [](std::string& payload, uint64_t round) {
-    if (round == 30) payload.clear();
+    if (round == 30) {
+      payload.clear();
+    }
   };
   federation.ConnectAll();
   ASSERT_EQ(federation.Status(run).round(), 1u);
@@ -93,7 +97,9 @@ TEST(Sessions, ASiteFarBehindIsBroughtUpToDateByCommitsAloneWhenTheyAreFewerByte
 TEST(Sessions, PlansTheFewestBytes) {
   Federation federation(2, 4);
   federation.site(1).alter = [](std::string& payload, uint64_t round) {
-    if (round == 7) payload.clear();
+    if (round == 7) {
+      payload.clear();
+    }
   };
   const std::string run = Submit(federation, MakeSpec("toy", 50, 2));
   federation.ConnectAll();
@@ -122,7 +128,9 @@ TEST(Sessions, AnUnfinishedPlanIsGivenAgainToASiteThatComesBackAsItWas) {
   Federation federation(3, 2);
   for (const int number : {0, 1}) {
     federation.site(number).alter = [number](std::string& payload, uint64_t round) {
-      if ((round == 4 && number == 1) || round == 8) payload.clear();
+      if ((round == 4 && number == 1) || round == 8) {
+        payload.clear();
+      }
     };
   }
   const std::string run = Submit(federation, MakeSpec("toy", 50, 2, "signsgd"));
@@ -149,7 +157,9 @@ TEST(Sessions, AnUnfinishedPlanIsGivenAgainToASiteThatComesBackAsItWas) {
     federation.Settle();
     EXPECT_EQ(late.plans.front().snapshot_round(), 2u);
     EXPECT_EQ(late.plans.front().target_round(), 3u);
-    if (idle) late.Disconnect();
+    if (idle) {
+      late.Disconnect();
+    }
   }
   for (const int number : {0, 1}) {
     federation.site(number).Disconnect();
@@ -167,7 +177,9 @@ TEST(Sessions, AnUnfinishedPlanIsOfNoUseToASiteInAnotherState) {
   Federation federation(3, 2);
   for (const int number : {0, 1}) {
     federation.site(number).alter = [number](std::string& payload, uint64_t round) {
-      if ((round == 4 && number == 1) || round == 20) payload.clear();
+      if ((round == 4 && number == 1) || round == 20) {
+        payload.clear();
+      }
     };
   }
   const std::string run = Submit(federation, MakeSpec("toy", 50, 2));

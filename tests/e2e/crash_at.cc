@@ -56,7 +56,9 @@ void Die() {
 // What lies below the folder, or null.
 const char* Below(const char* path) {
   const Plan& plan = ThePlan();
-  if (plan.folder == nullptr || path == nullptr || strncmp(path, plan.folder, plan.folder_length) != 0) return nullptr;
+  if (plan.folder == nullptr || path == nullptr || strncmp(path, plan.folder, plan.folder_length) != 0) {
+    return nullptr;
+  }
   return path[plan.folder_length] == '/' ? path + plan.folder_length + 1 : nullptr;
 }
 
@@ -74,7 +76,9 @@ bool Count(const char* call, const char* below, long bytes) {
 
 void AtPath(const char* call, const char* path) {
   const char* const below = Below(path);
-  if (below != nullptr && Count(call, below, 0)) Die();
+  if (below != nullptr && Count(call, below, 0)) {
+    Die();
+  }
 }
 
 // True: die at this call, on a file below the folder.
@@ -83,7 +87,9 @@ bool AtFile(const char* call, int fd, long bytes) {
   char path[PATH_MAX];
   snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
   const ssize_t length = readlink(link, path, sizeof(path) - 1);
-  if (length <= 0) return false;
+  if (length <= 0) {
+    return false;
+  }
   path[length] = '\0';
   const char* const below = Below(path);
   return below != nullptr && Count(call, below, bytes);
@@ -96,7 +102,9 @@ extern "C" {
 ssize_t write(int fd, const void* bytes, size_t size) {
   static auto* const real = Real<ssize_t(int, const void*, size_t)>("write");
   if (AtFile("write", fd, static_cast<long>(size))) {
-    if (ThePlan().torn) real(fd, bytes, size / 2);
+    if (ThePlan().torn) {
+      real(fd, bytes, size / 2);
+    }
     Die();
   }
   return real(fd, bytes, size);
@@ -105,7 +113,9 @@ ssize_t write(int fd, const void* bytes, size_t size) {
 ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) {
   static auto* const real = Real<ssize_t(int, const void*, size_t, off64_t)>("pwrite64");
   if (AtFile("pwrite", fd, static_cast<long>(size))) {
-    if (ThePlan().torn) real(fd, bytes, size / 2, offset);
+    if (ThePlan().torn) {
+      real(fd, bytes, size / 2, offset);
+    }
     Die();
   }
   return real(fd, bytes, size, offset);
@@ -117,19 +127,25 @@ ssize_t pwrite(int fd, const void* bytes, size_t size, off_t offset) {
 
 int fsync(int fd) {
   static auto* const real = Real<int(int)>("fsync");
-  if (AtFile("fsync", fd, 0)) Die();
+  if (AtFile("fsync", fd, 0)) {
+    Die();
+  }
   return real(fd);
 }
 
 int fdatasync(int fd) {
   static auto* const real = Real<int(int)>("fdatasync");
-  if (AtFile("fdatasync", fd, 0)) Die();
+  if (AtFile("fdatasync", fd, 0)) {
+    Die();
+  }
   return real(fd);
 }
 
 int ftruncate64(int fd, off64_t size) noexcept {
   static auto* const real = Real<int(int, off64_t)>("ftruncate64");
-  if (AtFile("ftruncate", fd, static_cast<long>(size))) Die();
+  if (AtFile("ftruncate", fd, static_cast<long>(size))) {
+    Die();
+  }
   return real(fd, size);
 }
 
@@ -168,7 +184,9 @@ int open64(const char* path, int flags, ...) {
   va_start(rest, flags);
   const mode_t mode = (flags & O_CREAT) != 0 ? va_arg(rest, mode_t) : 0;
   va_end(rest);
-  if ((flags & O_CREAT) != 0 && syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0) AtPath("create", path);
+  if ((flags & O_CREAT) != 0 && syscall(SYS_faccessat, AT_FDCWD, path, F_OK) != 0) {
+    AtPath("create", path);
+  }
   return real(path, flags, mode);
 }
 

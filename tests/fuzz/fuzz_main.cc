@@ -12,7 +12,9 @@ namespace {
 
 const tributary::fuzz::Target& TheTarget() {
   for (const tributary::fuzz::Target& target : tributary::fuzz::Targets()) {
-    if (target.name == TRIBUTARY_FUZZ_TARGET) return target;
+    if (target.name == TRIBUTARY_FUZZ_TARGET) {
+      return target;
+    }
   }
   std::abort();
 }
@@ -21,7 +23,9 @@ const tributary::fuzz::Target& TheTarget() {
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   const char* folder = std::getenv("TRIBUTARY_FUZZ_SEEDS");
-  if (folder == nullptr) return 0;
+  if (folder == nullptr) {
+    return 0;
+  }
   int number = 0;
   for (const std::string& seed : TheTarget().seeds()) {
     std::ofstream(std::string(folder) + "/seed-" + std::to_string(number++), std::ios::binary) << seed;

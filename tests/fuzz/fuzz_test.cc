@@ -14,19 +14,25 @@ using Rng = std::mt19937_64;
 
 std::string Noise(Rng& rng) {
   std::string bytes(rng() % 64, '\0');
-  for (char& byte : bytes) byte = static_cast<char>(rng());
+  for (char& byte : bytes) {
+    byte = static_cast<char>(rng());
+  }
   return bytes;
 }
 
 void FlipBit(std::string& bytes, Rng& rng) {
-  if (bytes.empty()) return;
+  if (bytes.empty()) {
+    return;
+  }
   char& byte = bytes[rng() % bytes.size()];
   byte = static_cast<char>(byte ^ (1 << (rng() % 8)));
 }
 
 void SetByte(std::string& bytes, Rng& rng) {
   constexpr uint8_t kTelling[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
-  if (bytes.empty()) return;
+  if (bytes.empty()) {
+    return;
+  }
   bytes[rng() % bytes.size()] = static_cast<char>(rng() % 2 == 0 ? kTelling[rng() % std::size(kTelling)] : rng());
 }
 
@@ -45,7 +51,9 @@ void Remove(std::string& bytes, Rng& rng) {
 
 void Mutate(std::string& bytes, const std::vector<std::string>& seeds, Rng& rng) {
   constexpr void (*kMutations[])(std::string&, Rng&) = {FlipBit, FlipBit, SetByte, SetByte, Truncate, Insert, Remove};
-  for (uint64_t i = 1 + rng() % 4; i > 0; --i) kMutations[rng() % std::size(kMutations)](bytes, rng);
+  for (uint64_t i = 1 + rng() % 4; i > 0; --i) {
+    kMutations[rng() % std::size(kMutations)](bytes, rng);
+  }
   if (rng() % 8 == 0) {
     const std::string& other = seeds[rng() % seeds.size()];
     bytes += other.substr(rng() % (other.size() + 1));
@@ -58,12 +66,16 @@ TEST_P(FuzzTest, NoInputBreaksWhatMustHold) {
   const Target& target = GetParam();
   const std::vector<std::string> seeds = target.seeds();
   ASSERT_FALSE(seeds.empty());
-  for (const std::string& seed : seeds) target.run(seed);
+  for (const std::string& seed : seeds) {
+    target.run(seed);
+  }
   Rng rng(1);
   target.run("");
   for (int i = 0; i < 20000; ++i) {
     std::string input = i % 10 == 0 ? Noise(rng) : seeds[rng() % seeds.size()];
-    if (i % 10 != 0) Mutate(input, seeds, rng);
+    if (i % 10 != 0) {
+      Mutate(input, seeds, rng);
+    }
     target.run(input);
   }
 }

@@ -24,14 +24,18 @@ namespace {
 using namespace ::tributary::optim;
 
 void Must(bool holds, const char* what) {
-  if (holds) return;
+  if (holds) {
+    return;
+  }
   std::fprintf(stderr, "broken: %s\n", what);
   std::abort();
 }
 
 // Takes one byte off the front; zero when there is none.
 uint8_t TakeByte(absl::string_view& input) {
-  if (input.empty()) return 0;
+  if (input.empty()) {
+    return 0;
+  }
   const uint8_t byte = static_cast<uint8_t>(input[0]);
   input.remove_prefix(1);
   return byte;
@@ -58,7 +62,9 @@ PayloadShape TakeShape(absl::string_view& input) {
 void RunPayload(absl::string_view input) {
   const PayloadShape shape = TakeShape(input);
   SparseValues values;
-  if (!DecodePayload(shape, input, values).ok()) return;
+  if (!DecodePayload(shape, input, values).ok()) {
+    return;
+  }
   Must(input.size() <= MaxPayloadBytes(shape), "an accepted payload is within the bound");
   size_t chunk = 0;
   for (const SegmentShape& segment : shape.segments) {
@@ -100,7 +106,9 @@ std::vector<std::string> PayloadSeeds() {
 
 void RunCommit(absl::string_view input) {
   const absl::StatusOr<Commit> commit = DecodeCommit(input);
-  if (commit.ok()) Must(EncodeCommit(*commit) == input, "an accepted commit record is canonical");
+  if (commit.ok()) {
+    Must(EncodeCommit(*commit) == input, "an accepted commit record is canonical");
+  }
 }
 
 std::vector<std::string> CommitSeeds() {
@@ -120,7 +128,9 @@ void RunSnapshot(absl::string_view input) {
   std::string bytes(input);
   bytes += DigestBytes(Sha256(input));
   const absl::StatusOr<ReplicaState> state = DecodeSnapshot(bytes, layout, slots);
-  if (!state.ok()) return;
+  if (!state.ok()) {
+    return;
+  }
   Must(state->theta.size() == 7 && state->slots.size() == static_cast<size_t>(slots), "an accepted snapshot fits the layout");
   Must(EncodeSnapshot(layout, *state) == bytes, "an accepted snapshot is canonical");
 }
@@ -168,7 +178,9 @@ Run MakeRun(int number) {
     case 2:
       run.layout = *Layout::Create({{"w", {30, 20}}, {"b", {30}}});
       run.options.weighting = Weighting::kSamples;
-      if (!Validate(run.options).ok()) run.options.weighting = Weighting::kUniform;  // of a mode that has no other
+      if (!Validate(run.options).ok()) {
+        run.options.weighting = Weighting::kUniform;  // of a mode that has no other
+      }
       break;
     default:
       run.layout = *Layout::Create({{"w", {70, 65}}});
@@ -198,7 +210,9 @@ void RunUpdate(absl::string_view input) {
   Must(run.aggregator->BeginRound({1, 0.01f, 1}, 2).ok(), "a round opens");
   const uint32_t weight = run.options.weighting == Weighting::kSamples ? 1u << (input.size() % 25) : kMaxWeight;
   Must(run.aggregator->Add(input, weight).ok() == accepted, "Add accepts what Check accepts");
-  if (accepted) Must(input.size() <= MaxPayloadBytes(run.options, run.layout).update, "an accepted update is within the bound");
+  if (accepted) {
+    Must(input.size() <= MaxPayloadBytes(run.options, run.layout).update, "an accepted update is within the bound");
+  }
   const absl::StatusOr<Commit> commit = run.aggregator->Finish();
   Must(commit.ok() && commit->included == (accepted ? 1 : 0), "the round ends with what was added");
   Must(DecodeCommit(EncodeCommit(*commit)).ok(), "the commit is a commit");
@@ -218,19 +232,27 @@ void RunApply(absl::string_view input) {
   commit.payload = std::string(input);
   const bool applied = Apply(run.options, run.layout, commit, state).ok();
   Must(state.round == (applied ? 1 : 0), "the round counts what was applied");
-  if (!applied) Must(state.theta == theta, "a refused commit leaves the state");
+  if (!applied) {
+    Must(state.theta == theta, "a refused commit leaves the state");
+  }
 }
 
 // Restoring may succeed with what was saved alone.
 void RunState(absl::string_view input) {
   Run& run = RunOf(TakeByte(input));
-  if (run.encoder->RestoreState(input).ok()) Must(run.encoder->SaveState() == input, "an accepted encoder state is canonical");
-  if (run.aggregator->RestoreState(input).ok()) Must(run.aggregator->SaveState() == input, "an accepted aggregator state is canonical");
+  if (run.encoder->RestoreState(input).ok()) {
+    Must(run.encoder->SaveState() == input, "an accepted encoder state is canonical");
+  }
+  if (run.aggregator->RestoreState(input).ok()) {
+    Must(run.aggregator->SaveState() == input, "an accepted aggregator state is canonical");
+  }
 }
 
 std::vector<float> SomeDirection(int64_t size) {
   std::vector<float> direction(size);
-  for (int64_t i = 0; i < size; ++i) direction[i] = static_cast<float>((i * 7919) % 1009 - 500) / 1024.0f;
+  for (int64_t i = 0; i < size; ++i) {
+    direction[i] = static_cast<float>((i * 7919) % 1009 - 500) / 1024.0f;
+  }
   return direction;
 }
 
@@ -241,7 +263,9 @@ std::vector<std::string> SeedsOfRuns(const Make& make) {
   for (int number = 0; number < kModes * kVariants; ++number) {
     Run run = MakeRun(number);
     const std::string first(1, static_cast<char>(number));
-    for (const std::string& bytes : make(run)) seeds.push_back(first + bytes);
+    for (const std::string& bytes : make(run)) {
+      seeds.push_back(first + bytes);
+    }
   }
   return seeds;
 }

@@ -33,8 +33,12 @@ const nlohmann::json& Cases() {
 void ExpectClose(absl::Span<const float> got, const std::vector<double>& expected, absl::string_view what) {
   ASSERT_EQ(got.size(), expected.size());
   double max = 0;
-  for (const double value : expected) max = std::max(max, std::fabs(value));
-  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], expected[i], kTolerance * max) << what << " " << i;
+  for (const double value : expected) {
+    max = std::max(max, std::fabs(value));
+  }
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], expected[i], kTolerance * max) << what << " " << i;
+  }
 }
 
 // The indices kept, by chunk over all blocks.
@@ -67,7 +71,9 @@ TEST_P(DemoGoldenTest, FollowsThePublishedAlgorithm) {
   Dice dice(golden.at("seed").get<uint64_t>());
   ReplicaState state = *InitialState(options, layout, RandomFloats(dice, layout.size()));
   std::vector<std::unique_ptr<UpdateEncoder>> workers;
-  for (int w = 0; w < golden.at("workers"); ++w) workers.push_back(*MakeUpdateEncoder(options, layout));
+  for (int w = 0; w < golden.at("workers"); ++w) {
+    workers.push_back(*MakeUpdateEncoder(options, layout));
+  }
   auto aggregator = *MakeAggregator(options, layout);
 
   for (size_t step = 0; step < golden.at("results").size(); ++step) {
@@ -82,7 +88,9 @@ TEST_P(DemoGoldenTest, FollowsThePublishedAlgorithm) {
       workers[w]->Settle(true);
       std::vector<std::vector<int>> support;
       for (const auto& block : expected.at("supports").at(w)) {
-        for (const auto& chunk : block) support.push_back(chunk.get<std::vector<int>>());
+        for (const auto& chunk : block) {
+          support.push_back(chunk.get<std::vector<int>>());
+        }
       }
       EXPECT_EQ(SupportOf(plan.update_shape(), *payload), support) << "worker " << w;
     }

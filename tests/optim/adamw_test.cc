@@ -70,7 +70,9 @@ TEST(AdamWTest, AnElementDoesNotDependOnItsNeighboursNorOnItsPlace) {
   const Moments whole = RunSteps(1000, 3);
   for (size_t size : {1u, 3u, 17u, 999u}) {
     const Moments part = RunSteps(size, 3);
-    for (size_t i = 0; i < size; ++i) ASSERT_EQ(part.theta[i], whole.theta[i]);
+    for (size_t i = 0; i < size; ++i) {
+      ASSERT_EQ(part.theta[i], whole.theta[i]);
+    }
   }
 }
 

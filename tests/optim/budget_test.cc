@@ -77,7 +77,9 @@ TEST(BudgetTest, TheLeastBudgetThatARefusalNamesIsMet) {
     const std::string text(refusal.message());
     uint64_t least = 0;
     for (size_t i = 0; i < text.size(); ++i) {
-      if (std::isdigit(static_cast<unsigned char>(text[i])) != 0) least = std::max<uint64_t>(least, std::stoull(text.substr(i)));
+      if (std::isdigit(static_cast<unsigned char>(text[i])) != 0) {
+        least = std::max<uint64_t>(least, std::stoull(text.substr(i)));
+      }
     }
     EXPECT_TRUE(FitBudget(Defaults(mode), layout, least).ok()) << text;
     EXPECT_FALSE(FitBudget(Defaults(mode), layout, least - 1).ok()) << text;
@@ -95,9 +97,15 @@ TEST(BudgetTest, ModesWithNothingToChooseAreToldSo) {
 std::vector<float> SomeDirection(Dice& dice, int64_t size, int kind) {
   std::vector<float> direction = RandomFloats(dice, size);
   for (int64_t i = 0; i < size; ++i) {
-    if (kind == 1) direction[i] = 1.0f + 1e-3f * direction[i] + static_cast<float>(i % 64) / 64;
-    if (kind == 2) direction[i] *= std::ldexp(1.0f, -static_cast<int>(std::min<int64_t>(i % kChunkSize, 60)));
-    if (kind == 3 && dice.Roll(0, 500) != 0) direction[i] = 0;
+    if (kind == 1) {
+      direction[i] = 1.0f + 1e-3f * direction[i] + static_cast<float>(i % 64) / 64;
+    }
+    if (kind == 2) {
+      direction[i] *= std::ldexp(1.0f, -static_cast<int>(std::min<int64_t>(i % kChunkSize, 60)));
+    }
+    if (kind == 3 && dice.Roll(0, 500) != 0) {
+      direction[i] = 0;
+    }
   }
   return direction;
 }
@@ -129,14 +137,18 @@ TEST(BudgetTest, NoPayloadOfAnyResidualExceedsIt) {
     options.domain = dice.Flip() ? Domain::kDct : Domain::kIdentity;
     const auto budget = static_cast<uint64_t>(std::ldexp(100.0, static_cast<int>(dice.Roll(0, 8))));
     const absl::StatusOr<OptimizerOptions> fitted = FitBudget(options, layout, budget);
-    if (!fitted.ok()) continue;
+    if (!fitted.ok()) {
+      continue;
+    }
     ++fitted_runs;
     ASSERT_TRUE(Validate(*fitted).ok());
     const uint64_t allowed = budget * fitted->local_steps;
     SCOPED_TRACE(absl::StrCat("seed ", seed, ", budget ", budget, ", ", Describe(*fitted, layout)));
 
     std::vector<std::unique_ptr<UpdateEncoder>> encoders;
-    for (int worker = 0; worker < 3; ++worker) encoders.push_back(*MakeUpdateEncoder(*fitted, layout));
+    for (int worker = 0; worker < 3; ++worker) {
+      encoders.push_back(*MakeUpdateEncoder(*fitted, layout));
+    }
     const auto aggregator = *MakeAggregator(*fitted, layout);
     for (uint64_t round = 1; round <= 3; ++round) {
       const RoundParameters parameters{round, 0.01f, fitted->local_steps};

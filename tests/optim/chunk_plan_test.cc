@@ -13,13 +13,17 @@ using ::testing::ElementsAre;
 
 Layout LayoutOf(std::vector<std::vector<int64_t>> shapes) {
   std::vector<Block> blocks;
-  for (auto& shape : shapes) blocks.push_back({.name = absl::StrCat("b", blocks.size()), .shape = std::move(shape)});
+  for (auto& shape : shapes) {
+    blocks.push_back({.name = absl::StrCat("b", blocks.size()), .shape = std::move(shape)});
+  }
   return *Layout::Create(std::move(blocks));
 }
 
 std::vector<std::vector<int64_t>> Tiles(const ChunkPlan& plan) {
   std::vector<std::vector<int64_t>> tiles;
-  for (const Segment& segment : plan.segments()) tiles.push_back({segment.chunk_count, segment.rows, segment.cols});
+  for (const Segment& segment : plan.segments()) {
+    tiles.push_back({segment.chunk_count, segment.rows, segment.cols});
+  }
   return tiles;
 }
 
@@ -96,7 +100,9 @@ TEST(ChunkPlanTest, EveryTrainableParameterIsInExactlyOneChunkAndNoOther) {
           EXPECT_LE(next + (patch.rows - 1) * kTileEdge, kChunkSize);
           covered += int64_t{patch.rows} * patch.cols;
           for (int64_t row = 0; row < patch.rows; ++row) {
-            for (int64_t i = 0; i < patch.cols; ++i) ++visits[patch.offset + row * patch.stride + i];
+            for (int64_t i = 0; i < patch.cols; ++i) {
+              ++visits[patch.offset + row * patch.stride + i];
+            }
           }
         });
         EXPECT_EQ(segment.IsPadded(chunk), covered < segment.chunk_length());
@@ -105,7 +111,9 @@ TEST(ChunkPlanTest, EveryTrainableParameterIsInExactlyOneChunkAndNoOther) {
     }
     EXPECT_EQ(plan.places(), places);
     for (const Block& block : layout.blocks()) {
-      for (int64_t i = 0; i < block.size; ++i) ASSERT_EQ(visits[block.offset + i], block.frozen ? 0 : 1);
+      for (int64_t i = 0; i < block.size; ++i) {
+        ASSERT_EQ(visits[block.offset + i], block.frozen ? 0 : 1);
+      }
     }
   }
 }

@@ -72,7 +72,9 @@ TEST(CommitTest, WhatNoCoordinatorWritesIsRejectedWithItsReason) {
 
 std::string Framed(std::initializer_list<absl::string_view> records) {
   std::string bytes;
-  for (const absl::string_view record : records) AppendCommitRecord(record, bytes);
+  for (const absl::string_view record : records) {
+    AppendCommitRecord(record, bytes);
+  }
   return bytes;
 }
 

@@ -30,7 +30,9 @@ struct Components {
 Components RandomComponents(Dice& dice, int rows, int cols, int64_t count, int32_t max) {
   Components components;
   for (int i = 0; i < rows * cols; ++i) {
-    if (dice.Roll(0, rows * cols - 1) >= count) continue;
+    if (dice.Roll(0, rows * cols - 1) >= count) {
+      continue;
+    }
     const auto value = static_cast<int32_t>(dice.Roll(1, max));
     components.index.push_back(static_cast<uint16_t>(i));
     components.value.push_back(dice.Flip() ? value : -value);
@@ -41,12 +43,16 @@ Components RandomComponents(Dice& dice, int rows, int cols, int64_t count, int32
 class ForEachInstructionSet : public ::testing::TestWithParam<InstructionSet> {
  protected:
   void SetUp() override {
-    if (!HasInstructionSet(GetParam())) GTEST_SKIP() << "this processor does not have the instruction set";
+    if (!HasInstructionSet(GetParam())) {
+      GTEST_SKIP() << "this processor does not have the instruction set";
+    }
     UseInstructionSet(GetParam());
   }
   void TearDown() override {
     for (InstructionSet set : {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
-      if (HasInstructionSet(set)) UseInstructionSet(set);
+      if (HasInstructionSet(set)) {
+        UseInstructionSet(set);
+      }
     }
   }
   std::unique_ptr<DctWorkspace> work_ = std::make_unique<DctWorkspace>();
@@ -81,7 +87,9 @@ TEST(DctBasisTest, TablesAreTheSameOnEveryMachine) {
     for (int b = 0; b < edge; ++b) {
       for (int i = 0; i < edge; ++i) {
         const auto entry = static_cast<int32_t>(BasisOf(edge).integer[b][i]);
-        for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<char>(static_cast<uint32_t>(entry) >> shift));
+        for (int shift = 0; shift < 32; shift += 8) {
+          bytes.push_back(static_cast<char>(static_cast<uint32_t>(entry) >> shift));
+        }
       }
     }
   }
@@ -125,23 +133,31 @@ TEST_P(ForEachInstructionSet, ForwardIsTheDefinition) {
     Dice dice(rows * 100 + cols);
     tile_->at.fill(0.0f);
     for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < cols; ++j) tile_->at[i * kTileEdge + j] = dice.Small();
+      for (int j = 0; j < cols; ++j) {
+        tile_->at[i * kTileEdge + j] = dice.Small();
+      }
     }
     ForwardDct(rows, cols, *tile_, *work_, *spectrum_);
     for (int d = 0; d < cols; ++d) {
       std::vector<long double> column(rows, 0);
       for (int i = 0; i < rows; ++i) {
-        for (int j = 0; j < cols; ++j) column[i] += tile_->at[i * kTileEdge + j] * Basis(cols, d, j);
+        for (int j = 0; j < cols; ++j) {
+          column[i] += tile_->at[i * kTileEdge + j] * Basis(cols, d, j);
+        }
       }
       for (int b = 0; b < rows; ++b) {
         long double expected = 0;
-        for (int i = 0; i < rows; ++i) expected += column[i] * Basis(rows, b, i);
+        for (int i = 0; i < rows; ++i) {
+          expected += column[i] * Basis(rows, b, i);
+        }
         ASSERT_NEAR(spectrum_->at[d * kTileEdge + b], static_cast<double>(expected), 1e-5)
             << rows << " x " << cols << ": " << b << ", " << d;
       }
     }
     for (int d = 0; d < cols; ++d) {
-      for (int b = rows; b < kTileEdge; ++b) ASSERT_EQ(spectrum_->at[d * kTileEdge + b], 0.0f);
+      for (int b = rows; b < kTileEdge; ++b) {
+        ASSERT_EQ(spectrum_->at[d * kTileEdge + b], 0.0f);
+      }
     }
   }
 }
@@ -151,7 +167,9 @@ TEST_P(ForEachInstructionSet, InverseOfFp32ComponentsUndoesForward) {
     Dice dice(7);
     tile_->at.fill(0.0f);
     for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < cols; ++j) tile_->at[i * kTileEdge + j] = dice.Small();
+      for (int j = 0; j < cols; ++j) {
+        tile_->at[i * kTileEdge + j] = dice.Small();
+      }
     }
     ForwardDct(rows, cols, *tile_, *work_, *spectrum_);
     std::vector<uint16_t> index;
@@ -163,7 +181,9 @@ TEST_P(ForEachInstructionSet, InverseOfFp32ComponentsUndoesForward) {
     auto back = std::make_unique<Tile>();
     InverseDct(rows, cols, index, value, *work_, *back);
     for (int i = 0; i < rows; ++i) {
-      for (int j = 0; j < cols; ++j) ASSERT_NEAR(back->at[i * kTileEdge + j], tile_->at[i * kTileEdge + j], 1e-5);
+      for (int j = 0; j < cols; ++j) {
+        ASSERT_NEAR(back->at[i * kTileEdge + j], tile_->at[i * kTileEdge + j], 1e-5);
+      }
     }
   }
 }

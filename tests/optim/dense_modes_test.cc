@@ -43,7 +43,9 @@ ReplicaState RandomState(Mode mode, const Layout& layout) {
   state.theta = RandomVector(layout.size(), 1, 1.0f);
   for (int slot = 0; slot < SlotCount(mode); ++slot) {
     state.slots.push_back(RandomVector(layout.size(), 10 + slot, 0.1f));
-    for (float& value : state.slots.back()) value = std::abs(value);
+    for (float& value : state.slots.back()) {
+      value = std::abs(value);
+    }
   }
   return state;
 }
@@ -61,7 +63,9 @@ std::string Encode(const OptimizerOptions& options, const Layout& layout, absl::
 Commit CommitOf(const OptimizerOptions& options, const Layout& layout, const std::vector<std::string>& payloads) {
   std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
   EXPECT_TRUE(aggregator->BeginRound(Round(1), static_cast<uint32_t>(payloads.size())).ok());
-  for (const std::string& payload : payloads) EXPECT_TRUE(aggregator->Add(payload).ok());
+  for (const std::string& payload : payloads) {
+    EXPECT_TRUE(aggregator->Add(payload).ok());
+  }
   return *aggregator->Finish();
 }
 
@@ -205,10 +209,14 @@ TEST(DenseModesTest, FrozenBlocksDoNotMove) {
     ASSERT_TRUE(ApplyDense(options, layout, commit, after, 2).ok());
     EXPECT_NE(after.theta, before.theta);
     for (const Block& block : layout.blocks()) {
-      if (!block.frozen) continue;
+      if (!block.frozen) {
+        continue;
+      }
       for (int64_t i = block.offset; i < block.offset + block.size; ++i) {
         ASSERT_EQ(after.theta[i], before.theta[i]);
-        for (size_t slot = 0; slot < after.slots.size(); ++slot) ASSERT_EQ(after.slots[slot][i], before.slots[slot][i]);
+        for (size_t slot = 0; slot < after.slots.size(); ++slot) {
+          ASSERT_EQ(after.slots[slot][i], before.slots[slot][i]);
+        }
       }
     }
   }
@@ -298,13 +306,17 @@ TEST(DenseModesTest, EveryDamagedSignPayloadIsRejectedOrCanonical) {
   const std::string payload = Encode(options, layout, direction);
   std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
   ASSERT_TRUE(aggregator->Check(payload).ok());
-  for (size_t size = 0; size < payload.size(); ++size) EXPECT_FALSE(aggregator->Check(payload.substr(0, size)).ok());
+  for (size_t size = 0; size < payload.size(); ++size) {
+    EXPECT_FALSE(aggregator->Check(payload.substr(0, size)).ok());
+  }
   EXPECT_FALSE(aggregator->Check(payload + '\0').ok());
   int accepted = 0;
   for (size_t bit = 0; bit < payload.size() * 8; ++bit) {
     std::string flipped = payload;
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
-    if (!aggregator->Check(flipped).ok()) continue;
+    if (!aggregator->Check(flipped).ok()) {
+      continue;
+    }
     // The vote of one is what it voted: encoded anew it must be the same bytes.
     ++accepted;
     EXPECT_EQ(CommitOf(options, layout, {flipped}).payload, flipped);
@@ -355,7 +367,9 @@ TEST(DenseModesTest, TheRoundKeepsItsOrder) {
     // What is taken back has no part in it.
     const std::string other = Encode(options, layout, RandomVector(layout.size(), 4, 1));
     ASSERT_TRUE(aggregator->BeginRound(Round(3), 2).ok());
-    for (const std::string& added : {payload, other}) ASSERT_TRUE(aggregator->Add(added).ok());
+    for (const std::string& added : {payload, other}) {
+      ASSERT_TRUE(aggregator->Add(added).ok());
+    }
     ASSERT_TRUE(aggregator->Remove(payload).ok());
     const Commit left = *aggregator->Finish();
     ASSERT_TRUE(aggregator->BeginRound(Round(3), 2).ok());

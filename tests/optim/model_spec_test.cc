@@ -22,7 +22,9 @@ std::vector<float> Weights(const ModelSpec& model, uint64_t seed) {
 
 const Block& Find(const Layout& layout, absl::string_view name) {
   for (const Block& block : layout.blocks()) {
-    if (block.name == name) return block;
+    if (block.name == name) {
+      return block;
+    }
   }
   ADD_FAILURE() << "no block " << name;
   return layout.blocks()[0];
@@ -78,9 +80,15 @@ TEST(ModelSpecTest, WeightsHaveTheDeviationsOfTheirScheme) {
   EXPECT_NEAR(Deviation(values("h.3.attn.qkv.weight")), 0.02, 0.0003);
   EXPECT_NEAR(Deviation(values("h.3.attn.out.weight")), 0.02 / std::sqrt(10.0), 0.0001);
   EXPECT_NEAR(Deviation(values("h.0.mlp.down.weight")), 0.02 / std::sqrt(10.0), 0.0001);
-  for (float value : values("h.2.ln1.weight")) EXPECT_EQ(value, 1.0f);
-  for (float value : values("lnf.weight")) EXPECT_EQ(value, 1.0f);
-  for (float value : values("h.2.mlp.up.bias")) EXPECT_EQ(value, 0.0f);
+  for (float value : values("h.2.ln1.weight")) {
+    EXPECT_EQ(value, 1.0f);
+  }
+  for (float value : values("lnf.weight")) {
+    EXPECT_EQ(value, 1.0f);
+  }
+  for (float value : values("h.2.mlp.up.bias")) {
+    EXPECT_EQ(value, 0.0f);
+  }
 
   const MlpModel mlp{50, {400}, 3};
   const std::vector<float> mlp_theta = Weights(mlp, 1);

@@ -18,7 +18,9 @@ struct Code {
   Code(uint32_t n, uint32_t k) {
     const uint32_t values = n - k + 1;
     if (k > 1) {
-      while ((k << (b + 1)) <= values) ++b;
+      while ((k << (b + 1)) <= values) {
+        ++b;
+      }
       full = std::min((values - 1) >> b, 15u);
     }
     rest = values - (full << b);
@@ -28,9 +30,13 @@ struct Code {
   // Calls visit(smallest gap, bits) for each group of gaps that cost the same.
   template <typename Visit>
   void ForEachGroup(const Visit& visit) const {
-    for (uint32_t q = 0; q < full; ++q) visit(q << b, q + 1 + b);
+    for (uint32_t q = 0; q < full; ++q) {
+      visit(q << b, q + 1 + b);
+    }
     visit(full << b, full + width);
-    if (shorter < rest) visit((full << b) + shorter, full + width + 1);
+    if (shorter < rest) {
+      visit((full << b) + shorter, full + width + 1);
+    }
   }
 };
 
@@ -72,17 +78,23 @@ TEST(PayloadBoundTest, NoSupportOfAnyChunkTakesMoreIndexBits) {
 TEST(PayloadBoundTest, TheWorstSupportsComeNearTheBound) {
   constexpr uint32_t kMost = 64;
   std::vector<std::vector<uint32_t>> worst = {std::vector<uint32_t>(kChunkSize + 1, 0)};
-  for (uint32_t k = 1; k <= kMost; ++k) worst.push_back(WorstBits(k, worst.back()));
+  for (uint32_t k = 1; k <= kMost; ++k) {
+    worst.push_back(WorstBits(k, worst.back()));
+  }
   for (const uint32_t length : {100u, 4096u}) {
     for (uint32_t k = 1; k <= kMost; ++k) {
       SparseValues values{{1.0f}, {0}, {}, {}};
       for (int chunk = 0; chunk < 8; ++chunk) {
         uint32_t n = length;
         for (uint32_t left = k; left > 0; --left) {
-          while (n > left && worst[left][n] == worst[left][n - 1]) --n;
+          while (n > left && worst[left][n] == worst[left][n - 1]) {
+            --n;
+          }
           uint32_t best = 0;
           Code(n, left).ForEachGroup([&](uint32_t gap, uint32_t bits) {
-            if (bits + worst[left - 1][n - gap - 1] == worst[left][n]) best = gap;
+            if (bits + worst[left - 1][n - gap - 1] == worst[left][n]) {
+              best = gap;
+            }
           });
           // Places that the worst support leaves out lengthen the gap here, which may code a little shorter.
           values.index.push_back(static_cast<uint16_t>(length - n + best));

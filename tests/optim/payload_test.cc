@@ -34,7 +34,9 @@ int32_t RandomValue(uint32_t value_bits, std::mt19937_64& rng) {
 std::vector<uint16_t> RandomSupport(uint32_t length, uint32_t count, std::mt19937_64& rng) {
   std::vector<uint16_t> places(length);
   std::iota(places.begin(), places.end(), 0);
-  for (uint32_t i = 0; i < count; ++i) std::swap(places[i], places[i + rng() % (length - i)]);
+  for (uint32_t i = 0; i < count; ++i) {
+    std::swap(places[i], places[i + rng() % (length - i)]);
+  }
   places.resize(count);
   std::sort(places.begin(), places.end());
   return places;
@@ -129,7 +131,9 @@ TEST(PayloadTest, EveryBitFlipIsRejectedOrIsAnotherCanonicalPayload) {
     std::mt19937_64 rng(seed);
     const PayloadShape shape = RandomShape(rng);
     std::string bytes = EncodePayload(shape, RandomValues(shape, seed % 2 == 0, rng));
-    if (bytes.size() > 600) continue;  // the cost grows with the square
+    if (bytes.size() > 600) {
+      continue;  // the cost grows with the square
+    }
     for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
       bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
       ExpectRejectedOrCanonical(shape, bytes);
@@ -147,11 +151,15 @@ TEST(PayloadTest, RandomBytesAreRejectedOrCanonical) {
         {{static_cast<uint32_t>(1 + rng() % 3), static_cast<uint32_t>(1 + rng() % 12), static_cast<uint32_t>(rng() % 6)}},
         rng() % 2 == 0 ? 1u : 2u};
     std::string bytes(6 + rng() % 6, '\0');
-    for (char& byte : bytes) byte = static_cast<char>(rng());
+    for (char& byte : bytes) {
+      byte = static_cast<char>(rng());
+    }
     bytes[0] = 1;
     bytes[4] = static_cast<char>(bytes[4] & 0x7f);
     SparseValues decoded;
-    if (!DecodePayload(shape, bytes, decoded).ok()) continue;
+    if (!DecodePayload(shape, bytes, decoded).ok()) {
+      continue;
+    }
     ++accepted;
     ASSERT_EQ(EncodePayload(shape, decoded), bytes);
   }
@@ -248,7 +256,9 @@ TEST(PayloadTest, AnIndependentWriterGivesTheSameBytes) {
       for (uint32_t c = 0; c < segment.chunk_count; ++c) {
         uint32_t needed = full ? kept : numbers.Draw(kept + 1);
         for (uint32_t place = 0; place < segment.chunk_length; ++place) {
-          if (numbers.Draw(segment.chunk_length - place) >= needed) continue;
+          if (numbers.Draw(segment.chunk_length - place) >= needed) {
+            continue;
+          }
           const int32_t magnitude = static_cast<int32_t>(1 + numbers.Draw(largest));
           values.index.push_back(static_cast<uint16_t>(place));
           values.value.push_back(numbers.Draw(2) != 0 ? -magnitude : magnitude);
@@ -269,7 +279,9 @@ SparseValues OneEntry(float scale, uint16_t index, int32_t value) {
 }
 
 std::string WithScale(std::string bytes, uint32_t bits) {
-  for (int i = 0; i < 4; ++i) bytes[1 + i] = static_cast<char>(bits >> (8 * i));
+  for (int i = 0; i < 4; ++i) {
+    bytes[1 + i] = static_cast<char>(bits >> (8 * i));
+  }
   return bytes;
 }
 
@@ -341,7 +353,9 @@ TEST(PayloadTest, AFloatValueThatIsZeroOrNotFiniteIsRejected) {
   for (uint32_t bits : {0x00000000u, 0x80000000u, 0x7f800000u, 0xff800000u, 0x7fc00001u}) {
     std::string bytes("\x01\x00\x00\x80\x3f", 5);
     const uint64_t tail = 1 | (uint64_t{bits} << 1);
-    for (int i = 0; i < 5; ++i) bytes.push_back(static_cast<char>(tail >> (8 * i)));
+    for (int i = 0; i < 5; ++i) {
+      bytes.push_back(static_cast<char>(tail >> (8 * i)));
+    }
     EXPECT_THAT(DecodeStatus(shape, bytes).message(), HasSubstr("zero or not finite"));
   }
 }

@@ -20,10 +20,14 @@ TEST(QuantiseTest, StepOfNothingIsZero) {
 TEST(QuantiseTest, LevelsAreRepresentedExactly) {
   for (const uint32_t bits : {2u, 4u, 8u}) {
     std::vector<float> values;
-    for (int32_t level = 1; level <= MaxLevel(bits); ++level) values.push_back(0.25f * static_cast<float>(level % 2 ? level : -level));
+    for (int32_t level = 1; level <= MaxLevel(bits); ++level) {
+      values.push_back(0.25f * static_cast<float>(level % 2 ? level : -level));
+    }
     const double step = ChooseStep(bits, absl::MakeConstSpan(values));
     EXPECT_DOUBLE_EQ(step, 0.25) << bits;
-    for (const float value : values) EXPECT_EQ(LevelOf(value, step, MaxLevel(bits)) * step, value);
+    for (const float value : values) {
+      EXPECT_EQ(LevelOf(value, step, MaxLevel(bits)) * step, value);
+    }
   }
 }
 
@@ -53,7 +57,9 @@ TEST(QuantiseTest, MoreBitsNeverFitWorse) {
     for (const uint32_t bits : {1u, 2u, 4u, 8u}) {
       const double step = ChooseStep(bits, absl::MakeConstSpan(values));
       double error = 0;
-      for (const float value : values) error += std::pow(value - step * LevelOf(value, step, MaxLevel(bits)), 2);
+      for (const float value : values) {
+        error += std::pow(value - step * LevelOf(value, step, MaxLevel(bits)), 2);
+      }
       EXPECT_LE(error, last) << "seed " << seed << ", bits " << bits;
       last = error;
     }

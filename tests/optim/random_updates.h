@@ -39,7 +39,9 @@ class Dice {
 
 inline std::vector<float> RandomFloats(Dice& dice, int64_t size, float scale = 1.0f) {
   std::vector<float> values(size);
-  for (float& value : values) value = dice.Small() * scale;
+  for (float& value : values) {
+    value = dice.Small() * scale;
+  }
   return values;
 }
 
@@ -83,7 +85,9 @@ inline std::string Describe(const OptimizerOptions& options, const Layout& layou
                    " commit_bits=", options.commit_value_bits, " layout:");
   for (const Block& block : layout.blocks()) {
     absl::StrAppend(&text, block.frozen ? " frozen[" : " [");
-    for (const int64_t extent : block.shape) absl::StrAppend(&text, extent, ",");
+    for (const int64_t extent : block.shape) {
+      absl::StrAppend(&text, extent, ",");
+    }
     absl::StrAppend(&text, "]");
   }
   return text;
@@ -100,10 +104,14 @@ inline SparseValues RandomValues(Dice& dice, const PayloadShape& shape) {
       std::vector<uint16_t> places;
       while (static_cast<int64_t>(places.size()) < kept) {
         places.push_back(static_cast<uint16_t>(dice.Roll(0, segment.chunk_length - 1)));
-        if (static_cast<int64_t>(places.size()) < kept) continue;
+        if (static_cast<int64_t>(places.size()) < kept) {
+          continue;
+        }
         std::sort(places.begin(), places.end());
         places.erase(std::unique(places.begin(), places.end()), places.end());
-        if (segment.chunk_length < 2 * kept) break;
+        if (segment.chunk_length < 2 * kept) {
+          break;
+        }
       }
       for (const uint16_t place : places) {
         const int64_t max = shape.value_bits == 24 ? (1 << 23) - 1 : int64_t{1} << (shape.value_bits - 1);

@@ -20,7 +20,9 @@ template <typename T>
 std::vector<uint16_t> Sorted(const std::vector<T>& values, int k) {
   std::vector<uint16_t> order;
   for (size_t i = 0; i < values.size(); ++i) {
-    if (values[i] != 0) order.push_back(static_cast<uint16_t>(i));
+    if (values[i] != 0) {
+      order.push_back(static_cast<uint16_t>(i));
+    }
   }
   const auto magnitude = [&](uint16_t i) {
     return values[i] < 0 ? -static_cast<long double>(values[i]) : static_cast<long double>(values[i]);
@@ -55,7 +57,9 @@ TYPED_TEST(SelectTest, EqualsASortForAllLengthsAndTies) {
     const int k = static_cast<int>(dice.Flip() ? dice.Roll(1, 70) : dice.Roll(1, length));
     const int64_t range = dice.Flip() ? 3 : 1 << 20;  // many ties and zeros, or hardly any
     std::vector<TypeParam> values;
-    for (int64_t i = 0; i < length; ++i) values.push_back(static_cast<TypeParam>(dice.Roll(-range, range)));
+    for (int64_t i = 0; i < length; ++i) {
+      values.push_back(static_cast<TypeParam>(dice.Roll(-range, range)));
+    }
     ASSERT_EQ(Selected(values, k), Sorted(values, k)) << "seed " << seed << ", length " << length << ", k " << k;
   }
 }

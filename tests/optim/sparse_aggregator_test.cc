@@ -25,13 +25,17 @@ std::unique_ptr<Aggregator> AggregatorOf(const OptimizerOptions& options, const 
 
 std::string CommitOf(Aggregator& aggregator, const RoundParameters& round, const std::vector<std::string>& updates, uint32_t members) {
   EXPECT_TRUE(aggregator.BeginRound(round, members).ok());
-  for (const std::string& update : updates) EXPECT_TRUE(aggregator.Add(update).ok());
+  for (const std::string& update : updates) {
+    EXPECT_TRUE(aggregator.Add(update).ok());
+  }
   return EncodeCommit(*aggregator.Finish());
 }
 
 std::vector<std::string> RandomUpdates(Dice& dice, const OptimizerOptions& options, const Layout& layout, int64_t count) {
   std::vector<std::string> updates;
-  for (int64_t i = 0; i < count; ++i) updates.push_back(RandomUpdate(dice, options, layout));
+  for (int64_t i = 0; i < count; ++i) {
+    updates.push_back(RandomUpdate(dice, options, layout));
+  }
   return updates;
 }
 
@@ -63,7 +67,9 @@ TEST(SparseAggregatorTest, OrderOfArrivalDoesNotChangeACommit) {
       std::vector<std::string> updates = RandomUpdates(dice, options, layout, dice.Roll(0, 9));
       const auto members = static_cast<uint32_t>(updates.size() + dice.Roll(1, 3));
       const std::string expected = CommitOf(*a, {.round = round, .learning_rate = 0.1f}, updates, members);
-      for (size_t i = updates.size(); i > 1; --i) std::swap(updates[i - 1], updates[dice.Roll(0, static_cast<int64_t>(i) - 1)]);
+      for (size_t i = updates.size(); i > 1; --i) {
+        std::swap(updates[i - 1], updates[dice.Roll(0, static_cast<int64_t>(i) - 1)]);
+      }
       ASSERT_EQ(CommitOf(*b, {.round = round, .learning_rate = 0.1f}, updates, members), expected);
       ASSERT_EQ(a->SaveState(), b->SaveState());
     }
@@ -99,9 +105,13 @@ TEST(SparseAggregatorTest, WhatIsRemovedLeavesNoTrace) {
     ASSERT_TRUE(a->BeginRound(kRound, 100).ok());
     const std::vector<std::string> after = RandomUpdates(dice, options, layout, 2);
     const std::vector<std::string> lost = RandomUpdates(dice, options, layout, 10);
-    for (const std::string& update : lost) ASSERT_TRUE(a->Add(update).ok());
+    for (const std::string& update : lost) {
+      ASSERT_TRUE(a->Add(update).ok());
+    }
     EXPECT_EQ(a->BeginRound(kRound, 5).code(), absl::StatusCode::kFailedPrecondition);
-    for (auto update = lost.rbegin(); update != lost.rend(); ++update) ASSERT_TRUE(a->Remove(*update).ok());
+    for (auto update = lost.rbegin(); update != lost.rend(); ++update) {
+      ASSERT_TRUE(a->Remove(*update).ok());
+    }
     EXPECT_EQ(a->Remove(lost[0]).code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_EQ(a->SaveState(), b->SaveState());
     EXPECT_EQ(CommitOf(*a, kRound, after, 5), CommitOf(*b, kRound, after, 5));
@@ -169,7 +179,9 @@ TEST(SparseAggregatorTest, WhatACommitLeavesOutComesLater) {
     const SparseValues update = round == 1 ? Entries(1.0f, {1, 2, 3}, {7, 90, -33}) : Entries(0.0f, {}, {});
     ASSERT_TRUE(aggregator->Add(EncodePayload(shape, update)).ok());
     const SparseValues values = DecodedCommit(options, OneChunk(), *aggregator->Finish());
-    for (size_t i = 0; i < values.index.size(); ++i) sum[values.index[i]] += static_cast<double>(values.scales[0]) * values.value[i];
+    for (size_t i = 0; i < values.index.size(); ++i) {
+      sum[values.index[i]] += static_cast<double>(values.scales[0]) * values.value[i];
+    }
   }
   EXPECT_NEAR(sum[1], 7, 1e-6);
   EXPECT_NEAR(sum[2], 90, 1e-6);
@@ -219,7 +231,9 @@ TEST(SparseAggregatorTest, FourThousandAndNinetySixExtremeUpdatesDoNotOverflow) 
     auto aggregator = AggregatorOf(options, layout);
     for (uint64_t round = 1; round <= 2; ++round) {
       ASSERT_TRUE(aggregator->BeginRound({.round = round}, kMaxWorkers).ok());
-      for (int64_t i = 0; i < kMaxWorkers; ++i) ASSERT_TRUE(aggregator->Add(update).ok());
+      for (int64_t i = 0; i < kMaxWorkers; ++i) {
+        ASSERT_TRUE(aggregator->Add(update).ok());
+      }
       SparseValues values;
       ASSERT_TRUE(DecodePayload(ChunkPlan(options, layout).commit_shape(), aggregator->Finish()->payload, values).ok());
       ASSERT_EQ(values.value.size(), 1u);

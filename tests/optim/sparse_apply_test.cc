@@ -57,7 +57,9 @@ void DefinedApply(const OptimizerOptions& options, const Layout& layout, const C
         v = DefinedInverse(segment.rows, segment.cols, absl::MakeSpan(values.index).subspan(begin, count),
                            absl::MakeSpan(values.value).subspan(begin, count));
       } else {
-        for (uint32_t e = begin; e < begin + count; ++e) v[values.index[e]] = static_cast<float>(values.value[e]);
+        for (uint32_t e = begin; e < begin + count; ++e) {
+          v[values.index[e]] = static_cast<float>(values.value[e]);
+        }
       }
       segment.ForEachPatch(chunk, [&](const Patch& patch) {
         for (int i = 0; i < patch.rows * patch.cols; ++i) {
@@ -65,7 +67,9 @@ void DefinedApply(const OptimizerOptions& options, const Layout& layout, const C
           float& parameter = state.theta[patch.offset + i / patch.cols * patch.stride + i % patch.cols];
           const float x = segment.transformed ? v[place / kTileEdge * segment.cols + place % kTileEdge] : v[place];
           volatile float rate = commit.learning_rate;
-          if (!sign) rate = rate * values.scales[s];
+          if (!sign) {
+            rate = rate * values.scales[s];
+          }
           volatile float step = rate * (sign ? static_cast<float>((x > 0) - (x < 0)) : x);
           volatile float kept = parameter * decay;
           parameter = kept - step;
@@ -87,7 +91,9 @@ TEST(SparseApplyTest, EqualsTheDefinitionOnAnyThreadsAndInstructionSet) {
     ReplicaState expected = start;
     DefinedApply(options, layout, commit, expected);
     for (const InstructionSet set : {InstructionSet::kBaseline, InstructionSet::kAvx2, InstructionSet::kAvx512}) {
-      if (!HasInstructionSet(set)) continue;
+      if (!HasInstructionSet(set)) {
+        continue;
+      }
       UseInstructionSet(set);
       for (int threads = 1; threads <= (seed <= 12 ? 16 : 2); ++threads) {
         ReplicaState state = start;
@@ -118,7 +124,9 @@ TEST(SparseApplyTest, BitsAreFrozen) {
     auto aggregator = *MakeAggregator(options, layout);
     for (uint64_t round = 1; round <= 5; ++round) {
       ASSERT_TRUE(aggregator->BeginRound({.round = round, .learning_rate = 0.01f}, 5).ok());
-      for (int i = 0; i < 4; ++i) ASSERT_TRUE(aggregator->Add(RandomUpdate(dice, options, layout)).ok());
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(aggregator->Add(RandomUpdate(dice, options, layout)).ok());
+      }
       ASSERT_TRUE(Apply(options, layout, *aggregator->Finish(), state, 2).ok());
     }
     EXPECT_EQ(Fingerprint(state.theta), expected) << ModeName(mode);
@@ -136,7 +144,9 @@ TEST(SparseApplyTest, FrozenBlocksDoNotMove) {
     ReplicaState state = start;
     ASSERT_TRUE(Apply(options, layout, RandomCommit(dice, options, layout, 1), state, 1).ok());
     EXPECT_NE(state.theta, start.theta);
-    for (size_t i = 4096; i < state.theta.size(); ++i) ASSERT_EQ(state.theta[i], start.theta[i]);
+    for (size_t i = 4096; i < state.theta.size(); ++i) {
+      ASSERT_EQ(state.theta[i], start.theta[i]);
+    }
   }
 }
 
@@ -196,14 +206,18 @@ TEST(SparseModesTest, WorkersDescendTogether) {
     std::vector<std::unique_ptr<UpdateEncoder>> encoders;
     for (int w = 0; w < kWorkers; ++w) {
       targets.push_back(RandomFloats(dice, layout.size()));
-      for (size_t i = 0; i < mean.size(); ++i) mean[i] += targets[w][i] / kWorkers;
+      for (size_t i = 0; i < mean.size(); ++i) {
+        mean[i] += targets[w][i] / kWorkers;
+      }
       encoders.push_back(*MakeUpdateEncoder(options, layout));
     }
     auto aggregator = *MakeAggregator(options, layout);
     ReplicaState state = *InitialState(options, layout, std::vector<float>(layout.size(), 0.0f));
     const auto distance = [&] {
       double sum = 0;
-      for (size_t i = 0; i < mean.size(); ++i) sum += std::pow(state.theta[i] - mean[i], 2);
+      for (size_t i = 0; i < mean.size(); ++i) {
+        sum += std::pow(state.theta[i] - mean[i], 2);
+      }
       return std::sqrt(sum);
     };
     const double start = distance();
@@ -213,7 +227,9 @@ TEST(SparseModesTest, WorkersDescendTogether) {
       for (int w = 0; w < kWorkers; ++w) {
         std::vector<float> direction(layout.size());
         const float gain = mode == Mode::kLocal ? 0.02f : 1.0f;
-        for (size_t i = 0; i < direction.size(); ++i) direction[i] = gain * (state.theta[i] - targets[w][i]);
+        for (size_t i = 0; i < direction.size(); ++i) {
+          direction[i] = gain * (state.theta[i] - targets[w][i]);
+        }
         auto payload = encoders[w]->Encode(parameters, direction);
         ASSERT_TRUE(payload.ok()) << payload.status();
         const bool included = dice.Roll(0, 9) > 0;

@@ -52,7 +52,9 @@ std::vector<double> Decoded(const OptimizerOptions& options, const Layout& layou
       }
       segment.ForEachPatch(chunk, [&](const Patch& patch) {
         for (int row = 0; row < patch.rows; ++row) {
-          for (int i = 0; i < patch.cols; ++i) decoded[patch.offset + row * patch.stride + i] = tile[patch.place + row * kTileEdge + i];
+          for (int i = 0; i < patch.cols; ++i) {
+            decoded[patch.offset + row * patch.stride + i] = tile[patch.place + row * kTileEdge + i];
+          }
         }
       });
     }
@@ -62,7 +64,9 @@ std::vector<double> Decoded(const OptimizerOptions& options, const Layout& layou
 
 bool Trainable(const Layout& layout, int64_t at) {
   for (const Block& block : layout.blocks()) {
-    if (at >= block.offset && at < block.offset + block.size) return !block.frozen;
+    if (at >= block.offset && at < block.offset + block.size) {
+      return !block.frozen;
+    }
   }
   return false;
 }
@@ -82,14 +86,18 @@ TEST(SparseEncoderTest, WhatIsSentAndWhatStaysSumToWhatCameIn) {
     const double gain = options.mode == Mode::kDemo ? static_cast<double>(kRound.learning_rate) : 1.0;
     for (int round = 0; round < 4; ++round) {
       const std::vector<float> direction = RandomFloats(dice, layout.size());
-      for (size_t i = 0; i < direction.size(); ++i) came_in[i] += gain * direction[i];
+      for (size_t i = 0; i < direction.size(); ++i) {
+        came_in[i] += gain * direction[i];
+      }
       auto payload = encoder->Encode(kRound, direction);
       ASSERT_TRUE(payload.ok()) << payload.status();
       EXPECT_LE(payload->size(), MaxSparsePayloadBytes(options, layout).update);
       const bool included = round != 1;
       if (included) {
         const std::vector<double> decoded = Decoded(options, layout, *payload);
-        for (size_t i = 0; i < sent.size(); ++i) sent[i] += decoded[i];
+        for (size_t i = 0; i < sent.size(); ++i) {
+          sent[i] += decoded[i];
+        }
       }
       encoder->Settle(included);
     }

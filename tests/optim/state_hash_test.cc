@@ -16,7 +16,9 @@ ReplicaState TestState(const Layout& layout) {
   ReplicaState state;
   state.round = 3;
   state.theta.resize(layout.size());
-  for (size_t i = 0; i < state.theta.size(); ++i) state.theta[i] = static_cast<float>(i) * 0.5f;
+  for (size_t i = 0; i < state.theta.size(); ++i) {
+    state.theta[i] = static_cast<float>(i) * 0.5f;
+  }
   state.slots.push_back(std::vector<float>(layout.size(), 1.0f));
   return state;
 }
@@ -38,7 +40,9 @@ TEST(StateHashTest, DoesNotDependOnTheNumberOfThreads) {
   const Layout layout = TestLayout();
   const ReplicaState state = TestState(layout);
   const Digest one = StateHash(layout, state);
-  for (int threads : {2, 3, 16}) EXPECT_EQ(StateHash(layout, state, threads), one);
+  for (int threads : {2, 3, 16}) {
+    EXPECT_EQ(StateHash(layout, state, threads), one);
+  }
 }
 
 TEST(StateHashTest, WhoHoldsTheBlocksHashesGetsTheSameHashAfterBlocksMoved) {
@@ -60,7 +64,9 @@ TEST(StateHashTest, OnlyFrozenBlocksAreTakenFromWhatIsHeld) {
   const ReplicaState state = TestState(layout);
   BlockHashes held;
   StateHash(layout, state, 1, held);
-  for (Digest& digest : held) digest[0] ^= 1;
+  for (Digest& digest : held) {
+    digest[0] ^= 1;
+  }
   const BlockHashes spoilt = held;
   EXPECT_NE(StateHash(layout, state, 1, held), StateHash(layout, state));
   EXPECT_NE(held[0], spoilt[0]);

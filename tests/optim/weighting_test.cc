@@ -58,7 +58,9 @@ TEST(WeightingTest, WeightsAreSamplesUpToTheLargest) {
   EXPECT_EQ(*WeightOf(Weighed(Mode::kFedAvg), kMaxWeight - 1), kMaxWeight - 1);
   EXPECT_EQ(*WeightOf(Weighed(Mode::kFedAvg), uint64_t{1} << 60), kMaxWeight);
   EXPECT_EQ(WeightOf(Weighed(Mode::kFedAvg), 0).status().code(), absl::StatusCode::kInvalidArgument);
-  for (const uint64_t samples : {0, 7}) EXPECT_EQ(*WeightOf(Defaults(Mode::kFedAvg), samples), kMaxWeight) << "uniform";
+  for (const uint64_t samples : {0, 7}) {
+    EXPECT_EQ(*WeightOf(Defaults(Mode::kFedAvg), samples), kMaxWeight) << "uniform";
+  }
 }
 
 // What was left out of the commits of heavy members must not be multiplied when only light ones are in time.
@@ -76,7 +78,9 @@ TEST(WeightingTest, ARoundOfLightMembersDoesNotBlowUpWhatHeavyOnesLeft) {
     first.round = 1;
     EXPECT_TRUE(Apply(options, layout, first, state).ok());
     double sum = 0;
-    for (const float value : state.theta) sum += double{value} * value;
+    for (const float value : state.theta) {
+      sum += double{value} * value;
+    }
     return std::sqrt(sum);
   };
   double heavy = 0;
@@ -183,7 +187,9 @@ std::vector<Update> RandomWeighedUpdates(Dice& dice, const OptimizerOptions& opt
 
 OptimizerOptions RandomWeighed(Dice& dice) {
   OptimizerOptions options = RandomOptions(dice);
-  if (options.mode == Mode::kDemo) options.mode = Mode::kDistro;
+  if (options.mode == Mode::kDemo) {
+    options.mode = Mode::kDistro;
+  }
   options.weighting = Weighting::kSamples;
   return options;
 }
@@ -202,9 +208,15 @@ TEST(WeightingTest, OrderOfArrivalDoesNotChangeACommitAndAnUnfinishedRoundLeaves
       const std::string expected = EncodeCommit(CommitOf(*a, updates, members, round));
       ASSERT_TRUE(b->BeginRound({.round = round}, 100).ok());
       const std::vector<Update> lost = RandomWeighedUpdates(dice, options, layout, 10);
-      for (const Update& update : lost) ASSERT_TRUE(b->Add(update.payload, update.weight).ok());
-      for (const Update& update : lost) ASSERT_TRUE(b->Remove(update.payload, update.weight).ok());
-      for (size_t i = updates.size(); i > 1; --i) std::swap(updates[i - 1], updates[dice.Roll(0, static_cast<int64_t>(i) - 1)]);
+      for (const Update& update : lost) {
+        ASSERT_TRUE(b->Add(update.payload, update.weight).ok());
+      }
+      for (const Update& update : lost) {
+        ASSERT_TRUE(b->Remove(update.payload, update.weight).ok());
+      }
+      for (size_t i = updates.size(); i > 1; --i) {
+        std::swap(updates[i - 1], updates[dice.Roll(0, static_cast<int64_t>(i) - 1)]);
+      }
       ASSERT_EQ(EncodeCommit(CommitOf(*b, updates, members, round)), expected);
       ASSERT_EQ(a->SaveState(), b->SaveState());
       auto restored = *MakeAggregator(options, layout);

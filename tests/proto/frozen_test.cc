@@ -30,8 +30,12 @@ using google::protobuf::FileDescriptor;
 constexpr char kFrozenFile[] = TRIBUTARY_FROZEN_FIELDS;
 
 std::string TypeOf(const FieldDescriptor& field) {
-  if (field.type() == FieldDescriptor::TYPE_MESSAGE) return field.message_type()->full_name();
-  if (field.type() == FieldDescriptor::TYPE_ENUM) return field.enum_type()->full_name();
+  if (field.type() == FieldDescriptor::TYPE_MESSAGE) {
+    return field.message_type()->full_name();
+  }
+  if (field.type() == FieldDescriptor::TYPE_ENUM) {
+    return field.enum_type()->full_name();
+  }
   return field.type_name();
 }
 
@@ -45,11 +49,17 @@ void Describe(const Descriptor& type, std::vector<std::string>* lines) {
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
     std::string label = field.is_repeated() ? "repeated " : field.has_optional_keyword() ? "optional " : "";
-    if (const auto* oneof = field.real_containing_oneof()) label = absl::StrCat("oneof:", oneof->name(), " ");
+    if (const auto* oneof = field.real_containing_oneof()) {
+      label = absl::StrCat("oneof:", oneof->name(), " ");
+    }
     lines->push_back(absl::StrCat("field ", type.full_name(), " ", field.number(), " ", field.name(), " ", label, TypeOf(field)));
   }
-  for (int i = 0; i < type.nested_type_count(); ++i) Describe(*type.nested_type(i), lines);
-  for (int i = 0; i < type.enum_type_count(); ++i) Describe(*type.enum_type(i), lines);
+  for (int i = 0; i < type.nested_type_count(); ++i) {
+    Describe(*type.nested_type(i), lines);
+  }
+  for (int i = 0; i < type.enum_type_count(); ++i) {
+    Describe(*type.enum_type(i), lines);
+  }
 }
 
 // One line for each thing that must not change, sorted.
@@ -59,8 +69,12 @@ std::vector<std::string> DescribeSchema() {
                                    v1::WorkerMessage::descriptor()->file(), v1::UploadId::descriptor()->file()};
   std::vector<std::string> lines;
   for (const FileDescriptor* file : files) {
-    for (int i = 0; i < file->message_type_count(); ++i) Describe(*file->message_type(i), &lines);
-    for (int i = 0; i < file->enum_type_count(); ++i) Describe(*file->enum_type(i), &lines);
+    for (int i = 0; i < file->message_type_count(); ++i) {
+      Describe(*file->message_type(i), &lines);
+    }
+    for (int i = 0; i < file->enum_type_count(); ++i) {
+      Describe(*file->enum_type(i), &lines);
+    }
     for (int i = 0; i < file->extension_count(); ++i) {
       lines.push_back(absl::StrCat("extension ", file->extension(i)->full_name(), " ", file->extension(i)->number()));
     }

@@ -41,7 +41,9 @@ std::string ErrorOf(absl::string_view text) {
 TEST(CsvSource, EveryFourthRowIsHeldOutForAQuarter) {
   TestFolder folder;
   std::string text = "a,y,b\n";
-  for (int i = 0; i < 16; ++i) text += absl::StrCat(i, ",", i % 4 == 3 ? 1 : 0, ",", 100 - i, "\n");
+  for (int i = 0; i < 16; ++i) {
+    text += absl::StrCat(i, ",", i % 4 == 3 ? 1 : 0, ",", 100 - i, "\n");
+  }
   folder.Write("t.csv", text);
   const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
   ASSERT_TRUE(source.ok()) << source.status();

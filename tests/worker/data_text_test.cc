@@ -42,7 +42,9 @@ TEST(TextSource, TargetsAreTheBytesAfterTheTokens) {
   EXPECT_EQ(batch.rows, 4);
   ASSERT_EQ(batch.tokens.size(), 20u);
   ASSERT_EQ(batch.targets.size(), 20u);
-  for (size_t i = 0; i < 20; ++i) EXPECT_EQ(batch.targets[i], batch.tokens[i] == 'z' ? 'a' : batch.tokens[i] + 1);
+  for (size_t i = 0; i < 20; ++i) {
+    EXPECT_EQ(batch.targets[i], batch.tokens[i] == 'z' ? 'a' : batch.tokens[i] + 1);
+  }
 }
 
 TEST(TextSource, TheLastShareOfEveryFileIsForValidationAndNeverTrainedOn) {
@@ -74,7 +76,9 @@ TEST(TextSource, TheLastShareOfEveryFileIsForValidationAndNeverTrainedOn) {
 TEST(TextSource, TheSameKeyDrawsTheSameBatch) {
   TestFolder folder;
   std::string text;
-  for (int i = 0; i < 400; ++i) text += absl::StrCat(i, " ");
+  for (int i = 0; i < 400; ++i) {
+    text += absl::StrCat(i, " ");
+  }
   folder.Write("a.txt", text);
   const auto source = MakeTextSource(OptionsFor(folder), 16);
   ASSERT_TRUE(source.ok()) << source.status();
@@ -140,7 +144,9 @@ TEST(EvenSpacing, PicksAllPlacesOnceWhereThereAreFewerThanAskedFor) {
   ASSERT_EQ(spacing.RowsOf(1), 1u);
   std::vector<uint64_t> places;
   for (uint32_t b = 0; b < 2; ++b) {
-    for (uint32_t r = 0; r < spacing.RowsOf(b); ++r) places.push_back(spacing.Place(b, r));
+    for (uint32_t r = 0; r < spacing.RowsOf(b); ++r) {
+      places.push_back(spacing.Place(b, r));
+    }
   }
   EXPECT_THAT(places, ElementsAre(0, 1, 2, 3, 4));
 }

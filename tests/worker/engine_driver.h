@@ -64,7 +64,9 @@ class EngineDriver {
   EngineDriver& Feed(Event event) {
     actions_ = engine_.Handle(std::move(event), now_);
     for (const Action& action : actions_) {
-      if (const auto* open = std::get_if<action::OpenSession>(&action.what)) session_ = open->session;
+      if (const auto* open = std::get_if<action::OpenSession>(&action.what)) {
+        session_ = open->session;
+      }
     }
     return *this;
   }
@@ -87,7 +89,9 @@ class EngineDriver {
   template <typename What>
   const What* Find() const {
     for (const Action& action : actions_) {
-      if (const auto* what = std::get_if<What>(&action.what)) return what;
+      if (const auto* what = std::get_if<What>(&action.what)) {
+        return what;
+      }
     }
     return nullptr;
   }
@@ -95,7 +99,9 @@ class EngineDriver {
   template <typename What>
   std::string Reason() const {
     for (const Action& action : actions_) {
-      if (std::holds_alternative<What>(action.what)) return action.reason;
+      if (std::holds_alternative<What>(action.what)) {
+        return action.reason;
+      }
     }
     return "";
   }
@@ -103,14 +109,18 @@ class EngineDriver {
   const v1::WorkerMessage* Sent(v1::WorkerMessage::BodyCase body) const {
     for (const Action& action : actions_) {
       const auto* send = std::get_if<action::Send>(&action.what);
-      if (send != nullptr && send->message.body_case() == body) return &send->message;
+      if (send != nullptr && send->message.body_case() == body) {
+        return &send->message;
+      }
     }
     return nullptr;
   }
   std::string Notes() const {
     std::string notes;
     for (const Action& action : actions_) {
-      if (std::holds_alternative<action::Note>(action.what)) absl::StrAppend(&notes, action.reason, "\n");
+      if (std::holds_alternative<action::Note>(action.what)) {
+        absl::StrAppend(&notes, action.reason, "\n");
+      }
     }
     return notes;
   }
@@ -169,7 +179,9 @@ class EngineDriver {
   // Remembers the Train among the last actions, to be answered later.
   bool Training() {
     const auto* train = Find<action::Train>();
-    if (train == nullptr) return false;
+    if (train == nullptr) {
+      return false;
+    }
     train_ = train->work;
     return true;
   }

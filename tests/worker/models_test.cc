@@ -21,7 +21,9 @@ class Weights {
   Weights(const optim::Layout& layout, const std::vector<double>& theta) : layout_(layout), theta_(theta) {}
   const double* operator()(const std::string& name) const {
     for (const optim::Block& block : layout_.blocks()) {
-      if (block.name == name) return theta_.data() + block.offset;
+      if (block.name == name) {
+        return theta_.data() + block.offset;
+      }
     }
     ADD_FAILURE() << "no block " << name;
     return theta_.data();
@@ -41,28 +43,40 @@ std::vector<double> Linear(const std::vector<double>& x, const double* weight, c
   std::vector<double> y(out);
   for (size_t o = 0; o < out; ++o) {
     y[o] = bias == nullptr ? 0 : bias[o];
-    for (size_t i = 0; i < x.size(); ++i) y[o] += weight[o * x.size() + i] * x[i];
+    for (size_t i = 0; i < x.size(); ++i) {
+      y[o] += weight[o * x.size() + i] * x[i];
+    }
   }
   return y;
 }
 
 std::vector<double> Norm(const std::vector<double>& x, const double* weight, const double* bias) {
   double mean = 0, variance = 0;
-  for (const double value : x) mean += value / x.size();
-  for (const double value : x) variance += (value - mean) * (value - mean) / x.size();
+  for (const double value : x) {
+    mean += value / x.size();
+  }
+  for (const double value : x) {
+    variance += (value - mean) * (value - mean) / x.size();
+  }
   std::vector<double> y(x.size());
-  for (size_t i = 0; i < x.size(); ++i) y[i] = (x[i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i];
+  for (size_t i = 0; i < x.size(); ++i) {
+    y[i] = (x[i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i];
+  }
   return y;
 }
 
 double CrossEntropy(const std::vector<double>& logits, int64_t target) {
   double sum = 0;
-  for (const double logit : logits) sum += std::exp(logit);
+  for (const double logit : logits) {
+    sum += std::exp(logit);
+  }
   return std::log(sum) - logits[static_cast<size_t>(target)];
 }
 
 void AddTo(std::vector<double>& x, const std::vector<double>& y) {
-  for (size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] += y[i];
+  }
 }
 
 double ReferenceGptLoss(const optim::GptModel& model, const optim::Layout& layout, const std::vector<double>& theta, const Batch& batch) {
@@ -74,7 +88,9 @@ double ReferenceGptLoss(const optim::GptModel& model, const optim::Layout& layou
     Matrix x(length, std::vector<double>(width));
     for (size_t t = 0; t < length; ++t) {
       const auto token = static_cast<size_t>(batch.tokens[row * length + t]);
-      for (size_t i = 0; i < width; ++i) x[t][i] = w("wte")[token * width + i] + w("wpe")[t * width + i];
+      for (size_t i = 0; i < width; ++i) {
+        x[t][i] = w("wte")[token * width + i] + w("wpe")[t * width + i];
+      }
     }
     for (int64_t l = 0; l < model.layers; ++l) {
       const std::string h = "h." + std::to_string(l) + ".";
@@ -90,11 +106,15 @@ double ReferenceGptLoss(const optim::GptModel& model, const optim::Layout& layou
           double total = 0;
           for (size_t s = 0; s <= t; ++s) {
             double score = 0;
-            for (size_t d = 0; d < depth; ++d) score += qkv[t][head * depth + d] * qkv[s][width + head * depth + d];
+            for (size_t d = 0; d < depth; ++d) {
+              score += qkv[t][head * depth + d] * qkv[s][width + head * depth + d];
+            }
             total += attention[s] = std::exp(score / std::sqrt(static_cast<double>(depth)));
           }
           for (size_t s = 0; s <= t; ++s) {
-            for (size_t d = 0; d < depth; ++d) mixed[head * depth + d] += attention[s] / total * qkv[s][2 * width + head * depth + d];
+            for (size_t d = 0; d < depth; ++d) {
+              mixed[head * depth + d] += attention[s] / total * qkv[s][2 * width + head * depth + d];
+            }
           }
         }
         AddTo(x[t], Linear(mixed, w(h + "attn.out.weight"), w(h + "attn.out.bias"), width));
@@ -102,7 +122,9 @@ double ReferenceGptLoss(const optim::GptModel& model, const optim::Layout& layou
       for (auto& position : x) {
         std::vector<double> hidden =
             Linear(Norm(position, w(h + "ln2.weight"), w(h + "ln2.bias")), w(h + "mlp.up.weight"), w(h + "mlp.up.bias"), 4 * width);
-        for (double& value : hidden) value = Gelu(value);
+        for (double& value : hidden) {
+          value = Gelu(value);
+        }
         AddTo(position, Linear(hidden, w(h + "mlp.down.weight"), w(h + "mlp.down.bias"), width));
       }
     }
@@ -123,7 +145,9 @@ double ReferenceMlpLoss(const optim::MlpModel& model, const optim::Layout& layou
     std::vector<double> x(first, first + model.inputs);
     for (size_t i = 0; i < widths.size(); ++i) {
       if (i > 0) {
-        for (double& value : x) value = Gelu(value);
+        for (double& value : x) {
+          value = Gelu(value);
+        }
       }
       const std::string fc = "fc." + std::to_string(i);
       x = Linear(x, w(fc + ".weight"), w(fc + ".bias"), static_cast<size_t>(widths[i]));
@@ -136,7 +160,9 @@ double ReferenceMlpLoss(const optim::MlpModel& model, const optim::Layout& layou
 std::vector<float> RandomTheta(const optim::Layout& layout) {
   CounterRng rng("theta");
   std::vector<float> theta(static_cast<size_t>(layout.size()));
-  for (float& value : theta) value = static_cast<float>(rng.Uniform() - 0.5);
+  for (float& value : theta) {
+    value = static_cast<float>(rng.Uniform() - 0.5);
+  }
   return theta;
 }
 
@@ -267,7 +293,9 @@ TEST(Mlp, LossAndGradientMatchTheReference) {
   CounterRng rng("table");
   Batch batch;
   batch.rows = 6;
-  for (int i = 0; i < 30; ++i) batch.features.push_back(static_cast<float>(rng.Uniform() * 4 - 2));
+  for (int i = 0; i < 30; ++i) {
+    batch.features.push_back(static_cast<float>(rng.Uniform() * 4 - 2));
+  }
   batch.targets = {0, 1, 2, 2, 1, 0};
   ExpectMatchesReference(**model, *layout, batch,
                          [&](const std::vector<double>& theta) { return ReferenceMlpLoss(spec, *layout, theta, batch); });

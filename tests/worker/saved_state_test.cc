@@ -164,7 +164,9 @@ class RememberingTrainer final : public Trainer {
     for (size_t i = 0; i < theta.size(); ++i) {
       direction[i] = 0.1f * static_cast<float>(std::sin(static_cast<double>(memory_) * 31 + static_cast<double>(i)));
     }
-    if (fail) return absl::FailedPreconditionError("not finite");
+    if (fail) {
+      return absl::FailedPreconditionError("not finite");
+    }
     return StepResult{.train_loss = 1.5f, .compute_seconds = 0};
   }
   absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
@@ -288,7 +290,9 @@ TEST(TrainingRunRestartTest, AKillInTheMiddleOfTrainingTrainsTheSameUpdateAgain)
       std::string before;
       const std::string file = directory.File("run-1.state");
       const bool saved = round > 1;
-      if (saved) before = ReadFile(file, 1 << 20).value();
+      if (saved) {
+        before = ReadFile(file, 1 << 20).value();
+      }
       EXPECT_TRUE(site.Train(round).ok());
       if (saved) {
         ASSERT_TRUE(WriteFileAtomically(file, before).ok());
@@ -313,7 +317,9 @@ TEST(TrainingRunRestartTest, ARoundWithoutAnUpdateIsNotForgotten) {
       const absl::StatusOr<TrainedUpdate> update = site.Train(round);
       RememberingTrainer::fail = false;
       ASSERT_EQ(update.ok(), round != 2) << update.status();
-      if (update.ok()) payloads[killed].push_back(*update->payload);
+      if (update.ok()) {
+        payloads[killed].push_back(*update->payload);
+      }
       if (killed) {
         EXPECT_EQ(site.Start().has_value(), round != 2);
       }

@@ -34,7 +34,9 @@ inline v1::CoordinatorMessage Welcome(const std::string& version) {
 // Answers every Hello with a Welcome of the same version until the client ends.
 inline grpc::Status Echo(grpc::ServerContext&, TestHub::Stream& stream) {
   v1::WorkerMessage message;
-  while (stream.Read(&message)) stream.Write(Welcome(message.hello().software_version()));
+  while (stream.Read(&message)) {
+    stream.Write(Welcome(message.hello().software_version()));
+  }
   return grpc::Status::OK;
 }
 

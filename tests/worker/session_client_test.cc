@@ -20,7 +20,9 @@ TEST(SessionClientTest, MessagesTravelInOrderBothWaysOverTls) {
   Client client(hub.address(), pki.Files("site-berlin"));
   client.Post([](SessionClient& session) {
     session.OpenSession(1);
-    for (const char* version : {"a", "b", "c"}) session.Send(1, Hello(version));
+    for (const char* version : {"a", "b", "c"}) {
+      session.Send(1, Hello(version));
+    }
   });
   EXPECT_THAT(client.WaitForMessages(3), ElementsAre("a", "b", "c"));
 }
@@ -137,7 +139,9 @@ TEST(SessionClientTest, FinishingSendsWhatIsQueuedFirst) {
   const TestHub hub({.open = [&received](grpc::ServerContext&, TestHub::Stream& stream) {
     v1::WorkerMessage message;
     int count = 0;
-    while (stream.Read(&message)) ++count;
+    while (stream.Read(&message)) {
+      ++count;
+    }
     received.Set(count);
     return grpc::Status::OK;
   }});
@@ -145,7 +149,9 @@ TEST(SessionClientTest, FinishingSendsWhatIsQueuedFirst) {
   Awaited<bool> finished;
   client.Post([&finished](SessionClient& session) {
     session.OpenSession(1);
-    for (int i = 0; i < 10; ++i) session.Send(1, Hello("x"));
+    for (int i = 0; i < 10; ++i) {
+      session.Send(1, Hello("x"));
+    }
     session.FinishSession([&finished] { finished.Set(true); });
   });
   EXPECT_TRUE(finished.Wait());

@@ -41,13 +41,19 @@ struct UploadStore {
     ++calls;
     while (frames.Read(&frame)) {
       EXPECT_EQ(frame.has_header(), first);
-      if (first) total = frame.header().total_bytes();
+      if (first) {
+        total = frame.header().total_bytes();
+      }
       first = false;
       EXPECT_EQ(frame.crc32c(), Crc32c(frame.data()));
       EXPECT_EQ(frame.offset(), bytes.size());
-      if (frame.offset() != bytes.size()) return {grpc::StatusCode::OUT_OF_RANGE, "offset"};
+      if (frame.offset() != bytes.size()) {
+        return {grpc::StatusCode::OUT_OF_RANGE, "offset"};
+      }
       bytes += frame.data();
-      if (++count == break_after && calls == 1) return {grpc::StatusCode::UNAVAILABLE, "cable cut"};
+      if (++count == break_after && calls == 1) {
+        return {grpc::StatusCode::UNAVAILABLE, "cable cut"};
+      }
     }
     progress.set_received_bytes(bytes.size());
     progress.set_complete(bytes.size() == total);
@@ -190,9 +196,15 @@ grpc::Status Serve(const std::string& content, const v1::DownloadRequest& reques
     frame.set_data(content.substr(offset, 1000));
     frame.set_crc32c(Crc32c(frame.data()));
     offset += frame.data().size();
-    if (offset == content.size()) frame.set_sha256(DigestBytes(Sha256(content)));
-    if (change) change(frame);
-    if (!frames.Write(frame)) break;
+    if (offset == content.size()) {
+      frame.set_sha256(DigestBytes(Sha256(content)));
+    }
+    if (change) {
+      change(frame);
+    }
+    if (!frames.Write(frame)) {
+      break;
+    }
   }
   return grpc::Status::OK;
 }
@@ -237,7 +249,9 @@ TEST(DownloadTest, ADownloadKeepsToTheRate) {
     session.Download(2, Snapshot(3), 1 << 20);
   });
   EXPECT_FALSE(client.downloaded.WaitFor(kLongerThanAStall)) << "the first frame is not paid for while the clock stands still";
-  while (!client.downloaded.WaitFor(absl::Milliseconds(20))) clock.Advance(absl::Milliseconds(250));
+  while (!client.downloaded.WaitFor(absl::Milliseconds(20))) {
+    clock.Advance(absl::Milliseconds(250));
+  }
   const absl::StatusOr<std::string> bytes = client.downloaded.Wait();
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_EQ(*bytes, content);
@@ -251,7 +265,9 @@ TEST(DownloadTest, CommitsThatExceedTheCapDoNotShutOutADownload) {
              v1::CoordinatorMessage commit;
              commit.mutable_commit()->set_record(Noise(800));
              // An hour's worth.
-             for (int i = 0; i < 4500; ++i) stream.Write(commit);
+             for (int i = 0; i < 4500; ++i) {
+               stream.Write(commit);
+             }
              stream.Write(Welcome("all were sent"));
              return WaitForEnd(context, stream);
            },
@@ -262,7 +278,9 @@ TEST(DownloadTest, CommitsThatExceedTheCapDoNotShutOutADownload) {
   client.WaitForMessages(4501);
   client.Post([](SessionClient& session) { session.Download(2, Snapshot(3), 1 << 20); });
   const absl::Time end = clock.Now() + absl::Minutes(30);
-  while (clock.Now() < end && !client.downloaded.WaitFor(absl::Milliseconds(20))) clock.Advance(absl::Seconds(1));
+  while (clock.Now() < end && !client.downloaded.WaitFor(absl::Milliseconds(20))) {
+    clock.Advance(absl::Seconds(1));
+  }
   ASSERT_TRUE(client.downloaded.is_set()) << "it still waits for the commits to be paid for";
   const absl::StatusOr<std::string> bytes = client.downloaded.Wait();
   ASSERT_TRUE(bytes.ok()) << bytes.status();
@@ -278,7 +296,9 @@ TEST(DownloadTest, WhatFailsItsChecksIsRefused) {
       {"more than the total", [](v1::DownloadFrame& frame) { frame.set_total_bytes(10); }},
       {"the digest",
        [](v1::DownloadFrame& frame) {
-         if (!frame.sha256().empty()) (*frame.mutable_sha256())[0] ^= 1;
+         if (!frame.sha256().empty()) {
+           (*frame.mutable_sha256())[0] ^= 1;
+         }
        }},
   };
   for (const auto& [name, change] : cases) {

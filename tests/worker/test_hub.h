@@ -71,7 +71,9 @@ class TestHub {
 
   // Breaks every connection.
   void Stop() {
-    if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(absl::UnixEpoch()));  // a deadline in the past: at once
+    if (server_ != nullptr) {
+      server_->Shutdown(absl::ToChronoTime(absl::UnixEpoch()));  // a deadline in the past: at once
+    }
   }
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   int port() const { return port_; }
@@ -116,7 +118,9 @@ class Awaited {
   // Fails the test, and gives a default value, if it does not come.
   T Wait() {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), [this] { return is_set_; })) return value_;
+    if (changed_.wait_for(lock, absl::ToChronoNanoseconds(kPatience), [this] { return is_set_; })) {
+      return value_;
+    }
     ADD_FAILURE() << "waited in vain";
     return T();
   }

@@ -59,7 +59,9 @@ TEST(TokenBucketTest, WhatCannotBeHeldBackIsPaidForByTheRest) {
     ASSERT_TRUE(bucket.Charge(42'000, clock.Now())) << minute;
     sent += 42'000;
     const absl::Time next = start + (minute + 1) * absl::Minutes(1);
-    for (absl::Time go; (go = bucket.Take(100, clock.Now())) < next; sent += 100) clock.Advance(go - clock.Now());
+    for (absl::Time go; (go = bucket.Take(100, clock.Now())) < next; sent += 100) {
+      clock.Advance(go - clock.Now());
+    }
     clock.Advance(next - clock.Now());
   }
   EXPECT_NEAR(static_cast<double>(sent), 3'600.0 * kRate, 60 * 200);
@@ -69,7 +71,9 @@ TEST(TokenBucketTest, ShortMessagesDoNotWipeOutTheDebtOfALongOne) {
   SimulatedClock clock;
   TokenBucket bucket(kRate);
   ASSERT_TRUE(bucket.Charge(16'000, clock.Now()));
-  for (int i = 0; i < 10; ++i) ASSERT_TRUE(bucket.Charge(2, clock.Now())) << i;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(bucket.Charge(2, clock.Now())) << i;
+  }
   EXPECT_EQ(bucket.Take(1, clock.Now()), clock.Now() + absl::Milliseconds(16'020));
 }
 
@@ -78,7 +82,9 @@ TEST(TokenBucketTest, NothingIsForgivenBeforeAMinuteOfItHasGone) {
   TokenBucket bucket(kRate);
   const absl::Time start = clock.Now();
   // At 1.5 times the rate.
-  while (bucket.Charge(150, clock.Now())) clock.Advance(absl::Milliseconds(100));
+  while (bucket.Charge(150, clock.Now())) {
+    clock.Advance(absl::Milliseconds(100));
+  }
   EXPECT_GE(clock.Now() - start, absl::Minutes(1));
 }
 
@@ -93,11 +99,15 @@ TEST(TokenBucketTest, CommitsAndTransfersKeepToTheRateOverAnHour) {
   for (int step = 0; step < 36'000; ++step) {
     // A commit a minute takes a quarter of the line; the next round's start and receipt follow it, and heartbeats at any time.
     for (const auto& [bytes, every, at] : {std::tuple<uint64_t, int, int>{kCommit, 600, 0}, {200, 600, 1}, {100, 600, 2}, {20, 100, 50}}) {
-      if (step % every != at) continue;
+      if (step % every != at) {
+        continue;
+      }
       ASSERT_TRUE(bucket.Charge(bytes, clock.Now())) << step;
       sent += bytes;
     }
-    for (; frame_at <= clock.Now(); sent += kFrame) frame_at = bucket.Take(kFrame, clock.Now());
+    for (; frame_at <= clock.Now(); sent += kFrame) {
+      frame_at = bucket.Take(kFrame, clock.Now());
+    }
     clock.Advance(absl::Milliseconds(100));
   }
   EXPECT_LE(sent, 3'600 * kSlowLine + kCommit);

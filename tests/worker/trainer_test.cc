@@ -24,7 +24,9 @@ using ::testing::StartsWith;
 std::string Sentences(int count) {
   const char* const words[] = {"one", "two", "three", "four", "five"};
   std::string text;
-  for (int i = 0; i < count; ++i) absl::StrAppend(&text, words[i % 5], " is before ", words[(i + 1) % 5], ".\n");
+  for (int i = 0; i < count; ++i) {
+    absl::StrAppend(&text, words[i % 5], " is before ", words[(i + 1) % 5], ".\n");
+  }
   return text;
 }
 
@@ -60,7 +62,9 @@ class TrainerTest : public ::testing::Test {
     std::vector<float> direction(theta_.size(), 5.0f);
     const auto result = trainer.ComputeDirection(parameters, theta_, absl::MakeSpan(direction));
     EXPECT_TRUE(result.ok()) << result.status();
-    if (loss != nullptr && result.ok()) *loss = result->train_loss;
+    if (loss != nullptr && result.ok()) {
+      *loss = result->train_loss;
+    }
     return direction;
   }
 
@@ -121,7 +125,9 @@ TEST_F(TrainerTest, OneLocalStepIsOneStepOfAdamW) {
   std::vector<float> local = theta_, m(theta_.size()), v(theta_.size());
   optim::ClipNorm(options_.optimizer.clip_norm, absl::MakeSpan(gradient));
   optim::AdamWStep(options_.optimizer.adam, 1e-2f, 0.1f, 1, gradient, absl::MakeSpan(m), absl::MakeSpan(v), absl::MakeSpan(local));
-  for (size_t i = 0; i < local.size(); ++i) ASSERT_EQ(direction[i], theta_[i] - local[i]) << i;
+  for (size_t i = 0; i < local.size(); ++i) {
+    ASSERT_EQ(direction[i], theta_[i] - local[i]) << i;
+  }
 }
 
 TEST_F(TrainerTest, LocalStepsLowerTheLossAndKeepTheirMomentsFromRoundToRound) {
@@ -131,14 +137,18 @@ TEST_F(TrainerTest, LocalStepsLowerTheLossAndKeepTheirMomentsFromRoundToRound) {
   const optim::RoundParameters parameters{.round = 1, .learning_rate = 1e-2f, .local_steps = 8};
   const std::vector<float> first = Direction(*trainer, parameters, &loss_first);
   EXPECT_NE(first, Direction(*trainer, parameters));  // the moments differ now
-  for (size_t i = 0; i < theta_.size(); ++i) theta_[i] -= first[i];
+  for (size_t i = 0; i < theta_.size(); ++i) {
+    theta_[i] -= first[i];
+  }
   Direction(*trainer, {.round = 2, .learning_rate = 1e-2f, .local_steps = 8}, &loss_last);
   EXPECT_LT(loss_last, loss_first - 0.3f);
 }
 
 TEST_F(TrainerTest, ARestoredTrainerGoesOnWithTheSameBits) {
   for (const bool local : {false, true}) {
-    if (local) UseLocalSteps(3);
+    if (local) {
+      UseLocalSteps(3);
+    }
     const auto first = MakeTrainer(options_);
     const auto second = MakeTrainer(options_);
     EXPECT_EQ(second->RestoreState(first->SaveState()), absl::OkStatus()) << "before the first round";
@@ -151,7 +161,9 @@ TEST_F(TrainerTest, ARestoredTrainerGoesOnWithTheSameBits) {
     EXPECT_EQ(second->SaveState(), saved);
     const optim::RoundParameters next{.round = 3, .learning_rate = 1e-2f, .local_steps = 3};
     EXPECT_EQ(Direction(*second, next), Direction(*first, next));
-    if (!local) continue;
+    if (!local) {
+      continue;
+    }
     EXPECT_NE(Direction(*MakeTrainer(options_), next), Direction(*second, next)) << "the moments count";
     const std::string before = second->SaveState();
     for (size_t at = 0; at < saved.size(); at += 997) {
@@ -175,7 +187,9 @@ TEST_F(TrainerTest, AGradientThatIsNotFiniteSkipsTheRoundWithAReason) {
   EXPECT_EQ(result.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(result.status().message(), HasSubstr("round 9: the gradient of local step 1 is not finite"));
   theta_ = good;
-  for (const float value : Direction(*trainer, parameters)) ASSERT_TRUE(std::isfinite(value));
+  for (const float value : Direction(*trainer, parameters)) {
+    ASSERT_TRUE(std::isfinite(value));
+  }
 }
 
 TEST_F(TrainerTest, EvaluationIsTheSameEveryTimeAndNearUniformAtTheStart) {

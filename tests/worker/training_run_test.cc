@@ -86,7 +86,9 @@ class TrainingRunTest : public ::testing::Test {
     dependencies.make_encoder = [this](const optim::OptimizerOptions& options, const optim::Layout&,
                                        int threads) -> absl::StatusOr<std::unique_ptr<optim::UpdateEncoder>> {
       EXPECT_EQ(options.mode, optim::Mode::kDistro);
-      if (!encoder_status_.ok()) return encoder_status_;
+      if (!encoder_status_.ok()) {
+        return encoder_status_;
+      }
       ++asked_.made;
       asked_.threads = threads;
       return std::make_unique<AskedEncoder>(&asked_);

@@ -45,8 +45,12 @@ class Walk {
       case 5:
         return transfers_.empty() ? Feed(event::Tick{}) : EndTransfer();
       default:
-        if (!work_.empty() && Chance(0.6)) return FinishWork();
-        if (!transfers_.empty() && Chance(0.6)) return EndTransfer();
+        if (!work_.empty() && Chance(0.6)) {
+          return FinishWork();
+        }
+        if (!transfers_.empty() && Chance(0.6)) {
+          return EndTransfer();
+        }
         return session_ == 0 ? Feed(event::Tick{}) : Feed(event::MessageArrived{session_, AnyMessage()});
     }
   }
@@ -108,19 +112,29 @@ class Walk {
                 next_ = v1::CoordinatorMessage::kWelcome;
               },
               [&](action::CloseSession& close) {
-                if (close.session == session_) session_ = 0;
+                if (close.session == session_) {
+                  session_ = 0;
+                }
               },
               [&](action::Send& send) {
                 ASSERT_TRUE(send.session == session_) << action.reason;
-                if (send.message.has_run_answer()) next_ = v1::CoordinatorMessage::kSyncPlan;
-                if (send.message.has_ready()) next_ = Chance(0.7) ? v1::CoordinatorMessage::kRoundStart : v1::CoordinatorMessage::kSyncPlan;
-                if (send.message.has_update()) next_ = v1::CoordinatorMessage::kCommit;
+                if (send.message.has_run_answer()) {
+                  next_ = v1::CoordinatorMessage::kSyncPlan;
+                }
+                if (send.message.has_ready()) {
+                  next_ = Chance(0.7) ? v1::CoordinatorMessage::kRoundStart : v1::CoordinatorMessage::kSyncPlan;
+                }
+                if (send.message.has_update()) {
+                  next_ = v1::CoordinatorMessage::kCommit;
+                }
               },
               [&](action::ReleaseRun&) { work_.clear(); },
               [&](action::Settle&) {},
               [&](action::Download& download) {
                 const v1::CommitRange& commits = download.request.commits();
-                if (!download.request.has_commits()) snapshot_round_ = download.request.snapshot_round();
+                if (!download.request.has_commits()) {
+                  snapshot_round_ = download.request.snapshot_round();
+                }
                 transfers_.push_back({download.transfer, false, download.request.has_commits() ? commits.last() - commits.first() + 1 : 0});
               },
               [&](action::Upload& upload) {
@@ -160,13 +174,17 @@ class Walk {
             [&](const action::InitializeState& initialize) { Load(initialize.work, 0, fails); },
             [&](const action::LoadSnapshot& load) { Load(load.work, Chance(0.9) ? snapshot_round_ : AnyRound(), fails); },
             [&](const action::ApplyCommits& apply) {
-              if (!fails) round_ += apply.records.size();
+              if (!fails) {
+                round_ += apply.records.size();
+              }
               ++applied;
               Feed(event::CommitsApplied{apply.work, fails ? AnyError() : absl::OkStatus(), {round_, AnyHash(round_), HashOf(round_ - 1)}});
             },
             [&](const action::Train& train) {
               ++trained;
-              if (fails) return Feed(event::Trained{train.work, AnyError()});
+              if (fails) {
+                return Feed(event::Trained{train.work, AnyError()});
+              }
               TrainedUpdate update;
               update.payload = std::make_shared<const std::string>(Chance(0.5) ? 10 : 2000, 'x');
               Feed(event::Trained{train.work, std::move(update)});
@@ -179,7 +197,9 @@ class Walk {
         work);
   }
   void Load(uint64_t work, uint64_t round, bool fails) {
-    if (fails) return Feed(event::SnapshotLoaded{work, AnyError()});
+    if (fails) {
+      return Feed(event::SnapshotLoaded{work, AnyError()});
+    }
     round_ = round;
     Feed(event::SnapshotLoaded{work, ReplicaPosition{round, AnyHash(round)}});
   }
@@ -193,9 +213,13 @@ class Walk {
       ++uploaded;
       return Feed(event::Uploaded{transfer.number, fails ? AnyError() : absl::OkStatus(), Below(3)});
     }
-    if (fails) return Feed(event::Downloaded{transfer.number, AnyError(), Below(3)});
+    if (fails) {
+      return Feed(event::Downloaded{transfer.number, AnyError(), Below(3)});
+    }
     std::string bytes;
-    for (uint64_t i = Chance(0.9) ? 0 : 1; i < transfer.records; ++i) bytes += std::string("\1\0\0\0r", 5);
+    for (uint64_t i = Chance(0.9) ? 0 : 1; i < transfer.records; ++i) {
+      bytes += std::string("\1\0\0\0r", 5);
+    }
     Feed(event::Downloaded{transfer.number, std::move(bytes), 3});
   }
 
@@ -256,8 +280,12 @@ class Walk {
         v1::Commit& commit = *message.mutable_commit();
         commit.set_run_id(AnyRun());
         commit.set_round(Chance(0.8) ? round_ + 1 : round);
-        if (Chance(0.7)) commit.set_record("record");
-        if (Chance(0.8)) commit.set_state_hash(AnyHash(round));
+        if (Chance(0.7)) {
+          commit.set_record("record");
+        }
+        if (Chance(0.8)) {
+          commit.set_state_hash(AnyHash(round));
+        }
         commit.set_report(Chance(0.3));
         break;
       }
@@ -297,7 +325,9 @@ TEST(WorkerEnginePromisesTest, HoldWhateverTheCoordinatorSaysAndWhateverFails) {
     Walk walk(seed);
     for (int step = 0; step < kSteps; ++step) {
       walk.Step();
-      if (::testing::Test::HasFatalFailure()) return;
+      if (::testing::Test::HasFatalFailure()) {
+        return;
+      }
     }
     trained += walk.trained;
     uploaded += walk.uploaded;

@@ -35,7 +35,9 @@ class RestartTest : public ::testing::Test {
     driver_.Plan(std::move(plan));
   }
   void LoadTo(uint64_t round) {
-    if (const auto* download = driver_.Find<action::Download>()) driver_.Feed(event::Downloaded{download->transfer, std::string("bytes")});
+    if (const auto* download = driver_.Find<action::Download>()) {
+      driver_.Feed(event::Downloaded{download->transfer, std::string("bytes")});
+    }
     driver_.Feed(event::SnapshotLoaded{driver_.TakeWork<action::LoadSnapshot>(), ReplicaPosition{round, HashOf(round)}});
   }
   static v1::SyncPlan PlanWithReceipt(uint64_t target, uint64_t receipt) {

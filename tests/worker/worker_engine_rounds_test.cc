@@ -18,14 +18,18 @@ using ::testing::Not;
 // The payload of the update among the last messages; absent if none was sent.
 std::optional<std::string> SentPayload(const EngineDriver& driver) {
   const auto* message = driver.Sent(v1::WorkerMessage::kUpdate);
-  if (message == nullptr) return std::nullopt;
+  if (message == nullptr) {
+    return std::nullopt;
+  }
   return message->update().payload();
 }
 
 // Whether the pending update was settled, and how.
 std::optional<bool> Settled(const EngineDriver& driver) {
   const auto* settle = driver.Find<action::Settle>();
-  if (settle == nullptr) return std::nullopt;
+  if (settle == nullptr) {
+    return std::nullopt;
+  }
   return settle->fate == UpdateFate::kIncluded;
 }
 

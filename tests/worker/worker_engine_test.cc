@@ -340,7 +340,9 @@ TEST_F(QuietTest, TheWorkerLeavesAndReturnsWhenTheyEnd) {
     driver_.AdvanceToWakeup();
     v1::CoordinatorMessage ack;
     ack.mutable_heartbeat_ack();
-    if (driver_.Sent(v1::WorkerMessage::kLeave) == nullptr) driver_.Receive(std::move(ack));
+    if (driver_.Sent(v1::WorkerMessage::kLeave) == nullptr) {
+      driver_.Receive(std::move(ack));
+    }
   }
   ASSERT_NE(driver_.Sent(v1::WorkerMessage::kLeave), nullptr);
   EXPECT_EQ(driver_.Sent(v1::WorkerMessage::kLeave)->leave().reason(), "quiet hours until 06:00");

@@ -27,8 +27,12 @@ EngineDriver& BeginDownload(EngineDriver& driver) {
 template <typename What>
 const What* WaitFor(EngineDriver& driver) {
   for (int i = 0; i < 100; ++i) {
-    if (const auto* what = driver.Find<What>()) return what;
-    if (driver.Find<action::Exit>() != nullptr) return nullptr;
+    if (const auto* what = driver.Find<What>()) {
+      return what;
+    }
+    if (driver.Find<action::Exit>() != nullptr) {
+      return nullptr;
+    }
     v1::CoordinatorMessage ack;
     ack.mutable_heartbeat_ack();
     driver.Receive(std::move(ack)).AdvanceToWakeup();
@@ -41,10 +45,16 @@ const What* WaitFor(EngineDriver& driver) {
 std::optional<ExitCode> FailDownloads(EngineDriver& driver, const absl::Status& status, int times, uint64_t arrived = 0) {
   for (int i = 0; i < times; ++i) {
     const auto* download = WaitFor<action::Download>(driver);
-    if (download == nullptr) return std::nullopt;
+    if (download == nullptr) {
+      return std::nullopt;
+    }
     driver.Feed(event::Downloaded{download->transfer, status, arrived});
-    if (const auto* exit = driver.Find<action::Exit>()) return ExitCodeOf(exit->status);
-    if (driver.Sent(v1::WorkerMessage::kReady) != nullptr) driver.Plan(EngineDriver::PlanTo(3));
+    if (const auto* exit = driver.Find<action::Exit>()) {
+      return ExitCodeOf(exit->status);
+    }
+    if (driver.Sent(v1::WorkerMessage::kReady) != nullptr) {
+      driver.Plan(EngineDriver::PlanTo(3));
+    }
   }
   return ExitCode::kOk;
 }
@@ -187,7 +197,9 @@ TEST(DownloadTest, ANewPlanDoesNotEndTheWaitForABadLine) {
     ASSERT_NE(download, nullptr) << attempt;
     driver.Feed(event::Downloaded{download->transfer, absl::UnavailableError("reset"), 1000});
     const absl::Time failed = driver.now();
-    if (driver.Sent(v1::WorkerMessage::kReady) != nullptr) driver.Plan(EngineDriver::PlanTo(3));
+    if (driver.Sent(v1::WorkerMessage::kReady) != nullptr) {
+      driver.Plan(EngineDriver::PlanTo(3));
+    }
     ASSERT_NE(WaitFor<action::Download>(driver), nullptr);
     if (attempt > 6) {
       ASSERT_EQ(driver.now() - failed, absl::Seconds(30)) << attempt;

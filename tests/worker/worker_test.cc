@@ -32,7 +32,9 @@ class FakeTrainer final : public Trainer {
 
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                               absl::Span<float> direction) override {
-    if (before_) before_(parameters.round);
+    if (before_) {
+      before_(parameters.round);
+    }
     for (size_t i = 0; i < theta.size(); ++i) {
       direction[i] = theta[i] + 0.1f * static_cast<float>(std::sin(static_cast<double>(parameters.round * 31 + i)));
     }
@@ -75,7 +77,9 @@ class RunningWorker {
     config.set_threads(1);
     config.mutable_max_backoff()->set_nanos(50'000'000);
     *config.mutable_consent() = std::move(setup.consent);
-    if (setup.metrics) config.set_metrics_listen("127.0.0.1:0");
+    if (setup.metrics) {
+      config.set_metrics_listen("127.0.0.1:0");
+    }
     if (setup.tls.has_value()) {
       config.mutable_tls()->set_ca(setup.tls->ca);
       config.mutable_tls()->set_certificate(setup.tls->certificate);
@@ -153,7 +157,9 @@ TEST(WorkerTest, TheSizeOfTheDataIsToldToARunThatWeighsByIt) {
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
   const auto updates = coordinator.Received(v1::WorkerMessage::kUpdate);
   ASSERT_THAT(updates, SizeIs(kRounds));
-  for (const v1::WorkerMessage& update : updates) EXPECT_EQ(update.update().report().samples(), 42u);
+  for (const v1::WorkerMessage& update : updates) {
+    EXPECT_EQ(update.update().report().samples(), 42u);
+  }
 }
 
 TEST(WorkerTest, AnUpdateLostWithItsSessionIsSentAgainByteForByte) {
@@ -274,7 +280,9 @@ TEST(WorkerTest, HeartbeatsGoOnDuringALongStep) {
   ServedFederation coordinator(Spec(), {.lease = absl::Milliseconds(300)});
   const TestHub hub(coordinator.Handlers());
   RunningWorker worker(hub.address(), {.before_step = [&coordinator](uint64_t round) {
-                         if (round == 1) coordinator.WaitFor(v1::WorkerMessage::kHeartbeat, 5);
+                         if (round == 1) {
+                           coordinator.WaitFor(v1::WorkerMessage::kHeartbeat, 5);
+                         }
                        }});
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
 }

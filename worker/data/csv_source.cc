@@ -40,7 +40,9 @@ class CsvSource final : public DataSource {
 
   Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
     Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) Append(training_, rng.Below(training_.rows()), batch);
+    for (uint32_t i = 0; i < rows; ++i) {
+      Append(training_, rng.Below(training_.rows()), batch);
+    }
     return batch;
   }
 
@@ -51,13 +53,17 @@ class CsvSource final : public DataSource {
   Batch Validation(uint32_t index) const override {
     const uint32_t rows = spacing_.RowsOf(index);
     Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) Append(validation_, spacing_.Place(index, i), batch);
+    for (uint32_t i = 0; i < rows; ++i) {
+      Append(validation_, spacing_.Place(index, i), batch);
+    }
     return batch;
   }
 
   std::vector<uint64_t> TrainingTargetCounts() const override {
     std::vector<uint64_t> counts(classes_, 0);
-    for (const int64_t label : training_.labels) ++counts[static_cast<size_t>(label)];
+    for (const int64_t label : training_.labels) {
+      ++counts[static_cast<size_t>(label)];
+    }
     return counts;
   }
 
@@ -95,8 +101,12 @@ class LineReader {
       line = rest_.substr(0, end);
       rest_.remove_prefix(end == absl::string_view::npos ? rest_.size() : end + 1);
       ++number_;
-      if (absl::EndsWith(line, "\r")) line.remove_suffix(1);
-      if (!absl::StripAsciiWhitespace(line).empty()) return true;
+      if (absl::EndsWith(line, "\r")) {
+        line.remove_suffix(1);
+      }
+      if (!absl::StripAsciiWhitespace(line).empty()) {
+        return true;
+      }
     }
     return false;
   }
@@ -119,29 +129,39 @@ absl::StatusOr<std::vector<std::string>> SplitLine(const LineReader& reader, abs
       line.remove_prefix(1);
       while (true) {
         const size_t quote = line.find('"');
-        if (quote == absl::string_view::npos) return reader.Error("a quoted field is not closed on its line");
+        if (quote == absl::string_view::npos) {
+          return reader.Error("a quoted field is not closed on its line");
+        }
         field.append(line.data(), quote);
         line.remove_prefix(quote + 1);
-        if (!absl::StartsWith(line, "\"")) break;
+        if (!absl::StartsWith(line, "\"")) {
+          break;
+        }
         field.push_back('"');
         line.remove_prefix(1);
       }
       line = absl::StripLeadingAsciiWhitespace(line);
-      if (!line.empty() && line[0] != ',') return reader.Error("text after the closing quote of a field");
+      if (!line.empty() && line[0] != ',') {
+        return reader.Error("text after the closing quote of a field");
+      }
     } else {
       const absl::string_view plain = line.substr(0, line.find(','));
       field = std::string(absl::StripTrailingAsciiWhitespace(plain));
       line.remove_prefix(plain.size());
     }
     fields.push_back(std::move(field));
-    if (line.empty()) return fields;
+    if (line.empty()) {
+      return fields;
+    }
     line.remove_prefix(1);
   }
 }
 
 // Finite as fp32, too.
 bool ParseFinite(absl::string_view text, double& value) {
-  if (absl::StartsWith(text, "+")) text.remove_prefix(1);
+  if (absl::StartsWith(text, "+")) {
+    text.remove_prefix(1);
+  }
   const char* const end = text.data() + text.size();
   const std::from_chars_result result = std::from_chars(text.data(), end, value);
   return result.ec == std::errc() && result.ptr == end && std::isfinite(static_cast<float>(value));
@@ -160,7 +180,9 @@ class CsvReader {
     absl::ConsumePrefix(&text, "\xef\xbb\xbf");  // the byte order mark that spreadsheets write
     LineReader reader(file, text);
     absl::string_view line;
-    if (!reader.Next(line)) return DataError(absl::StrCat(file, ": the file is empty; it needs a header row and rows of numbers"));
+    if (!reader.Next(line)) {
+      return DataError(absl::StrCat(file, ": the file is empty; it needs a header row and rows of numbers"));
+    }
     TRIBUTARY_ASSIGN_OR_RETURN(std::vector<std::string> header, SplitLine(reader, line));
     TRIBUTARY_RETURN_IF_ERROR(SetHeader(reader, file, std::move(header), line));
     while (reader.Next(line)) {
@@ -183,7 +205,9 @@ class CsvReader {
  private:
   absl::Status SetHeader(const LineReader& reader, absl::string_view file, std::vector<std::string> header, absl::string_view line) {
     if (!header_.empty()) {
-      if (header == header_) return absl::OkStatus();
+      if (header == header_) {
+        return absl::OkStatus();
+      }
       return reader.Error(
           absl::StrCat("the header differs from that of ", first_file_, ": all files need the same columns in the same order"));
     }
@@ -193,7 +217,9 @@ class CsvReader {
     std::vector<std::string> sorted = header;
     std::sort(sorted.begin(), sorted.end());
     const auto repeated = std::adjacent_find(sorted.begin(), sorted.end());
-    if (repeated != sorted.end()) return reader.Error(absl::StrCat("column ", Quoted(*repeated), " appears twice"));
+    if (repeated != sorted.end()) {
+      return reader.Error(absl::StrCat("column ", Quoted(*repeated), " appears twice"));
+    }
     const auto label = std::find(header.begin(), header.end(), table_.label_column);
     if (label == header.end()) {
       return reader.Error(absl::StrCat("no column ", Quoted(table_.label_column), " (the run's data.label_column); the columns are: ",
@@ -243,7 +269,9 @@ class CsvReader {
     for (size_t c = 0; c < columns; ++c) {
       const auto rows = static_cast<double>(training_.rows());
       double sum = 0;
-      for (size_t i = c; i < training_.features.size(); i += columns) sum += training_.features[i];
+      for (size_t i = c; i < training_.features.size(); i += columns) {
+        sum += training_.features[i];
+      }
       const double mean = sum / rows;
       double squares = 0;
       for (size_t i = c; i < training_.features.size(); i += columns) {

@@ -55,7 +55,9 @@ absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budg
     return DataError(absl::StrCat(path, ": the data folder holds more than ", kMaxDataBytes >> 20,
                                   " MiB, which are kept in memory: move part of it elsewhere"));
   }
-  if (!bytes.ok()) return WithExitCode(std::move(bytes).status(), ExitCode::kData);
+  if (!bytes.ok()) {
+    return WithExitCode(std::move(bytes).status(), ExitCode::kData);
+  }
   budget -= bytes->size();
   return bytes;
 }

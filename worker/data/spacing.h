@@ -17,7 +17,9 @@ class EvenSpacing {
   uint32_t RowsOf(uint32_t batch) const { return static_cast<uint32_t>(std::min<uint64_t>(rows_, picked_ - FirstOf(batch))); }
   // The place of row `row` of batch `batch`.
   uint64_t Place(uint32_t batch, uint32_t row) const {
-    if (picked_ == 1) return 0;
+    if (picked_ == 1) {
+      return 0;
+    }
     const auto place = static_cast<unsigned __int128>(FirstOf(batch) + row) * (available_ - 1) / (picked_ - 1);
     return static_cast<uint64_t>(place);
   }

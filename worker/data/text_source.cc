@@ -23,7 +23,9 @@ class TextSource final : public DataSource {
 
   Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
     Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) Append(training_, rng.Below(Windows(training_)), batch);
+    for (uint32_t i = 0; i < rows; ++i) {
+      Append(training_, rng.Below(Windows(training_)), batch);
+    }
     return batch;
   }
 
@@ -34,13 +36,17 @@ class TextSource final : public DataSource {
   Batch Validation(uint32_t index) const override {
     const uint32_t rows = spacing_.RowsOf(index);
     Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) Append(validation_, spacing_.Place(index, i), batch);
+    for (uint32_t i = 0; i < rows; ++i) {
+      Append(validation_, spacing_.Place(index, i), batch);
+    }
     return batch;
   }
 
   std::vector<uint64_t> TrainingTargetCounts() const override {
     std::vector<uint64_t> counts(256, 0);
-    for (const char byte : training_) ++counts[static_cast<uint8_t>(byte)];
+    for (const char byte : training_) {
+      ++counts[static_cast<uint8_t>(byte)];
+    }
     return counts;
   }
 
@@ -70,7 +76,9 @@ class TextSource final : public DataSource {
 };
 
 absl::Status CheckLength(absl::string_view split, uint64_t bytes, uint64_t context, const DataOptions& options) {
-  if (bytes > context) return absl::OkStatus();
+  if (bytes > context) {
+    return absl::OkStatus();
+  }
   return DataError(absl::StrCat("data folder ", options.folder, ": too little text: ", bytes, " bytes for ", split,
                                 " (validation_fraction is ", options.validation_fraction, "), and one sample takes ", context + 1,
                                 ": add text, or ask for a run with a shorter context or another validation_fraction"));

@@ -30,7 +30,9 @@ std::vector<at::Tensor> ViewParametersWithGradients(const optim::Layout& layout,
   std::vector<at::Tensor> parameters = ViewParameters(layout, theta);
   for (size_t i = 0; i < parameters.size(); ++i) {
     const optim::Block& block = layout.blocks()[i];
-    if (block.frozen) continue;
+    if (block.frozen) {
+      continue;
+    }
     parameters[i].set_requires_grad(true);
     // A gradient that is already there is added to in place, so the sum lands in `gradient`.
     parameters[i].mutable_grad() = ViewBlock(block, gradient.data());

@@ -35,7 +35,9 @@ class MlpNetwork final : public Network {
   at::Tensor Logits(absl::Span<const at::Tensor> p, const Batch& batch) const override {
     at::Tensor x = at::from_blob(const_cast<float*>(batch.features.data()), {batch.rows, inputs_}, at::kFloat);
     for (size_t i = 0; i < weights_.size(); ++i) {
-      if (i > 0) x = at::gelu(x);
+      if (i > 0) {
+        x = at::gelu(x);
+      }
       x = at::linear(x, p[weights_[i]], p[biases_[i]]);
     }
     return x;

@@ -76,7 +76,9 @@ class TorchModel final : public Model {
 
  private:
   absl::Status CheckSize(absl::string_view name, size_t size) const {
-    if (static_cast<int64_t>(size) == layout_.size()) return absl::OkStatus();
+    if (static_cast<int64_t>(size) == layout_.size()) {
+      return absl::OkStatus();
+    }
     return absl::InvalidArgumentError(absl::StrCat(name, " has ", size, " values where the layout has ", layout_.size()));
   }
 
@@ -84,7 +86,9 @@ class TorchModel final : public Model {
     TRIBUTARY_RETURN_IF_ERROR(CheckSize("theta", theta.size()));
     TRIBUTARY_RETURN_IF_ERROR(network_->CheckInputs(batch));
     const size_t targets = batch.tokens.empty() ? static_cast<size_t>(batch.rows) : batch.tokens.size();
-    if (batch.targets.size() == targets) return absl::OkStatus();
+    if (batch.targets.size() == targets) {
+      return absl::OkStatus();
+    }
     return absl::InvalidArgumentError(absl::StrCat("the batch has ", batch.targets.size(), " targets where it needs ", targets));
   }
 
@@ -101,7 +105,9 @@ class TorchModel final : public Model {
 };
 
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::ModelSpec& spec, const optim::Layout& layout) {
-  if (const auto* gpt = std::get_if<optim::GptModel>(&spec)) return MakeGptNetwork(*gpt, layout);
+  if (const auto* gpt = std::get_if<optim::GptModel>(&spec)) {
+    return MakeGptNetwork(*gpt, layout);
+  }
   return MakeMlpNetwork(std::get<optim::MlpModel>(spec), layout);
 }
 
@@ -110,7 +116,9 @@ absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::ModelSpec& spe
 size_t BlockFinder::Find(const std::string& name, const std::vector<int64_t>& shape) {
   const absl::Span<const optim::Block> blocks = layout_.blocks();
   for (size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i].name != name) continue;
+    if (blocks[i].name != name) {
+      continue;
+    }
     if (blocks[i].shape != shape) {
       status_.Update(absl::InternalError(absl::StrCat("block ", name, " has shape [", absl::StrJoin(blocks[i].shape, ", "),
                                                       "] in the layout and [", absl::StrJoin(shape, ", "), "] in the model")));
@@ -123,12 +131,16 @@ size_t BlockFinder::Find(const std::string& name, const std::vector<int64_t>& sh
 }
 
 absl::Status BlockFinder::status() const {
-  if (!status_.ok() || found_ == layout_.blocks().size()) return status_;
+  if (!status_.ok() || found_ == layout_.blocks().size()) {
+    return status_;
+  }
   return absl::InternalError(absl::StrCat("the layout has ", layout_.blocks().size(), " blocks and the model reads ", found_));
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const optim::ModelSpec& spec, const optim::Layout& layout, int threads) {
-  if (threads < 1) return absl::InvalidArgumentError(absl::StrCat("a model needs at least 1 thread, not ", threads));
+  if (threads < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("a model needs at least 1 thread, not ", threads));
+  }
   return WithoutExceptions([&]() -> absl::StatusOr<std::unique_ptr<Model>> {
     // LibTorch allows this once in a process, before its first parallel work between operations; we have none of that.
     static std::once_flag once;

@@ -57,21 +57,31 @@ void AddCommits(Journal& journal, const std::string& run, uint64_t first, uint64
 absl::StatusOr<std::string> Describe(Journal& journal) {
   std::string text;
   const absl::StatusOr<std::vector<JournaledRun>> runs = journal.Runs();
-  if (!runs.ok()) return runs.status();
+  if (!runs.ok()) {
+    return runs.status();
+  }
   for (const JournaledRun& run : *runs) {
     absl::StrAppend(&text, run.run_id, " ", run.state, " ", run.reason, " ", run.spec.SerializeAsString(), " ", run.submitted_unix_ms, " ",
                     run.finished_unix_ms, "\n");
     const auto open = journal.OpenRound(run.run_id);
-    if (!open.ok()) return open.status();
+    if (!open.ok()) {
+      return open.status();
+    }
     if (open->has_value()) {
       absl::StrAppend(&text, " open ", (*open)->round);
-      for (const std::string& member : (*open)->members) absl::StrAppend(&text, " ", member);
+      for (const std::string& member : (*open)->members) {
+        absl::StrAppend(&text, " ", member);
+      }
     }
     const auto last = journal.LastCommit(run.run_id);
-    if (!last.ok()) return last.status();
+    if (!last.ok()) {
+      return last.status();
+    }
     for (uint64_t round = 1; round <= *last + 1; ++round) {
       const auto updates = UpdatesOf(journal, run.run_id, round);
-      if (!updates.ok()) return updates.status();
+      if (!updates.ok()) {
+        return updates.status();
+      }
       for (const JournaledUpdate& update : *updates) {
         absl::StrAppend(&text, " update ", round, " ", update.site, " ", update.payload, " ", update.report.SerializeAsString());
       }
@@ -81,32 +91,52 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
                       commit.round_record.SerializeAsString());
       return absl::OkStatus();
     });
-    if (!visited.ok()) return visited;
+    if (!visited.ok()) {
+      return visited;
+    }
     const auto totals = journal.SiteTotals(run.run_id);
-    if (!totals.ok()) return totals.status();
-    for (const v1::SiteStatus& site : *totals) absl::StrAppend(&text, " totals ", site.SerializeAsString());
+    if (!totals.ok()) {
+      return totals.status();
+    }
+    for (const v1::SiteStatus& site : *totals) {
+      absl::StrAppend(&text, " totals ", site.SerializeAsString());
+    }
     const auto losses = journal.ValidationLosses(run.run_id);
-    if (!losses.ok()) return losses.status();
-    for (const auto& [round, loss] : *losses) absl::StrAppend(&text, " loss ", round, " ", loss);
+    if (!losses.ok()) {
+      return losses.status();
+    }
+    for (const auto& [round, loss] : *losses) {
+      absl::StrAppend(&text, " loss ", round, " ", loss);
+    }
     const auto arrivals = journal.LatestArrivals(run.run_id);
-    if (!arrivals.ok()) return arrivals.status();
+    if (!arrivals.ok()) {
+      return arrivals.status();
+    }
     for (const auto& kind : *arrivals) {
       absl::StrAppend(&text, " arrivals");
-      for (const absl::Duration arrival : kind) absl::StrAppend(&text, " ", absl::FormatDuration(arrival));
+      for (const absl::Duration arrival : kind) {
+        absl::StrAppend(&text, " ", absl::FormatDuration(arrival));
+      }
     }
     const auto events = journal.Events(run.run_id);
-    if (!events.ok()) return events.status();
+    if (!events.ok()) {
+      return events.status();
+    }
     for (const JournaledEvent& event : *events) {
       absl::StrAppend(&text, " event ", event.unix_ms, " ", event.site, " ", event.kind, " ", event.round, " ", event.detail);
     }
     const auto evidence = journal.Evidence(run.run_id);
-    if (!evidence.ok()) return evidence.status();
+    if (!evidence.ok()) {
+      return evidence.status();
+    }
     for (const JournaledEvidence& piece : *evidence) {
       absl::StrAppend(&text, " evidence ", piece.unix_ms, " ", piece.site, " ", piece.round, " ", piece.reported_hash, " ", piece.log_hash,
                       " ", piece.software_version);
     }
     const auto snapshots = journal.Snapshots(run.run_id);
-    if (!snapshots.ok()) return snapshots.status();
+    if (!snapshots.ok()) {
+      return snapshots.status();
+    }
     for (const JournaledSnapshot& snapshot : *snapshots) {
       absl::StrAppend(&text, " snapshot ", snapshot.round, " ", snapshot.file, " ", snapshot.aggregator_file, " ",
                       DigestHex(snapshot.aggregator_hash));

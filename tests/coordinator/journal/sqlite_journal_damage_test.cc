@@ -47,7 +47,9 @@ class DamagedJournalTest : public SqliteJournalTest {
       EXPECT_TRUE(journal->StartRound("run", {13, {"berlin", "paris"}}).ok());
       EXPECT_TRUE(journal->AddUpdate("run", 13, MakeUpdate("paris", std::string(5000, 'p'))).ok());
       EXPECT_TRUE(journal->AddSnapshot("run", {10, "ten.snapshot", {}, "ten.aggregator", Sha256("r")}).ok());
-      for (int i = 0; i < 40; ++i) journal->NoteEvent("run", {i, "paris", "rejected", 12, std::string(100, 'e')});
+      for (int i = 0; i < 40; ++i) {
+        journal->NoteEvent("run", {i, "paris", "rejected", 12, std::string(100, 'e')});
+      }
       journal->NoteEvidence("run", {1, "paris", 12, "reported", "log", "0.1.0"});
       EXPECT_TRUE(journal->SetValidationLoss("run", 0, 5.5).ok());
       description_ = *Describe(*journal);

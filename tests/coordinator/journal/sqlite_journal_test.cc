@@ -427,11 +427,15 @@ TEST_F(SqliteJournalTest, KeepsWhatWasAcknowledgedWhenTheProcessIsKilled) {
   const pid_t child = fork();
   if (child == 0) {
     auto journal = OpenSqliteJournal(path());
-    if (!journal.ok() || !(*journal)->AddRun(MakeRun("run")).ok()) _exit(1);
+    if (!journal.ok() || !(*journal)->AddRun(MakeRun("run")).ok()) {
+      _exit(1);
+    }
     optim::Digest previous{};
     for (uint64_t round = 1; round <= 20; ++round) {
       const JournaledCommit commit = MakeCommit(round, previous, "p");
-      if (!(*journal)->AddCommit("run", round, commit).ok()) _exit(1);
+      if (!(*journal)->AddCommit("run", round, commit).ok()) {
+        _exit(1);
+      }
       previous = commit.chain_hash;
     }
     raise(SIGKILL);
