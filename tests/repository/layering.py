@@ -57,7 +57,8 @@ def check_file(path):
         if _TORCH.match(include) and not _TORCH_PLACES.match(name):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"
         if _GRPC.match(include) and not _GRPC_PLACES.match(name):
-            yield f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, common/tls and common/grpc_log"
+            yield (f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, common/tls and "
+                   "common/grpc_log")
         if folder in ("common", "optim") and _PROTOBUF.search(include) and not _GRPC.match(include):
             yield f"{place}: {folder}/ knows no protocol messages"
     if path.suffix == ".cc":
