@@ -12,6 +12,7 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
 #include "optim/encoder.h"
+#include "optim/modes.h"
 #include "proto/config/run_options.h"
 #include "proto/durations.h"
 
@@ -230,9 +231,10 @@ std::string FormatMethod(const v1::RunSpec& spec) {
     return "-";  // a run of a coordinator with another version
   }
   std::string text(optim::ModeName(options->mode));
-  const bool counts_of_chunk = options->mode == optim::Mode::kDemo;
-  if (counts_of_chunk || options->mode == optim::Mode::kDistro || options->mode == optim::Mode::kLocal) {
-    absl::StrAppend(&text, ", k ", options->k, counts_of_chunk ? " of a chunk" : absl::StrCat(" of ", optim::kChunkSize));
+  const optim::ModeTraits& mode = optim::TraitsOf(options->mode);
+  if (mode.keys.Has(optim::Key::kK)) {
+    const bool of_a_chunk = mode.family == optim::Family::kFloatComponents;
+    absl::StrAppend(&text, ", k ", options->k, of_a_chunk ? " of a chunk" : absl::StrCat(" of ", optim::kChunkSize));
   }
   return absl::StrCat(text, ", local steps ", options->local_steps, ", pipeline ", spec.pipeline());
 }
@@ -251,11 +253,12 @@ std::string FormatBudget(const v1::RunSpec& spec) {
     return "-";  // a run of a coordinator with another version
   }
   const optim::PayloadBounds bounds = optim::MaxPayloadBytes(*options, *layout);
-  const bool sparse = options->mode == optim::Mode::kDistro || options->mode == optim::Mode::kLocal;
+  const optim::BudgetChoice choice = optim::TraitsOf(options->mode).budget;
+  const bool chooses_k = choice == optim::BudgetChoice::kK || choice == optim::BudgetChoice::kLocalStepsThenK;
   const double steps = options->local_steps;
   return absl::StrCat(FormatBytes(static_cast<double>(spec.optimizer().budget())),
-                      " a step: ", sparse ? absl::StrCat("k ", options->k, ", ") : "", "local steps ", options->local_steps, ", at most ",
-                      FormatBytes(static_cast<double>(bounds.update) / steps), " up and ",
+                      " a step: ", chooses_k ? absl::StrCat("k ", options->k, ", ") : "", "local steps ", options->local_steps,
+                      ", at most ", FormatBytes(static_cast<double>(bounds.update) / steps), " up and ",
                       FormatBytes(static_cast<double>(bounds.commit) / steps), " down");
 }
 

@@ -50,6 +50,17 @@ class Aggregator {
   // Closes the round: weighted mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
   virtual absl::StatusOr<Commit> Finish() = 0;
 
+  // Partial sums: where many updates are summed by a tree of aggregators of the same run, all with the same round parameters and `members`
+  // (those of the whole tree), the root makes the commit that it would have made of the updates themselves.
+  //
+  // Closes the round and hands out what was added to it. FailedPrecondition: no round open, or commits of this aggregator have left a
+  // residual in its sum.
+  virtual absl::StatusOr<std::string> ExportPartial() = 0;
+  // Adds what ExportPartial handed out. Errors leave the sum unchanged. FailedPrecondition: no round open, or more than `members` updates.
+  // DataLoss: damaged, or of another layout or mode. InvalidArgument: of another round or other members, not canonical, or more than so
+  // many updates can sum to; so accepted sums never overflow.
+  virtual absl::Status MergePartial(absl::string_view partial) = 0;
+
   // The server-side residual; only while no round is open, or none with updates. A coordinator that restores it and adds the same updates
   // makes the same commits.
   virtual std::string SaveState() const = 0;

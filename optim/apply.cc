@@ -1,12 +1,11 @@
-// What holds for every mode. The arithmetic is in sparse_apply.cc and dense_modes.cc.
+// What holds for every mode. The arithmetic is in sparse_apply.cc and dense_apply.cc.
 #include "optim/apply.h"
 
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
-#include "optim/dense_modes.h"
-#include "optim/sparse_modes.h"
+#include "optim/modes.h"
 
 namespace tributary::optim {
 namespace {
@@ -39,10 +38,8 @@ absl::Status CheckNext(const OptimizerOptions& options, const Layout& layout, co
 absl::Status Apply(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads) {
   TRIBUTARY_RETURN_IF_ERROR(CheckNext(options, layout, commit, state));
   if (commit.included > 0) {
-    const bool sparse = options.mode == Mode::kDemo || options.mode == Mode::kDistro || options.mode == Mode::kLocal;
-    absl::Status status =
-        sparse ? ApplySparse(options, layout, commit, state, threads) : ApplyDense(options, layout, commit, state, threads);
-    TRIBUTARY_RETURN_IF_ERROR(Annotate(std::move(status), absl::StrCat("commit ", commit.round)));
+    TRIBUTARY_RETURN_IF_ERROR(
+        Annotate(TraitsOf(options.mode).apply(options, layout, commit, state, threads), absl::StrCat("commit ", commit.round)));
   }
   state.round = commit.round;
   return absl::OkStatus();

@@ -1,9 +1,11 @@
 #include "optim/budget.h"
 
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "optim/encoder.h"
+#include "optim/modes.h"
 
 namespace tributary::optim {
 namespace {
@@ -40,20 +42,30 @@ uint32_t LargestK(const OptimizerOptions& options, const Layout& layout, uint64_
   return fits;
 }
 
+std::string ModesWithAChoice() {
+  std::string names;
+  for (const ModeTraits& mode : kModes) {
+    if (mode.budget != BudgetChoice::kNothing) {
+      absl::StrAppend(&names, names.empty() ? "" : ", ", mode.name);
+    }
+  }
+  return names;
+}
+
 }  // namespace
 
 absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layout& layout, uint64_t bytes) {
   if (bytes == 0) {
     return absl::InvalidArgumentError("0 bytes a step cannot train anything");
   }
-  switch (options.mode) {
-    case Mode::kDistro:
+  switch (TraitsOf(options.mode).budget) {
+    case BudgetChoice::kK:
       options = WithK(options, LargestK(options, layout, bytes));
       if (options.k == 0) {
         return TooSmall(options.mode, bytes, LongestPayload(WithK(options, 1), layout));
       }
       return options;
-    case Mode::kLocal: {
+    case BudgetChoice::kLocalStepsThenK: {
       const uint64_t wanted = CeilDivide(LongestPayload(WithK(options, kLocalLeastK), layout), bytes);
       options.local_steps = static_cast<uint32_t>(std::clamp<uint64_t>(wanted, 2, kLocalMostSteps));
       options = WithK(options, LargestK(options, layout, options.local_steps * bytes));
@@ -62,8 +74,7 @@ absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layou
       }
       return options;
     }
-    case Mode::kFedAvg:
-    case Mode::kDiLoCo: {
+    case BudgetChoice::kLocalSteps: {
       const uint64_t dense = LongestPayload(options, layout);
       const uint64_t steps = CeilDivide(dense, bytes);
       if (steps > kMaxLocalSteps) {
@@ -72,16 +83,14 @@ absl::StatusOr<OptimizerOptions> FitBudget(OptimizerOptions options, const Layou
       options.local_steps = static_cast<uint32_t>(steps);
       return options;
     }
-    case Mode::kAllReduce:
-    case Mode::kDemo:
-    case Mode::kSignSgd: {
+    case BudgetChoice::kNothing: {
       const uint64_t needed = LongestPayload(options, layout);
       if (needed <= bytes) {
         return options;
       }
       return absl::InvalidArgumentError(
           absl::StrCat("mode ", ModeName(options.mode), " leaves nothing for a budget to choose, and may take ", needed,
-                       " bytes a step; allowed are ", bytes, ". Remove the budget or change the mode (distro, local, fedavg, diloco)"));
+                       " bytes a step; allowed are ", bytes, ". Remove the budget or change the mode (", ModesWithAChoice(), ")"));
     }
   }
   return options;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "optim/modes.h"
+
 namespace tributary::optim {
 namespace {
 
@@ -17,16 +19,20 @@ uint32_t ShareOf(uint32_t k, int64_t length) {
   return static_cast<uint32_t>(std::clamp<int64_t>((int64_t{k} * length + kChunkSize / 2) / kChunkSize, 1, length));
 }
 
+bool AsPublished(const OptimizerOptions& options) {
+  return TraitsOf(options.mode).family == Family::kFloatComponents;
+}
+
 uint32_t KeptInUpdate(const OptimizerOptions& options, int64_t length) {
-  if (options.mode == Mode::kDemo) {
+  if (AsPublished(options)) {
     return static_cast<uint32_t>(std::min<int64_t>(options.k, length));
   }
   return ShareOf(options.k, length);
 }
 
 uint32_t KeptInCommit(const OptimizerOptions& options, int64_t length) {
-  if (options.mode == Mode::kDemo || options.commit_k == 0) {
-    return static_cast<uint32_t>(length);  // a union of supports
+  if (AsPublished(options) || options.commit_k == 0) {  // a union of supports
+    return static_cast<uint32_t>(length);
   }
   return ShareOf(options.commit_k, length);
 }
@@ -46,8 +52,8 @@ int64_t EdgeFor(int64_t extent) {
 }
 
 ChunkPlan::ChunkPlan(const OptimizerOptions& options, const Layout& layout) {
-  const bool demo = options.mode == Mode::kDemo;
-  const bool transformed = demo || options.domain == Domain::kDct;
+  const bool published = AsPublished(options);
+  const Domain domain = published ? Domain::kDct : options.domain;
   std::vector<Piece> small;
   for (const Block& block : layout.blocks()) {
     if (block.frozen || block.size == 0) {
@@ -56,22 +62,22 @@ ChunkPlan::ChunkPlan(const OptimizerOptions& options, const Layout& layout) {
     const bool matrix = block.shape.size() >= 2;
     const int64_t rows = matrix ? block.shape[0] : 1;
     const int64_t cols = block.size / rows;
-    if (demo) {
+    if (published) {
       AddMatrix(block.offset, rows, cols);
     } else if (block.size < kChunkSize) {
       small.push_back({block.offset, block.size});
-    } else if (transformed && std::min(rows, cols) >= kMinTiledEdge) {
+    } else if (domain == Domain::kDct && std::min(rows, cols) >= kMinTiledEdge) {
       AddMatrix(block.offset, rows, cols);
     } else {
-      AddRun({{block.offset, block.size}}, transformed);
+      AddRun({{block.offset, block.size}}, domain);
     }
   }
   if (!small.empty()) {
-    AddRun(std::move(small), transformed);
+    AddRun(std::move(small), domain);
   }
 
-  update_shape_.value_bits = demo ? kFloatBits : options.value_bits;
-  commit_shape_.value_bits = demo ? kIntegerBits : options.commit_value_bits;
+  update_shape_.value_bits = published ? kFloatBits : options.value_bits;
+  commit_shape_.value_bits = published ? kIntegerBits : options.commit_value_bits;
   for (const Segment& segment : segments_) {
     const int64_t length = segment.chunk_length();
     const auto count = static_cast<uint32_t>(segment.chunk_count);
@@ -99,9 +105,9 @@ void ChunkPlan::AddMatrix(int64_t offset, int64_t rows, int64_t cols) {
   Add(std::move(segment));
 }
 
-void ChunkPlan::AddRun(std::vector<Piece> pieces, bool transformed) {
+void ChunkPlan::AddRun(std::vector<Piece> pieces, Domain domain) {
   Segment segment;
-  segment.transformed = transformed;
+  segment.transformed = domain == Domain::kDct;
   for (Piece& piece : pieces) {
     piece.start = segment.run_length;
     segment.run_length += piece.length;
@@ -109,7 +115,7 @@ void ChunkPlan::AddRun(std::vector<Piece> pieces, bool transformed) {
   segment.pieces = std::move(pieces);
   segment.chunk_count = CeilDivide(segment.run_length, kChunkSize);
   segment.run_step = CeilDivide(segment.run_length, segment.chunk_count);
-  const bool folded = transformed && segment.run_step > kTileEdge;
+  const bool folded = segment.transformed && segment.run_step > kTileEdge;
   segment.cols = static_cast<int32_t>(folded ? kTileEdge : segment.run_step);
   segment.rows = static_cast<int32_t>(CeilDivide(segment.run_step, segment.cols));
   Add(std::move(segment));

@@ -105,7 +105,7 @@ class ChunkPlan {
 
  private:
   void AddMatrix(int64_t offset, int64_t rows, int64_t cols);
-  void AddRun(std::vector<Piece> pieces, bool transformed);
+  void AddRun(std::vector<Piece> pieces, Domain domain);
   void Add(Segment segment);
 
   std::vector<Segment> segments_;

@@ -1,16 +1,14 @@
-// The dense modes: allreduce, fedavg, diloco (fp32 values) and signsgd (signs). Every parameter of every block that is not frozen travels.
-// Format: docs/reference/wire_format.md, "Dense payload" and "Sign payload".
+// The dense modes: every parameter of every block that is not frozen travels, as fp32 values (allreduce, fedavg, diloco; dense_payload.h)
+// or as signs (signsgd; sign_payload.h). The functions that the table of modes (modes.h) names in their rows.
 //
 // Sources: AdamW, Loshchilov and Hutter, arXiv 1711.05101; FedAvg, McMahan et al., arXiv 1602.05629; DiLoCo, Douillard et al.,
 // arXiv 2311.08105; signSGD with majority vote, Bernstein et al., arXiv 1810.05291.
 #ifndef TRIBUTARY_OPTIM_DENSE_MODES_H_
 #define TRIBUTARY_OPTIM_DENSE_MODES_H_
 
-#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "optim/aggregator.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
@@ -20,25 +18,29 @@
 
 namespace tributary::optim {
 
-// Largest magnitude of a value in a dense payload.
-inline constexpr float kDenseValueBound = 1024.0f;
 // Fraction bits of the aggregator's int64 sums at kMaxWeight. A value times its weight's share of 2^40 is rounded once, to nearest even;
 // kMaxWorkers (2^12) values of at most 2^10 sum to at most 2^62 units.
 inline constexpr int kDenseFractionBits = 40;
 
-// The factories and the bound of encoder.h and aggregator.h, for the dense modes; `options` have been validated.
-std::unique_ptr<UpdateEncoder> MakeDenseEncoder(const OptimizerOptions& options, const Layout& layout);
-std::unique_ptr<Aggregator> MakeDenseAggregator(const OptimizerOptions& options, const Layout& layout);
-uint64_t MaxDensePayloadBytes(const OptimizerOptions& options, const Layout& layout);
+// Threads would not help an encoder that only copies.
+std::unique_ptr<UpdateEncoder> MakeValueEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
+std::unique_ptr<UpdateEncoder> MakeSignEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
 
-// The part of Apply (apply.h) that differs by mode. Apply has checked that the commit is the state's next, that state and slots have the
-// layout's size and that something is included; it advances state.round itself after success.
-//   allreduce: AdamWStep with step = commit.round and the commit's learning rate
-//   fedavg:    theta -= outer_learning_rate * mean
-//   diloco:    b = outer_momentum*b + mean;  theta -= outer_learning_rate * (mean + outer_momentum*b)
-//   signsgd:   theta = theta*(1 - lr*wd) - lr*vote, with lr the commit's learning rate and vote in {-1, 0, +1}
-// InvalidArgument: the payload is not canonical; theta and slots are unchanged.
-absl::Status ApplyDense(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+// The weighted mean; the majority.
+std::unique_ptr<Aggregator> MakeValueAggregator(const OptimizerOptions& options, const Layout& layout);
+std::unique_ptr<Aggregator> MakeSignAggregator(const OptimizerOptions& options, const Layout& layout);
+
+PayloadBounds ValuePayloadBounds(const OptimizerOptions& options, const Layout& layout);
+PayloadBounds SignPayloadBounds(const OptimizerOptions& options, const Layout& layout);
+
+// allreduce: AdamWStep with step = commit.round and the commit's learning rate.
+absl::Status ApplyAdamW(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+// fedavg: theta -= outer_learning_rate * mean.
+absl::Status ApplyMean(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+// diloco: b = outer_momentum*b + mean;  theta -= outer_learning_rate * (mean + outer_momentum*b).
+absl::Status ApplyNesterov(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+// signsgd: theta = theta*(1 - lr*wd) - lr*vote, with lr the commit's learning rate and vote in {-1, 0, +1}.
+absl::Status ApplyVote(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
 
 }  // namespace tributary::optim
 

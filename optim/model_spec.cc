@@ -122,6 +122,14 @@ Start StartOf(const MlpModel&, const Block& block) {
   return {Fill::kRandom, std::sqrt(2.0 / static_cast<double>(block.shape[1]))};
 }
 
+SampleShape ShapeOf(const GptModel& gpt) {
+  return TextWindows{.context = gpt.context};
+}
+
+SampleShape ShapeOf(const MlpModel& mlp) {
+  return TableRows{.inputs = mlp.inputs, .outputs = mlp.outputs};
+}
+
 // The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
 uint64_t Mix(uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -145,6 +153,10 @@ void FillRandom(uint64_t seed, uint64_t block_index, double deviation, absl::Spa
 }
 
 }  // namespace
+
+SampleShape SampleShapeOf(const ModelSpec& model) {
+  return std::visit([](const auto& m) { return ShapeOf(m); }, model);
+}
 
 absl::StatusOr<Layout> MakeLayout(const ModelSpec& model) {
   return std::visit(

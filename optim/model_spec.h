@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "optim/data_kind.h"
 #include "optim/layout.h"
 
 namespace tributary::optim {
@@ -34,7 +35,12 @@ struct MlpModel {
   int64_t outputs = 0;
 };
 
+// The kinds of model. Whoever must tell them apart visits the variant, so that a kind that is missing does not compile; docs/recipes.md
+// says how to add one.
 using ModelSpec = std::variant<GptModel, MlpModel>;
+
+// What the model reads of the data, which says what kinds of data it learns from.
+SampleShape SampleShapeOf(const ModelSpec& model);
 
 // InvalidArgument: an extent below 1, or a width that heads do not divide.
 absl::StatusOr<Layout> MakeLayout(const ModelSpec& model);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "optim/modes.h"
 
 namespace tributary::optim {
 namespace {
@@ -56,31 +57,44 @@ absl::Status CheckAdam(const AdamOptions& adam) {
   return CheckPositive("adam_epsilon", adam.epsilon, 1);
 }
 
-absl::Status CheckResidual(const OptimizerOptions& options) {
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("beta", options.beta, 0, 1));
-  return CheckRange("k", options.k, 1, kChunkSize);
-}
-
-absl::Status CheckQuantised(const OptimizerOptions& options) {
-  TRIBUTARY_RETURN_IF_ERROR(CheckResidual(options));
-  TRIBUTARY_RETURN_IF_ERROR(CheckValueBits("value_bits", options.value_bits));
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("commit_k", options.commit_k, 0, kChunkSize));
-  TRIBUTARY_RETURN_IF_ERROR(CheckValueBits("commit_value_bits", options.commit_value_bits));
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("domain", static_cast<int>(options.domain), 0, 1));
-  return CheckRange("rule", static_cast<int>(options.rule), 0, 1);
-}
-
-// What the worker's H AdamW steps and the step at the replicas read.
-absl::Status CheckLocalSteps(const OptimizerOptions& options) {
-  TRIBUTARY_RETURN_IF_ERROR(CheckAdam(options.adam));
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_steps", options.local_steps, 1, kMaxLocalSteps));
-  return CheckPositive("outer_learning_rate", options.outer_learning_rate, 100);
+// What the mode reads, and nothing else.
+absl::Status CheckKeysOfMode(const OptimizerOptions& options) {
+  const Keys& keys = TraitsOf(options.mode).keys;
+  if (keys.Has(Key::kBeta)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("beta", options.beta, 0, 1));
+  }
+  if (keys.Has(Key::kK)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("k", options.k, 1, kChunkSize));
+  }
+  if (keys.Has(Key::kValueBits)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckValueBits("value_bits", options.value_bits));
+  }
+  if (keys.Has(Key::kCommitK)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("commit_k", options.commit_k, 0, kChunkSize));
+    TRIBUTARY_RETURN_IF_ERROR(CheckValueBits("commit_value_bits", options.commit_value_bits));
+  }
+  if (keys.Has(Key::kDomain)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("domain", static_cast<int>(options.domain), 0, 1));
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("rule", static_cast<int>(options.rule), 0, 1));
+  }
+  if (keys.Has(Key::kAdam)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckAdam(options.adam));
+  }
+  if (keys.Has(Key::kLocalSteps)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_steps", options.local_steps, 1, kMaxLocalSteps));
+  }
+  if (keys.Has(Key::kOuterLearningRate)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckPositive("outer_learning_rate", options.outer_learning_rate, 100));
+  }
+  if (keys.Has(Key::kOuterMomentum)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckDecay("outer_momentum", options.outer_momentum));
+  }
+  return absl::OkStatus();
 }
 
 // `allreduce`, `demo` and `signsgd` are there to be compared with what was published: every worker counts the same.
 absl::Status CheckWeighting(const OptimizerOptions& options) {
-  const bool samples = options.weighting == Weighting::kSamples;
-  if (!samples || options.mode == Mode::kDistro || DirectionOf(options.mode) == Direction::kPseudoGradient) {
+  if (options.weighting == Weighting::kUniform || TraitsOf(options.mode).keys.Has(Key::kWeighting)) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
@@ -115,82 +129,28 @@ float LearningRate(const ScheduleOptions& schedule, uint64_t round, uint64_t rou
   return static_cast<float>(schedule.peak * ratio);
 }
 
+absl::string_view ModeName(Mode mode) {
+  return TraitsOf(mode).name;
+}
+
+Direction DirectionOf(Mode mode) {
+  return TraitsOf(mode).direction;
+}
+
 OptimizerOptions Defaults(Mode mode) {
-  OptimizerOptions options;
+  OptimizerOptions options = TraitsOf(mode).defaults;
   options.mode = mode;
-  switch (mode) {
-    case Mode::kAllReduce:  // the usual recipe of language models: betas .9/.95, decay .1, clipping at 1
-      options.weight_decay = 0.1f;
-      break;
-    case Mode::kDemo:  // Peng, Quesnelle, Kingma, arXiv 2411.19870 and its reference program
-      options.learning_rate.peak = 4e-4;
-      options.beta = 0.999f;
-      options.k = 32;
-      options.value_bits = 8;
-      options.normalize = false;
-      options.commit_k = 0;
-      break;
-    case Mode::kDistro:
-      options.beta = 0.999f;
-      options.k = 32;
-      options.value_bits = 1;
-      options.commit_k = 32;
-      options.commit_value_bits = 4;
-      break;
-    case Mode::kLocal:  // SparseLoCo, arXiv 2508.15706
-      options.local_steps = 5;
-      options.beta = 0.95f;
-      options.k = 64;
-      options.value_bits = 2;
-      options.domain = Domain::kIdentity;
-      options.rule = Rule::kScaled;
-      options.normalize = false;
-      options.commit_k = 64;
-      options.commit_value_bits = 4;
-      options.outer_learning_rate = 1.0f;
-      break;
-    case Mode::kFedAvg:  // McMahan et al., arXiv 1602.05629: the replicas take the mean itself
-      options.local_steps = 10;
-      options.outer_learning_rate = 1.0f;
-      break;
-    case Mode::kDiLoCo:  // Douillard et al., arXiv 2311.08105
-      options.local_steps = 50;
-      options.outer_learning_rate = 0.7f;
-      options.outer_momentum = 0.9f;
-      break;
-    case Mode::kSignSgd:  // Bernstein et al., arXiv 1810.05291: a step moves every weight, so it is small
-      options.learning_rate.peak = 1e-4;
-      break;
-  }
   return options;
 }
 
 absl::Status Validate(const OptimizerOptions& options) {
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("mode", static_cast<int>(options.mode), 0, static_cast<int>(Mode::kSignSgd)));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("mode", static_cast<int>(options.mode), 0, static_cast<int>(kModes.size()) - 1));
   TRIBUTARY_RETURN_IF_ERROR(CheckSchedule(options.learning_rate));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("rounds", static_cast<double>(options.rounds), 1, 1e8));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("clip_norm", options.clip_norm, 0, 1e6));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   TRIBUTARY_RETURN_IF_ERROR(CheckWeighting(options));
-  switch (options.mode) {
-    case Mode::kAllReduce:
-      return CheckAdam(options.adam);
-    case Mode::kDemo:
-      return CheckResidual(options);
-    case Mode::kDistro:
-      return CheckQuantised(options);
-    case Mode::kLocal:
-      TRIBUTARY_RETURN_IF_ERROR(CheckQuantised(options));
-      return CheckLocalSteps(options);
-    case Mode::kFedAvg:
-      return CheckLocalSteps(options);
-    case Mode::kDiLoCo:
-      TRIBUTARY_RETURN_IF_ERROR(CheckLocalSteps(options));
-      return CheckDecay("outer_momentum", options.outer_momentum);
-    case Mode::kSignSgd:
-      return absl::OkStatus();
-  }
-  return absl::OkStatus();
+  return CheckKeysOfMode(options);
 }
 
 RoundParameters ParametersForRound(const OptimizerOptions& options, uint64_t round) {

@@ -52,11 +52,11 @@ struct AdamOptions {
 // Fields that a mode does not read are ignored; Defaults(mode) fills every field with the mode's defaults.
 struct OptimizerOptions {
   Mode mode = Mode::kDistro;
-  ScheduleOptions learning_rate;
+  ScheduleOptions learning_rate = {};
   uint64_t rounds = 1;
   float clip_norm = 1.0f;  // 0: off
   float weight_decay = 0.0f;
-  AdamOptions adam;
+  AdamOptions adam = {};
   uint32_t local_steps = 1;
   float beta = 0.999f;      // residual decay
   uint32_t k = 32;          // components kept of kChunkSize (kDemo: of one chunk)
@@ -71,6 +71,7 @@ struct OptimizerOptions {
   Weighting weighting = Weighting::kUniform;  // kSamples: distro, local, fedavg, diloco
 };
 
+// The columns of the table of modes (modes.h) that others ask for.
 OptimizerOptions Defaults(Mode mode);
 
 // InvalidArgument names the field, the value and what is allowed.

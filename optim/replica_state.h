@@ -18,7 +18,7 @@ struct ReplicaState {
   std::vector<std::vector<float>> slots;  // each [layout.size()]; how many, the mode says (SlotCount)
 };
 
-// Slots that Apply of this mode keeps: allreduce 2 (AdamW m, v), diloco 1 (momentum), others 0.
+// Slots that Apply of this mode keeps, as the table of modes says: allreduce 2 (AdamW m, v), diloco 1 (momentum), others 0.
 int SlotCount(Mode mode);
 
 // Round 0 with zeroed slots. InvalidArgument: theta is not [layout.size()].

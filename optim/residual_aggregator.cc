@@ -12,11 +12,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "optim/bytes.h"
+#include "optim/integer_runs.h"
 #include "optim/quantise.h"
 #include "optim/sealed_state.h"
 #include "optim/select.h"
 #include "optim/simd.h"
 #include "optim/sparse_aggregator.h"
+#include "optim/sparse_modes.h"
 
 namespace tributary::optim {
 namespace {
@@ -73,27 +75,6 @@ std::vector<uint64_t> SquaredLevels(const ChunkPlan& plan, const SparseValues& v
   return squares;
 }
 
-// Residuals are mostly runs of zeros and small numbers: zigzag varints, a zero followed by how many zeros there are.
-void AppendVarint(uint64_t value, std::string& out) {
-  for (; value >= 0x80; value >>= 7) {
-    out.push_back(static_cast<char>(value | 0x80));
-  }
-  out.push_back(static_cast<char>(value));
-}
-
-bool ReadVarint(absl::string_view& bytes, uint64_t& value) {
-  value = 0;
-  for (int shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
-    const auto byte = static_cast<uint8_t>(bytes.front());
-    bytes.remove_prefix(1);
-    value |= uint64_t{byte & 0x7fu} << shift;
-    if (byte < 0x80) {
-      return true;
-    }
-  }
-  return false;
-}
-
 template <typename Units>
 class ResidualAggregator final : public SparseAggregator {
   using Integer = typename Units::Integer;
@@ -114,8 +95,12 @@ class ResidualAggregator final : public SparseAggregator {
                         options().domain == Domain::kDct ? " DCT components" : " parameters");
   }
   absl::Status CheckRange(const SparseValues& values) const override;
-  void Sum(const SparseValues& values, double share, int sign) override;
-  void Collect(SparseValues& commit) override;
+  void Open() override {}
+  void SumValues(const SparseValues& values, double share, int sign) override;
+  void CollectValues(SparseValues& commit) override;
+  bool HoldsResidual() const override { return holds_residual_; }
+  void TakeSums(std::string& out) override;
+  absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
 
   // What a level 1 of each segment adds to the sum.
   std::vector<Integer> Weights(const SparseValues& values, double share) const;
@@ -126,6 +111,17 @@ class ResidualAggregator final : public SparseAggregator {
 
   bool weighed() const { return options().weighting == Weighting::kSamples; }
 
+  bool Touched(size_t place) const { return (touched_[place / 64] >> place % 64 & 1) != 0; }
+  void Touch(size_t place) { touched_[place / 64] |= uint64_t{1} << place % 64; }
+  // The first update of a round is about to be added.
+  void ForgetTouched() {
+    if (added() == 0) {
+      std::fill(touched_.begin(), touched_.end(), 0);
+    }
+  }
+
+  // Whether z_ may hold more than the open round.
+  bool holds_residual_ = false;
   // Added weight that commits are scaled by: this round's or, in weighed runs, what is left of an earlier round's.
   double reference_weight_ = 0;
   std::vector<Integer> z_;         // [places], by segment, chunk and component
@@ -185,10 +181,8 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const Sp
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::Sum(const SparseValues& values, double share, int sign) {
-  if (added() == 0) {
-    std::fill(touched_.begin(), touched_.end(), 0);  // the first of its round
-  }
+void ResidualAggregator<Units>::SumValues(const SparseValues& values, double share, int sign) {
+  ForgetTouched();
   const std::vector<Integer> weights = Weights(values, share);
   for (size_t number = 0; number < weights.size(); ++number) {
     const Segment& segment = plan().segments()[number];
@@ -209,7 +203,7 @@ void ResidualAggregator<Units>::Sum(const SparseValues& values, double share, in
       const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
       for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
         const int64_t place = first + values.index[i];
-        touched_[place / 64] |= uint64_t{1} << place % 64;
+        Touch(place);
       }
     }
   }
@@ -225,7 +219,7 @@ void ResidualAggregator<Units>::SelectPlaces(const Segment& segment, size_t numb
   selected_.clear();
   for (int64_t i = 0; i < segment.chunk_length(); ++i) {
     const int64_t place = first + i;
-    if ((touched_[place / 64] >> place % 64 & 1) != 0 && z_[place] != 0) {
+    if (Touched(place) && z_[place] != 0) {
       selected_.push_back(static_cast<uint16_t>(i));
     }
   }
@@ -269,8 +263,8 @@ void ResidualAggregator<Units>::CollectSegment(size_t number, SparseValues& comm
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::Collect(SparseValues& commit) {
-  commit = SparseValues{};
+void ResidualAggregator<Units>::CollectValues(SparseValues& commit) {
+  holds_residual_ = true;
   commit.chunk_begin.push_back(0);
   // The residual carries what earlier rounds weighed: a round that only light sites reached must not blow it up to its own measure. Of a
   // weight that stays away, a tenth is forgotten every round.
@@ -286,20 +280,7 @@ std::string ResidualAggregator<Units>::SaveState() const {
   if (weighed()) {
     AppendLittleEndian(std::bit_cast<uint64_t>(reference_weight_), body);
   }
-  for (size_t i = 0; i < z_.size();) {
-    size_t end = i;
-    while (end < z_.size() && z_[end] == 0) {
-      ++end;
-    }
-    if (end > i) {
-      AppendVarint(0, body);
-      AppendVarint(end - i, body);
-      i = end;
-      continue;
-    }
-    const int64_t value = z_[i++];
-    AppendVarint(static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63), body);
-  }
+  AppendRuns(absl::MakeConstSpan(z_), body);
   return SealState(Kind(), layout(), body);
 }
 
@@ -319,25 +300,57 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
     body = reader.rest();
   }
   std::vector<Integer> z(z_.size(), 0);
-  for (size_t i = 0; i < z.size();) {
-    uint64_t code = 0;
-    uint64_t run = 1;
-    if (!ReadVarint(body, code) || (code == 0 && (!ReadVarint(body, run) || run > z.size() - i))) {
-      return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: place ", i, " is missing"));
-    }
-    const auto value = static_cast<int64_t>(code >> 1 ^ (0 - (code & 1)));
-    if (value >= Units::kLimit || value <= -Units::kLimit) {
-      return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: place ", i, " is out of range"));
-    }
-    z[i] = static_cast<Integer>(value);
-    i += run;
+  const absl::Status read = ReadRuns(body, Units::kLimit - 1, absl::MakeSpan(z));
+  if (!read.ok()) {
+    return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: ", read.message()));
   }
   if (!body.empty()) {
     return absl::DataLossError(absl::StrCat("saved ", Kind(), " state: longer than its places"));
   }
   reference_weight_ = reference_weight;
   z_ = std::move(z);
+  holds_residual_ = std::any_of(z_.begin(), z_.end(), [](Integer value) { return value != 0; });
   CloseRound();
+  return absl::OkStatus();
+}
+
+template <typename Units>
+void ResidualAggregator<Units>::TakeSums(std::string& out) {
+  ForgetTouched();
+  AppendRuns(absl::MakeConstSpan(z_), out);
+  if (!touched_.empty()) {
+    std::vector<uint8_t> touched(z_.size());
+    for (size_t i = 0; i < z_.size(); ++i) {
+      touched[i] = Touched(i) ? 1 : 0;
+    }
+    AppendRuns(absl::MakeConstSpan(touched), out);
+  }
+  std::fill(z_.begin(), z_.end(), 0);
+}
+
+template <typename Units>
+absl::Status ResidualAggregator<Units>::MergeSums(absl::string_view sums, uint32_t added, uint64_t) {
+  std::vector<Integer> more(z_.size());
+  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, int64_t{added} * (Units::kLimit / members()), absl::MakeSpan(more)));
+  std::vector<uint8_t> touched(touched_.empty() ? 0 : z_.size());
+  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, 1, absl::MakeSpan(touched)));
+  if (!sums.empty()) {
+    return absl::InvalidArgumentError("longer than its places");
+  }
+  for (size_t i = 0; i < touched.size(); ++i) {
+    if (more[i] != 0 && touched[i] == 0) {
+      return absl::InvalidArgumentError(absl::StrCat("place ", i, " is a sum of nothing"));
+    }
+  }
+  ForgetTouched();
+  for (size_t i = 0; i < z_.size(); ++i) {
+    z_[i] += more[i];
+  }
+  for (size_t i = 0; i < touched.size(); ++i) {
+    if (touched[i] != 0) {
+      Touch(i);
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -2,11 +2,14 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "optim/integer_runs.h"
 #include "optim/sealed_state.h"
 #include "optim/sparse_aggregator.h"
+#include "optim/sparse_modes.h"
 
 namespace tributary::optim {
 namespace {
@@ -16,6 +19,9 @@ constexpr int kFractionBits = 44;
 constexpr double kUnits = static_cast<double>(int64_t{1} << kFractionBits);
 // Magnitude below which 2^12 values sum to less than 2^63 units.
 constexpr float kValueBound = 128.0f;
+// What one sender adds to a sum at most.
+constexpr int64_t kMostUnits = (int64_t{1} << (kFractionBits + 7)) - 1;
+static_assert(kMostUnits <= INT64_MAX / kMaxWorkers);
 // Commits hold 24-bit integers: their largest.
 constexpr int32_t kMaxCommitValue = (1 << 23) - 1;
 
@@ -27,7 +33,6 @@ class SenderMeanAggregator final : public SparseAggregator {
   std::string SaveState() const override { return SealState(kKind, layout(), ""); }
   absl::Status RestoreState(absl::string_view state) override {
     TRIBUTARY_RETURN_IF_ERROR(OpenState(kKind, layout(), state).status());
-    Clear();
     CloseRound();
     return absl::OkStatus();
   }
@@ -36,9 +41,11 @@ class SenderMeanAggregator final : public SparseAggregator {
   static constexpr absl::string_view kKind = "aggregator demo";
 
   absl::Status CheckRange(const SparseValues& values) const override;
-  void Clear();
-  void Sum(const SparseValues& values, double share, int sign) override;
-  void Collect(SparseValues& commit) override;
+  void Open() override;
+  void SumValues(const SparseValues& values, double share, int sign) override;
+  void CollectValues(SparseValues& commit) override;
+  void TakeSums(std::string& out) override;
+  absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
 
   // [places], by segment, chunk and component.
   std::vector<int64_t> sums_;
@@ -61,12 +68,12 @@ absl::Status SenderMeanAggregator::CheckRange(const SparseValues& values) const 
   return absl::OkStatus();
 }
 
-void SenderMeanAggregator::Clear() {
+void SenderMeanAggregator::Open() {
   std::fill(sums_.begin(), sums_.end(), 0);
   std::fill(senders_.begin(), senders_.end(), 0);
 }
 
-void SenderMeanAggregator::Sum(const SparseValues& values, double, int sign) {
+void SenderMeanAggregator::SumValues(const SparseValues& values, double, int sign) {
   for (const Segment& segment : plan().segments()) {
     for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
       const int64_t first = segment.first_place + chunk * segment.chunk_length();
@@ -80,8 +87,7 @@ void SenderMeanAggregator::Sum(const SparseValues& values, double, int sign) {
   }
 }
 
-void SenderMeanAggregator::Collect(SparseValues& commit) {
-  commit = SparseValues{};
+void SenderMeanAggregator::CollectValues(SparseValues& commit) {
   commit.chunk_begin.push_back(0);
   for (const Segment& segment : plan().segments()) {
     const int64_t end = segment.first_place + segment.chunk_count * segment.chunk_length();
@@ -112,7 +118,31 @@ void SenderMeanAggregator::Collect(SparseValues& commit) {
     }
     commit.scales.push_back(commit.index.size() > before ? scale : 0.0f);
   }
-  Clear();
+}
+
+void SenderMeanAggregator::TakeSums(std::string& out) {
+  AppendRuns(absl::MakeConstSpan(senders_), out);
+  AppendRuns(absl::MakeConstSpan(sums_), out);
+}
+
+absl::Status SenderMeanAggregator::MergeSums(absl::string_view sums, uint32_t added, uint64_t) {
+  std::vector<uint16_t> more_senders(senders_.size());
+  std::vector<int64_t> more(sums_.size());
+  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, added, absl::MakeSpan(more_senders)));
+  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, added * kMostUnits, absl::MakeSpan(more)));
+  if (!sums.empty()) {
+    return absl::InvalidArgumentError("longer than its places");
+  }
+  for (size_t i = 0; i < sums_.size(); ++i) {
+    if (std::abs(more[i]) > more_senders[i] * kMostUnits) {
+      return absl::InvalidArgumentError(absl::StrCat("place ", i, " is more than its ", more_senders[i], " senders can have sent"));
+    }
+  }
+  for (size_t i = 0; i < sums_.size(); ++i) {
+    senders_[i] = static_cast<uint16_t>(senders_[i] + more_senders[i]);
+    sums_[i] += more[i];
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The replicas' half of the sparse modes. Bit-exact: a component is an integer, its transform is integer arithmetic (optim/dct.h), and each
 // parameter then takes single IEEE operations in one order, in all copies of the code and on any number of threads.
 #include "common/status_macros.h"
+#include "optim/modes.h"
 #include "optim/simd.h"
 #include "optim/sparse_chunk.h"
 #include "optim/sparse_modes.h"
@@ -48,10 +49,11 @@ struct Step {
 };
 
 Step StepOf(const OptimizerOptions& options, const Commit& commit) {
-  const bool local = options.mode == Mode::kLocal;
-  return {.rule = options.mode == Mode::kDemo ? Rule::kSign : options.rule,
+  const ModeTraits& mode = TraitsOf(options.mode);
+  const bool decayed = mode.direction == Direction::kPseudoGradient;  // in the local steps
+  return {.rule = mode.family == Family::kFloatComponents ? Rule::kSign : options.rule,
           .rate = commit.learning_rate,
-          .decay = local ? 1.0f : 1.0f - commit.learning_rate * options.weight_decay};
+          .decay = decayed ? 1.0f : 1.0f - commit.learning_rate * options.weight_decay};
 }
 
 void ApplyChunk(const Step& step, const Segment& segment, int64_t chunk, float scale, absl::Span<const uint16_t> index,

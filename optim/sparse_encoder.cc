@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/bytes.h"
 #include "common/status_macros.h"
+#include "optim/modes.h"
 #include "optim/quantise.h"
 #include "optim/residual.h"
 #include "optim/sealed_state.h"
@@ -19,6 +20,7 @@ namespace {
 
 // Norms from here on are refused like infinity: squares and sums of what is below stay finite in the residual and its transform.
 constexpr double kMaxNorm = 1e18;
+
 class SparseEncoder final : public UpdateEncoder {
  public:
   SparseEncoder(const OptimizerOptions& options, const Layout& layout, int threads)
@@ -44,7 +46,7 @@ class SparseEncoder final : public UpdateEncoder {
   absl::Status RestoreState(absl::string_view state) override;
 
  private:
-  bool demo() const { return options_.mode == Mode::kDemo; }
+  bool sends_floats() const { return TraitsOf(options_.mode).family == Family::kFloatComponents; }
   std::string Kind() const { return absl::StrCat("encoder ", ModeName(options_.mode)); }
   int64_t FirstKept(size_t segment, int64_t chunk) const {
     return first_kept_[segment] + (chunk - plan_.segments()[segment].first_chunk) * plan_.update_shape().segments[segment].max_kept;
@@ -71,11 +73,11 @@ class SparseEncoder final : public UpdateEncoder {
 };
 
 float SparseEncoder::GainFor(const RoundParameters& parameters, double norm) const {
-  if (options_.mode == Mode::kLocal) {
+  if (DirectionOf(options_.mode) == Direction::kPseudoGradient) {
     return 1.0f;
   }
   const double clip = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
-  return static_cast<float>(demo() ? parameters.learning_rate * clip : clip);
+  return static_cast<float>(sends_floats() ? parameters.learning_rate * clip : clip);
 }
 
 void SparseEncoder::EncodeChunk(size_t number, int64_t chunk, float gain, const float* direction, ChunkWorkspace& work) {
@@ -111,13 +113,13 @@ void SparseEncoder::Quantise() {
   sent_.chunk_begin.assign(1, 0);
   sent_.index.clear();
   sent_.value.clear();
-  const int32_t max_level = demo() ? 0 : MaxLevel(options_.value_bits);
+  const int32_t max_level = sends_floats() ? 0 : MaxLevel(options_.value_bits);
   std::vector<float> values;  // of one segment
   for (size_t number = 0; number < plan_.segments().size(); ++number) {
     const Segment& segment = plan_.segments()[number];
     const int64_t end = segment.first_chunk + segment.chunk_count;
     double step = 1;
-    if (!demo()) {
+    if (!sends_floats()) {
       values.clear();
       for (int64_t chunk = segment.first_chunk; chunk < end; ++chunk) {
         const float* first = kept_value_.data() + FirstKept(number, chunk);
@@ -129,7 +131,9 @@ void SparseEncoder::Quantise() {
     for (int64_t chunk = segment.first_chunk; chunk < end; ++chunk) {
       const int64_t first = FirstKept(number, chunk);
       for (int64_t i = first; i < first + kept_count_[chunk]; ++i) {
-        const int32_t value = demo() ? std::bit_cast<int32_t>(kept_value_[i]) : step > 0 ? LevelOf(kept_value_[i], step, max_level) : 0;
+        const int32_t value = sends_floats() ? std::bit_cast<int32_t>(kept_value_[i])
+                              : step > 0     ? LevelOf(kept_value_[i], step, max_level)
+                                             : 0;
         if (value == 0) {
           continue;
         }
@@ -170,7 +174,7 @@ void SparseEncoder::Settle(bool included) {
   if (!std::exchange(pending_, false) || !included) {
     return;
   }
-  std::vector<float> as_floats(demo() ? sent_.value.size() : 0);
+  std::vector<float> as_floats(sends_floats() ? sent_.value.size() : 0);
   std::transform(sent_.value.begin(), sent_.value.begin() + as_floats.size(), as_floats.begin(),
                  [](int32_t bits) { return std::bit_cast<float>(bits); });
   ForEachChunk(plan_, threads_, [&](size_t number, int64_t chunk, ChunkWorkspace& work) {
@@ -187,7 +191,7 @@ void SparseEncoder::Settle(bool included) {
       return;
     }
     Prefetch(segment, local + 1, residual_.data());
-    if (demo()) {
+    if (sends_floats()) {
       InverseDct(segment.rows, segment.cols, index, absl::MakeConstSpan(as_floats).subspan(sent_.chunk_begin[chunk], index.size()),
                  work.dct, work.tile);
     } else {
@@ -225,7 +229,7 @@ std::unique_ptr<UpdateEncoder> MakeSparseEncoder(const OptimizerOptions& options
   return std::make_unique<SparseEncoder>(options, layout, threads);
 }
 
-PayloadBounds MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout) {
+PayloadBounds SparsePayloadBounds(const OptimizerOptions& options, const Layout& layout) {
   const ChunkPlan plan(options, layout);
   return {MaxPayloadBytes(plan.update_shape()), MaxPayloadBytes(plan.commit_shape())};
 }

@@ -46,15 +46,14 @@
 
 namespace tributary::optim {
 
-// The factories and the bound of encoder.h and aggregator.h, for the sparse modes; `options` have been validated. The encoder shares its
-// work between `threads` >= 1 threads; its result does not depend on it.
+// The functions that the table of modes (modes.h) names in their rows. The encoder shares its work between `threads` >= 1 threads; its
+// result does not depend on it.
 std::unique_ptr<UpdateEncoder> MakeSparseEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
-std::unique_ptr<Aggregator> MakeSparseAggregator(const OptimizerOptions& options, const Layout& layout);
-PayloadBounds MaxSparsePayloadBytes(const OptimizerOptions& options, const Layout& layout);
-
-// The part of Apply (apply.h) that differs by mode. Apply has checked that the commit is the state's next, that theta has the layout's
-// size and that something is included; it advances state.round itself after success. InvalidArgument: the payload is not canonical; theta
-// is unchanged.
+// `demo`: means over the senders, nothing carried over.
+std::unique_ptr<Aggregator> MakeSenderMeanAggregator(const OptimizerOptions& options, const Layout& layout);
+// `distro` and `local`: a sum with a server-side residual.
+std::unique_ptr<Aggregator> MakeResidualAggregator(const OptimizerOptions& options, const Layout& layout);
+PayloadBounds SparsePayloadBounds(const OptimizerOptions& options, const Layout& layout);
 absl::Status ApplySparse(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
 
 }  // namespace tributary::optim

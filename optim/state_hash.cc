@@ -24,11 +24,13 @@ struct Piece {
   Digest digest{};
 };
 
-// All pieces of the blocks of `values`, the vector whose first block has number `first` among all; of frozen blocks only if asked for.
-void AppendPieces(const Layout& layout, absl::Span<const float> values, size_t first, bool with_frozen, std::vector<Piece>& pieces) {
+enum class Blocks { kAll, kMovable };
+
+// All pieces of the blocks of `values`, the vector whose first block has number `first` among all; of frozen ones only if asked for.
+void AppendPieces(const Layout& layout, absl::Span<const float> values, size_t first, Blocks which, std::vector<Piece>& pieces) {
   for (size_t b = 0; b < layout.blocks().size(); ++b) {
     const Block& block = layout.blocks()[b];
-    if (block.frozen && !with_frozen) {
+    if (block.frozen && which == Blocks::kMovable) {
       continue;
     }
     for (int64_t begin = 0; begin < block.size; begin += kPieceElements) {
@@ -58,12 +60,13 @@ Digest StateHash(const Layout& layout, const ReplicaState& state, int threads, B
   const size_t blocks = layout.blocks().size();
   const size_t nodes = blocks * (1 + state.slots.size());
   const bool all = held.size() != nodes;
+  const Blocks which = all ? Blocks::kAll : Blocks::kMovable;
   held.resize(nodes);
 
   std::vector<Piece> pieces;
-  AppendPieces(layout, state.theta, 0, all, pieces);
+  AppendPieces(layout, state.theta, 0, which, pieces);
   for (size_t slot = 0; slot < state.slots.size(); ++slot) {
-    AppendPieces(layout, state.slots[slot], (slot + 1) * blocks, all, pieces);
+    AppendPieces(layout, state.slots[slot], (slot + 1) * blocks, which, pieces);
   }
   ParallelFor(threads, static_cast<int64_t>(pieces.size()), [&](int64_t i) {
     Sha256Hasher hasher;

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "optim/modes.h"
 #include "proto/config/yaml.h"
 #include "proto/durations.h"
 
@@ -32,7 +33,7 @@ std::string ParticipationOf(Patience patience, int workers) {
 
 // What a run asks of its optimiser.
 struct Recipe {
-  std::string mode;
+  optim::Mode mode = optim::Mode::kDistro;
   bool pipeline = false;
   bool weighs = false;   // the mean by sample counts
   bool budgets = false;  // bytes a step instead of k and local steps
@@ -40,26 +41,29 @@ struct Recipe {
   auto operator<=>(const Recipe&) const = default;
 };
 
-const char* const kModes[] = {"distro", "distro", "distro", "distro", "local", "demo", "diloco", "fedavg", "allreduce", "signsgd"};
+// Every mode, and four times the one that most runs have.
+constexpr optim::Mode kDrawnModes[] = {optim::Mode::kDistro,    optim::Mode::kDistro, optim::Mode::kDistro, optim::Mode::kDistro,
+                                       optim::Mode::kLocal,     optim::Mode::kDemo,   optim::Mode::kDiLoCo, optim::Mode::kFedAvg,
+                                       optim::Mode::kAllReduce, optim::Mode::kSignSgd};
 
 Recipe RecipeOf(Random& random) {
   Recipe recipe;
-  recipe.mode = kModes[random.Below(std::size(kModes))];
+  recipe.mode = kDrawnModes[random.Below(std::size(kDrawnModes))];
+  const optim::ModeTraits& mode = optim::TraitsOf(recipe.mode);
   recipe.pipeline = random.Chance(0.2);
-  const bool weighable = recipe.mode == "distro" || recipe.mode == "local" || recipe.mode == "fedavg" || recipe.mode == "diloco";
-  recipe.weighs = random.Chance(0.25) && weighable;
-  recipe.budgets = random.Chance(0.2) && weighable;
+  recipe.weighs = random.Chance(0.25) && mode.keys.Has(optim::Key::kWeighting);
+  recipe.budgets = random.Chance(0.2) && mode.budget != optim::BudgetChoice::kNothing;
   return recipe;
 }
 
 std::string OptimizerOf(const Recipe& recipe) {
-  const bool sparse = recipe.mode == "distro" || recipe.mode == "local";
-  const bool steps = recipe.mode == "local" || recipe.mode == "fedavg" || recipe.mode == "diloco";
-  std::string optimizer = absl::StrCat("mode: ", recipe.mode, ", learning_rate: {peak: 0.01}");
+  const optim::ModeTraits& mode = optim::TraitsOf(recipe.mode);
+  const bool sparse = mode.family == optim::Family::kLevels;
+  std::string optimizer = absl::StrCat("mode: ", mode.name, ", learning_rate: {peak: 0.01}");
   if (recipe.budgets) {
     absl::StrAppend(&optimizer, ", budget: ", sparse ? "60B" : "300B");
   } else {
-    absl::StrAppend(&optimizer, sparse ? ", k: 256" : "", steps ? ", local_steps: 2" : "");
+    absl::StrAppend(&optimizer, sparse ? ", k: 256" : "", mode.keys.Has(optim::Key::kLocalSteps) ? ", local_steps: 2" : "");
   }
   return absl::StrCat(optimizer, recipe.weighs ? ", weighting: samples" : "");
 }

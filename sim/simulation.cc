@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "proto/config/run_options.h"
 #include "sim/synthetic_trainer.h"
 
 namespace tributary::sim {
@@ -61,8 +62,9 @@ Simulation::Simulation(const Scenario& scenario)
     }
     v1::ConsentConfig& consent = *options.config.mutable_consent();
     consent.add_runs(std::string(1, '*'));
-    consent.add_models("mlp");
-    consent.add_models("gpt");
+    for (const std::string& kind : ModelKinds()) {
+      consent.add_models(kind);
+    }
     consent.set_max_local_steps(1000000);
     consent.set_max_rounds(100000000);
     consent.set_max_parameters(uint64_t{1} << 40);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -16,21 +17,6 @@
 
 namespace tributary::worker {
 namespace {
-
-constexpr absl::string_view kGpt = "gpt";
-constexpr absl::string_view kMlp = "mlp";
-
-absl::string_view ModelKind(const v1::ModelSpec& model) {
-  switch (model.kind_case()) {
-    case v1::ModelSpec::kGpt:
-      return kGpt;
-    case v1::ModelSpec::kMlp:
-      return kMlp;
-    case v1::ModelSpec::KIND_NOT_SET:
-      break;
-  }
-  return "unknown";
-}
 
 absl::Status Refusal(absl::string_view rule, absl::string_view allowed, absl::string_view asked) {
   return WithExitCode(absl::PermissionDeniedError(absl::StrCat("consent.", rule, " of this site allows ", allowed, "; the run ", asked)),
@@ -65,9 +51,10 @@ bool MatchesPattern(absl::string_view pattern, absl::string_view name) {
 
 absl::Status ValidateConsent(const v1::ConsentConfig& consent) {
   for (const std::string& model : consent.models()) {
-    if (model != kGpt && model != kMlp) {
+    const std::vector<std::string> kinds = ModelKinds();
+    if (std::find(kinds.begin(), kinds.end(), model) == kinds.end()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("consent.models: '", model, "' is not a kind of model; allowed are ", kGpt, " and ", kMlp));
+          absl::StrCat("consent.models: '", model, "' is not a kind of model; allowed are ", absl::StrJoin(kinds, " and ")));
     }
   }
   return absl::OkStatus();
@@ -88,7 +75,7 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
                    [&](const std::string& pattern) { return MatchesPattern(pattern, spec.name()); })) {
     return Refusal("runs", absl::StrCat("'", absl::StrJoin(consent.runs(), "', '"), "'"), absl::StrCat("is named '", spec.name(), "'"));
   }
-  const absl::string_view kind = ModelKind(spec.model());
+  const std::string kind = ModelKindOf(spec.model());
   if (std::find(consent.models().begin(), consent.models().end(), kind) == consent.models().end()) {
     return Refusal("models", absl::StrJoin(consent.models(), ", "), absl::StrCat("trains a model of kind ", kind));
   }

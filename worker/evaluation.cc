@@ -19,15 +19,21 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
   if (options.batch_size < 1 || options.evaluation_batches < 1 || !(options.validation_fraction > 0 && options.validation_fraction < 1)) {
     return absl::InvalidArgumentError("batch_size and evaluation batches must be at least 1, and validation_fraction between 0 and 1");
   }
-  const auto* gpt = std::get_if<optim::GptModel>(&options.model);
-  const auto* mlp = std::get_if<optim::MlpModel>(&options.model);
-  if (options.data_kind == DataKind::kText && gpt != nullptr) {
-    return MakeTextSource(data, gpt->context);
+  const optim::SampleShape shape = optim::SampleShapeOf(options.model);
+  const optim::DataTraits& kind = optim::TraitsOf(options.data_kind);
+  if (!kind.gives(shape)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the model does not learn from ", kind.name, " data: change model or data.kind in the run file"));
   }
-  if (options.data_kind == DataKind::kCsv && mlp != nullptr) {
-    return MakeCsvSource(data, {options.label_column, mlp->inputs, mlp->outputs});
+  switch (options.data_kind) {
+    case optim::DataKind::kText:
+      return MakeTextSource(data, std::get<optim::TextWindows>(shape).context);
+    case optim::DataKind::kCsv: {
+      const auto& table = std::get<optim::TableRows>(shape);
+      return MakeCsvSource(data, {options.label_column, table.inputs, table.outputs});
+    }
   }
-  return absl::InvalidArgumentError("model gpt needs text data and model mlp csv data: change model or data.kind in the run file");
+  return absl::InternalError("a kind of data without a reader");
 }
 
 absl::StatusOr<std::unique_ptr<Model>> OpenModel(const TrainerOptions& options, const optim::Layout& layout) {

@@ -12,20 +12,19 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/clock.h"
+#include "optim/data_kind.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
 
 namespace tributary::worker {
 
-enum class DataKind { kText, kCsv };
-
 struct TrainerOptions {
   optim::ModelSpec model;
   optim::OptimizerOptions optimizer;
-  DataKind data_kind = DataKind::kText;
+  optim::DataKind data_kind = optim::DataKind::kText;
   std::string data_folder;
-  std::string label_column;  // kCsv
+  std::string label_column;  // where the kind of data has one
   // v1.DataSpec and v1.EvaluationSpec say what they mean, their ranges and defaults.
   uint32_t batch_size = 0;
   double validation_fraction = 0;

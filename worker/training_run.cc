@@ -36,7 +36,7 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
   TrainerOptions options;
   TRIBUTARY_ASSIGN_OR_RETURN(options.optimizer, OptimizerOptionsOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(options.model, ModelSpecOf(spec));
-  options.data_kind = spec.data().kind() == v1::DataSpec::CSV ? DataKind::kCsv : DataKind::kText;
+  TRIBUTARY_ASSIGN_OR_RETURN(options.data_kind, DataKindOf(spec.data()));
   options.data_folder = config.data();
   options.label_column = spec.data().label_column();
   options.batch_size = spec.data().batch_size();

@@ -1,14 +1,13 @@
 #include "proto/config/run_options.h"
 
 #include <algorithm>
-#include <initializer_list>
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
 #include "optim/budget.h"
+#include "optim/modes.h"
 #include "proto/config/rules.h"
 #include "proto/durations.h"
 
@@ -21,29 +20,47 @@ absl::Status Invalid(absl::string_view key, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(key, ": ", problem));
 }
 
-std::string WordOf(OptimizerSpec::Mode mode) {
-  return absl::AsciiStrToLower(OptimizerSpec::Mode_Name(mode));
+constexpr OptimizerSpec::Mode NumberOf(optim::Mode mode) {
+  switch (mode) {
+    case optim::Mode::kAllReduce:
+      return OptimizerSpec::ALLREDUCE;
+    case optim::Mode::kDemo:
+      return OptimizerSpec::DEMO;
+    case optim::Mode::kDistro:
+      return OptimizerSpec::DISTRO;
+    case optim::Mode::kLocal:
+      return OptimizerSpec::LOCAL;
+    case optim::Mode::kFedAvg:
+      return OptimizerSpec::FEDAVG;
+    case optim::Mode::kDiLoCo:
+      return OptimizerSpec::DILOCO;
+    case optim::Mode::kSignSgd:
+      return OptimizerSpec::SIGNSGD;
+  }
+  return OptimizerSpec::MODE_UNSPECIFIED;
+}
+// With the switch above: every mode has a row in the table and a number in the protocol, and every number is a mode's.
+static_assert(optim::kModes.size() == OptimizerSpec::Mode_ARRAYSIZE - 1);
+static_assert(std::all_of(optim::kModes.begin(), optim::kModes.end(),
+                          [](const optim::ModeTraits& mode) { return NumberOf(mode.mode) != OptimizerSpec::MODE_UNSPECIFIED; }));
+
+absl::StatusOr<optim::Mode> ModeOf(OptimizerSpec::Mode number) {
+  for (const optim::ModeTraits& mode : optim::kModes) {
+    if (NumberOf(mode.mode) == number) {
+      return mode.mode;
+    }
+  }
+  return Invalid("optimizer.mode", "is missing");
 }
 
-absl::StatusOr<optim::Mode> ModeOf(OptimizerSpec::Mode mode) {
-  switch (mode) {
-    case OptimizerSpec::ALLREDUCE:
-      return optim::Mode::kAllReduce;
-    case OptimizerSpec::DEMO:
-      return optim::Mode::kDemo;
-    case OptimizerSpec::DISTRO:
-      return optim::Mode::kDistro;
-    case OptimizerSpec::LOCAL:
-      return optim::Mode::kLocal;
-    case OptimizerSpec::FEDAVG:
-      return optim::Mode::kFedAvg;
-    case OptimizerSpec::DILOCO:
-      return optim::Mode::kDiLoCo;
-    case OptimizerSpec::SIGNSGD:
-      return optim::Mode::kSignSgd;
-    default:
-      return Invalid("optimizer.mode", "is missing");
-  }
+// Kinds of data lie in one order here and there; a test compares their names.
+constexpr v1::DataSpec::Kind NumberOf(optim::DataKind kind) {
+  return static_cast<v1::DataSpec::Kind>(static_cast<int>(kind) + 1);
+}
+static_assert(optim::kDataKinds.size() == v1::DataSpec::Kind_ARRAYSIZE - 1);
+
+const google::protobuf::OneofDescriptor& KindOneof() {
+  return *v1::ModelSpec::descriptor()->FindOneofByName("kind");
 }
 
 optim::ScheduleKind ScheduleKindOf(v1::ScheduleSpec::Kind kind) {
@@ -60,37 +77,36 @@ optim::ScheduleKind ScheduleKindOf(v1::ScheduleSpec::Kind kind) {
 }
 
 // Refuses a key that the run's mode would silently ignore.
-absl::Status CheckKeysOfMode(const OptimizerSpec& spec) {
-  using Modes = std::initializer_list<OptimizerSpec::Mode>;
-  struct Key {
+absl::Status CheckKeysOfMode(const OptimizerSpec& spec, optim::Mode mode) {
+  struct GivenKey {
     const char* name;
+    optim::Key key;
     bool given;
-    Modes modes;
   };
-  const Key keys[] = {
-      {"local_steps", spec.local_steps() > 1, {OptimizerSpec::LOCAL, OptimizerSpec::FEDAVG, OptimizerSpec::DILOCO}},
-      {"beta", spec.has_beta(), {OptimizerSpec::DEMO, OptimizerSpec::DISTRO, OptimizerSpec::LOCAL}},
-      {"k", spec.has_k(), {OptimizerSpec::DEMO, OptimizerSpec::DISTRO, OptimizerSpec::LOCAL}},
-      {"value_bits", spec.has_value_bits(), {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL}},
-      {"domain", spec.domain() != OptimizerSpec::DOMAIN_UNSPECIFIED, {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL}},
-      {"normalize", spec.has_normalize(), {OptimizerSpec::DISTRO}},
-      {"commit_k", spec.has_commit_k(), {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL}},
-      {"outer_learning_rate", spec.has_outer_learning_rate(), {OptimizerSpec::LOCAL, OptimizerSpec::FEDAVG, OptimizerSpec::DILOCO}},
-      {"outer_momentum", spec.has_outer_momentum(), {OptimizerSpec::DILOCO}},
-      {"weighting",
-       spec.weighting() == v1::SAMPLES,
-       {OptimizerSpec::DISTRO, OptimizerSpec::LOCAL, OptimizerSpec::FEDAVG, OptimizerSpec::DILOCO}},
+  const GivenKey keys[] = {
+      {"local_steps", optim::Key::kLocalSteps, spec.local_steps() > 1},
+      {"beta", optim::Key::kBeta, spec.has_beta()},
+      {"k", optim::Key::kK, spec.has_k()},
+      {"value_bits", optim::Key::kValueBits, spec.has_value_bits()},
+      {"domain", optim::Key::kDomain, spec.domain() != OptimizerSpec::DOMAIN_UNSPECIFIED},
+      {"normalize", optim::Key::kNormalize, spec.has_normalize()},
+      {"commit_k", optim::Key::kCommitK, spec.has_commit_k()},
+      {"outer_learning_rate", optim::Key::kOuterLearningRate, spec.has_outer_learning_rate()},
+      {"outer_momentum", optim::Key::kOuterMomentum, spec.has_outer_momentum()},
+      {"weighting", optim::Key::kWeighting, spec.weighting() == v1::SAMPLES},
   };
-  for (const Key& key : keys) {
-    if (!key.given || std::find(key.modes.begin(), key.modes.end(), spec.mode()) != key.modes.end()) {
+  for (const GivenKey& key : keys) {
+    if (!key.given || optim::TraitsOf(mode).keys.Has(key.key)) {
       continue;
     }
     std::string modes;
-    for (const OptimizerSpec::Mode mode : key.modes) {
-      absl::StrAppend(&modes, modes.empty() ? "" : ", ", WordOf(mode));
+    for (const optim::ModeTraits& other : optim::kModes) {
+      if (other.keys.Has(key.key)) {
+        absl::StrAppend(&modes, modes.empty() ? "" : ", ", other.name);
+      }
     }
-    return Invalid(absl::StrCat("optimizer.", key.name), absl::StrCat("mode ", WordOf(spec.mode()), " has no ", key.name, " (only ", modes,
-                                                                      "); remove the key or change the mode"));
+    return Invalid(absl::StrCat("optimizer.", key.name), absl::StrCat("mode ", optim::ModeName(mode), " has no ", key.name, " (only ",
+                                                                      modes, "); remove the key or change the mode"));
   }
   return absl::OkStatus();
 }
@@ -111,19 +127,31 @@ absl::StatusOr<optim::OptimizerOptions> WithinBudget(const v1::RunSpec& run, con
   return fitted;
 }
 
-absl::Status CheckData(const v1::RunSpec& spec) {
-  const bool is_text = spec.data().kind() == v1::DataSpec::TEXT;
-  if (spec.model().has_gpt() && !is_text) {
-    return Invalid("data.kind", "model gpt needs kind text");
+absl::Status CheckData(const v1::RunSpec& spec, const optim::ModelSpec& model) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::DataKind given, DataKindOf(spec.data()));
+  const optim::DataTraits& kind = optim::TraitsOf(given);
+  const optim::SampleShape shape = optim::SampleShapeOf(model);
+  if (!kind.gives(shape)) {
+    std::string names;
+    for (const optim::DataTraits& other : optim::kDataKinds) {
+      if (other.gives(shape)) {
+        absl::StrAppend(&names, names.empty() ? "" : " or ", other.name);
+      }
+    }
+    return Invalid("data.kind", absl::StrCat("model ", ModelKindOf(spec.model()), " needs kind ", names));
   }
-  if (spec.model().has_mlp() && is_text) {
-    return Invalid("data.kind", "model mlp needs kind csv");
-  }
-  if (is_text && !spec.data().label_column().empty()) {
-    return Invalid("data.label_column", "text has no columns; remove the key");
-  }
-  if (!is_text && spec.data().label_column().empty()) {
-    return Invalid("data.label_column", "is missing; csv data needs the name of its label column");
+  const bool named = !spec.data().label_column().empty();
+  switch (kind.labels) {
+    case optim::Labels::kNone:
+      if (named) {
+        return Invalid("data.label_column", absl::StrCat(kind.name, " has no columns; remove the key"));
+      }
+      return absl::OkStatus();
+    case optim::Labels::kColumn:
+      if (!named) {
+        return Invalid("data.label_column", absl::StrCat("is missing; ", kind.name, " data needs the name of its label column"));
+      }
+      return absl::OkStatus();
   }
   return absl::OkStatus();
 }
@@ -146,7 +174,7 @@ absl::Status CheckParticipation(const v1::ParticipationSpec& spec) {
 absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& run) {
   const OptimizerSpec& spec = run.optimizer();
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Mode mode, ModeOf(spec.mode()));
-  TRIBUTARY_RETURN_IF_ERROR(CheckKeysOfMode(spec));
+  TRIBUTARY_RETURN_IF_ERROR(CheckKeysOfMode(spec, mode));
   if (spec.has_value_bits() && spec.value_bits() != 1 && spec.value_bits() != 2 && spec.value_bits() != 4 && spec.value_bits() != 8) {
     return Invalid("optimizer.value_bits", absl::StrCat(spec.value_bits(), " is not 1, 2, 4 or 8"));
   }
@@ -203,23 +231,50 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
 
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
   const v1::ModelSpec& model = spec.model();
-  if (model.has_gpt()) {
-    const v1::GptSpec& gpt = model.gpt();
-    return optim::GptModel{.layers = gpt.layers(), .heads = gpt.heads(), .width = gpt.width(), .context = gpt.context()};
-  }
-  if (model.has_mlp()) {
-    optim::MlpModel mlp{.inputs = model.mlp().inputs(), .hidden = {}, .outputs = model.mlp().outputs()};
-    for (int i = 0; i < model.mlp().hidden_size(); ++i) {
-      const uint32_t width = model.mlp().hidden(i);
-      // The annotations bound the number of elements of a list, not the elements.
-      if (width < 1 || width > 1'000'000) {
-        return Invalid(absl::StrCat("model.mlp.hidden[", i, "]"), absl::StrCat(width, " is not between 1 and 1000000"));
-      }
-      mlp.hidden.push_back(width);
+  switch (model.kind_case()) {
+    case v1::ModelSpec::kGpt: {
+      const v1::GptSpec& gpt = model.gpt();
+      return optim::GptModel{.layers = gpt.layers(), .heads = gpt.heads(), .width = gpt.width(), .context = gpt.context()};
     }
-    return mlp;
+    case v1::ModelSpec::kMlp: {
+      optim::MlpModel mlp{.inputs = model.mlp().inputs(), .hidden = {}, .outputs = model.mlp().outputs()};
+      for (int i = 0; i < model.mlp().hidden_size(); ++i) {
+        const uint32_t width = model.mlp().hidden(i);
+        // The annotations bound the number of elements of a list, not the elements.
+        if (width < 1 || width > 1'000'000) {
+          return Invalid(absl::StrCat("model.mlp.hidden[", i, "]"), absl::StrCat(width, " is not between 1 and 1000000"));
+        }
+        mlp.hidden.push_back(width);
+      }
+      return mlp;
+    }
+    case v1::ModelSpec::KIND_NOT_SET:
+      break;
   }
-  return Invalid("model", "needs one of: gpt, mlp");
+  return Invalid("model", absl::StrCat("needs one of: ", MembersOf(KindOneof())));
+}
+
+absl::StatusOr<optim::DataKind> DataKindOf(const v1::DataSpec& data) {
+  for (const optim::DataTraits& traits : optim::kDataKinds) {
+    if (NumberOf(traits.kind) == data.kind()) {
+      return traits.kind;
+    }
+  }
+  return Invalid("data.kind", "is missing");
+}
+
+std::vector<std::string> ModelKinds() {
+  const google::protobuf::OneofDescriptor& oneof = KindOneof();
+  std::vector<std::string> kinds;
+  for (int i = 0; i < oneof.field_count(); ++i) {
+    kinds.push_back(oneof.field(i)->name());
+  }
+  return kinds;
+}
+
+std::string ModelKindOf(const v1::ModelSpec& model) {
+  const google::protobuf::FieldDescriptor* kind = model.GetReflection()->GetOneofFieldDescriptor(model, &KindOneof());
+  return kind != nullptr ? kind->name() : "unknown";
 }
 
 absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites) {
@@ -235,7 +290,7 @@ absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(optim::MakeLayout(model).status(), "model"));
   TRIBUTARY_RETURN_IF_ERROR(OptimizerOptionsOf(spec).status());
-  TRIBUTARY_RETURN_IF_ERROR(CheckData(spec));
+  TRIBUTARY_RETURN_IF_ERROR(CheckData(spec, model));
   TRIBUTARY_RETURN_IF_ERROR(CheckParticipation(spec.participation()));
   if (spec.optimizer().learning_rate().warmup_rounds() > spec.rounds()) {
     return Invalid("optimizer.learning_rate.warmup_rounds",

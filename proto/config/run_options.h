@@ -2,8 +2,12 @@
 #ifndef TRIBUTARY_PROTO_CONFIG_RUN_OPTIONS_H_
 #define TRIBUTARY_PROTO_CONFIG_RUN_OPTIONS_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "optim/data_kind.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
 #include "tributary/v1/run.pb.h"
@@ -13,10 +17,15 @@ namespace tributary {
 // The mode's defaults with what the run sets, and what its budget chooses (optim/budget.h). InvalidArgument names the key.
 absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& spec);
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec);
+absl::StatusOr<optim::DataKind> DataKindOf(const v1::DataSpec& data);
+
+// The kinds of model by their keys in run.yaml, and that of `model` ("unknown": none is set).
+std::vector<std::string> ModelKinds();
+std::string ModelKindOf(const v1::ModelSpec& model);
 
 // What single fields cannot say: min_workers <= max_workers, min_deadline <= max_deadline, local_steps > 1 only where the mode has local
-// steps, text data for gpt and csv for mlp, and so on. The coordinator calls it on every submitted run (a client may skip the YAML reader),
-// and first checks field ranges by the annotations.
+// steps, data of a kind that the model learns from, and so on. The coordinator calls it on every submitted run (a client may skip the YAML
+// reader), and first checks field ranges by the annotations.
 absl::Status ValidateRunSpec(const v1::RunSpec& spec);
 
 // InvalidArgument: the run waits for more workers than a federation of `sites` sites can have.

@@ -190,12 +190,12 @@ BENCHMARK(BM_Step)->Arg(1)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_Step)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void BM_ValidateAndAccumulate(benchmark::State& state) {
-  auto aggregator = MakeSparseAggregator(Options(), BigLayout());
+  auto aggregator = MakeResidualAggregator(Options(), BigLayout());
   int64_t added = kMaxWorkers;
   for (auto _ : state) {
     if (added++ == kMaxWorkers) {
       state.PauseTiming();
-      aggregator = MakeSparseAggregator(Options(), BigLayout());
+      aggregator = MakeResidualAggregator(Options(), BigLayout());
       (void)aggregator->BeginRound(kRound, kMaxWorkers);
       (void)aggregator->Add(Update());  // touches the pages of the sum
       added = 2;
@@ -210,7 +210,7 @@ void BM_ValidateAndAccumulate(benchmark::State& state) {
 BENCHMARK(BM_ValidateAndAccumulate)->Unit(benchmark::kMillisecond);
 
 void BM_Apply(benchmark::State& state) {
-  auto aggregator = MakeSparseAggregator(Options(), BigLayout());
+  auto aggregator = MakeResidualAggregator(Options(), BigLayout());
   (void)aggregator->BeginRound(kRound, 1);
   (void)aggregator->Add(Update());
   Commit commit = *aggregator->Finish();
@@ -279,7 +279,7 @@ nlohmann::json Commit64() {
     updates.push_back(FullUpdate(i + 1));
   }
   const ReplicaState replica = *InitialState(Options(), BigLayout(), std::vector<float>(kParameters, 1.0f));
-  auto aggregator = MakeSparseAggregator(Options(), BigLayout());
+  auto aggregator = MakeResidualAggregator(Options(), BigLayout());
   double best = 1e9;
   size_t commit_bytes = 0;
   for (uint64_t round = 1; round <= 3; ++round) {

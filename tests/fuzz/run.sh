@@ -22,7 +22,7 @@ for candidate in clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 
 done
 [[ -n "$compiler" ]] || { echo "tests/fuzz/run.sh: no clang++ here; install it (Debian: apt-get install clang-14)" >&2; exit 2; }
 
-targets=(payload commit snapshot update apply state)
+targets=(payload commit snapshot update apply state partial)
 cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE=OFF -DTRIBUTARY_TORCH=OFF \
   -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null

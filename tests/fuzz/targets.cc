@@ -10,9 +10,11 @@
 #include "common/checksum.h"
 #include "optim/aggregator.h"
 #include "optim/apply.h"
+#include "optim/bytes.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/layout.h"
+#include "optim/modes.h"
 #include "optim/options.h"
 #include "optim/payload.h"
 #include "optim/replica_state.h"
@@ -150,7 +152,7 @@ std::vector<std::string> SnapshotSeeds() {
 
 // Update and state: a byte for the run's options, then what a worker sends or what a disk returns.
 
-constexpr int kModes = 7;
+constexpr int kModeCount = static_cast<int>(kModes.size());
 constexpr int kVariants = 4;
 
 // One run of each mode and variant: options, layout, and a worker's and the coordinator's half.
@@ -158,14 +160,15 @@ struct Run {
   OptimizerOptions options;
   Layout layout;
   std::unique_ptr<Aggregator> aggregator;
+  std::unique_ptr<Aggregator> branch;  // makes no commits, so that it has partial sums
   std::unique_ptr<UpdateEncoder> encoder;
 };
 
 Run MakeRun(int number) {
   Run run;
-  run.options = Defaults(static_cast<Mode>(number % kModes));
+  run.options = Defaults(static_cast<Mode>(number % kModeCount));
   run.options.k = 300;
-  switch (number / kModes) {
+  switch (number / kModeCount) {
     case 0:
       run.layout = *Layout::Create({{"w", {20, 30}}, {"b", {20}}, {"frozen", {5}, true}, {"scalar", {}}, {"empty", {0, 3}}});
       break;
@@ -194,11 +197,12 @@ Run MakeRun(int number) {
 
 // `number` chooses mode and variant. The runs live as long as the program: their layouts must stay where they are.
 Run& RunOf(uint8_t number) {
-  static std::array<std::unique_ptr<Run>, kModes* kVariants>& runs = *new std::array<std::unique_ptr<Run>, kModes * kVariants>();
+  static std::array<std::unique_ptr<Run>, kModeCount* kVariants>& runs = *new std::array<std::unique_ptr<Run>, kModeCount * kVariants>();
   std::unique_ptr<Run>& run = runs[number % runs.size()];
   if (run == nullptr) {
     run = std::make_unique<Run>(MakeRun(static_cast<int>(number % runs.size())));
     run->aggregator = *MakeAggregator(run->options, run->layout);
+    run->branch = *MakeAggregator(run->options, run->layout);
     run->encoder = *MakeUpdateEncoder(run->options, run->layout);
   }
   return *run;
@@ -248,6 +252,30 @@ void RunState(absl::string_view input) {
   }
 }
 
+constexpr RoundParameters kPartialRound = {1, 0.01f, 1};
+constexpr uint32_t kPartialMembers = 3;
+
+// What a relay sends, without its checksum (which no fuzzer would find).
+void RunPartial(absl::string_view input) {
+  Run& run = RunOf(TakeByte(input));
+  std::string partial(input);
+  AppendLittleEndian(Crc32c(input), partial);
+  Must(run.branch->BeginRound(kPartialRound, kPartialMembers).ok(), "a round opens");
+  const bool accepted = run.branch->MergePartial(partial).ok();
+  const std::string merged = *run.branch->ExportPartial();
+  if (accepted) {
+    Must(merged == partial, "an accepted partial sum is canonical");
+    std::unique_ptr<Aggregator> root = *MakeAggregator(run.options, run.layout);
+    Must(root->BeginRound(kPartialRound, kPartialMembers).ok() && root->MergePartial(partial).ok(), "it is accepted again");
+    const absl::StatusOr<Commit> commit = root->Finish();
+    ReplicaState state = *InitialState(run.options, run.layout, std::vector<float>(run.layout.size(), 0.5f));
+    Must(commit.ok() && Apply(run.options, run.layout, *commit, state).ok(), "its commit applies");
+  } else {
+    Must(run.branch->BeginRound(kPartialRound, kPartialMembers).ok() && merged == *run.branch->ExportPartial(),
+         "a refused partial sum leaves the sum");
+  }
+}
+
 std::vector<float> SomeDirection(int64_t size) {
   std::vector<float> direction(size);
   for (int64_t i = 0; i < size; ++i) {
@@ -260,7 +288,7 @@ std::vector<float> SomeDirection(int64_t size) {
 template <typename Make>
 std::vector<std::string> SeedsOfRuns(const Make& make) {
   std::vector<std::string> seeds;
-  for (int number = 0; number < kModes * kVariants; ++number) {
+  for (int number = 0; number < kModeCount * kVariants; ++number) {
     Run run = MakeRun(number);
     const std::string first(1, static_cast<char>(number));
     for (const std::string& bytes : make(run)) {
@@ -287,6 +315,24 @@ std::vector<std::string> ApplySeeds() {
   });
 }
 
+std::vector<std::string> PartialSeeds() {
+  return SeedsOfRuns([](Run& run) -> std::vector<std::string> {
+    std::vector<std::string> seeds;
+    std::unique_ptr<Aggregator> aggregator = *MakeAggregator(run.options, run.layout);
+    for (int updates : {0, 1, 3}) {
+      Must(aggregator->BeginRound(kPartialRound, kPartialMembers).ok(), "a round opens");
+      for (int i = 0; i < updates; ++i) {
+        std::unique_ptr<UpdateEncoder> encoder = *MakeUpdateEncoder(run.options, run.layout);
+        const std::string update = *encoder->Encode(kPartialRound, SomeDirection(run.layout.size()));
+        Must(aggregator->Add(update).ok(), "an update is accepted");
+      }
+      const std::string partial = *aggregator->ExportPartial();
+      seeds.push_back(partial.substr(0, partial.size() - sizeof(uint32_t)));
+    }
+    return seeds;
+  });
+}
+
 std::vector<std::string> StateSeeds() {
   return SeedsOfRuns([](Run& run) -> std::vector<std::string> {
     std::unique_ptr<UpdateEncoder> encoder = *MakeUpdateEncoder(run.options, run.layout);
@@ -302,6 +348,7 @@ absl::Span<const Target> Targets() {
   static constexpr Target kTargets[] = {
       {"payload", RunPayload, PayloadSeeds}, {"commit", RunCommit, CommitSeeds}, {"snapshot", RunSnapshot, SnapshotSeeds},
       {"update", RunUpdate, UpdateSeeds},    {"apply", RunApply, ApplySeeds},    {"state", RunState, StateSeeds},
+      {"partial", RunPartial, PartialSeeds},
   };
   return kTargets;
 }

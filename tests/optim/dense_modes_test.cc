@@ -1,5 +1,3 @@
-#include "optim/dense_modes.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,6 +9,10 @@
 #include "common/checksum.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "optim/apply.h"
+#include "optim/dense_modes.h"
+#include "optim/dense_payload.h"
+#include "optim/modes.h"
 #include "optim/state_hash.h"
 
 namespace tributary::optim {
@@ -54,14 +56,22 @@ RoundParameters Round(uint64_t round) {
   return {round, 0.01f, 1};
 }
 
+std::unique_ptr<UpdateEncoder> EncoderOf(const OptimizerOptions& options, const Layout& layout) {
+  return TraitsOf(options.mode).make_encoder(options, layout, 1);
+}
+
+std::unique_ptr<Aggregator> AggregatorOf(const OptimizerOptions& options, const Layout& layout) {
+  return TraitsOf(options.mode).make_aggregator(options, layout);
+}
+
 std::string Encode(const OptimizerOptions& options, const Layout& layout, absl::Span<const float> direction) {
-  absl::StatusOr<std::string> payload = MakeDenseEncoder(options, layout)->Encode(Round(1), direction);
+  absl::StatusOr<std::string> payload = EncoderOf(options, layout)->Encode(Round(1), direction);
   EXPECT_TRUE(payload.ok()) << payload.status();
   return payload.ok() ? *payload : "";
 }
 
 Commit CommitOf(const OptimizerOptions& options, const Layout& layout, const std::vector<std::string>& payloads) {
-  std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
+  std::unique_ptr<Aggregator> aggregator = AggregatorOf(options, layout);
   EXPECT_TRUE(aggregator->BeginRound(Round(1), static_cast<uint32_t>(payloads.size())).ok());
   for (const std::string& payload : payloads) {
     EXPECT_TRUE(aggregator->Add(payload).ok());
@@ -73,10 +83,10 @@ TEST(DenseModesTest, ThePayloadIsAsLongAsTheBoundSays) {
   const Layout layout = TestLayout();
   const uint64_t live = layout.size() - 57;
   EXPECT_EQ(Encode(Defaults(Mode::kAllReduce), layout, RandomVector(layout.size(), 3, 1)).size(), 1 + 4 * live);
-  EXPECT_EQ(MaxDensePayloadBytes(Defaults(Mode::kAllReduce), layout), 1 + 4 * live);
+  EXPECT_EQ(MaxPayloadBytes(Defaults(Mode::kAllReduce), layout).update, 1 + 4 * live);
   for (uint64_t seed = 0; seed < 20; ++seed) {
     const std::string signs = Encode(Defaults(Mode::kSignSgd), layout, RandomVector(layout.size(), seed, 1));
-    EXPECT_LE(signs.size(), MaxDensePayloadBytes(Defaults(Mode::kSignSgd), layout));
+    EXPECT_LE(signs.size(), MaxPayloadBytes(Defaults(Mode::kSignSgd), layout).update);
   }
 }
 
@@ -89,7 +99,7 @@ TEST(DenseModesTest, SignsWithoutZerosTakeOneBitEach) {
 TEST(DenseModesTest, ADirectionThatIsNotFiniteIsRefusedAndNothingIsPending) {
   const Layout layout = TestLayout();
   for (Mode mode : kDenseModes) {
-    std::unique_ptr<UpdateEncoder> encoder = MakeDenseEncoder(Defaults(mode), layout);
+    std::unique_ptr<UpdateEncoder> encoder = EncoderOf(Defaults(mode), layout);
     std::vector<float> direction = RandomVector(layout.size(), 3, 1);
     for (float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
       direction[5] = bad;
@@ -103,7 +113,7 @@ TEST(DenseModesTest, ADirectionThatIsNotFiniteIsRefusedAndNothingIsPending) {
 TEST(DenseModesTest, AnUpdateMustBeSettledBeforeTheNext) {
   const Layout layout = TestLayout();
   for (Mode mode : kDenseModes) {
-    std::unique_ptr<UpdateEncoder> encoder = MakeDenseEncoder(Defaults(mode), layout);
+    std::unique_ptr<UpdateEncoder> encoder = EncoderOf(Defaults(mode), layout);
     const std::vector<float> direction = RandomVector(layout.size(), 3, 1);
     ASSERT_TRUE(encoder->Encode(Round(1), direction).ok());
     EXPECT_EQ(encoder->Encode(Round(2), direction).status().code(), absl::StatusCode::kFailedPrecondition);
@@ -119,9 +129,9 @@ TEST(DenseModesTest, AValueBeyondTheBoundIsRefusedWithAdvice) {
   options.clip_norm = 0;
   std::vector<float> direction(layout.size(), 0.0f);
   direction[3] = kDenseValueBound;
-  EXPECT_TRUE(MakeDenseEncoder(options, layout)->Encode(Round(1), direction).ok());
+  EXPECT_TRUE(EncoderOf(options, layout)->Encode(Round(1), direction).ok());
   direction[3] = -std::nextafter(kDenseValueBound, 2 * kDenseValueBound);
-  const absl::Status status = MakeDenseEncoder(options, layout)->Encode(Round(1), direction).status();
+  const absl::Status status = EncoderOf(options, layout)->Encode(Round(1), direction).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("set clip_norm"));
 }
@@ -132,7 +142,8 @@ TEST(DenseModesTest, GradientsAreClippedAndPseudoGradientsAreNot) {
   ReplicaState state;
   state.theta = {0, 0, 5};
   OptimizerOptions options = Defaults(Mode::kFedAvg);
-  ASSERT_TRUE(ApplyDense(options, layout, CommitOf(options, layout, {Encode(options, layout, direction)}), state, 1).ok());
+  ASSERT_TRUE(
+      TraitsOf(options.mode).apply(options, layout, CommitOf(options, layout, {Encode(options, layout, direction)}), state, 1).ok());
   EXPECT_EQ(state.theta, (std::vector<float>{-3, -4, 5}));
 
   options = Defaults(Mode::kAllReduce);
@@ -166,7 +177,7 @@ TEST(DenseModesTest, TheMeanOfEqualUpdatesIsThatUpdateToTheUnit) {
   const std::string payload = Encode(options, layout, direction);
   ReplicaState state;
   state.theta.assign(layout.size(), 0.0f);
-  ASSERT_TRUE(ApplyDense(options, layout, CommitOf(options, layout, {payload, payload, payload}), state, 1).ok());
+  ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, CommitOf(options, layout, {payload, payload, payload}), state, 1).ok());
   for (const Block& block : layout.blocks()) {
     for (int64_t i = block.offset; i < block.offset + block.size; ++i) {
       ASSERT_NEAR(state.theta[i], block.frozen ? 0 : -direction[i], 1e-6 * std::abs(direction[i]) + std::ldexp(1.0, -40));
@@ -182,7 +193,7 @@ TEST(DenseModesTest, TheMajorityDecidesAndATieIsZero) {
   const Commit commit = CommitOf(options, layout, {payload({1, 1, -9, 0}), payload({1, -1, -9, 0}), payload({-5, 0, 0, 0})});
   ReplicaState state;
   state.theta = {1, 1, 1, 1};
-  ASSERT_TRUE(ApplyDense(options, layout, commit, state, 1).ok());
+  ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, state, 1).ok());
   EXPECT_EQ(state.theta, (std::vector<float>{1 - 0.01f, 1, 1 + 0.01f, 1}));
 }
 
@@ -206,7 +217,7 @@ TEST(DenseModesTest, FrozenBlocksDoNotMove) {
     const ReplicaState before = RandomState(mode, layout);
     ReplicaState after = before;
     Commit commit = CommitOf(options, layout, {Encode(options, layout, RandomVector(layout.size(), 7, 1))});
-    ASSERT_TRUE(ApplyDense(options, layout, commit, after, 2).ok());
+    ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, after, 2).ok());
     EXPECT_NE(after.theta, before.theta);
     for (const Block& block : layout.blocks()) {
       if (!block.frozen) {
@@ -228,10 +239,10 @@ TEST(DenseModesTest, AnyNumberOfThreadsGivesTheSameBits) {
     const OptimizerOptions options = Defaults(mode);
     const Commit commit = CommitOf(options, layout, {Encode(options, layout, RandomVector(layout.size(), 7, 1))});
     ReplicaState one = RandomState(mode, layout);
-    ASSERT_TRUE(ApplyDense(options, layout, commit, one, 1).ok());
+    ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, one, 1).ok());
     for (int threads : {2, 5, 16}) {
       ReplicaState many = RandomState(mode, layout);
-      ASSERT_TRUE(ApplyDense(options, layout, commit, many, threads).ok());
+      ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, many, threads).ok());
       EXPECT_EQ(StateHash(layout, many), StateHash(layout, one)) << ModeName(mode);
     }
   }
@@ -252,12 +263,12 @@ TEST(DenseModesTest, ThreeRoundsGiveTheirPinnedBits) {
     options.clip_norm = 0;
     ReplicaState state = RandomState(mode, layout);
     for (uint64_t round = 1; round <= 3; ++round) {
-      std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
+      std::unique_ptr<Aggregator> aggregator = AggregatorOf(options, layout);
       ASSERT_TRUE(aggregator->BeginRound(Round(round), 3).ok());
       for (uint64_t worker = 0; worker < 3; ++worker) {
         ASSERT_TRUE(aggregator->Add(Encode(options, layout, RandomVector(layout.size(), 100 * round + worker, 0.01f))).ok());
       }
-      ASSERT_TRUE(ApplyDense(options, layout, *aggregator->Finish(), state, 2).ok());
+      ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, *aggregator->Finish(), state, 2).ok());
       state.round = round;
     }
     EXPECT_EQ(DigestHex(StateHash(layout, state)), hash) << ModeName(mode);
@@ -272,7 +283,9 @@ TEST(DenseModesTest, DiLoCoTakesANesterovStep) {
   ReplicaState state;
   state.theta = {1};
   state.slots = {{2}};
-  ASSERT_TRUE(ApplyDense(options, layout, CommitOf(options, layout, {Encode(options, layout, std::vector<float>{4})}), state, 1).ok());
+  ASSERT_TRUE(TraitsOf(options.mode)
+                  .apply(options, layout, CommitOf(options, layout, {Encode(options, layout, std::vector<float>{4})}), state, 1)
+                  .ok());
   EXPECT_EQ(state.slots[0][0], 5.5f);  // .75*2 + 4
   EXPECT_EQ(state.theta[0], 1 - 0.5f * (4 + 0.75f * 5.5f));
 }
@@ -281,7 +294,7 @@ TEST(DenseModesTest, AValuePayloadThatIsNotCanonicalIsRejectedAndNamesTheBlock) 
   const Layout layout = TestLayout();
   const OptimizerOptions options = Defaults(Mode::kAllReduce);
   const std::string payload = Encode(options, layout, RandomVector(layout.size(), 3, 1));
-  std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
+  std::unique_ptr<Aggregator> aggregator = AggregatorOf(options, layout);
   EXPECT_TRUE(aggregator->Check(payload).ok());
   EXPECT_THAT(aggregator->Check("").message(), HasSubstr("empty"));
   EXPECT_THAT(aggregator->Check(payload.substr(1)).message(), HasSubstr("version"));
@@ -293,7 +306,7 @@ TEST(DenseModesTest, AValuePayloadThatIsNotCanonicalIsRejectedAndNamesTheBlock) 
     std::memcpy(changed.data() + 1 + 4 * 11101, &value, sizeof(value));  // the first element of block b, after a and s
     EXPECT_THAT(aggregator->Check(changed).message(), HasSubstr("block b: value"));
     ReplicaState state = RandomState(Mode::kAllReduce, layout);
-    EXPECT_EQ(ApplyDense(options, layout, {1, 0.1f, 1, changed}, state, 1).code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(TraitsOf(options.mode).apply(options, layout, {1, 0.1f, 1, changed}, state, 1).code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(StateHash(layout, state), StateHash(layout, RandomState(Mode::kAllReduce, layout)));
   }
 }
@@ -304,7 +317,7 @@ TEST(DenseModesTest, EveryDamagedSignPayloadIsRejectedOrCanonical) {
   std::vector<float> direction = RandomVector(layout.size(), 5, 1);
   std::fill(direction.end() - 8, direction.end(), 2.0f);
   const std::string payload = Encode(options, layout, direction);
-  std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
+  std::unique_ptr<Aggregator> aggregator = AggregatorOf(options, layout);
   ASSERT_TRUE(aggregator->Check(payload).ok());
   for (size_t size = 0; size < payload.size(); ++size) {
     EXPECT_FALSE(aggregator->Check(payload.substr(0, size)).ok());
@@ -331,7 +344,7 @@ TEST(DenseModesTest, ARejectedUpdateLeavesTheSum) {
     const std::string payload = Encode(options, layout, RandomVector(layout.size(), 3, 1));
     std::string bad = payload;
     bad.back() = static_cast<char>(0xff);  // an exponent of all ones, or padding
-    std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
+    std::unique_ptr<Aggregator> aggregator = AggregatorOf(options, layout);
     ASSERT_TRUE(aggregator->BeginRound(Round(1), 2).ok());
     ASSERT_TRUE(aggregator->Add(payload).ok());
     if (mode != Mode::kSignSgd) {
@@ -347,7 +360,7 @@ TEST(DenseModesTest, TheRoundKeepsItsOrder) {
   for (Mode mode : kDenseModes) {
     const OptimizerOptions options = Defaults(mode);
     const std::string payload = Encode(options, layout, RandomVector(layout.size(), 3, 1));
-    std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(options, layout);
+    std::unique_ptr<Aggregator> aggregator = AggregatorOf(options, layout);
     EXPECT_EQ(aggregator->Add(payload).code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_EQ(aggregator->Finish().status().code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_EQ(aggregator->BeginRound(Round(1), 0).code(), absl::StatusCode::kInvalidArgument);
@@ -382,13 +395,13 @@ TEST(DenseModesTest, SavedStatesAreThoseOfTheirModeAndLayout) {
   const Layout layout = TestLayout();
   const Layout other = *Layout::Create({{"a", {2}}});
   for (Mode mode : kValueModes) {
-    std::unique_ptr<UpdateEncoder> encoder = MakeDenseEncoder(Defaults(mode), layout);
-    std::unique_ptr<Aggregator> aggregator = MakeDenseAggregator(Defaults(mode), layout);
+    std::unique_ptr<UpdateEncoder> encoder = EncoderOf(Defaults(mode), layout);
+    std::unique_ptr<Aggregator> aggregator = AggregatorOf(Defaults(mode), layout);
     EXPECT_TRUE(encoder->RestoreState(encoder->SaveState()).ok());
     EXPECT_TRUE(aggregator->RestoreState(aggregator->SaveState()).ok());
     EXPECT_EQ(encoder->RestoreState(aggregator->SaveState()).code(), absl::StatusCode::kDataLoss);
-    EXPECT_EQ(encoder->RestoreState(MakeDenseEncoder(Defaults(mode), other)->SaveState()).code(), absl::StatusCode::kDataLoss);
-    EXPECT_EQ(encoder->RestoreState(MakeDenseEncoder(Defaults(Mode::kSignSgd), layout)->SaveState()).code(), absl::StatusCode::kDataLoss);
+    EXPECT_EQ(encoder->RestoreState(EncoderOf(Defaults(mode), other)->SaveState()).code(), absl::StatusCode::kDataLoss);
+    EXPECT_EQ(encoder->RestoreState(EncoderOf(Defaults(Mode::kSignSgd), layout)->SaveState()).code(), absl::StatusCode::kDataLoss);
   }
 }
 
@@ -396,9 +409,9 @@ TEST(DenseModesTest, ASavedStateSaysWhetherAnUpdateIsPending) {
   const Layout layout = TestLayout();
   const std::vector<float> direction = RandomVector(layout.size(), 3, 1);
   for (Mode mode : kDenseModes) {
-    std::unique_ptr<UpdateEncoder> first = MakeDenseEncoder(Defaults(mode), layout);
+    std::unique_ptr<UpdateEncoder> first = EncoderOf(Defaults(mode), layout);
     ASSERT_TRUE(first->Encode(Round(1), direction).ok());
-    std::unique_ptr<UpdateEncoder> second = MakeDenseEncoder(Defaults(mode), layout);
+    std::unique_ptr<UpdateEncoder> second = EncoderOf(Defaults(mode), layout);
     ASSERT_TRUE(second->RestoreState(first->SaveState()).ok());
     EXPECT_EQ(second->Encode(Round(2), direction).status().code(), absl::StatusCode::kFailedPrecondition);
     second->Settle(true);

@@ -91,7 +91,7 @@ TEST(SparseEncoderTest, WhatIsSentAndWhatStaysSumToWhatCameIn) {
       }
       auto payload = encoder->Encode(kRound, direction);
       ASSERT_TRUE(payload.ok()) << payload.status();
-      EXPECT_LE(payload->size(), MaxSparsePayloadBytes(options, layout).update);
+      EXPECT_LE(payload->size(), SparsePayloadBounds(options, layout).update);
       const bool included = round != 1;
       if (included) {
         const std::vector<double> decoded = Decoded(options, layout, *payload);

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "optim/data_kind.h"
+#include "optim/modes.h"
 #include "proto/config/yaml.h"
 
 namespace tributary {
@@ -25,11 +28,29 @@ std::string Problem(const v1::RunSpec& run) {
 }
 
 TEST(RunOptionsTest, EveryModeIsValidWithItsDefaults) {
-  for (const char* mode : {"allreduce", "demo", "distro", "local", "fedavg", "diloco", "signsgd"}) {
-    const v1::RunSpec run = MakeRun(absl::StrCat("mode: ", mode));
-    EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus()) << mode;
-    EXPECT_EQ(optim::ModeName(OptimizerOptionsOf(run)->mode), mode);
+  for (const optim::ModeTraits& mode : optim::kModes) {
+    const v1::RunSpec run = MakeRun(absl::StrCat("mode: ", mode.name));
+    EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus()) << mode.name;
+    EXPECT_EQ(OptimizerOptionsOf(run)->mode, mode.mode);
+    EXPECT_EQ(absl::AsciiStrToLower(v1::OptimizerSpec::Mode_Name(run.optimizer().mode())), mode.name);
   }
+}
+
+TEST(RunOptionsTest, KindsOfDataAreNamedAsInTheProtocol) {
+  for (const optim::DataTraits& kind : optim::kDataKinds) {
+    v1::DataSpec data;
+    v1::DataSpec::Kind number;
+    ASSERT_TRUE(v1::DataSpec::Kind_Parse(absl::AsciiStrToUpper(kind.name), &number)) << kind.name;
+    data.set_kind(number);
+    EXPECT_EQ(*DataKindOf(data), kind.kind);
+  }
+  EXPECT_FALSE(DataKindOf(v1::DataSpec()).ok());
+}
+
+TEST(RunOptionsTest, KindsOfModelsAreTheKeysOfRunYaml) {
+  EXPECT_EQ(ModelKinds(), (std::vector<std::string>{"gpt", "mlp"}));
+  EXPECT_EQ(ModelKindOf(MakeRun("mode: distro").model()), "gpt");
+  EXPECT_EQ(ModelKindOf(v1::ModelSpec()), "unknown");
 }
 
 TEST(RunOptionsTest, WhatTheRunLeavesOutIsTheModesDefault) {

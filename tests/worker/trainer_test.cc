@@ -217,7 +217,7 @@ TEST_F(TrainerTest, BadDataAndAWrongLayoutAreErrorsOfTheirOwn) {
   empty.data_folder = folder.path();
   EXPECT_EQ(ExitCodeOf(Trainer::Create(empty, layout_).status()), ExitCode::kData);
   TrainerOptions mixed = options_;
-  mixed.data_kind = DataKind::kCsv;
+  mixed.data_kind = optim::DataKind::kCsv;
   EXPECT_EQ(Trainer::Create(mixed, layout_).status().code(), absl::StatusCode::kInvalidArgument);
   TrainerOptions other = options_;
   other.model = optim::GptModel{.layers = 1, .heads = 2, .width = 32, .context = 16};
@@ -236,7 +236,7 @@ TEST(TableTrainer, AnMlpLearnsASeparableTable) {
   options.trainer.model = optim::MlpModel{.inputs = 2, .hidden = {16}, .outputs = 2};
   options.trainer.optimizer = optim::Defaults(optim::Mode::kAllReduce);
   options.trainer.optimizer.rounds = 150;
-  options.trainer.data_kind = DataKind::kCsv;
+  options.trainer.data_kind = optim::DataKind::kCsv;
   options.trainer.data_folder = folder.path();
   options.trainer.label_column = "label";
   options.trainer.batch_size = 32;

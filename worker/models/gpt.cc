@@ -111,7 +111,7 @@ class GptNetwork final : public Network {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Network>> MakeGptNetwork(const optim::GptModel& model, const optim::Layout& layout) {
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::GptModel& model, const optim::Layout& layout) {
   BlockFinder blocks(layout);
   auto network = std::make_unique<GptNetwork>(model, blocks);
   TRIBUTARY_RETURN_IF_ERROR(blocks.status());

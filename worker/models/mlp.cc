@@ -51,7 +51,7 @@ class MlpNetwork final : public Network {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Network>> MakeMlpNetwork(const optim::MlpModel& model, const optim::Layout& layout) {
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::MlpModel& model, const optim::Layout& layout) {
   BlockFinder blocks(layout);
   auto network = std::make_unique<MlpNetwork>(model, blocks);
   TRIBUTARY_RETURN_IF_ERROR(blocks.status());

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <new>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -104,13 +105,6 @@ class TorchModel final : public Model {
   const int threads_;
 };
 
-absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::ModelSpec& spec, const optim::Layout& layout) {
-  if (const auto* gpt = std::get_if<optim::GptModel>(&spec)) {
-    return MakeGptNetwork(*gpt, layout);
-  }
-  return MakeMlpNetwork(std::get<optim::MlpModel>(spec), layout);
-}
-
 }  // namespace
 
 size_t BlockFinder::Find(const std::string& name, const std::vector<int64_t>& shape) {
@@ -146,7 +140,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const optim::ModelSpec& spe
     static std::once_flag once;
     std::call_once(once, [] { at::set_num_interop_threads(1); });
     at::set_num_threads(threads);
-    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, MakeNetwork(spec, layout));
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
+                               std::visit([&](const auto& kind) { return MakeNetwork(kind, layout); }, spec));
     return std::make_unique<TorchModel>(layout, std::move(network), threads);
   });
 }

@@ -27,8 +27,9 @@ class Network {
   virtual at::Tensor Logits(absl::Span<const at::Tensor> parameters, const Batch& batch) const = 0;
 };
 
-absl::StatusOr<std::unique_ptr<Network>> MakeGptNetwork(const optim::GptModel& model, const optim::Layout& layout);
-absl::StatusOr<std::unique_ptr<Network>> MakeMlpNetwork(const optim::MlpModel& model, const optim::Layout& layout);
+// One for each kind of model (optim::ModelSpec), in a file of its own.
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::GptModel& model, const optim::Layout& layout);
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::MlpModel& model, const optim::Layout& layout);
 
 // Hands out the places of a layout's blocks by name and shape, and notes what did not fit, so that a network reads as a list of its
 // parameters.

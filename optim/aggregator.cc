@@ -1,0 +1,34 @@
+#include "optim/aggregator.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "optim/modes.h"
+
+namespace tributary::optim {
+
+absl::StatusOr<uint32_t> WeightOf(const OptimizerOptions& options, uint64_t samples) {
+  if (options.weighting == Weighting::kUniform) {
+    return kMaxWeight;
+  }
+  if (samples == 0) {
+    return absl::InvalidArgumentError("the run weighs updates by samples, and this one comes without their number");
+  }
+  return static_cast<uint32_t>(std::min<uint64_t>(samples, kMaxWeight));
+}
+
+absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight) {
+  const uint32_t least = options.weighting == Weighting::kUniform ? kMaxWeight : 1;
+  if (weight >= least && weight <= kMaxWeight) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("weight ", weight, "; allowed: ", least, " to ", kMaxWeight));
+}
+
+absl::StatusOr<std::unique_ptr<Aggregator>> MakeAggregator(const OptimizerOptions& options, const Layout& layout) {
+  TRIBUTARY_RETURN_IF_ERROR(Validate(options));
+  return TraitsOf(options.mode).make_aggregator(options, layout);
+}
+
+}  // namespace tributary::optim

@@ -1,0 +1,64 @@
+// The kinds of data that a site may hold, and the shapes of sample that they give: a model learns from every kind that gives its shape.
+// docs/recipes.md says how to add one.
+#ifndef TRIBUTARY_OPTIM_DATA_KIND_H_
+#define TRIBUTARY_OPTIM_DATA_KIND_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <variant>
+
+#include "absl/strings/string_view.h"
+
+namespace tributary::optim {
+
+// One token a byte, in windows of `context` tokens; each is a target for those before it.
+struct TextWindows {
+  int64_t context = 1;
+};
+
+// Rows of `inputs` numbers and a label in [0, outputs).
+struct TableRows {
+  int64_t inputs = 1;
+  int64_t outputs = 2;
+};
+
+using SampleShape = std::variant<TextWindows, TableRows>;
+
+enum class DataKind { kText, kCsv };
+
+enum class Labels { kNone, kColumn };  // kColumn: `label_column` names it
+
+struct DataTraits {
+  DataKind kind;
+  absl::string_view name;  // as in run.yaml
+  bool (&gives)(const SampleShape& shape);
+  Labels labels;
+};
+
+template <typename Shape>
+constexpr bool Gives(const SampleShape& shape) {
+  return std::holds_alternative<Shape>(shape);
+}
+
+// In the order of DataKind, and of DataSpec.Kind in the protocol (proto/config/run_options.cc asserts that they are as many).
+inline constexpr auto kDataKinds = std::to_array<DataTraits>({
+    {.kind = DataKind::kText, .name = "text", .gives = Gives<TextWindows>, .labels = Labels::kNone},
+    {.kind = DataKind::kCsv, .name = "csv", .gives = Gives<TableRows>, .labels = Labels::kColumn},
+});
+
+constexpr const DataTraits& TraitsOf(DataKind kind) {
+  return kDataKinds[static_cast<size_t>(kind)];
+}
+static_assert([] {
+  for (size_t i = 0; i < kDataKinds.size(); ++i) {
+    if (kDataKinds[i].kind != static_cast<DataKind>(i)) {
+      return false;
+    }
+  }
+  return true;
+}());
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_DATA_KIND_H_

@@ -1,0 +1,42 @@
+// The bytes of a dense update or commit: a version, then every live parameter's value as little-endian fp32. Internal.
+// Format: docs/reference/wire_format.md, "Dense payload".
+#ifndef TRIBUTARY_OPTIM_DENSE_PAYLOAD_H_
+#define TRIBUTARY_OPTIM_DENSE_PAYLOAD_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "optim/layout.h"
+#include "optim/live_pieces.h"
+
+namespace tributary::optim {
+
+// Of dense and of sign payloads.
+inline constexpr uint8_t kDenseVersion = 1;
+inline constexpr size_t kDenseHeaderSize = 1;
+
+// Largest magnitude of a value.
+inline constexpr float kDenseValueBound = 1024.0f;
+
+// A piece of values: long enough to be worth a thread's attention, short enough to stay in its cache.
+inline constexpr int64_t kValuePiece = 1 << 14;
+
+// Every payload of this layout has so many bytes.
+uint64_t DensePayloadBytes(const Layout& layout);
+
+// Whether the `size` values at `bytes` are finite, within the bound, and none is the second zero.
+bool AreCanonicalValues(const char* bytes, int64_t size);
+
+// InvalidArgument: another version, or another length than that of `pieces`, which are all of `layout`; or a value that is not canonical,
+// with its block.
+absl::Status CheckDensePayload(const Layout& layout, absl::Span<const LivePiece> pieces, absl::string_view payload);
+
+// InvalidArgument: empty, or another version.
+absl::Status CheckDenseVersion(absl::string_view payload);
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_DENSE_PAYLOAD_H_

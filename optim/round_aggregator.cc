@@ -1,0 +1,156 @@
+#include "optim/round_aggregator.h"
+
+#include <bit>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "optim/bytes.h"
+#include "optim/sealed_state.h"
+
+namespace tributary::optim {
+namespace {
+
+std::string PartialKind(const OptimizerOptions& options) {
+  return absl::StrCat("partial sum ", ModeName(options.mode));
+}
+
+// What a partial sum says of itself before its sums.
+struct PartialHead {
+  RoundParameters parameters;
+  uint32_t members = 0;
+  uint32_t added = 0;
+  uint64_t weights = 0;
+};
+
+void Append(const PartialHead& head, std::string& out) {
+  AppendLittleEndian<uint64_t>(head.parameters.round, out);
+  AppendLittleEndian<float>(head.parameters.learning_rate, out);
+  AppendLittleEndian<uint32_t>(head.parameters.local_steps, out);
+  AppendLittleEndian<uint32_t>(head.members, out);
+  AppendLittleEndian<uint32_t>(head.added, out);
+  AppendLittleEndian<uint64_t>(head.weights, out);
+}
+
+bool Read(ByteReader& reader, PartialHead& head) {
+  return reader.Read(head.parameters.round) && reader.Read(head.parameters.learning_rate) && reader.Read(head.parameters.local_steps) &&
+         reader.Read(head.members) && reader.Read(head.added) && reader.Read(head.weights);
+}
+
+std::string Describe(const RoundParameters& parameters, uint32_t members) {
+  return absl::StrCat("round ", parameters.round, ", learning rate ", parameters.learning_rate, ", ", parameters.local_steps,
+                      " local steps, ", members, " members");
+}
+
+bool SameBits(const RoundParameters& a, const RoundParameters& b) {
+  return a.round == b.round && std::bit_cast<uint32_t>(a.learning_rate) == std::bit_cast<uint32_t>(b.learning_rate) &&
+         a.local_steps == b.local_steps;
+}
+
+}  // namespace
+
+absl::Status RoundAggregator::BeginRound(const RoundParameters& parameters, uint32_t members) {
+  if (members < 1 || members > kMaxWorkers) {
+    return absl::InvalidArgumentError(absl::StrCat("a round for ", members, " updates; allowed: 1 to ", kMaxWorkers));
+  }
+  if (!std::isfinite(parameters.learning_rate) || parameters.learning_rate < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("round ", parameters.round, ": learning rate ", parameters.learning_rate));
+  }
+  if (open_ && added_ > 0) {
+    return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " is open and holds ", added_, " updates"));
+  }
+  open_ = true;
+  parameters_ = parameters;
+  members_ = members;
+  added_ = 0;
+  weights_ = 0;
+  Open();
+  return absl::OkStatus();
+}
+
+absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight) {
+  if (!open_) {
+    return absl::FailedPreconditionError("no round is open");
+  }
+  if (added_ == members_) {
+    return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
+  TRIBUTARY_RETURN_IF_ERROR(Sum(payload, weight, 1));
+  ++added_;
+  weights_ += weight;
+  return absl::OkStatus();
+}
+
+absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight) {
+  if (!open_ || added_ == 0) {
+    return absl::FailedPreconditionError("no round is open that holds an update");
+  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
+  TRIBUTARY_RETURN_IF_ERROR(Sum(payload, weight, -1));
+  --added_;
+  weights_ -= weight;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Commit> RoundAggregator::Finish() {
+  if (!open_) {
+    return absl::FailedPreconditionError("no round is open");
+  }
+  open_ = false;
+  Commit commit;
+  commit.round = parameters_.round;
+  commit.learning_rate = CommitRate();
+  commit.included = added_;
+  if (added_ > 0) {
+    commit.payload = Collect();
+  }
+  return commit;
+}
+
+absl::StatusOr<std::string> RoundAggregator::ExportPartial() {
+  if (!open_) {
+    return absl::FailedPreconditionError("no round is open");
+  }
+  if (HoldsResidual()) {
+    return absl::FailedPreconditionError(
+        "the sum holds what earlier commits left out; only an aggregator that makes none has partial sums");
+  }
+  open_ = false;
+  std::string body;
+  Append({.parameters = parameters_, .members = members_, .added = added_, .weights = weights_}, body);
+  TakeSums(body);
+  return SealState(PartialKind(options_), layout_, body);
+}
+
+absl::Status RoundAggregator::MergePartial(absl::string_view partial) {
+  if (!open_) {
+    return absl::FailedPreconditionError("no round is open");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(PartialKind(options_), layout_, partial));
+  ByteReader reader(body);
+  PartialHead head;
+  if (!Read(reader, head)) {
+    return absl::InvalidArgumentError("partial sum: shorter than its head");
+  }
+  if (!SameBits(head.parameters, parameters_) || head.members != members_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("partial sum: of ", Describe(head.parameters, head.members), "; open is ", Describe(parameters_, members_)));
+  }
+  if (head.added > members_ - added_) {
+    return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has ", added_, " of its ", members_,
+                                                      " updates, and a partial sum brings ", head.added));
+  }
+  const uint64_t most = uint64_t{head.added} * kMaxWeight;
+  const uint64_t least = options_.weighting == Weighting::kUniform ? most : head.added;
+  if (head.weights < least || head.weights > most) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("partial sum: ", head.added, " updates of weight ", head.weights, "; allowed: ", least, " to ", most));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(MergeSums(reader.rest(), head.added, head.weights), "partial sum"));
+  added_ += head.added;
+  weights_ += head.weights;
+  return absl::OkStatus();
+}
+
+}  // namespace tributary::optim

@@ -1,0 +1,68 @@
+// The course of a round, which all aggregators share: what may come when, and whose sum it is. What a sum is made of, the families say
+// (value_aggregator.cc, sign_aggregator.cc, sparse_aggregator.h). Internal.
+#ifndef TRIBUTARY_OPTIM_ROUND_AGGREGATOR_H_
+#define TRIBUTARY_OPTIM_ROUND_AGGREGATOR_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "optim/aggregator.h"
+
+namespace tributary::optim {
+
+class RoundAggregator : public Aggregator {
+ public:
+  // `layout` must outlive the aggregator.
+  RoundAggregator(const OptimizerOptions& options, const Layout& layout) : options_(options), layout_(layout) {}
+
+  absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) final;
+  absl::Status Add(absl::string_view payload, uint32_t weight) final;
+  absl::Status Remove(absl::string_view payload, uint32_t weight) final;
+  absl::StatusOr<Commit> Finish() final;
+  absl::StatusOr<std::string> ExportPartial() final;
+  absl::Status MergePartial(absl::string_view partial) final;
+
+ protected:
+  const OptimizerOptions& options() const { return options_; }
+  const Layout& layout() const { return layout_; }
+  const RoundParameters& parameters() const { return parameters_; }
+  uint32_t members() const { return members_; }
+  // Updates in the sum of the open round, and the sum of their weights.
+  uint32_t added() const { return added_; }
+  uint64_t weights() const { return weights_; }
+
+  // For RestoreState: the open round is gone.
+  void CloseRound() { open_ = false; }
+
+ private:
+  // A round begins: forgets what an earlier one has left, but for the server-side residual.
+  virtual void Open() = 0;
+  // Checks an update and adds it, or with `sign` -1 takes it back. An error leaves the sum as it was.
+  virtual absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) = 0;
+  // The commit's payload, and its learning rate. added() >= 1.
+  virtual std::string Collect() = 0;
+  virtual float CommitRate() const { return parameters_.learning_rate; }
+
+  // Whether the sum holds what earlier rounds left out.
+  virtual bool HoldsResidual() const { return false; }
+  // Appends the open round's sums to `out`, and forgets them. Not while HoldsResidual.
+  virtual void TakeSums(std::string& out) = 0;
+  // Adds `sums`, which are said to be of `added` updates with `weights` in all, as TakeSums wrote them. InvalidArgument: they are not
+  // canonical, or larger than so many updates can make them; nothing was added.
+  virtual absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) = 0;
+
+  const OptimizerOptions options_;
+  const Layout& layout_;
+  bool open_ = false;
+  RoundParameters parameters_;
+  uint32_t members_ = 0;
+  uint32_t added_ = 0;
+  uint64_t weights_ = 0;
+};
+
+}  // namespace tributary::optim
+
+#endif  // TRIBUTARY_OPTIM_ROUND_AGGREGATOR_H_

@@ -1,0 +1,82 @@
+// Majority votes: `signsgd`.
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/status_macros.h"
+#include "optim/dense_modes.h"
+#include "optim/dense_payload.h"
+#include "optim/empty_state.h"
+#include "optim/integer_runs.h"
+#include "optim/live_pieces.h"
+#include "optim/round_aggregator.h"
+#include "optim/sign_payload.h"
+
+namespace tributary::optim {
+namespace {
+
+class SignAggregator final : public RoundAggregator {
+ public:
+  SignAggregator(const OptimizerOptions& options, const Layout& layout)
+      : RoundAggregator(options, layout), pieces_(CutLive(layout, kSignPiece)), found_(pieces_.size()) {}
+
+  absl::Status Check(absl::string_view payload) const override { return ParseSigns(pieces_, payload, nullptr); }
+
+  std::string SaveState() const override { return EmptyState("aggregator", options(), layout()); }
+  absl::Status RestoreState(absl::string_view state) override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState("aggregator", options(), layout(), state));
+    CloseRound();
+    return absl::OkStatus();
+  }
+
+ private:
+  void Open() override { votes_.assign(LiveSize(pieces_), 0); }
+
+  absl::Status Sum(absl::string_view payload, uint32_t, int factor) override {
+    TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces_, payload, found_.data()));
+    for (size_t p = 0; p < pieces_.size(); ++p) {
+      int16_t* votes = votes_.data() + pieces_[p].live;
+      ForEachSign(found_[p], pieces_[p].size,
+                  [votes, factor](int64_t i, int sign) { votes[i] = static_cast<int16_t>(votes[i] + factor * sign); });
+    }
+    return absl::OkStatus();
+  }
+
+  std::string Collect() override {
+    std::string payload(1, static_cast<char>(kDenseVersion));
+    for (const LivePiece& piece : pieces_) {
+      const int16_t* votes = votes_.data() + piece.live;
+      AppendSigns(
+          piece.size, [votes](int64_t i) { return (votes[i] > 0) - (votes[i] < 0); }, payload);
+    }
+    return payload;
+  }
+
+  void TakeSums(std::string& out) override { AppendRuns(absl::MakeConstSpan(votes_), out); }
+
+  absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t) override {
+    std::vector<int16_t> more(votes_.size());
+    TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, added, absl::MakeSpan(more)));
+    if (!sums.empty()) {
+      return absl::InvalidArgumentError("longer than its places");
+    }
+    for (size_t i = 0; i < votes_.size(); ++i) {
+      votes_[i] = static_cast<int16_t>(votes_[i] + more[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  static_assert(kMaxWorkers <= INT16_MAX);
+  const std::vector<LivePiece> pieces_;
+  std::vector<int16_t> votes_;    // [live parameters]
+  std::vector<SignPiece> found_;  // scratch of one Sum
+};
+
+}  // namespace
+
+std::unique_ptr<Aggregator> MakeSignAggregator(const OptimizerOptions& options, const Layout& layout) {
+  return std::make_unique<SignAggregator>(options, layout);
+}
+
+}  // namespace tributary::optim
