@@ -52,7 +52,7 @@ class DenseEncoder : public UpdateEncoder {
     pending_ = true;
     return payload;
   }
-  void Settle(bool included) final { pending_ = false; }
+  void Settle(UpdateFate) final { pending_ = false; }
   double ResidualNorm() const final { return 0; }
   std::string SaveState() const final { return EmptyState(pending_ ? kPendingOwner : kOwner, options_, layout_); }
   absl::Status RestoreState(absl::string_view state) final {

@@ -13,6 +13,9 @@
 
 namespace tributary::optim {
 
+// What became of an update: part of its round's commit, or not (late, rejected, lost).
+enum class UpdateFate { kIncluded, kNotIncluded };
+
 // Owns the residual (momentum with what was sent removed). Not thread-safe: one caller at a time.
 class UpdateEncoder {
  public:
@@ -25,8 +28,8 @@ class UpdateEncoder {
   virtual absl::StatusOr<std::string> Encode(const RoundParameters& parameters, absl::Span<const float> direction) = 0;
 
   // Ends the round of the last Encode. If the update was included, exactly what its payload decodes to leaves the residual; if
-  // not (late, rejected, lost), everything stays and nothing is lost. No effect if nothing is pending.
-  virtual void Settle(bool included) = 0;
+  // not, everything stays and nothing is lost. No effect if nothing is pending.
+  virtual void Settle(UpdateFate fate) = 0;
 
   // L2 norm of the residual, for the metrics. 0 for modes without one.
   virtual double ResidualNorm() const = 0;

@@ -36,7 +36,7 @@ class SparseEncoder final : public UpdateEncoder {
   }
 
   absl::StatusOr<std::string> Encode(const RoundParameters& parameters, absl::Span<const float> direction) override;
-  void Settle(bool included) override;
+  void Settle(UpdateFate fate) override;
   double ResidualNorm() const override { return Norm(residual_, threads_); }
   // The pending payload, if any, then the residual.
   std::string SaveState() const override {
@@ -170,8 +170,8 @@ absl::StatusOr<std::string> SparseEncoder::Encode(const RoundParameters& paramet
   return EncodePayload(plan_.update_shape(), sent_);
 }
 
-void SparseEncoder::Settle(bool included) {
-  if (!std::exchange(pending_, false) || !included) {
+void SparseEncoder::Settle(UpdateFate fate) {
+  if (!std::exchange(pending_, false) || fate == UpdateFate::kNotIncluded) {
     return;
   }
   std::vector<float> as_floats(sends_floats() ? sent_.value.size() : 0);

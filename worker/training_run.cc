@@ -255,7 +255,7 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
 }
 
 void TrainingRun::Settle(UpdateFate fate) {
-  encoder_->Settle(fate == UpdateFate::kIncluded);
+  encoder_->Settle(fate);
   dependencies_.metrics->SetResidualNorm(encoder_->ResidualNorm());
 }
 

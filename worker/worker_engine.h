@@ -59,6 +59,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/log.h"
+#include "optim/encoder.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
@@ -82,8 +83,7 @@ struct TrainedUpdate {
   v1::UpdateReport report;
 };
 
-// What became of an update. Not included: late, rejected or lost; then nothing of it leaves the residual.
-enum class UpdateFate { kIncluded, kNotIncluded };
+using optim::UpdateFate;
 
 // An update that has been encoded and whose fate is not known yet: what neither a broken connection nor a restart may lose.
 struct PendingUpdate {

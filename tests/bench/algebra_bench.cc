@@ -179,10 +179,10 @@ BENCHMARK(BM_OwnDecode)->Unit(benchmark::kMillisecond);
 void BM_Step(benchmark::State& state) {
   const auto encoder = MakeSparseEncoder(Options(), BigLayout(), static_cast<int>(state.range(0)));
   (void)encoder->Encode(kRound, Gradient());
-  encoder->Settle(true);
+  encoder->Settle(UpdateFate::kIncluded);
   for (auto _ : state) {
     benchmark::DoNotOptimize(encoder->Encode(kRound, Gradient()));
-    encoder->Settle(true);
+    encoder->Settle(UpdateFate::kIncluded);
   }
   Report(state, kReadFloat + 2 * kUpdateFloat);
 }

@@ -277,7 +277,7 @@ void FakeSite::SendPending(bool evaluate) {
 
 void FakeSite::Settle(uint64_t round, bool included) {
   if (pending_.has_value() && pending_->round == round) {
-    encoder_->Settle(included);
+    encoder_->Settle(included ? optim::UpdateFate::kIncluded : optim::UpdateFate::kNotIncluded);
     pending_.reset();
   }
 }

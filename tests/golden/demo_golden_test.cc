@@ -85,7 +85,7 @@ TEST_P(DemoGoldenTest, FollowsThePublishedAlgorithm) {
       auto payload = workers[w]->Encode(round, RandomFloats(dice, layout.size()));
       ASSERT_TRUE(payload.ok()) << payload.status();
       ASSERT_TRUE(aggregator->Add(*payload).ok());
-      workers[w]->Settle(true);
+      workers[w]->Settle(UpdateFate::kIncluded);
       std::vector<std::vector<int>> support;
       for (const auto& block : expected.at("supports").at(w)) {
         for (const auto& chunk : block) {

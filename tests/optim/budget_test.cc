@@ -155,7 +155,7 @@ TEST(BudgetTest, NoPayloadOfAnyResidualExceedsIt) {
       ASSERT_TRUE(aggregator->BeginRound(parameters, 4).ok());
       for (auto& encoder : encoders) {
         const std::string payload = *encoder->Encode(parameters, SomeDirection(dice, layout.size(), static_cast<int>(dice.Roll(0, 3))));
-        encoder->Settle(dice.Flip());
+        encoder->Settle(dice.Flip() ? UpdateFate::kIncluded : UpdateFate::kNotIncluded);
         EXPECT_LE(payload.size(), allowed);
         ASSERT_TRUE(aggregator->Add(payload).ok());
       }

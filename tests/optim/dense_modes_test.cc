@@ -117,7 +117,7 @@ TEST(DenseModesTest, AnUpdateMustBeSettledBeforeTheNext) {
     const std::vector<float> direction = RandomVector(layout.size(), 3, 1);
     ASSERT_TRUE(encoder->Encode(Round(1), direction).ok());
     EXPECT_EQ(encoder->Encode(Round(2), direction).status().code(), absl::StatusCode::kFailedPrecondition);
-    encoder->Settle(false);
+    encoder->Settle(UpdateFate::kNotIncluded);
     EXPECT_TRUE(encoder->Encode(Round(2), direction).ok());
     EXPECT_EQ(encoder->ResidualNorm(), 0);
   }
@@ -414,7 +414,7 @@ TEST(DenseModesTest, ASavedStateSaysWhetherAnUpdateIsPending) {
     std::unique_ptr<UpdateEncoder> second = EncoderOf(Defaults(mode), layout);
     ASSERT_TRUE(second->RestoreState(first->SaveState()).ok());
     EXPECT_EQ(second->Encode(Round(2), direction).status().code(), absl::StatusCode::kFailedPrecondition);
-    second->Settle(true);
+    second->Settle(UpdateFate::kIncluded);
     EXPECT_TRUE(second->Encode(Round(2), direction).ok());
   }
 }

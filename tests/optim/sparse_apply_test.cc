@@ -236,7 +236,7 @@ TEST(SparseModesTest, WorkersDescendTogether) {
         if (included) {
           ASSERT_TRUE(aggregator->Add(*payload).ok());
         }
-        encoders[w]->Settle(included);
+        encoders[w]->Settle(included ? UpdateFate::kIncluded : UpdateFate::kNotIncluded);
       }
       ASSERT_TRUE(Apply(options, layout, *aggregator->Finish(), state, 1).ok());
     }

@@ -99,7 +99,7 @@ TEST(SparseEncoderTest, WhatIsSentAndWhatStaysSumToWhatCameIn) {
           sent[i] += decoded[i];
         }
       }
-      encoder->Settle(included);
+      encoder->Settle(included ? UpdateFate::kIncluded : UpdateFate::kNotIncluded);
     }
     // The residual, read through what is left in a saved state: its floats end before the checksum.
     const std::string state = encoder->SaveState();
@@ -125,7 +125,7 @@ TEST(SparseEncoderTest, LateUpdatesStayWhole) {
   const std::vector<float> gradient = RandomFloats(dice, layout.size(), 0.01f);
   const std::vector<float> nothing(layout.size(), 0.0f);
   const std::string first = *encoder->Encode(kRound, gradient);
-  encoder->Settle(false);
+  encoder->Settle(UpdateFate::kNotIncluded);
   EXPECT_EQ(*encoder->Encode(kRound, nothing), first);
 }
 
@@ -136,11 +136,11 @@ TEST(SparseEncoderTest, ResultDoesNotDependOnThreads) {
   const std::vector<float> gradient = RandomFloats(dice, layout.size());
   auto one = EncoderOf(options, layout, 1);
   const std::string expected = *one->Encode(kRound, gradient);
-  one->Settle(true);
+  one->Settle(UpdateFate::kIncluded);
   for (int threads = 2; threads <= 16; ++threads) {
     auto several = EncoderOf(options, layout, threads);
     EXPECT_EQ(*several->Encode(kRound, gradient), expected) << threads;
-    several->Settle(true);
+    several->Settle(UpdateFate::kIncluded);
     EXPECT_EQ(several->SaveState(), one->SaveState()) << threads;
   }
 }
@@ -152,7 +152,7 @@ TEST(SparseEncoderTest, NotANumberIsCaughtAndTheResidualIsUntouched) {
     Dice dice(1);
     std::vector<float> gradient = RandomFloats(dice, layout.size());
     (void)*encoder->Encode(kRound, gradient);
-    encoder->Settle(true);
+    encoder->Settle(UpdateFate::kIncluded);
     const std::string before = encoder->SaveState();
     gradient[1234] = bad;
     const auto payload = encoder->Encode(kRound, gradient);
@@ -187,7 +187,7 @@ TEST(SparseEncoderTest, GradientsOfZeroSendNothing) {
     SparseValues values;
     ASSERT_TRUE(DecodePayload(ChunkPlan(options, layout).update_shape(), payload, values).ok());
     EXPECT_TRUE(values.index.empty());
-    encoder->Settle(true);
+    encoder->Settle(UpdateFate::kIncluded);
     EXPECT_EQ(encoder->ResidualNorm(), 0.0);
   }
 }
@@ -198,7 +198,7 @@ TEST(SparseEncoderTest, ClippingBoundsWhatEntersTheResidual) {
   options.clip_norm = 0.5f;
   auto encoder = EncoderOf(options, layout);
   (void)*encoder->Encode(kRound, std::vector<float>(layout.size(), 3.0f));
-  encoder->Settle(false);
+  encoder->Settle(UpdateFate::kNotIncluded);
   EXPECT_NEAR(encoder->ResidualNorm(), 0.5, 1e-6);
 }
 
@@ -208,7 +208,7 @@ TEST(SparseEncoderTest, ResumesFromItsSavedState) {
   for (const Mode mode : {Mode::kDemo, Mode::kDistro, Mode::kLocal}) {
     auto first = EncoderOf(Defaults(mode), layout);
     (void)*first->Encode(kRound, RandomFloats(dice, layout.size()));
-    first->Settle(true);
+    first->Settle(UpdateFate::kIncluded);
     auto second = EncoderOf(Defaults(mode), layout);
     ASSERT_TRUE(second->RestoreState(first->SaveState()).ok());
     const std::vector<float> next = RandomFloats(dice, layout.size());
@@ -228,8 +228,8 @@ TEST(SparseEncoderTest, APendingUpdateIsSettledAfterARestartAsWithoutOne) {
       ASSERT_TRUE(second->RestoreState(saved).ok());
       EXPECT_EQ(second->SaveState(), saved);
       EXPECT_EQ(second->Encode(kRound, RandomFloats(dice, layout.size())).status().code(), absl::StatusCode::kFailedPrecondition);
-      first->Settle(included);
-      second->Settle(included);
+      first->Settle(included ? UpdateFate::kIncluded : UpdateFate::kNotIncluded);
+      second->Settle(included ? UpdateFate::kIncluded : UpdateFate::kNotIncluded);
       EXPECT_NE(second->SaveState(), saved);
       EXPECT_EQ(second->SaveState(), first->SaveState());
     }

@@ -41,7 +41,7 @@ class AskedEncoder final : public optim::UpdateEncoder {
     asked_->direction.assign(direction.begin(), direction.end());
     return absl::StrCat("update of round ", parameters.round);
   }
-  void Settle(bool included) override { asked_->included.push_back(included); }
+  void Settle(optim::UpdateFate fate) override { asked_->included.push_back(fate == optim::UpdateFate::kIncluded); }
   double ResidualNorm() const override { return 0; }
   std::string SaveState() const override { return "residual"; }
   absl::Status RestoreState(absl::string_view state) override {
