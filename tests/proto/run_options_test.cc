@@ -39,7 +39,7 @@ TEST(RunOptionsTest, EveryModeIsValidWithItsDefaults) {
 TEST(RunOptionsTest, KindsOfDataAreNamedAsInTheProtocol) {
   for (const optim::DataTraits& kind : optim::kDataKinds) {
     v1::DataSpec data;
-    v1::DataSpec::Kind number;
+    v1::DataSpec::Kind number = v1::DataSpec::KIND_UNSPECIFIED;
     ASSERT_TRUE(v1::DataSpec::Kind_Parse(absl::AsciiStrToUpper(kind.name), &number)) << kind.name;
     data.set_kind(number);
     EXPECT_EQ(*DataKindOf(data), kind.kind);
