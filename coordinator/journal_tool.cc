@@ -14,6 +14,7 @@
 #include "common/file_store.h"
 #include "common/files.h"
 #include "common/status_macros.h"
+#include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/run/run_host.h"
 #include "coordinator/run/run_log.h"

@@ -21,6 +21,8 @@
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/journal/journal_disk.h"
+#include "coordinator/journal/open_journal.h"
 #include "coordinator/metrics.h"
 #include "coordinator/rpc/health_server.h"
 #include "coordinator/rpc/rpc_server.h"

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "coordinator/journal/open_journal.h"
 
 namespace tributary::sim {
 namespace {

@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/file_store.h"
-#include "coordinator/journal/journal.h"
+#include "coordinator/journal/journal_disk.h"
 #include "sim/world.h"
 
 namespace tributary::sim {

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "coordinator/journal/open_journal.h"
 #include "proto/config/run_options.h"
 #include "sim/synthetic_trainer.h"
 

@@ -1,6 +1,6 @@
 // The durable log of runs. What a method here acknowledged survives a crash at any later instruction.
 //
-// Format: docs/journal_format.md. The embedded implementation is SQLite (WAL, synchronous=FULL).
+// coordinator/journal/open_journal.h opens one: SQLite (WAL, synchronous=FULL), its format in docs/journal_format.md.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
 
@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -186,38 +185,6 @@ inline constexpr int64_t kMaxEvidence = 1'000;
 inline constexpr int64_t kMaxEventsOfSite = 200;
 inline constexpr int64_t kMaxEvidenceOfSite = 20;
 inline constexpr int64_t kMaxNotedOfSite = 100;
-
-// What opening a journal does to files besides SQLite's own work on them. Simulations give a disk of their own.
-class JournalDisk {
- public:
-  virtual ~JournalDisk() = default;
-  // Name of the SQLite VFS; null: SQLite's default.
-  virtual const char* vfs() const = 0;
-  // Held as long as what it returns lives. FailedPrecondition, exit code kStorage: another process holds it.
-  virtual absl::StatusOr<std::shared_ptr<const void>> Lock(const std::string& journal_path) = 0;
-  // Absent: no such file.
-  virtual absl::StatusOr<std::optional<int64_t>> Size(const std::string& path) = 0;
-  // OK if there is no such file.
-  virtual absl::Status Remove(const std::string& path) = 0;
-  // Durable, with all its bytes, when it returns OK.
-  virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
-
-  // The machine's; lives for ever.
-  static JournalDisk& Real();
-};
-
-// Opens or creates `path`. DataLoss with exit code kDamaged: not a journal, a newer format, or SQLite's own check fails; the message
-// names the file and what to do, and the file is left as it is. `fsync_observer`, if given, is told the seconds of every durable write.
-absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& path, std::function<void(double)> fsync_observer = nullptr,
-                                                           JournalDisk& disk = JournalDisk::Real());
-
-// Opens `path` to look at it: changes nothing, and checks no more than that it is a journal of this format, so that a damaged one can be
-// looked at too (reading a damaged row is DataLoss). Beside a journal that a killed coordinator left, SQLite makes its index of the
-// write-ahead log anew. NotFound: no such file. FailedPrecondition: a coordinator holds it.
-absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path);
-
-// Opens `path` to take a run back (Truncate): SQLite's own check must pass, rows may be damaged. Errors as of both above.
-absl::StatusOr<std::unique_ptr<Journal>> RepairSqliteJournal(const std::string& path);
 
 }  // namespace tributary::coordinator
 

@@ -1,4 +1,5 @@
-// Opening a journal on the machine's own disk.
+#include "coordinator/journal/journal_disk.h"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,8 +12,6 @@
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/status_macros.h"
-#include "coordinator/journal/journal.h"
-#include "coordinator/journal/sqlite_database.h"
 
 namespace tributary::coordinator {
 namespace {

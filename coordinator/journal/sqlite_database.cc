@@ -89,12 +89,13 @@ absl::StatusOr<Database::Statement> Database::Prepare(absl::string_view sql, uns
   return Statement(statement);
 }
 
-absl::StatusOr<sqlite3_stmt*> Database::Cached(const char* sql) {
-  Statement& statement = cache_[sql];
-  if (statement == nullptr) {
-    TRIBUTARY_ASSIGN_OR_RETURN(statement, Prepare(sql, SQLITE_PREPARE_PERSISTENT));
+absl::StatusOr<sqlite3_stmt*> Database::Cached(absl::string_view sql) {
+  auto cached = cache_.find(sql);
+  if (cached == cache_.end()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(Statement statement, Prepare(sql, SQLITE_PREPARE_PERSISTENT));
+    cached = cache_.emplace(sql, std::move(statement)).first;
   }
-  return statement.get();
+  return cached->second.get();
 }
 
 }  // namespace tributary::coordinator

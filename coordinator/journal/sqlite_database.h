@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,8 +38,8 @@ class Database {
 
   absl::Status Execute(const std::string& sql);
   absl::StatusOr<Statement> Prepare(absl::string_view sql, unsigned flags = 0);
-  // Prepared once and kept. `sql` is a literal.
-  absl::StatusOr<sqlite3_stmt*> Cached(const char* sql);
+  // Prepared once and kept.
+  absl::StatusOr<sqlite3_stmt*> Cached(absl::string_view sql);
 
   const std::string& path() const { return path_; }
   bool InTransaction() const { return sqlite3_get_autocommit(database_.get()) == 0; }
@@ -52,20 +53,21 @@ class Database {
 
   const std::string path_;
   std::unique_ptr<sqlite3, CloseDatabase> database_;
-  std::map<std::string, Statement> cache_;  // after database_: finalised first
+  std::map<std::string, Statement, std::less<>> cache_;  // after database_: finalised first
 };
 
 // One execution of a statement. What is bound must outlive it; what GetBytes() returns is valid until the next Step().
 // An error of preparing or binding comes from Step().
 class Query {
  public:
-  Query(Database& database, const char* sql) : database_(database) {
+  Query(Database& database, absl::string_view sql) : database_(database) {
     absl::StatusOr<sqlite3_stmt*> statement = database.Cached(sql);
     status_ = statement.status();
     statement_ = statement.ok() ? *statement : nullptr;
   }
   // A statement of its own, for rows that are visited while other queries run.
-  Query(Database& database, const char* sql, std::nullptr_t) : database_(database) {
+  enum class Statement { kOwn };
+  Query(Database& database, absl::string_view sql, Statement) : database_(database) {
     absl::StatusOr<Database::Statement> statement = database.Prepare(sql);
     status_ = statement.status();
     if (statement.ok()) {
@@ -88,6 +90,9 @@ class Query {
   Query& Unsigned(uint64_t value) { return Int(static_cast<int64_t>(value)); }
   Query& Real(double value) {
     return Bound([&] { return sqlite3_bind_double(statement_, ++bound_, value); });
+  }
+  Query& Null() {
+    return Bound([&] { return sqlite3_bind_null(statement_, ++bound_); });
   }
   // A null pointer would bind NULL; an empty text or blob is not NULL.
   Query& Text(absl::string_view text) {

@@ -1,255 +1,231 @@
-// Runs, open rounds, updates, validation losses and snapshots. Commits: sqlite_journal_commits.cc; opening and checking:
-// sqlite_journal_open.cc.
 #include "coordinator/journal/sqlite_journal.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/clock.h"
+#include "common/files.h"
 #include "common/status_macros.h"
-#include "coordinator/journal/journal_rows.h"
+#include "coordinator/journal/journal_check.h"
+#include "coordinator/journal/journal_format.h"
+#include "coordinator/journal/journal_truncation.h"
 
 namespace tributary::coordinator {
 
-absl::Status SqliteJournal::AddRun(const JournaledRun& run) {
-  if (numbers_.contains(run.run_id)) {
-    return absl::AlreadyExistsError(absl::StrCat("the journal already has a run '", run.run_id, "'"));
+absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::Over(std::unique_ptr<Database> database, std::shared_ptr<const void> lock,
+                                                                   std::function<void(double)> fsync_observer) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t format, CheckFormat(*database));
+  auto journal = std::unique_ptr<SqliteJournal>(new SqliteJournal(std::move(database), format, std::move(lock), std::move(fsync_observer)));
+  TRIBUTARY_RETURN_IF_ERROR(journal->tables_.runs.Load());
+  return journal;
+}
+
+absl::Status SqliteJournal::Write(absl::FunctionRef<absl::Status()> body) {
+  TRIBUTARY_RETURN_IF_ERROR(database_->Execute("BEGIN IMMEDIATE"));
+  absl::Status status = body();
+  if (status.ok()) {
+    status = tables_.events.WriteNoted();
   }
+  if (status.ok()) {
+    const absl::Time start = Clock::Real().Now();
+    status = database_->Execute("COMMIT");
+    if (status.ok()) {
+      tables_.events.ForgetNoted();
+      if (fsync_observer_ != nullptr) {
+        fsync_observer_(absl::ToDoubleSeconds(Clock::Real().Now() - start));
+      }
+      return status;
+    }
+  }
+  // Some errors have ended the transaction already.
+  if (database_->InTransaction()) {
+    const absl::Status undone = database_->Execute("ROLLBACK");
+    if (!undone.ok()) {
+      return Annotate(undone, absl::StrCat("undoing a write that failed (", status.message(), ")"));
+    }
+  }
+  return status;
+}
+
+absl::Status SqliteJournal::AddRun(const JournaledRun& run) {
   int64_t number = 0;
   TRIBUTARY_RETURN_IF_ERROR(Write([&]() -> absl::Status {
-    {
-      Query next(*database_, "SELECT COALESCE(MAX(number), 0) + 1 FROM runs");
-      TRIBUTARY_RETURN_IF_ERROR(next.Run());
-      number = next.GetInt(0);
-    }
-    const std::string spec = run.spec.SerializeAsString();
-    return Query(*database_,
-                 "INSERT INTO runs(number, run_id, spec, state, reason, submitted_unix_ms, finished_unix_ms, crc) "
-                 "VALUES(?, ?, ?, ?, ?, ?, ?, ?)")
-        .Int(number)
-        .Text(run.run_id)
-        .Blob(spec)
-        .Int(run.state)
-        .Text(run.reason)
-        .Int(run.submitted_unix_ms)
-        .Int(run.finished_unix_ms)
-        .Int(RunCrc(number, run.run_id, spec, run.state, run.reason, run.submitted_unix_ms, run.finished_unix_ms))
-        .Run();
+    TRIBUTARY_ASSIGN_OR_RETURN(number, tables_.runs.Add(run));
+    return absl::OkStatus();
   }));
-  numbers_.emplace(run.run_id, number);
+  tables_.runs.Learn(run.run_id, number);
   return absl::OkStatus();
 }
 
 absl::Status SqliteJournal::SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t number, Number(run_id));
-  return Write([&]() -> absl::Status {
-    std::string spec;
-    int64_t submitted = 0;
-    {
-      Query row(*database_, "SELECT spec, submitted_unix_ms FROM runs WHERE number = ?");
-      TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(number).Step());
-      if (!found) {
-        return DamagedRow(absl::StrCat("run ", run_id, " is gone"));
-      }
-      spec = std::string(row.GetBytes(0));
-      submitted = row.GetInt(1);
-    }
-    return Query(*database_, "UPDATE runs SET state = ?, reason = ?, finished_unix_ms = ?, crc = ? WHERE number = ?")
-        .Int(state)
-        .Text(reason)
-        .Int(finished_unix_ms)
-        .Int(RunCrc(number, run_id, spec, state, reason, submitted, finished_unix_ms))
-        .Int(number)
-        .Run();
-  });
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return Write([&] { return tables_.runs.SetState(run, state, reason, finished_unix_ms); });
 }
 
 absl::StatusOr<std::vector<JournaledRun>> SqliteJournal::Runs() {
-  Query rows(*database_, "SELECT number, run_id, spec, state, reason, submitted_unix_ms, finished_unix_ms, crc FROM runs ORDER BY number");
-  std::vector<JournaledRun> runs;
-  while (true) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
-    if (!more) {
-      return runs;
-    }
-    JournaledRun run;
-    run.run_id = std::string(rows.GetBytes(1));
-    run.state = static_cast<v1::RunState>(rows.GetInt(3));
-    run.reason = std::string(rows.GetBytes(4));
-    run.submitted_unix_ms = rows.GetInt(5);
-    run.finished_unix_ms = rows.GetInt(6);
-    const int64_t crc =
-        RunCrc(rows.GetInt(0), run.run_id, rows.GetBytes(2), rows.GetInt(3), run.reason, run.submitted_unix_ms, run.finished_unix_ms);
-    if (crc != rows.GetInt(7) || !v1::RunState_IsValid(run.state) || !run.spec.ParseFromString(std::string(rows.GetBytes(2)))) {
-      return DamagedRow(absl::StrCat("the record of run number ", rows.GetInt(0), " fails its checksum"));
-    }
-    runs.push_back(std::move(run));
-  }
+  return tables_.runs.All();
 }
 
 absl::Status SqliteJournal::StartRound(const std::string& run_id, const JournaledRound& round) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string members, JoinSites(round.members));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<JournaledRound> open, OpenRound(run_id));
-  return Write([&]() -> absl::Status {
-    if (open.has_value() && open->round != round.round) {
-      TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "DELETE FROM updates WHERE run = ? AND round = ?").Int(run).Unsigned(open->round).Run());
-    }
-    return Query(*database_, "INSERT OR REPLACE INTO open_rounds(run, round, members, crc) VALUES(?, ?, ?, ?)")
-        .Int(run)
-        .Unsigned(round.round)
-        .Text(members)
-        .Int(OpenRoundCrc(run, round.round, members))
-        .Run();
-  });
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return Write([&] { return tables_.rounds.Start(run, round); });
 }
 
 absl::StatusOr<std::optional<JournaledRound>> SqliteJournal::OpenRound(const std::string& run_id) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  Query row(*database_, "SELECT round, members, crc FROM open_rounds WHERE run = ?");
-  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run).Step());
-  if (!found) {
-    return std::nullopt;
-  }
-  if (OpenRoundCrc(run, row.GetUnsigned(0), row.GetBytes(1)) != row.GetInt(2)) {
-    return DamagedRow(absl::StrCat("the open round of run ", run_id, " fails its checksum"));
-  }
-  return JournaledRound{row.GetUnsigned(0), SplitSites(row.GetBytes(1))};
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.rounds.Open(run);
 }
 
 absl::Status SqliteJournal::AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  TRIBUTARY_RETURN_IF_ERROR(JoinSites({update.site}).status());
-  {
-    Query row(*database_, "SELECT payload FROM updates WHERE run = ? AND round = ? AND site = ?");
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run).Unsigned(round).Text(update.site).Step());
-    if (found) {
-      return row.GetBytes(0) == update.payload ? absl::OkStatus()
-                                               : absl::AlreadyExistsError(absl::StrCat("run ", run_id, ", round ", round, ": site ",
-                                                                                       update.site, " has sent another update before"));
-    }
-  }
-  const std::string report = update.report.SerializeAsString();
-  return Write([&] {
-    return Query(*database_, "INSERT INTO updates(run, round, site, report, crc, payload) VALUES(?, ?, ?, ?, ?, ?)")
-        .Int(run)
-        .Unsigned(round)
-        .Text(update.site)
-        .Blob(report)
-        .Int(UpdateCrc(run, round, update.site, report, update.payload))
-        .Blob(update.payload)
-        .Run();
-  });
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool known, tables_.rounds.HasUpdate(run, round, update));
+  return known ? absl::OkStatus() : Write([&] { return tables_.rounds.AddUpdate(run, round, update); });
 }
 
 absl::Status SqliteJournal::VisitUpdates(const std::string& run_id, uint64_t round,
                                          const std::function<absl::Status(const JournaledUpdate&)>& visit) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  // Only the numbers are sorted: SQLite's sorter would hold, or write to a temporary file, every payload that it is given.
-  std::vector<int64_t> numbers;
-  {
-    Query rows(*database_, "SELECT number FROM updates WHERE run = ? AND round = ? ORDER BY number");
-    rows.Int(run).Unsigned(round);
-    while (true) {
-      TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
-      if (!more) {
-        break;
-      }
-      numbers.push_back(rows.GetInt(0));
-    }
-  }
-  for (const int64_t number : numbers) {
-    JournaledUpdate update;
-    {
-      Query row(*database_, "SELECT site, report, crc, payload FROM updates WHERE number = ?");
-      TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(number).Step());
-      if (found) {
-        update.site = std::string(row.GetBytes(0));
-        update.payload = std::string(row.GetBytes(3));
-      }
-      if (!found || UpdateCrc(run, round, update.site, row.GetBytes(1), update.payload) != row.GetInt(2) ||
-          !update.report.ParseFromString(std::string(row.GetBytes(1)))) {
-        return DamagedRow(absl::StrCat("run ", run_id, ", round ", round, ": the update of a site fails its checksum"));
-      }
-    }
-    TRIBUTARY_RETURN_IF_ERROR(visit(update));
-  }
-  return absl::OkStatus();
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.rounds.VisitUpdates(run, round, visit);
 }
 
-absl::Status SqliteJournal::SetValidationLoss(const std::string& run_id, uint64_t round, double loss) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  return Write([&] {
-    return Query(*database_, "INSERT OR REPLACE INTO validation_losses(run, round, loss, crc) VALUES(?, ?, ?, ?)")
-        .Int(run)
-        .Unsigned(round)
-        .Real(loss)
-        .Int(ValidationLossCrc(run, round, loss))
-        .Run();
+absl::Status SqliteJournal::AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  TRIBUTARY_RETURN_IF_ERROR(tables_.commits.CheckNext(run, round, commit));
+  return Write([&]() -> absl::Status {
+    TRIBUTARY_RETURN_IF_ERROR(tables_.commits.Add(run, round, commit));
+    return tables_.rounds.Close(run);
   });
 }
 
-absl::StatusOr<std::map<uint64_t, double>> SqliteJournal::ValidationLosses(const std::string& run_id) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  Query rows(*database_, "SELECT round, loss, crc FROM validation_losses WHERE run = ?");
-  rows.Int(run);
-  std::map<uint64_t, double> losses;
-  while (true) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
-    if (!more) {
-      return losses;
-    }
-    if (ValidationLossCrc(run, rows.GetUnsigned(0), rows.GetReal(1)) != rows.GetInt(2)) {
-      return DamagedRow(absl::StrCat("run ", run_id, ": a validation loss fails its checksum"));
-    }
-    losses.emplace(rows.GetUnsigned(0), rows.GetReal(1));
+absl::StatusOr<uint64_t> SqliteJournal::LastCommit(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.Last(run);
+}
+
+absl::StatusOr<uint64_t> SqliteJournal::LastIncluded(const std::string& run_id, const std::string& site) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.LastIncluded(run, site);
+}
+
+absl::StatusOr<JournaledCommit> SqliteJournal::Commit(const std::string& run_id, uint64_t round) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.Commit(run, round);
+}
+
+absl::Status SqliteJournal::VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
+                                         const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.Visit(run, first, last, visit);
+}
+
+absl::StatusOr<std::vector<CommitSummary>> SqliteJournal::CommitSummaries(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.Summaries(run);
+}
+
+absl::StatusOr<std::vector<v1::SiteStatus>> SqliteJournal::SiteTotals(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.SiteTotals(run);
+}
+
+absl::Status SqliteJournal::ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& round_record,
+                                            const std::vector<v1::SiteStatus>& site_totals) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t last, tables_.commits.Last(run));
+  if (last == 0 || round_record.round() != last) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("run ", run_id, ": accounts of round ", round_record.round(), ", but the newest commit is of round ", last));
   }
+  return Write([&] { return tables_.commits.ReplaceAccounts(run, round_record, site_totals); });
+}
+
+absl::StatusOr<Arrivals> SqliteJournal::LatestArrivals(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.LatestArrivals(run);
+}
+
+void SqliteJournal::NoteEvent(const std::string& run_id, const JournaledEvent& event) {
+  if (const absl::StatusOr<RunRef> run = tables_.runs.Find(run_id); run.ok()) {
+    tables_.events.Note(*run, event);
+  }
+}
+
+void SqliteJournal::NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) {
+  if (const absl::StatusOr<RunRef> run = tables_.runs.Find(run_id); run.ok()) {
+    tables_.events.Note(*run, evidence);
+  }
+}
+
+absl::Status SqliteJournal::Flush() {
+  return tables_.events.HasNotes() ? Write([] { return absl::OkStatus(); }) : absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<JournaledEvent>> SqliteJournal::Events(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.events.Events(run);
+}
+
+absl::StatusOr<std::vector<JournaledEvidence>> SqliteJournal::Evidence(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.events.Evidence(run);
+}
+
+absl::Status SqliteJournal::SetValidationLoss(const std::string& run_id, uint64_t round, double loss) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return Write([&] { return tables_.snapshots.SetLoss(run, round, loss); });
+}
+
+absl::StatusOr<std::map<uint64_t, double>> SqliteJournal::ValidationLosses(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.snapshots.Losses(run);
+}
+
+absl::Status SqliteJournal::InsertSnapshot(const RunRef& run, const JournaledSnapshot& snapshot) {
+  TRIBUTARY_RETURN_IF_ERROR(tables_.snapshots.Add(run, snapshot));
+  return tables_.rounds.PruneUpdates(run, snapshot.round);
 }
 
 absl::Status SqliteJournal::AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
   return Write([&] { return InsertSnapshot(run, snapshot); });
 }
 
-absl::Status SqliteJournal::InsertSnapshot(int64_t run, const JournaledSnapshot& snapshot) {
-  TRIBUTARY_RETURN_IF_ERROR(Query(*database_,
-                                  "INSERT OR REPLACE INTO snapshots(run, round, file, state_hash, aggregator_file, aggregator_hash, crc) "
-                                  "VALUES(?, ?, ?, ?, ?, ?, ?)")
-                                .Int(run)
-                                .Unsigned(snapshot.round)
-                                .Text(snapshot.file)
-                                .Blob(BytesOf(snapshot.state_hash))
-                                .Text(snapshot.aggregator_file)
-                                .Blob(BytesOf(snapshot.aggregator_hash))
-                                .Int(SnapshotCrc(run, snapshot.round, snapshot.file, BytesOf(snapshot.state_hash), snapshot.aggregator_file,
-                                                 BytesOf(snapshot.aggregator_hash)))
-                                .Run());
-  return Query(*database_, "DELETE FROM updates WHERE run = ? AND round <= ?").Int(run).Unsigned(snapshot.round).Run();
-}
-
 absl::Status SqliteJournal::RemoveSnapshot(const std::string& run_id, uint64_t round) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  return Write([&] { return Query(*database_, "DELETE FROM snapshots WHERE run = ? AND round = ?").Int(run).Unsigned(round).Run(); });
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return Write([&] { return tables_.snapshots.Remove(run, round); });
 }
 
 absl::StatusOr<std::vector<JournaledSnapshot>> SqliteJournal::Snapshots(const std::string& run_id) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t run, Number(run_id));
-  Query rows(*database_,
-             "SELECT round, file, state_hash, aggregator_file, aggregator_hash, crc FROM snapshots WHERE run = ? ORDER BY round");
-  rows.Int(run);
-  std::vector<JournaledSnapshot> snapshots;
-  while (true) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
-    if (!more) {
-      return snapshots;
-    }
-    JournaledSnapshot snapshot;
-    snapshot.round = rows.GetUnsigned(0);
-    snapshot.file = std::string(rows.GetBytes(1));
-    snapshot.aggregator_file = std::string(rows.GetBytes(3));
-    if (SnapshotCrc(run, snapshot.round, snapshot.file, rows.GetBytes(2), snapshot.aggregator_file, rows.GetBytes(4)) != rows.GetInt(5) ||
-        !ToDigest(rows.GetBytes(2), snapshot.state_hash) || !ToDigest(rows.GetBytes(4), snapshot.aggregator_hash)) {
-      return DamagedRow(absl::StrCat("run ", run_id, ": the record of snapshot ", snapshot.round, " fails its checksum"));
-    }
-    snapshots.push_back(std::move(snapshot));
-  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.snapshots.All(run);
+}
+
+absl::Status SqliteJournal::CheckForStart(JournalDisk& disk) {
+  return coordinator::CheckForStart(*database_, tables_, disk);
+}
+
+absl::Status SqliteJournal::CheckIntegrity() {
+  return coordinator::CheckIntegrity(*database_);
+}
+
+absl::Status SqliteJournal::CheckRun(const JournaledRun& run) {
+  return CheckWholeRun(*database_, tables_, run);
+}
+
+absl::Status SqliteJournal::BackUp(const std::string& path) {
+  TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "VACUUM INTO ?").Text(path).Run());
+  return SyncPath(path);
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteJournal::Truncate(
+    const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  std::vector<std::string> dropped;
+  TRIBUTARY_RETURN_IF_ERROR(Write([&]() -> absl::Status {
+    TRIBUTARY_ASSIGN_OR_RETURN(dropped, TakeBack(*database_, tables_, run, round));
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<JournaledSnapshot> start, settle());
+    return start.has_value() ? InsertSnapshot(run, *start) : absl::OkStatus();
+  }));
+  return dropped;
 }
 
 }  // namespace tributary::coordinator

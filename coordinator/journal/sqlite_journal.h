@@ -1,4 +1,5 @@
-// The journal in SQLite; callers use coordinator/journal/journal.h. docs/journal_format.md describes the file.
+// The journal in SQLite; callers use coordinator/journal/journal.h, and open one by open_journal.h. docs/journal_format.md describes the
+// file.
 //
 // A bit flip that SQLite cannot see (in the middle of a blob, say) is caught by a CRC-32C in every row, and the log of commits by its own
 // hash chain; so a damaged journal is refused, and never replayed into another model.
@@ -14,27 +15,24 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
-#include "common/clock.h"
-#include "common/status_macros.h"
+#include "absl/functional/function_ref.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/journal/journal_disk.h"
+#include "coordinator/journal/journal_tables.h"
 #include "coordinator/journal/sqlite_database.h"
 
 namespace tributary::coordinator {
 
+// Here is what is a transaction, and when; the rows are with the tables.
 class SqliteJournal final : public Journal {
  public:
-  // `lock` is held as long as the journal lives.
-  SqliteJournal(std::unique_ptr<Database> database, std::shared_ptr<const void> lock, std::function<void(double)> fsync_observer)
-      : lock_(std::move(lock)), database_(std::move(database)), fsync_observer_(std::move(fsync_observer)) {}
+  // Over a database that CheckFormat accepts, which it checks. `lock` is held as long as the journal lives. `fsync_observer`, if given, is
+  // told the seconds of every durable write.
+  static absl::StatusOr<std::unique_ptr<SqliteJournal>> Over(std::unique_ptr<Database> database, std::shared_ptr<const void> lock,
+                                                             std::function<void(double)> fsync_observer);
 
-  // That the file is a journal of a format this program knows, with exactly its tables.
-  absl::Status CheckFormat();
-  // Reads the numbers of the runs. Before any other method.
-  absl::Status Load();
-  // Everything that a start relies on: SQLite's own check, and for runs that are not over, the chain.
-  absl::Status Verify(JournalDisk& disk);
+  // journal_check.h, CheckForStart.
+  absl::Status CheckForStart(JournalDisk& disk);
 
   absl::Status AddRun(const JournaledRun& run) override;
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) override;
@@ -72,67 +70,22 @@ class SqliteJournal final : public Journal {
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override;
 
  private:
-  std::string RunNamed(int64_t number) const;
-  absl::Status DamagedRow(absl::string_view what) const { return DamagedJournal(database_->path(), what); }
+  SqliteJournal(std::unique_ptr<Database> database, int64_t format, std::shared_ptr<const void> lock,
+                std::function<void(double)> fsync_observer)
+      : lock_(std::move(lock)),
+        database_(std::move(database)),
+        fsync_observer_(std::move(fsync_observer)),
+        tables_(database_.get(), format) {}
 
-  absl::StatusOr<int64_t> Number(const std::string& run_id) const {
-    const auto found = numbers_.find(run_id);
-    if (found == numbers_.end()) {
-      return absl::NotFoundError(absl::StrCat("the journal has no run '", run_id, "'"));
-    }
-    return found->second;
-  }
-
-  // `body` in one transaction, durable when this returns OK, undone on any error.
-  template <typename Body>
-  absl::Status Write(Body body) {
-    TRIBUTARY_RETURN_IF_ERROR(database_->Execute("BEGIN IMMEDIATE"));
-    absl::Status status = body();
-    if (status.ok()) {
-      status = WriteNoted();
-    }
-    if (status.ok()) {
-      const absl::Time start = Clock::Real().Now();
-      status = database_->Execute("COMMIT");
-      if (status.ok()) {
-        noted_events_.clear();
-        noted_evidence_.clear();
-        if (fsync_observer_ != nullptr) {
-          fsync_observer_(absl::ToDoubleSeconds(Clock::Real().Now() - start));
-        }
-        return status;
-      }
-    }
-    // Some errors have ended the transaction already.
-    if (database_->InTransaction()) {
-      const absl::Status undone = database_->Execute("ROLLBACK");
-      if (!undone.ok()) {
-        return Annotate(undone, absl::StrCat("undoing a write that failed (", status.message(), ")"));
-      }
-    }
-    return status;
-  }
-
-  absl::StatusOr<uint64_t> LastCommitOf(int64_t run);
-  absl::StatusOr<std::string> ChainHashOf(int64_t run, uint64_t round);
+  // `body` and what was noted in one transaction, durable when this returns OK, undone on any error.
+  absl::Status Write(absl::FunctionRef<absl::Status()> body);
   // Inside a transaction.
-  absl::Status WriteNoted();
-  absl::Status InsertSnapshot(int64_t run, const JournaledSnapshot& snapshot);
-  absl::StatusOr<std::vector<std::string>> DropDamaged(int64_t run, const std::string& run_id);
-  absl::Status WriteArrivals(int64_t run, const Arrivals& arrivals);
-  absl::Status WriteSiteTotals(int64_t run, const std::vector<v1::SiteStatus>& site_totals);
-  // Of a row "round, chain_hash, state_hash, round_record, included, crc, record_crc, record".
-  absl::StatusOr<JournaledCommit> ReadCommit(int64_t run, const Query& row) const;
-  absl::Status CheckReferences();
-  // `whole`: also what a start leaves to be checked when it is read.
-  absl::Status VerifyRun(const JournaledRun& run, bool whole);
+  absl::Status InsertSnapshot(const RunRef& run, const JournaledSnapshot& snapshot);
 
   std::shared_ptr<const void> lock_;
   std::unique_ptr<Database> database_;
   std::function<void(double)> fsync_observer_;
-  std::map<std::string, int64_t> numbers_;                        // of runs, by id
-  std::vector<std::pair<int64_t, JournaledEvent>> noted_events_;  // by number of the run
-  std::vector<std::pair<int64_t, JournaledEvidence>> noted_evidence_;
+  JournalTables tables_;
 };
 
 }  // namespace tributary::coordinator

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "coordinator/journal/open_journal.h"
 #include "optim/commit.h"
 #include "optim/snapshot.h"
 #include "proto/config/yaml.h"

@@ -13,6 +13,7 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/updates_of.h"
 #include "optim/snapshot.h"
 #include "tests/coordinator/federation.h"

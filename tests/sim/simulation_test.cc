@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "coordinator/journal/forwarding_journal.h"
+#include "coordinator/journal/open_journal.h"
 #include "sim/chaos.h"
 
 namespace tributary::sim {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "common/checksum.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/journal/open_journal.h"
 #include "gtest/gtest.h"
 #include "tests/common/test_folder.h"
 

@@ -14,6 +14,7 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/journal/open_journal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/coordinator/journal/journal_support.h"

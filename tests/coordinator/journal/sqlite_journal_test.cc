@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/updates_of.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,0 +1,58 @@
+#include "coordinator/journal/journal_truncation.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/status_macros.h"
+#include "proto/run_state.h"
+
+namespace tributary::coordinator {
+namespace {
+
+absl::StatusOr<std::vector<std::string>> DropDamaged(Database& database, const JournalTables& tables, const RunRef& run) {
+  struct Part {
+    const char* name;
+    absl::Status status;
+    const char* drop;
+  };
+  const Part parts[] = {
+      {"counters", tables.commits.SiteTotals(run).status(), "DELETE FROM site_totals WHERE run = ?"},
+      {"arrival times", tables.commits.LatestArrivals(run).status(), "DELETE FROM arrivals WHERE run = ?"},
+      {"validation losses", tables.snapshots.Losses(run).status(), "DELETE FROM validation_losses WHERE run = ?"},
+      {"events", tables.events.Events(run).status(), "DELETE FROM events WHERE run = ?"},
+      {"evidence", tables.events.Evidence(run).status(), "DELETE FROM evidence WHERE run = ?"},
+  };
+  std::vector<std::string> dropped;
+  for (const Part& part : parts) {
+    if (absl::IsDataLoss(part.status)) {
+      TRIBUTARY_RETURN_IF_ERROR(Query(database, part.drop).Int(run.number).Run());
+      dropped.emplace_back(part.name);
+    } else {
+      TRIBUTARY_RETURN_IF_ERROR(part.status);
+    }
+  }
+  return dropped;
+}
+
+// Of a run that was being stopped, the stop is taken back too; one that was taken back before gets another reason.
+absl::Status Queue(JournalTables& tables, const RunRef& run, uint64_t round) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, tables.runs.All());
+  for (const JournaledRun& journaled : runs) {
+    const bool queued = IsOver(journaled.state) || journaled.state == v1::DRAINING || journaled.state == v1::SUBMITTED;
+    if (journaled.run_id == run.id && queued) {
+      return tables.runs.SetState(run, v1::SUBMITTED, absl::StrCat("taken back to round ", round), /*finished_unix_ms=*/0);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> TakeBack(Database& database, JournalTables& tables, const RunRef& run, uint64_t round) {
+  TRIBUTARY_RETURN_IF_ERROR(tables.rounds.DropAfter(run, round));
+  TRIBUTARY_RETURN_IF_ERROR(tables.snapshots.DropAfter(run, round));
+  TRIBUTARY_RETURN_IF_ERROR(tables.commits.DropAfter(run, round));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::vector<std::string> dropped, DropDamaged(database, tables, run));
+  TRIBUTARY_RETURN_IF_ERROR(Queue(tables, run, round));
+  return dropped;
+}
+
+}  // namespace tributary::coordinator
