@@ -1,4 +1,4 @@
-// `tributary journal`: the data folder of a coordinator that is stopped, checked, shown, and taken back to an earlier round.
+// `tributary journal`: the data folder of a coordinator that is stopped, checked, shown, taken back to an earlier round, and upgraded.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -184,8 +184,12 @@ Json ToJson(const JournaledRun& run, const RunContents& contents) {
                                  {"state_hash", DigestHex(snapshot.state_hash)}});
   }
   for (const JournaledEvent& event : contents.events) {
-    json["events"].push_back(
-        {{"unix_ms", event.unix_ms}, {"site", event.site}, {"kind", event.kind}, {"round", event.round}, {"detail", event.detail}});
+    json["events"].push_back({{"unix_ms", event.unix_ms},
+                              {"site", event.site},
+                              {"kind", event.kind},
+                              {"round", event.round},
+                              {"detail", event.detail},
+                              {"actor", event.actor}});
   }
   for (const JournaledEvidence& evidence : contents.evidence) {
     json["evidence"].push_back({{"unix_ms", evidence.unix_ms},
@@ -221,11 +225,11 @@ std::string ToText(const JournaledRun& run, const RunContents& contents) {
     rows.push_back({absl::StrCat(snapshot.round), snapshot.file, DigestHex(snapshot.state_hash).substr(0, kShortHash)});
   }
   section(rows);
-  rows = {{"EVENT", "SITE", "WHAT", "ROUND", "DETAIL"}};
+  rows = {{"EVENT", "SITE", "BY", "WHAT", "ROUND", "DETAIL"}};
   const size_t first = contents.events.size() - std::min(contents.events.size(), kEventsShown);
   for (size_t i = first; i < contents.events.size(); ++i) {
     const JournaledEvent& event = contents.events[i];
-    rows.push_back({TimeOf(event.unix_ms), event.site, event.kind, absl::StrCat(event.round), event.detail});
+    rows.push_back({TimeOf(event.unix_ms), event.site, event.actor, event.kind, absl::StrCat(event.round), event.detail});
   }
   section(rows);
   if (first > 0) {
@@ -285,10 +289,26 @@ absl::Status TruncateTo(const Session& session, const JournalOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status Upgrade(const Session& session, const JournalOptions& options) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const coordinator::Upgrade done, coordinator::UpgradeJournal(options.data_dir));
+  if (session.json()) {
+    const Json json = {{"from", done.from}, {"to", done.to}, {"backup", done.backup}};
+    *session.environment.out << Print(json) << "\n";
+    return absl::OkStatus();
+  }
+  if (done.from == done.to) {
+    *session.environment.out << "the journal is in format " << done.to << " already, the newest\n";
+    return absl::OkStatus();
+  }
+  *session.environment.out << "the journal is in format " << done.to << "; it was in format " << done.from << "\n"
+                           << "the folder as it was: " << done.backup << " (to undo, put it in place of this one)\n";
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddJournalCommands(CLI::App* app, Session* session) {
-  CLI::App* journal = app->add_subcommand("journal", "Check, show or take back the journal of a stopped coordinator");
+  CLI::App* journal = app->add_subcommand("journal", "Check, show, take back or upgrade the journal of a stopped coordinator");
   journal->require_subcommand(1);
   const auto options = std::make_shared<JournalOptions>();
   const auto add = [&](const char* name, const char* help, absl::Status (*action)(const Session&, const JournalOptions&)) {
@@ -311,6 +331,7 @@ void AddJournalCommands(CLI::App* app, Session* session) {
   truncate->add_option("RUN", options->run, "run id or name; a name means its newest run")->required();
   truncate->add_option("ROUND", options->round, "the last round to keep")->required()->check(CLI::NonNegativeNumber);
   truncate->add_flag("--yes", options->yes, "confirm that the later rounds are dropped");
+  add("upgrade", "Rewrite the journal in the newest format; keeps a copy of the folder, for earlier releases", Upgrade);
 }
 
 }  // namespace tributary::cli

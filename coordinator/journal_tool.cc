@@ -16,6 +16,7 @@
 #include "common/status_macros.h"
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/snapshot_store.h"
+#include "coordinator/journal/upgrade_journal.h"
 #include "coordinator/run/run_host.h"
 #include "coordinator/run/run_log.h"
 #include "optim/aggregator.h"
@@ -347,6 +348,23 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
   done.state_hash = restart.state_hash();
   done.residual_known = restart.residual_known();
   return done;
+}
+
+absl::StatusOr<Upgrade> UpgradeJournal(const std::string& data_dir) {
+  std::string backup;
+  const absl::StatusOr<FormatChange> change = UpgradeSqliteJournal(JournalIn(data_dir), [&](Journal& old, FormatChange formats) {
+    const std::string copy = absl::StrCat(data_dir, "/before-upgrade-to-format-", formats.to);
+    const absl::Status copied = CopyFolder(old, data_dir, copy);
+    if (copied.ok()) {
+      backup = copy;
+    }
+    return copied;
+  });
+  if (!change.ok()) {
+    // A disk that fails may have put the new one in its place all the same.
+    return backup.empty() ? change.status() : Annotate(change.status(), absl::StrCat("the folder as it was is ", backup));
+  }
+  return Upgrade{change->from, change->to, backup};
 }
 
 }  // namespace tributary::coordinator

@@ -48,6 +48,17 @@ struct Truncation {
 // round, or is over and another run bears its name now. AlreadyExists: there is a copy from an earlier time.
 absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const std::string& run, uint64_t round);
 
+// The journal was in format `from` and is in format `to`, the newest.
+struct Upgrade {
+  int64_t from = 0;
+  int64_t to = 0;
+  std::string backup;  // a data folder as it was: the journal and its snapshots; empty: it was in the newest format already
+};
+
+// Rewrites the journal in the newest format, all at once or not at all; until somebody says so, a coordinator leaves it in the format that
+// it has. Every row must be sound. AlreadyExists, exit code kUsage: there is a copy from an earlier time.
+absl::StatusOr<Upgrade> UpgradeJournal(const std::string& data_dir);
+
 // The journal of that folder, to look at.
 absl::StatusOr<std::unique_ptr<Journal>> InspectJournal(const std::string& data_dir);
 

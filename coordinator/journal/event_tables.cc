@@ -57,7 +57,12 @@ absl::Status Write(Database& database, const std::string& name, const std::vecto
 }  // namespace
 
 void EventTables::Note(const RunRef& run, const JournaledEvent& event) {
-  AddNote(run.number, event, noted_events_);
+  JournaledEvent noted = event;
+  if (format_ < kFormatWithActors && !noted.actor.empty()) {
+    noted.detail = absl::StrCat("by ", noted.actor, noted.detail.empty() ? "" : ": ", noted.detail);
+    noted.actor.clear();
+  }
+  AddNote(run.number, noted, noted_events_);
 }
 
 void EventTables::Note(const RunRef& run, const JournaledEvidence& evidence) {

@@ -1,4 +1,4 @@
-// What happened to the sites of each run and the evidence of replicas that differed.
+// What happened to the sites of each run and what operators did, and the evidence of replicas that differed.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_EVENT_TABLES_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_EVENT_TABLES_H_
 
@@ -23,7 +23,7 @@ class EventTables {
  public:
   // `database` outlives it.
   EventTables(Database* database, int64_t format)
-      : database_(*database), events_(database, kEvents, format), evidence_(database, kEvidence, format) {}
+      : format_(format), database_(*database), events_(database, kEvents, format), evidence_(database, kEvidence, format) {}
 
   void Note(const RunRef& run, const JournaledEvent& event);
   void Note(const RunRef& run, const JournaledEvidence& evidence);
@@ -40,6 +40,7 @@ class EventTables {
   template <typename Noted>
   using Notes = std::vector<std::pair<int64_t, Noted>>;  // by number of the run
 
+  const int64_t format_;
   Database& database_;
   Table<NumberedOfRun, JournaledEvent> events_;
   Table<NumberedOfRun, JournaledEvidence> evidence_;

@@ -75,13 +75,17 @@ struct JournaledSnapshot {
   optim::Digest aggregator_hash{};  // SHA-256 of that file
 };
 
-// What happened to a site or its update and follows from no commit: joined, left, refused, quarantined, resynchronised, late, rejected.
+// What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected), or
+// what an operator did to the run (paused, resumed, stopped).
 struct JournaledEvent {
   int64_t unix_ms = 0;
-  std::string site;
+  std::string site;  // empty: an operator's act
   std::string kind;
   uint64_t round = 0;
   std::string detail;  // why, for people
+  // The operator who acted, by the name in the certificate; empty: nobody did. A journal of format 2 has no column for it: it comes back in
+  // front of `detail`, as "by NAME: ".
+  std::string actor = {};
 };
 
 // That a replica was in another state than the log's.

@@ -3,37 +3,16 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/status_macros.h"
 #include "coordinator/journal/journal_check.h"
 #include "coordinator/journal/journal_format.h"
+#include "coordinator/journal/open_to_look.h"
 #include "coordinator/journal/sqlite_database.h"
 #include "coordinator/journal/sqlite_journal.h"
 
 namespace tributary::coordinator {
 namespace {
-
-// A journal without a write-ahead log is opened as a file that cannot change, so that SQLite makes no files beside it.
-absl::StatusOr<std::unique_ptr<Database>> OpenToLook(const std::string& path) {
-  for (const char* const log : {"-wal", "-journal"}) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> log_size, JournalDisk::Real().Size(path + log));
-    if (log_size.value_or(0) > 0) {
-      return Database::Open(path, path, SQLITE_OPEN_READONLY);
-    }
-  }
-  std::string uri = absl::StartsWith(path, "/") ? "file://" : "file:";
-  for (const char c : path) {
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("/._-", c)) {
-      uri.push_back(c);
-    } else {
-      absl::StrAppendFormat(&uri, "%%%02X", static_cast<unsigned char>(c));
-    }
-  }
-  return Database::Open(uri + "?immutable=1", path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
-}
 
 absl::StatusOr<std::shared_ptr<const void>> LockExisting(const std::string& path, JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path));
@@ -85,14 +64,14 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& pa
 
 absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path) {
   TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, LockExisting(path, JournalDisk::Real()));
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path, JournalDisk::Real()));
   return SqliteJournal::Over(std::move(database), std::move(lock), nullptr);
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> RepairSqliteJournal(const std::string& path) {
   TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, LockExisting(path, JournalDisk::Real()));
   {
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, OpenToLook(path));
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, OpenToLook(path, JournalDisk::Real()));
     TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database).status());
     TRIBUTARY_RETURN_IF_ERROR(CheckIntegrity(*database));
   }

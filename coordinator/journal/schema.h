@@ -16,6 +16,9 @@
 
 namespace tributary::coordinator {
 
+// The first format that has JournaledEvent::actor in a column of its own.
+inline constexpr int64_t kFormatWithActors = 3;
+
 struct RunKey {
   int64_t number = 0;  // order of submission; other tables name the run by it
 };
@@ -147,6 +150,7 @@ inline constexpr EventColumn kEventColumns[] = {
     EventColumn::Of<&NumberedOfRun::run>("run", "INTEGER NOT NULL REFERENCES runs(number)"),
     EventColumn::Of<&JournaledEvent::unix_ms>("unix_ms", "INTEGER NOT NULL"),
     EventColumn::Of<&JournaledEvent::site>("site", "TEXT NOT NULL"),
+    EventColumn::Of<&JournaledEvent::actor>("actor", "TEXT NOT NULL", Role::kGuarded, kFormatWithActors),
     EventColumn::Of<&JournaledEvent::kind>("kind", "TEXT NOT NULL"),
     EventColumn::Of<&JournaledEvent::round>("round", "INTEGER NOT NULL"),
     EventColumn::Of<&JournaledEvent::detail>("detail", "TEXT NOT NULL"),

@@ -1,5 +1,6 @@
 #include "coordinator/journal/table.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
@@ -153,6 +154,30 @@ std::vector<Value> TextTable::ReadValues(const Query& query, Part part) const {
     }
   }
   return values;
+}
+
+absl::Status TextTable::CopyTo(TextTable& other, std::vector<Value> blank) const {
+  std::vector<size_t> places;
+  for (const ColumnText& column : columns_) {
+    const auto same = std::find_if(other.columns_.begin(), other.columns_.end(),
+                                   [&column](const ColumnText& candidate) { return absl::string_view(candidate.name) == column.name; });
+    places.push_back(static_cast<size_t>(same - other.columns_.begin()));
+  }
+  Query rows(*database_, Select("ORDER BY rowid"));
+  while (true) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool found, rows.Step());
+    if (!found) {
+      return absl::OkStatus();
+    }
+    std::vector<Value> values = ReadValues(rows, Part::kWhole);
+    if (!IsSound(values)) {
+      return DamagedJournal(database_->path(), absl::StrCat("a row of ", name_, " fails its checksum"));
+    }
+    for (size_t i = 0; i < values.size(); ++i) {
+      blank[places[i]] = std::move(values[i]);
+    }
+    TRIBUTARY_RETURN_IF_ERROR(other.Insert(blank));
+  }
 }
 
 }  // namespace tributary::coordinator

@@ -109,6 +109,10 @@ class TextTable {
   // Whether the row's checksum is that of its values.
   bool IsSound(const std::vector<Value>& values) const;
 
+  // Inserts every row of this table into the one of the same name in another format. `blank` are the values that columns get which are not
+  // in this one. DataLoss, exit code kDamaged: a row fails its checksum.
+  absl::Status CopyTo(TextTable& other, std::vector<Value> blank) const;
+
  private:
   bool IsRead(const ColumnText& column, Part part) const { return part == Part::kWhole || column.role != Role::kLarge; }
   int64_t ChecksumOf(const std::vector<Value>& values) const;
@@ -161,6 +165,13 @@ class Table {
       return DamagedJournal(database_->path(), damaged());
     }
     return true;
+  }
+
+  // Inserts every row of it into the same table of another format, with columns that this one has not as those of an empty row.
+  absl::Status CopyTo(Table& other) const {
+    const Key key;
+    const Entity entity;
+    return text_.CopyTo(other.text_, other.Encoded(key, entity));
   }
 
  private:

@@ -9,6 +9,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
+#include "coordinator/journal/journal_disk.h"
+#include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/sqlite_database.h"
 #include "coordinator/journal/updates_of.h"
 #include "tests/cli/run_command.h"
@@ -28,7 +30,11 @@ using Json = nlohmann::json;
 // A run of 12 rounds that stands after round 8, with snapshots of rounds 0, 3 and 6, round 9 open and site-1's update missing in it.
 class JournalCommand : public ::testing::Test {
  protected:
-  JournalCommand() : federation_(2, /*snapshot_every=*/3) {
+  explicit JournalCommand(int64_t format = coordinator::kNewestFormat) : federation_(2, /*snapshot_every=*/3) {
+    federation_.Crash();
+    const std::string journal = federation_.folder() + "/journal.db";
+    std::filesystem::remove(journal);
+    EXPECT_TRUE(coordinator::CreateJournal(journal, format, coordinator::JournalDisk::Real()).ok());
     federation_.config.mutable_snapshots()->set_keep(2);
     EXPECT_TRUE(federation_.Restart().ok());
     run_ = Submit(federation_, MakeSpec("toy", 12, 2));
@@ -106,7 +112,7 @@ TEST_F(JournalCommand, VerifyPassesASoundFolderAndChangesNothing) {
 
 TEST_F(JournalCommand, RefusesWhileACoordinatorUsesTheFolder) {
   ASSERT_TRUE(federation_.Restart().ok());
-  for (const char* const command : {"verify", "show"}) {
+  for (const char* const command : {"verify", "show", "upgrade"}) {
     const Result result = Journal({command});
     EXPECT_EQ(result.code, ExitCode::kStorage) << command;
     EXPECT_THAT(result.err, HasSubstr("is in use by a running coordinator; stop that one"));
@@ -118,6 +124,7 @@ TEST_F(JournalCommand, SaysWhereThereIsNoJournalAndMakesNone) {
   const std::string empty = federation_.folder() + "/snapshots";
   for (const std::vector<std::string>& command : {std::vector<std::string>{"journal", "verify", empty},
                                                   {"journal", "show", empty},
+                                                  {"journal", "upgrade", empty},
                                                   {"journal", "truncate-to", empty, run_, "3", "--yes"}}) {
     const Result result = RunCommand(command);
     EXPECT_EQ(result.code, ExitCode::kNotFound);
@@ -357,6 +364,61 @@ TEST_F(JournalCommand, ARunThatWasOverIsQueuedAgain) {
   ASSERT_EQ(Journal({"truncate-to", "toy", "10", "--yes"}).code, ExitCode::kOk);
   EXPECT_THAT(Journal({"show"}).out, HasSubstr("taken back to round 10"));
   Finish();
+}
+
+// What a coordinator of the release before left, and this one went on with.
+class JournalCommandInAnOldFormat : public JournalCommand {
+ protected:
+  JournalCommandInAnOldFormat() : JournalCommand(coordinator::kOldestFormat) {}
+};
+
+TEST_F(JournalCommandInAnOldFormat, VerifyAndTruncateLeaveItInItsFormat) {
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk) << Journal({"verify"}).out;
+  EXPECT_EQ(Journal({"truncate-to", run_, "5", "--yes"}).code, ExitCode::kOk);
+  Finish();
+  federation_.Crash();
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk) << Journal({"verify"}).out;
+  EXPECT_EQ(Json::parse(Journal({"upgrade", "--format", "json"}).out)["from"], coordinator::kOldestFormat);
+}
+
+TEST_F(JournalCommandInAnOldFormat, UpgradeLetsTheRunGoOnAndTheCopyToo) {
+  const Json before = Json::parse(Journal({"show", run_, "--format", "json"}).out);
+  const Result result = Journal({"upgrade", "--format", "json"});
+  ASSERT_EQ(result.code, ExitCode::kOk) << result.err;
+  const Json done = Json::parse(result.out);
+  EXPECT_EQ(done["from"], coordinator::kOldestFormat);
+  EXPECT_EQ(done["to"], coordinator::kNewestFormat);
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk) << Journal({"verify"}).out;
+  EXPECT_EQ(Json::parse(Journal({"show", run_, "--format", "json"}).out), before);
+  Finish();
+
+  // The copy stays whole, whatever the run that goes on prunes; and a coordinator goes on from it.
+  const std::string copy = done["backup"];
+  EXPECT_EQ(copy, federation_.folder() + "/before-upgrade-to-format-3");
+  EXPECT_EQ(RunCommand({"journal", "verify", copy}).code, ExitCode::kOk);
+  EXPECT_EQ(Json::parse(RunCommand({"journal", "show", copy, run_, "--format", "json"}).out), before);
+  federation_.Crash();
+  federation_.config.set_data_dir(copy);
+  Finish();
+}
+
+TEST_F(JournalCommandInAnOldFormat, UpgradeSaysWhereTheCopyIsAndWantsItMovedBeforeItMakesAnother) {
+  EXPECT_THAT(Journal({"upgrade"}).out, HasSubstr("as it was: " + federation_.folder() + "/before-upgrade-to-format-3"));
+  std::filesystem::copy_file(federation_.folder() + "/before-upgrade-to-format-3/journal.db", federation_.folder() + "/journal.db",
+                             std::filesystem::copy_options::overwrite_existing);
+  const std::map<std::string, std::string> files = Files();
+  const Result again = Journal({"upgrade"});
+  EXPECT_EQ(again.code, ExitCode::kUsage);
+  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-3 is there already"));
+  EXPECT_EQ(Files(), files);
+}
+
+TEST_F(JournalCommand, UpgradeHasNothingToDoInTheNewestFormat) {
+  const std::map<std::string, std::string> files = Files();
+  const Result result = Journal({"upgrade"});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("the journal is in format 3 already, the newest"));
+  EXPECT_EQ(Files(), files);
 }
 
 }  // namespace

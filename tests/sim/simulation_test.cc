@@ -7,19 +7,23 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "coordinator/journal/forwarding_journal.h"
+#include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/open_journal.h"
+#include "coordinator/journal/upgrade_journal.h"
 #include "sim/chaos.h"
 
 namespace tributary::sim {
 namespace {
 
 using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::Eq;
 
 constexpr int kWorkers = 8;
@@ -244,6 +248,52 @@ TEST_F(SimulationTest, WhatAStartHasReadSurvivesALossOfPower) {
     EXPECT_EQ((*journal)->Runs()->size(), read) << "seed " << seed;
   }
   EXPECT_GT(read_unacknowledged, 0);
+}
+
+// Killed, or with the power lost, in the middle of any change to the disk, it leaves the old journal or the new one.
+TEST_F(SimulationTest, AnUpgradeOfTheJournalIsDoneOrNotAtWhateverMomentItDies) {
+  coordinator::JournaledRun run;
+  run.run_id = "toy-1";
+  run.spec = AnySpec();
+  std::set<int64_t> left;
+  bool died = true;
+  for (uint64_t changes = 1; died; ++changes) {
+    for (const SimDisk::Loss loss : {SimDisk::Loss::kNothing, SimDisk::Loss::kUnsynced}) {
+      SCOPED_TRACE(absl::StrCat("change ", changes));
+      World world(changes);
+      SimDisk disk(&world, "disk-under-test");
+      ASSERT_TRUE(coordinator::CreateJournal("journal.db", coordinator::kOldestFormat, disk).ok());
+      {
+        auto journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk);
+        ASSERT_TRUE(journal.ok()) << journal.status();
+        ASSERT_TRUE((*journal)->AddRun(run).ok());
+        (*journal)->NoteEvent("toy-1", {1, "", "paused", 4, "maintenance", "ada"});
+        ASSERT_TRUE((*journal)->Flush().ok());
+        // The newest rows are in the write-ahead log alone.
+        disk.Die();
+      }
+      disk.Restart(SimDisk::Loss::kNothing);
+      const auto keep = [](coordinator::Journal&, coordinator::FormatChange) { return absl::OkStatus(); };
+      disk.DieAfter(changes);
+      const absl::StatusOr<coordinator::FormatChange> upgraded = coordinator::UpgradeSqliteJournal("journal.db", keep, disk);
+      died = disk.dead();
+      EXPECT_NE(upgraded.ok(), died) << upgraded.status();
+      disk.Die();
+      disk.Restart(loss);
+      {
+        auto journal = coordinator::OpenSqliteJournal("journal.db", nullptr, disk);
+        ASSERT_TRUE(journal.ok()) << journal.status();
+        EXPECT_EQ((*journal)->Runs()->size(), 1u);
+        const std::vector<coordinator::JournaledEvent> events = *(*journal)->Events("toy-1");
+        ASSERT_EQ(events.size(), 1u);
+        EXPECT_EQ(events[0].detail, "by ada: maintenance");
+      }
+      const absl::StatusOr<coordinator::FormatChange> again = coordinator::UpgradeSqliteJournal("journal.db", keep, disk);
+      ASSERT_TRUE(again.ok()) << again.status();
+      left.insert(again->from);
+    }
+  }
+  EXPECT_THAT(left, ElementsAre(coordinator::kOldestFormat, coordinator::kNewestFormat));
 }
 
 }  // namespace

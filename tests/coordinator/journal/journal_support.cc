@@ -123,7 +123,8 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
       return events.status();
     }
     for (const JournaledEvent& event : *events) {
-      absl::StrAppend(&text, " event ", event.unix_ms, " ", event.site, " ", event.kind, " ", event.round, " ", event.detail);
+      absl::StrAppend(&text, " event ", event.unix_ms, " ", event.site, " ", event.kind, " ", event.round, " ", event.detail,
+                      event.actor.empty() ? "" : " by ", event.actor);
     }
     const auto evidence = journal.Evidence(run.run_id);
     if (!evidence.ok()) {

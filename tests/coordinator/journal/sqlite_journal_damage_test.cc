@@ -91,8 +91,8 @@ TEST_F(DamagedJournalTest, RefusesAFileThatIsNoJournal) {
 TEST_F(DamagedJournalTest, RefusesANewerFormatAndSaysToUpgrade) {
   std::string newer = MakeSoundFile();
   // SQLite's header holds user_version, big-endian, at offset 60.
-  ASSERT_EQ(newer[63], 2);
-  newer[63] = 3;
+  ASSERT_EQ(newer[63], 3);
+  newer[63] = 4;
   ExpectRefusedAsDamaged(newer, "newer version of Tributary");
   newer[63] = 1;
   ExpectRefusedAsDamaged(newer, "which an unreleased version of Tributary wrote");
