@@ -1,6 +1,6 @@
 // The durable log of runs. What a method here acknowledged survives a crash at any later instruction.
 //
-// coordinator/journal/open_journal.h opens one: SQLite (WAL, synchronous=FULL), its format in docs/journal_format.md.
+// coordinator/journal/open_journal.h opens one: SQLite (WAL, synchronous=FULL), its format in docs/reference/journal_format.md.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
 

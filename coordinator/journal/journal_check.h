@@ -1,4 +1,4 @@
-// The checks of an open journal: SQLite's own, and those of the rows (docs/journal_format.md, "What is checked, and when").
+// The checks of an open journal: SQLite's own, and those of the rows (docs/reference/journal_format.md, "What is checked, and when").
 //
 // Errors: DataLoss, exit code kDamaged, says what is wrong; else the storage's.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_CHECK_H_

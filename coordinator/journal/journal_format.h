@@ -1,4 +1,4 @@
-// What makes a file a journal of a format (docs/journal_format.md): its marks and its tables.
+// What makes a file a journal of a format (docs/reference/journal_format.md): its marks and its tables.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_FORMAT_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_FORMAT_H_
 

@@ -1,4 +1,4 @@
-// The tables of a journal: their columns, and what each binds to. docs/journal_format.md says what they mean.
+// The tables of a journal: their columns, and what each binds to. docs/reference/journal_format.md says what they mean.
 //
 // Frozen: what stands here for a format is what files of that format hold, character for character, and what their checksums count. A new
 // column is one line, with the new format as `since`; that format is then kNewestFormat.

@@ -1,5 +1,5 @@
-// The journal in SQLite; callers use coordinator/journal/journal.h, and open one by open_journal.h. docs/journal_format.md describes the
-// file.
+// The journal in SQLite; callers use coordinator/journal/journal.h, and open one by open_journal.h. docs/reference/journal_format.md
+// describes the file.
 //
 // A bit flip that SQLite cannot see (in the middle of a blob, say) is caught by a CRC-32C in every row, and the log of commits by its own
 // hash chain; so a damaged journal is refused, and never replayed into another model.

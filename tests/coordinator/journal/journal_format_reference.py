@@ -1,4 +1,4 @@
-"""An independent reader of journals, from docs/journal_format.md alone.
+"""An independent reader of journals, from docs/reference/journal_format.md alone.
 
 Checks the document's worked row, and the checksum of every row of the journals in format_*.sql.
 """
@@ -10,7 +10,7 @@ import struct
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-DOCUMENT = HERE.parents[2] / "docs" / "journal_format.md"
+DOCUMENT = HERE.parents[2] / "docs" / "reference" / "journal_format.md"
 WORKED_ROW = ("format_3.sql", "events", 2)
 
 
