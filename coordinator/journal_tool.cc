@@ -225,9 +225,7 @@ absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std
   namespace fs = std::filesystem;
   std::error_code error;
   if (fs::exists(copy, error)) {
-    return WithExitCode(
-        absl::AlreadyExistsError(absl::StrCat(copy, " is there already: the copy made when this was done, or tried, before; move it away")),
-        ExitCode::kUsage);
+    return WithExitCode(absl::AlreadyExistsError(absl::StrCat(copy, " exists, from an earlier attempt; move it away")), ExitCode::kUsage);
   }
   const std::string fresh = copy + ".new";
   fs::remove_all(fresh, error);

@@ -56,7 +56,7 @@ absl::StatusOr<int64_t> CheckFormat(Database& database) {
                         ExitCode::kDamaged);
   }
   if (version < kOldestFormat) {
-    return damaged(absl::StrCat("it says format ", version, ", which never was"));
+    return damaged(absl::StrCat("it says format ", version, ", which never existed"));
   }
   Query rows(database, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid");
   for (const std::string& table : CreateTexts(database, version)) {
@@ -67,7 +67,7 @@ absl::StatusOr<int64_t> CheckFormat(Database& database) {
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
   if (more) {
-    return damaged("it has a table too many");
+    return damaged("it has an extra table");
   }
   return version;
 }

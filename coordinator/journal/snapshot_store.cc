@@ -19,7 +19,7 @@ constexpr absl::string_view kAggregatorSuffix = ".aggregator";
 absl::Status Damaged(absl::string_view path, absl::string_view how) {
   return WithExitCode(
       absl::DataLossError(absl::StrCat("snapshot ", path, " ", how,
-                                       "; restore the coordinator's data folder from a backup, or move the folder away to start anew")),
+                                       "; restore the coordinator's data folder from a backup, or move the folder away to start afresh")),
       ExitCode::kDamaged);
 }
 
@@ -47,7 +47,7 @@ absl::StatusOr<std::string> SnapshotStore::LoadUnchecked(const std::string& file
   const std::string path = files_->PathOf(file);
   absl::StatusOr<std::string> bytes = files_->Read(file, std::numeric_limits<int64_t>::max());
   if (absl::IsInvalidArgument(bytes.status())) {
-    return Damaged(path, "has a name that no snapshot has");
+    return Damaged(path, "is not named like a snapshot");
   }
   if (absl::IsNotFound(bytes.status())) {
     return Damaged(path, "is missing although the journal names it");
