@@ -40,7 +40,7 @@ absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
 
 Coordinator::Dependencies WithMetrics(Coordinator::Dependencies dependencies) {
   if (dependencies.metrics == nullptr) {
-    dependencies.metrics = &CoordinatorMetrics::Unobserved();
+    dependencies.metrics = &CoordinatorMetrics::None();
   }
   return dependencies;
 }
@@ -79,7 +79,7 @@ absl::Status CoordinatorImpl::Recover() {
   }
   TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(snapshot_files));
   ActivateNext();
-  Settle();
+  AfterChange();
   return absl::OkStatus();
 }
 
@@ -95,7 +95,7 @@ bool CoordinatorImpl::Survives(const absl::Status& status) {
   return false;
 }
 
-void CoordinatorImpl::Settle() {
+void CoordinatorImpl::AfterChange() {
   for (auto it = active_.begin(); it != active_.end() && !failed_;) {
     if (it->second->over()) {
       Retire(it->first);
@@ -132,7 +132,7 @@ void CoordinatorImpl::SessionOpened(const std::string& site, SessionSink* sessio
   sessions_[site].sink = session;
   membership_.Connected(site, At().now);
   LogInfo("coordinator", "session opened site=", site);
-  MembersChanged();
+  TellMembersChanged();
 }
 
 void CoordinatorImpl::SessionClosed(const std::string& site, SessionSink* session) {
@@ -143,7 +143,7 @@ void CoordinatorImpl::SessionClosed(const std::string& site, SessionSink* sessio
   sessions_.erase(it);
   membership_.Dropped(site);
   LogInfo("coordinator", "session closed site=", site);
-  MembersChanged();
+  TellMembersChanged();
 }
 
 void CoordinatorImpl::CloseSession(const std::string& site, const absl::Status& status) {
@@ -157,11 +157,13 @@ void CoordinatorImpl::CloseSession(const std::string& site, const absl::Status& 
   sink->Close(status);
 }
 
-void CoordinatorImpl::MembersChanged() {
-  for (const auto& [run_id, run] : active_) {
-    run->OnMembersChanged();
+void CoordinatorImpl::TellMembersChanged() {
+  if (!failed_) {
+    for (const auto& [run_id, run] : active_) {
+      run->OnMembersChanged();
+    }
   }
-  Settle();
+  AfterChange();
 }
 
 void CoordinatorImpl::CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) {
@@ -183,9 +185,9 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
   }
   Session& session = it->second;
   deps_.metrics->SetSiteLastSeen(site, At().wall);
-  if (!session.greeting.has_value() && !message.has_hello()) {
+  if (!session.software_version.has_value() && !message.has_hello()) {
     CloseSession(site, absl::FailedPreconditionError("the first message of a session is Hello"));
-    MembersChanged();
+    TellMembersChanged();
     return;
   }
   // A message about a run that is not in progress comes too late to matter; only an update must be answered.
@@ -225,7 +227,7 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
     case v1::WorkerMessage::BODY_NOT_SET:  // a message that a newer worker knows
       return;
   }
-  Settle();
+  AfterChange();
 }
 
 void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v1::Hello& hello) {
@@ -233,17 +235,13 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
     CloseSession(site, absl::FailedPreconditionError(absl::StrCat(
                            "this coordinator (", TRIBUTARY_VERSION, ") speaks protocol version ", kProtocolVersion, ", the worker (",
                            hello.software_version(), ") version ", hello.protocol_version(), "; install the same release on both sides")));
-    MembersChanged();
+    TellMembersChanged();
     return;
   }
-  if (session.greeting.has_value()) {
+  if (session.software_version.has_value()) {
     return;
   }
-  session.greeting.emplace();
-  session.greeting->software_version = Excerpt(hello.software_version());
-  if (hello.has_held()) {
-    session.greeting->held = hello.held();
-  }
+  session.software_version = Excerpt(hello.software_version());
   v1::CoordinatorMessage message;
   v1::Welcome& welcome = *message.mutable_welcome();
   welcome.set_software_version(TRIBUTARY_VERSION);
@@ -257,7 +255,11 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
       SendMessage(*this, site, RunEndMessage(StatusOf(*held)));
     }
   }
-  const ActiveRun::Greeting greeting = *session.greeting;
+  ActiveRun::Greeting greeting;
+  greeting.software_version = *session.software_version;
+  if (hello.has_held()) {
+    greeting.held = hello.held();
+  }
   for (const auto& [run_id, run] : active_) {
     run->Offer(site, greeting);
   }
@@ -288,11 +290,10 @@ absl::Status CoordinatorImpl::CheckUpload(const std::string& site, const v1::Upl
   if (failed_) {
     return StorageHasFailed();
   }
-  const IncomingUpdate update = UpdateOf(header, "");
-  ActiveRun* const run = FindActive(update.run_id);
-  const absl::Status judged =
-      run == nullptr ? RejectForeign(*this, *deps_.metrics, site, update.run_id, update.round) : run->Judge(site, update).status();
-  Settle();
+  ActiveRun* const run = FindActive(header.id().run_id());
+  const absl::Status judged = run == nullptr ? RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round())
+                                             : run->Judge(site, UpdateOf(header, "")).status();
+  AfterChange();
   return judged;
 }
 
@@ -303,7 +304,7 @@ absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1:
   ActiveRun* const run = FindActive(header.id().run_id());
   const absl::Status accepted = run == nullptr ? RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round())
                                                : run->OnUpdate(site, UpdateOf(header, std::move(payload)));
-  Settle();
+  AfterChange();
   return accepted;
 }
 
@@ -348,7 +349,7 @@ void CoordinatorImpl::Send(const std::string& site, std::shared_ptr<const v1::Co
 
 void CoordinatorImpl::Broadcast(std::shared_ptr<const v1::CoordinatorMessage> message) {
   for (const auto& [site, session] : sessions_) {
-    if (session.greeting.has_value()) {
+    if (session.software_version.has_value()) {
       session.sink->Send(message);
     }
   }
@@ -430,7 +431,7 @@ void CoordinatorImpl::Wake() {
   for (const auto& [run_id, run] : active_) {
     run->OnTime();
   }
-  Settle();
+  AfterChange();
 }
 
 void CoordinatorImpl::Drain(std::function<void()> done) {
@@ -449,7 +450,7 @@ void CoordinatorImpl::Drain(std::function<void()> done) {
   for (const auto& [run_id, run] : active_) {
     run->Drain();
   }
-  Settle();
+  AfterChange();
 }
 
 void CoordinatorImpl::FinishDrain() {

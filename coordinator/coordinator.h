@@ -83,13 +83,16 @@ class Coordinator {
   // Shared by all who fetch the same thing. PermissionDenied: state_at_round is for operators alone.
   virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) = 0;
 
-  // Operators. Acts are journaled with the name of who did them.
+  // Operators. Acts are durable before they are answered, and journaled with the name of who did them. NotFound: no such run.
+  // FailedPrecondition: it is over, or not in a state for this. Unavailable: shutting down, or the journal has failed. Exit code kStorage:
+  // the journal could not be written. Of a submission, InvalidArgument: not a run that this federation can do; AlreadyExists: a live run
+  // has that name.
   virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) = 0;
   virtual v1::ListRunsResponse ListRuns() = 0;
   virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) = 0;
   virtual absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const OperatorAct& act) = 0;
-  // Durable before it is answered: a paused run stays paused over restarts.
+  // A paused run stays paused over restarts.
   virtual absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) = 0;
   virtual absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) = 0;
   // Called after every change of any run's status, with the run's id; at most one observer.

@@ -52,7 +52,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
  private:
   struct Session {
     SessionSink* sink = nullptr;
-    std::optional<ActiveRun::Greeting> greeting;  // once it has said Hello
+    std::optional<std::string> software_version;  // once it has said Hello
   };
   // A run of the queue. While it is in progress, `active_` has the newer state.
   struct Run {
@@ -67,12 +67,12 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   // False after reporting a storage error, after which nothing may be done or acknowledged any more.
   bool Survives(const absl::Status& status);
   // The last thing in every call that may have moved a run: takes leave of runs that are over, starts the next, and sets the timer.
-  void Settle();
+  void AfterChange();
   void OnHello(const std::string& site, Session& session, const v1::Hello& hello);
   void OnUpdateMessage(const std::string& site, v1::Update update);
   void OnLeave(const std::string& site, const v1::Leave& leave);
   void CloseSession(const std::string& site, const absl::Status& status);
-  void MembersChanged();
+  void TellMembersChanged();
   void RefreshSessionMetrics();
   void ScheduleWake();
   void Wake();
@@ -108,9 +108,10 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   const Dependencies deps_;
   SnapshotStore store_;
   Membership membership_;
-  std::map<std::string, Session> sessions_;                   // by site
-  std::vector<Run> runs_;                                     // oldest first
-  std::map<std::string, std::unique_ptr<ActiveRun>> active_;  // by run id; one at a time, for now
+  std::map<std::string, Session> sessions_;  // by site
+  std::vector<Run> runs_;                    // oldest first
+  std::map<std::string, std::unique_ptr<ActiveRun>>
+      active_;  // by run id. One at a time: membership_ holds how far each site has come with the one run
   std::function<void(const std::string&)> observer_;
 
   bool failed_ = false;  // a storage error was reported

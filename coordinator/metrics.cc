@@ -170,7 +170,7 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
 }
 
 CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites) : state_(std::make_unique<State>(sites)) {}
-CoordinatorMetrics& CoordinatorMetrics::Unobserved() {
+CoordinatorMetrics& CoordinatorMetrics::None() {
   static CoordinatorMetrics* const metrics = new CoordinatorMetrics({});
   return *metrics;
 }

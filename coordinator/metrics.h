@@ -70,7 +70,7 @@ class CoordinatorMetrics {
   // `sites` is the registry of the configuration.
   explicit CoordinatorMetrics(const std::vector<std::string>& sites);
   // For callers without metrics: nobody reads it. Never destroyed.
-  static CoordinatorMetrics& Unobserved();
+  static CoordinatorMetrics& None();
   ~CoordinatorMetrics();
   CoordinatorMetrics(const CoordinatorMetrics&) = delete;
   CoordinatorMetrics& operator=(const CoordinatorMetrics&) = delete;

@@ -60,7 +60,7 @@ ActiveRun* CoordinatorImpl::FindActive(const std::string& run_id) {
 
 // Durable with the next write: of the state that comes of it.
 void CoordinatorImpl::NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act) {
-  deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, Told("", act).substr(1)});
+  deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, By(act)});
 }
 
 std::string CoordinatorImpl::NewRunId(const std::string& name) const {
@@ -111,7 +111,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
           " rounds");
   runs_.push_back(std::move(run));
   ActivateNext();
-  Settle();
+  AfterChange();
   return GetRun(run_id);
 }
 
@@ -127,11 +127,12 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   ActiveRun& active = *opened;
   active_.emplace(active.id(), std::move(opened));
   for (const auto& [site, session] : sessions_) {
-    if (session.greeting.has_value()) {
-      active.Offer(site, *session.greeting);
+    // What its Hello said it holds is of an earlier run: a new one is held by nobody, and one that goes on was offered to nobody yet.
+    if (session.software_version.has_value()) {
+      active.Offer(site, {*session.software_version, std::nullopt});
     }
   }
-  active.Begin();
+  active.OnMembersChanged();
   return absl::OkStatus();
 }
 
@@ -186,7 +187,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name,
     return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it once it has, or stop it"));
   }
   TRIBUTARY_RETURN_IF_ERROR(active->Pause(act));
-  Settle();
+  AfterChange();
   return GetRun(run_id);
 }
 
@@ -198,7 +199,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name
     return NotPaused(run_id, StatusOf(*run).state());
   }
   TRIBUTARY_RETURN_IF_ERROR(active->Resume(act));
-  Settle();
+  AfterChange();
   return GetRun(run_id);
 }
 
@@ -207,7 +208,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, 
   const std::string run_id = run->journaled.run_id;
   if (ActiveRun* const active = FindActive(run_id); active != nullptr) {
     TRIBUTARY_RETURN_IF_ERROR(active->Stop(act));
-    Settle();
+    AfterChange();
     return GetRun(run_id);
   }
   NoteAct(run_id, "stopped", act);
@@ -277,7 +278,7 @@ v1::ServerInfo CoordinatorImpl::GetServerInfo() {
     info.set_data_dir_free_bytes(*free);
   }
   for (const auto& [site, session] : sessions_) {
-    if (session.greeting.has_value()) {
+    if (session.software_version.has_value()) {
       info.add_sites_connected(site);
     }
   }

@@ -146,7 +146,7 @@ void SimWorker::Handle(worker::Event event) {
 void SimWorker::SetTimer() {
   const absl::Time wakeup = process_->engine.NextWakeup();
   if (wakeup == absl::InfiniteFuture()) {
-    world_->Violate("every wait bounded", absl::StrCat(name(), " waits for ever"));
+    world_->Violate("every wait bounded", absl::StrCat(name(), " waits without bound"));
     return;
   }
   if (wakeup >= process_->timer) {

@@ -139,7 +139,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
     Ask([this, moved = std::make_shared<std::string>(
                    *std::move(payload))] { return uploads_->coordinator_->UploadCompleted(site_, header_, std::move(*moved)); },
         [this](const absl::Status& status) {
-          uploads_->spools_.Settle(stream_, status);
+          uploads_->spools_.Answered(stream_, status);
           uploads_->AdmitWaiting();
           if (status.ok()) {
             Succeed();

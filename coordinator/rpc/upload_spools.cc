@@ -126,7 +126,7 @@ absl::StatusOr<std::string> UploadSpools::TakeOut(Stream stream) {
   return payload;
 }
 
-void UploadSpools::Settle(Stream stream, const absl::Status& answer) {
+void UploadSpools::Answered(Stream stream, const absl::Status& answer) {
   const auto taken = taken_out_.find(stream);
   TRIBUTARY_ASSERT(taken != taken_out_.end(), "stream ", stream, " has nothing to settle");
   bytes_ -= taken->second.bytes;

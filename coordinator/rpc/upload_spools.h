@@ -79,17 +79,17 @@ class UploadSpools {
   // stream, the longest idle first.
   Admission Admit(Stream stream, const std::string& site, const v1::UploadHeader& header);
   // Those of the queue that there is room for now, in the order in which they came. One that is too large keeps nobody behind it waiting.
-  // Call it after whatever may have made room: TakeOut, Settle, DropIdle.
+  // Call it after whatever may have made room: TakeOut, Answered, DropIdle.
   std::vector<Admitted> AdmitWaiting();
   bool IsWaiting(Stream stream) const;
 
   // The stream has ended: its spool may be resumed, and it waits no longer. No effect on one that has neither.
   void Release(Stream stream, absl::Time now);
-  // The payload of the stream's complete spool, which is then gone. Its bytes count until Settle. DataLoss: it is not what the header
+  // The payload of the stream's complete spool, which is then gone. Its bytes count until Answered. DataLoss: it is not what the header
   // names, and nothing is left of it.
   absl::StatusOr<std::string> TakeOut(Stream stream);
   // The coordinator's answer to what TakeOut gave. OK: the upload is remembered as the newest of its site that is complete.
-  void Settle(Stream stream, const absl::Status& answer);
+  void Answered(Stream stream, const absl::Status& answer);
 
   // Drops the spools that have been without a stream for too long; returns their sites.
   std::vector<std::string> DropIdle(absl::Time now);

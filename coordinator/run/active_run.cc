@@ -129,8 +129,10 @@ void ActiveRun::CarryOut(const Action& action) {
   std::visit(Overloaded{
                  [this](const StartRound& start) { BeginRound(start); },
                  [this](const TellRound& tell) { TellRoundStart(tell.site, tell.update_held); },
-                 [this](const BeginExchange& exchange) {
-                   Dispatch(ExchangeFailed{exchange.round, "this coordinator knows no protocol for it"});
+                 // PolicyOf asks for none. The first protocol that does must also take its round's updates back when it fails: out of
+                 // the sum, and out of what the journal replays.
+                 [](const BeginExchange& exchange) {
+                   TRIBUTARY_ASSERT(false, "round ", exchange.round, ": no run of this program has an exchange");
                  },
                  [this](const CloseRound& close) { CommitRound(close); },
                  [this](const EndRun& end) { Finish(end); },
@@ -184,7 +186,7 @@ bool ActiveRun::RecordValidationLoss(uint64_t round, double loss) {
 }
 
 void ActiveRun::CommitRound(const CloseRound& close) {
-  // The sum holds all that was accepted: a protocol whose exchange may fail has to take updates back first.
+  // The sum holds all that was accepted.
   TRIBUTARY_ASSERT(close.included.size() == host_->accepted().size(), "round ", close.round, ": ", close.included.size(),
                    " updates to include, ", host_->accepted().size(), " in the sum");
   const std::map<std::string, v1::UpdateReport> reports = host_->reports();
@@ -320,7 +322,7 @@ void ActiveRun::TellChanges() {
 
 // Durable with the state that comes of it.
 void ActiveRun::NoteAct(absl::string_view kind, const OperatorAct& act) {
-  NoteEvent("", kind, host_->round(), Told("", act).substr(1));
+  NoteEvent("", kind, host_->round(), By(act));
 }
 
 absl::Status ActiveRun::Pause(const OperatorAct& act) {

@@ -1,7 +1,8 @@
 // A run in progress: its rounds, the sites that take part in it, and what they send.
 //
 // Feeds the pure RoundEngine (round_engine.h) and carries out what it decides. The journal, the model's state and the sum of the open round
-// are RunHost's (run_host.h); counters and losses are RunAccounts'. Outward it knows RunEnvironment alone.
+// are RunHost's (run_host.h); counters and losses are RunAccounts'. It speaks to the world through RunEnvironment alone; which sites are
+// there it reads in the coordinator's Membership, in which it notes how far each has come.
 //
 // The way of an update: OnUpdate -> Judge (round, member, base state, length) -> RunHost::CheckUpdate (every bit of the payload) ->
 // RunHost::AcceptUpdate (durable, then summed) -> the engine, which closes the round -> Commit -> receipts and broadcast.
@@ -38,7 +39,6 @@ namespace tributary::coordinator {
 
 // One update on its way in, however it came.
 struct IncomingUpdate {
-  std::string run_id;
   uint64_t round = 0;
   std::string base_state_hash;
   std::string digest;  // SHA-256 of the payload, raw bytes
@@ -51,7 +51,7 @@ IncomingUpdate UpdateOf(v1::Update message);
 IncomingUpdate UpdateOf(const v1::UploadHeader& header, std::string payload);
 
 // Not thread-safe: every method runs on the coordinator's executor. No method blocks on the network; journal writes block on the disk.
-// Methods may be called from the environment's callbacks no further than RunEnvironment allows.
+// The environment does not call back, except to read the status.
 class ActiveRun {
  public:
   struct Dependencies {
@@ -71,15 +71,13 @@ class ActiveRun {
   enum class Start { kNew, kRecovered };
   enum class Judgement { kNew, kDuplicate };  // of an acceptable update
 
-  // Takes up the run from the journal; a new one is WAITING then, durably. Nothing is sent and no round begins before Begin. All of
-  // `dependencies` must outlive the run. Errors of RunHost::Open; of a journal write, exit code kStorage.
+  // Takes up the run from the journal; a new one is WAITING then, durably. Nothing is sent yet: offer it to the sites that are
+  // there, then call OnMembersChanged. All of `dependencies` must outlive the run. Errors of RunHost::Open; of a journal write, exit code
+  // kStorage.
   static absl::StatusOr<std::unique_ptr<ActiveRun>> Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
                                                          Dependencies dependencies);
   ActiveRun(const ActiveRun&) = delete;
   ActiveRun& operator=(const ActiveRun&) = delete;
-
-  // Once, after the sites that are there have been offered the run.
-  void Begin() { Dispatch(MembersChanged{}); }
 
   const std::string& id() const { return host_->run_id(); }
   // As the journal has it.
@@ -94,7 +92,7 @@ class ActiveRun {
   absl::Time wake_at() const { return engine_.wake_at(); }
   v1::RunStatus Status() const;
 
-  // Sites (active_run_sites.cc). Messages of other runs, and of sites that they do not concern, change nothing.
+  // Sites (active_run_sites.cc). Messages are of this run; those that a site may not send now change nothing.
 
   // A site has said Hello, or was there when the run began: it is asked for its consent.
   void Offer(const std::string& site, const Greeting& greeting);
@@ -111,9 +109,11 @@ class ActiveRun {
 
   // Updates (active_run_sites.cc).
 
-  // Before the payload is there or looked at. An error: not acceptable, and the site has been sent its receipt if it gets one.
+  // Before the payload is there or looked at. FailedPrecondition: late, not a member, of another base state, or another than was accepted
+  // before. ResourceExhausted: longer than an update of this run can be. The site has then been sent its receipt, if it gets one.
   absl::StatusOr<Judgement> Judge(const std::string& site, const IncomingUpdate& update);
-  // The whole update. OK: durable and summed, now or before.
+  // The whole update. OK: durable and summed, now or before. InvalidArgument: not a valid payload, and the site has been told.
+  // Unavailable: the journal failed. Otherwise as Judge.
   absl::Status OnUpdate(const std::string& site, IncomingUpdate update);
 
   // Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed.

@@ -40,9 +40,6 @@ void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
 }
 
 void ActiveRun::OnRunAnswer(const std::string& site, const v1::RunAnswer& answer) {
-  if (answer.run_id() != id()) {
-    return;
-  }
   if (!answer.accepted()) {
     LogWarning("coordinator", "run ", id(), " refused: ", answer.refusal(), " site=", site);
     deps_.membership->Set(site, Presence::kRefused, Excerpt(answer.refusal()));
@@ -107,7 +104,7 @@ bool ActiveRun::Consented(const std::string& site) const {
 }
 
 void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
-  if (ready.run_id() != id() || !Consented(site)) {
+  if (!Consented(site)) {
     return;
   }
   SiteState& state = sites_[site];
@@ -210,16 +207,13 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
 }
 
 void ActiveRun::OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped& skipped) {
-  if (skipped.run_id() != id()) {
-    return;
-  }
   LogWarning("coordinator", "round ", skipped.round(), " skipped: ", skipped.reason(), " site=", site);
   deps_.metrics->CountUpdate(site, UpdateResult::kSkipped);
   Dispatch(UpdateSkipped{site, skipped.round(), Excerpt(skipped.reason())});
 }
 
 void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& report) {
-  if (report.run_id() != id() || !Consented(site)) {
+  if (!Consented(site)) {
     return;
   }
   if (report.state_hash().size() != sizeof(optim::Digest)) {
@@ -253,7 +247,6 @@ void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& re
 
 IncomingUpdate UpdateOf(v1::Update message) {
   IncomingUpdate update;
-  update.run_id = std::move(*message.mutable_run_id());
   update.round = message.round();
   update.base_state_hash = std::move(*message.mutable_base_state_hash());
   update.payload = std::move(*message.mutable_payload());
@@ -265,7 +258,6 @@ IncomingUpdate UpdateOf(v1::Update message) {
 
 IncomingUpdate UpdateOf(const v1::UploadHeader& header, std::string payload) {
   IncomingUpdate update;
-  update.run_id = header.id().run_id();
   update.round = header.id().round();
   update.base_state_hash = header.base_state_hash();
   update.digest = header.id().sha256();

@@ -15,9 +15,13 @@ struct OperatorAct {
   std::string reason;         // may be empty
 };
 
-// "stopped by anna: wrong data", for statuses.
+// "by anna: wrong data".
+inline std::string By(const OperatorAct& act) {
+  return absl::StrCat("by ", act.operator_name, act.reason.empty() ? "" : ": ", Excerpt(act.reason));
+}
+// "stopped by anna: wrong data".
 inline std::string Told(absl::string_view done, const OperatorAct& act) {
-  return absl::StrCat(done, " by ", act.operator_name, act.reason.empty() ? "" : ": ", Excerpt(act.reason));
+  return absl::StrCat(done, " ", By(act));
 }
 
 }  // namespace tributary::coordinator

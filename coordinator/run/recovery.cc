@@ -65,7 +65,8 @@ absl::Status RunHost::CheckSummaries(const std::vector<CommitSummary>& summaries
   return absl::OkStatus();
 }
 
-// Loads the newest snapshot into state_. An older one makes up for a missing file; a damaged file is an error, for a person to look into.
+// Loads the newest snapshot into state_. An older one makes up for a missing file; a damaged one is an error: somebody
+// must look at it.
 absl::StatusOr<const JournaledSnapshot*> RunHost::LoadStart(const std::vector<JournaledSnapshot>& snapshots) {
   for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
     if (!Agrees(snapshot->round, DigestBytes(snapshot->state_hash))) {

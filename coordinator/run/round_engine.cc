@@ -61,21 +61,16 @@ std::vector<Action> RoundEngine::Step(const Event& event, const Membership& memb
   }
   Take(event, at, actions);
   Decide(membership, at, actions);
-  CheckInvariants(at);
+  CheckInvariants();
   return actions;
 }
 
-void RoundEngine::CheckInvariants(Instant at) const {
+void RoundEngine::CheckInvariants() const {
   const bool in_round = phase_ == Phase::kCollecting || phase_ == Phase::kExchanging || phase_ == Phase::kCommitting;
   TRIBUTARY_ASSERT(in_round || members_.empty(), "phase ", static_cast<int>(phase_), " with ", members_.size(), " members");
   TRIBUTARY_ASSERT(!in_round || committed_ < policy_.rounds, "a round after the last, ", policy_.rounds);
   TRIBUTARY_ASSERT(members_.size() <= policy_.max_workers, members_.size(), " members");
   TRIBUTARY_ASSERT((phase_ == Phase::kOver) == (end_state_ != v1::RUN_STATE_UNSPECIFIED), "end state ", end_state_);
-  TRIBUTARY_ASSERT(!reason_.empty(), "phase ", static_cast<int>(phase_), " without a reason");
-  // Every wait has a bound, except for an operator, the driver's answer, and the end; and what was due has been decided.
-  const bool unbounded = paused_.has_value() || phase_ == Phase::kCommitting || phase_ == Phase::kDrained || phase_ == Phase::kOver;
-  TRIBUTARY_ASSERT(unbounded || wake_at() < absl::InfiniteFuture(), reason_);
-  TRIBUTARY_ASSERT(wake_at() > at.now, reason_);
 }
 
 void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& actions) {

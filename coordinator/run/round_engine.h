@@ -243,7 +243,7 @@ class RoundEngine {
   void DecideCollecting(const Membership& membership, Instant at, std::vector<Action>& actions);
   void DecideExchanging(Instant at, std::vector<Action>& actions);
   void DecideReporting(const Membership& membership, Instant at, std::vector<Action>& actions);
-  void CheckInvariants(Instant at) const;
+  void CheckInvariants() const;
 
   void Open(RoundMembers members, Instant at);
   // The open round with ready sites in place of the members that left without an answer. False: there are none, or too few.

@@ -11,7 +11,7 @@
 
 namespace tributary::coordinator {
 
-// Implemented by the coordinator; tests may give their own. Not thread-safe: used on the coordinator's executor. Every method returns at
+// Implemented by the coordinator. Not thread-safe: used on the coordinator's executor. Every method returns at
 // once, and none calls back into the run but OnStandingChanged, which may read its status.
 class RunEnvironment {
  public:

@@ -107,7 +107,7 @@ class RunHost {
 
   // Whether `state_hash` is that of state[round] in this log.
   bool Agrees(uint64_t round, absl::string_view state_hash) const;
-  // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: what was wrong with what it held.
+  // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: why it must start over.
   v1::SyncPlan PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const;
   // Whether a plan made earlier is still one to go on with: what it names is there, and the commits since its snapshot are not more bytes
   // than a snapshot is. A slow line that breaks may need longer than the time between two snapshots, or two rounds: it must find what it

@@ -375,6 +375,38 @@ TEST_F(OpenRound, ADrainIsBounded) {
   EXPECT_EQ(federation_.site(0).updates_sent[1], 1) << "what was accepted before is not asked for again";
 }
 
+TEST(Coordinator, ADrainIsOverWhenTheRunEnds) {
+  Federation federation(2);
+  federation.site(1).silent = true;
+  const std::string run = Submit(federation, MakeSpec("toy", 1, 2));
+  federation.ConnectAll();
+  bool done = false;
+  federation.coordinator().Drain([&] { done = true; });
+  ASSERT_TRUE(federation.coordinator().StopRun(run, {"anna", "wrong data"}).ok());
+  EXPECT_FALSE(done);
+  federation.site(1).Disconnect();
+  federation.Advance(absl::Seconds(61));
+  EXPECT_TRUE(done);
+}
+
+TEST(Coordinator, AfterAStorageErrorNothingIsCommittedOrSent) {
+  Federation federation(2);
+  federation.site(1).silent = true;
+  Submit(federation, MakeSpec("toy", 5, 2));
+  federation.ConnectAll();
+  const std::string queued = Submit(federation, MakeSpec("next", 5, 2));
+  federation.journal().FailAt(federation.journal().writes(), FaultyJournal::Fault::kNotWritten);
+  EXPECT_FALSE(federation.coordinator().StopRun(queued, {"anna", ""}).ok());
+  EXPECT_FALSE(federation.fatal.ok());
+  const int writes = federation.journal().writes();
+  const size_t told = federation.site(0).received.size();
+  federation.Advance(absl::Seconds(61));  // past the deadline: with a sound journal the round would close
+  federation.site(1).Disconnect();
+  federation.Settle();
+  EXPECT_EQ(federation.journal().writes(), writes);
+  EXPECT_EQ(federation.site(0).received.size(), told);
+}
+
 TEST(Coordinator, ADrainWithoutARunIsImmediate) {
   Federation federation(1);
   federation.ConnectAll();

@@ -166,7 +166,7 @@ TEST_F(UploadSpoolsTest, WhatDoesNotFitWaitsUntilThereIsRoom) {
   EXPECT_THAT(spools_.AdmitWaiting(), IsEmpty());
   ASSERT_TRUE(spools_.TakeOut(1).ok());
   EXPECT_THAT(spools_.AdmitWaiting(), IsEmpty()) << "the coordinator has not taken it yet";
-  spools_.Settle(1, absl::OkStatus());
+  spools_.Answered(1, absl::OkStatus());
   const auto admitted = spools_.AdmitWaiting();
   ASSERT_EQ(admitted.size(), 1U);
   EXPECT_EQ(admitted[0].stream, 2U);
@@ -180,7 +180,7 @@ TEST_F(UploadSpoolsTest, ThoseWhoWaitAreLetInInTheirOrder) {
   spools_.Admit(3, "paris", HeaderFor(Payload(800)));
   spools_.Admit(4, "rome", HeaderFor(Payload(300)));
   ASSERT_TRUE(spools_.TakeOut(1).ok());
-  spools_.Settle(1, absl::OkStatus());
+  spools_.Answered(1, absl::OkStatus());
   const auto admitted = spools_.AdmitWaiting();
   ASSERT_EQ(admitted.size(), 2U);
   EXPECT_EQ(admitted[0].stream, 2U);
@@ -256,7 +256,7 @@ TEST_F(UploadSpoolsTest, RemembersTheNewestUploadThatTheCoordinatorTook) {
   Fill(1, "berlin", payload, 300);
   ASSERT_TRUE(spools_.TakeOut(1).ok());
   EXPECT_FALSE(spools_.Progress("berlin", HeaderFor(payload).id()).complete()) << "it may still be refused";
-  spools_.Settle(1, absl::OkStatus());
+  spools_.Answered(1, absl::OkStatus());
   EXPECT_TRUE(spools_.Progress("berlin", HeaderFor(payload).id()).complete());
   EXPECT_FALSE(spools_.Progress("paris", HeaderFor(payload).id()).complete());
   EXPECT_FALSE(spools_.Progress("berlin", HeaderFor(payload, 2).id()).complete());
@@ -266,7 +266,7 @@ TEST_F(UploadSpoolsTest, WhatTheCoordinatorRefusedIsNotComplete) {
   const std::string payload = Payload(300);
   Fill(1, "berlin", payload, 300);
   ASSERT_TRUE(spools_.TakeOut(1).ok());
-  spools_.Settle(1, absl::FailedPreconditionError("round 1 is closed"));
+  spools_.Answered(1, absl::FailedPreconditionError("round 1 is closed"));
   EXPECT_FALSE(spools_.Progress("berlin", HeaderFor(payload).id()).complete());
   EXPECT_EQ(spools_.bytes(), 0U);
 }

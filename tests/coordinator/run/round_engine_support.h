@@ -37,7 +37,16 @@ class RoundEngineTest : public ::testing::Test {
     return *engine_;
   }
   Instant At() const { return {now_, absl::FromUnixSeconds(1767225600) + (now_ - absl::UnixEpoch())}; }  // wall: from 2026-01-01
-  std::vector<Action> Step(const Event& event) { return engine_->Step(event, membership_, At()); }
+  std::vector<Action> Step(const Event& event) {
+    std::vector<Action> actions = engine_->Step(event, membership_, At());
+    // Every wait says why, and has a bound that is still to come: but for an operator, the driver's answer, and the end.
+    EXPECT_FALSE(engine_->reason().empty());
+    EXPECT_GT(engine_->wake_at(), now_) << engine_->reason();
+    if (!engine_->paused() && actions.empty() && (engine_->state() == v1::WAITING || engine_->open_round() != 0)) {
+      EXPECT_LT(engine_->wake_at(), absl::InfiniteFuture()) << engine_->reason();
+    }
+    return actions;
+  }
   std::vector<Action> After(absl::Duration time) {
     now_ += time;
     for (const std::string& site : connected_) {
