@@ -60,7 +60,7 @@ ActiveRun* CoordinatorImpl::FindActive(const std::string& run_id) {
 
 // Durable with the next write: of the state that comes of it.
 void CoordinatorImpl::NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act) {
-  deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, By(act)});
+  deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, Excerpt(act.reason), act.operator_name});
 }
 
 std::string CoordinatorImpl::NewRunId(const std::string& name) const {

@@ -322,7 +322,7 @@ void ActiveRun::TellChanges() {
 
 // Durable with the state that comes of it.
 void ActiveRun::NoteAct(absl::string_view kind, const OperatorAct& act) {
-  NoteEvent("", kind, host_->round(), By(act));
+  deps_.journal->NoteEvent(id(), {UnixMillis(), "", std::string(kind), host_->round(), Excerpt(act.reason), act.operator_name});
 }
 
 absl::Status ActiveRun::Pause(const OperatorAct& act) {

@@ -15,13 +15,9 @@ struct OperatorAct {
   std::string reason;         // may be empty
 };
 
-// "by anna: wrong data".
-inline std::string By(const OperatorAct& act) {
-  return absl::StrCat("by ", act.operator_name, act.reason.empty() ? "" : ": ", Excerpt(act.reason));
-}
 // "stopped by anna: wrong data".
 inline std::string Told(absl::string_view done, const OperatorAct& act) {
-  return absl::StrCat(done, " ", By(act));
+  return absl::StrCat(done, " by ", act.operator_name, act.reason.empty() ? "" : ": ", Excerpt(act.reason));
 }
 
 }  // namespace tributary::coordinator

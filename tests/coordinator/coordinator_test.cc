@@ -240,9 +240,9 @@ TEST(Coordinator, TheJournalNamesTheOperatorOfEveryAct) {
   const std::vector<JournaledEvent> events = *federation.journal().Events(run);
   std::vector<std::string> acts;
   for (const JournaledEvent& event : events) {
-    acts.push_back(absl::StrCat(event.kind, " ", event.detail));
+    acts.push_back(absl::StrCat(event.kind, " by ", event.actor, ": ", event.detail));
   }
-  EXPECT_THAT(acts, ElementsAre("submitted by anna", "paused by bob: new racks", "resumed by carol", "stopped by dave: wrong data"));
+  EXPECT_THAT(acts, ElementsAre("submitted by anna: ", "paused by bob: new racks", "resumed by carol: ", "stopped by dave: wrong data"));
 }
 
 TEST(Coordinator, APausedRunStaysPausedOverARestartUntilItIsResumed) {
