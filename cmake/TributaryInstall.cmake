@@ -12,10 +12,11 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/tributaryConfigVersion.cm
 install(FILES ${PROJECT_BINARY_DIR}/tributaryConfig.cmake ${PROJECT_BINARY_DIR}/tributaryConfigVersion.cmake DESTINATION ${package_dir})
 # Included as in the tree, "optim/encoder.h"; without what needs gRPC or CLI11.
 install(DIRECTORY common optim DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tributary FILES_MATCHING PATTERN "*.h"
-  PATTERN command_line.h EXCLUDE PATTERN pki.h EXCLUDE PATTERN tls.h EXCLUDE PATTERN x509.h EXCLUDE)
+  PATTERN command_line.h EXCLUDE PATTERN grpc_log.h EXCLUDE PATTERN pki.h EXCLUDE PATTERN tls.h EXCLUDE PATTERN x509.h EXCLUDE)
 
-install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DOCDIR})
+# Side by side as in the tree, so that the links between them hold.
+install(FILES README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(TRIBUTARY_SERVICE)
   install(DIRECTORY deploy/examples DESTINATION ${CMAKE_INSTALL_DATADIR}/tributary)
 endif()

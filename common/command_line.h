@@ -18,7 +18,7 @@ class App;
 
 namespace tributary {
 
-// "tributary-worker 0.1.0, protocol 1, Release build, LibTorch 1.13.1"; `libtorch` empty: not linked.
+// "tributary-worker 0.2.0, protocol 1, Release build, LibTorch 1.13.1"; `libtorch` empty: not linked.
 std::string VersionText(absl::string_view program, uint32_t protocol_version, absl::string_view libtorch = "");
 
 // --log-level. `level` holds the default and outlives the parsing.

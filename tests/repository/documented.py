@@ -48,8 +48,8 @@ def main():
     problems += undocumented("metrics.md", names, r"\w+")
     problems += undocumented("exit_codes.md", codes, r"^\| (\d+) \|")
     print(f"{len(keys)} keys, {len(names)} metrics, {len(codes)} exit codes")
-    if not keys or not codes:
-        problems.append("found nothing to check: have the protos or exit codes moved?")
+    if not keys or not names or not codes:
+        problems.append("found nothing to check of one kind: have the protos, metrics or exit codes moved?")
     return tree.report(problems, "documented")
 
 

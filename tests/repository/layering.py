@@ -45,6 +45,8 @@ def room_of(path):
 
 def check_file(path):
     name, folder = str(path), path.parts[0]
+    if folder not in _ALLOWED and folder != "tests":
+        yield f"{name}: {folder}/ has no layer; give it one in {pathlib.PurePath(__file__).name}"
     for include, line in tree.includes(path):
         target = include.split("/")[0]
         place = f"{name}:{line}: includes {include}"

@@ -13,7 +13,7 @@ _MAX_COLUMNS = 140
 # Source files over which the definitions of one class may spread.
 _MAX_CLASS_FILES = 2
 _CODE = (".cc", ".h")
-_TEXT = (".cc", ".h", ".py", ".sh", ".md", ".proto", ".cmake", ".yaml", ".yml", ".txt", ".json")
+_TEXT = (".cc", ".h", ".inc", ".py", ".sh", ".md", ".proto", ".cmake", ".yaml", ".yml", ".txt", ".json")
 # (pattern, files it is banned in, files it is allowed in, what to do instead)
 _BANNED = (
     (r"\b(TODO|FIXME|XXX)\b", r".*\.(cc|h|py|sh|proto|cmake)$", r"^tests/repository/style\.py$", "finish it, or open an issue"),
@@ -26,13 +26,14 @@ _BANNED = (
     (r"using namespace", r".*\.(cc|h)$", r"^tests/.*\.cc$", "name what you use"),
     (r"""["'][^"'\s]*:(8443|8081|9464|50051)["']""", r"^tests/e2e/", r"^$", "bind port zero"),
 )
-_BANNER = re.compile(r"^\s*(?://|#) ?([-=*~])\1+(?:\s|$)")
+_BANNER = re.compile(r"^\s*(?:(?://|#|/\*) ?([-=*~#_])\1+(?:\s|$)|/{4,}|#{4,}\s*$)")
 # What is not code: literals, comments, lines of the preprocessor.
 _NO_CODE = re.compile(r"""R"([^(\s]*)\(.*?\)\1"|"(?:[^"\\\n]|\\.)*"|(?<![0-9A-Za-z])'(?:[^'\\\n]|\\.)+'|//[^\n]*|/\*.*?\*/|"""
                       r"""^\s*\#(?:[^\n\\]|\\.|\\\n)*""", re.DOTALL | re.MULTILINE)
 _BRANCH = re.compile(r"\b(?:if|for|while)\b(?:\s+constexpr)?\s*\(|\belse\b|\bdo\b")
 # The definition of a member function: it begins in the first column.
-_DEFINITION = re.compile(r"^(?![\s#}/]|using |namespace )[^(=;]*?\b((?:\w+::)*)([A-Z]\w*)::(?:~?\w+|operator[^(]+)\(", re.MULTILINE)
+_DEFINITION = re.compile(r"^(?![\s#}/]|using |namespace )[^(=;]*?\b((?:\w+::)*)([A-Z]\w*)(?:<[^>]*>)?::(?:~?\w+|operator[^(]+)\(",
+                         re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 

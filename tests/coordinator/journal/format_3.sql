@@ -1,4 +1,4 @@
--- A journal of format 3, as version 0.1.0 wrote it. Frozen.
+-- A journal of format 3, as version 0.2.0 wrote it. Frozen.
 PRAGMA application_id = 0x54524942;
 PRAGMA user_version = 3;
 CREATE TABLE runs(number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, spec BLOB NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL, submitted_unix_ms INTEGER NOT NULL, finished_unix_ms INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;
