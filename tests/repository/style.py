@@ -26,7 +26,7 @@ _BANNED = (
     (r"using namespace", r".*\.(cc|h)$", r"^tests/.*\.cc$", "name what you use"),
     (r"""["'][^"'\s]*:(8443|8081|9464|50051)["']""", r"^tests/e2e/", r"^$", "bind port zero"),
 )
-_BANNER = re.compile(r"^\s*(?:(?://|#|/\*) ?([-=*~#_])\1+(?:\s|$)|/{4,}|#{4,}\s*$)")
+_BANNER = re.compile(r"^\s*(?:(?:(?://|/\*) ?([-=*~#_])\1+|# ?([-=*~_])\2+)(?:\s|$)|/{4,}|#{4,}\s*$)")
 # What is not code: literals, comments, lines of the preprocessor.
 _NO_CODE = re.compile(r"""R"([^(\s]*)\(.*?\)\1"|"(?:[^"\\\n]|\\.)*"|(?<![0-9A-Za-z])'(?:[^'\\\n]|\\.)+'|//[^\n]*|/\*.*?\*/|"""
                       r"""^\s*\#(?:[^\n\\]|\\.|\\\n)*""", re.DOTALL | re.MULTILINE)
