@@ -1,7 +1,7 @@
 #include "optim/empty_state.h"
 
 #include "absl/strings/str_cat.h"
-#include "optim/bytes.h"
+#include "common/bytes.h"
 
 namespace tributary::optim {
 

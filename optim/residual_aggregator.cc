@@ -10,8 +10,8 @@
 #include <type_traits>
 
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/status_macros.h"
-#include "optim/bytes.h"
 #include "optim/integer_runs.h"
 #include "optim/quantise.h"
 #include "optim/sealed_state.h"

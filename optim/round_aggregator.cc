@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/status_macros.h"
-#include "optim/bytes.h"
 #include "optim/sealed_state.h"
 
 namespace tributary::optim {

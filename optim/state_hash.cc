@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "common/bytes.h"
 #include "common/checksum.h"
-#include "optim/bytes.h"
 #include "optim/parallel.h"
 
 namespace tributary::optim {

@@ -7,10 +7,10 @@
 #include <iterator>
 #include <memory>
 
+#include "common/bytes.h"
 #include "common/checksum.h"
 #include "optim/aggregator.h"
 #include "optim/apply.h"
-#include "optim/bytes.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/layout.h"

@@ -4,10 +4,10 @@
 #include <utility>
 #include <vector>
 
+#include "common/bytes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "optim/aggregator.h"
-#include "optim/bytes.h"
 #include "optim/encoder.h"
 #include "optim/integer_runs.h"
 #include "optim/modes.h"
