@@ -22,8 +22,6 @@ constexpr absl::Duration kLookAtClock = absl::Seconds(5);
 // For the last message of a session.
 constexpr absl::Duration kLeaveTime = absl::Seconds(2);
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);
-// What the transport carries in one message is 4 MiB; the rest is room for the other fields.
-constexpr uint64_t kMaxInlineBytes = 3 << 20;
 
 }  // namespace
 

@@ -60,6 +60,7 @@
 #include "absl/time/time.h"
 #include "common/log.h"
 #include "optim/encoder.h"
+#include "proto/wire_limits.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
@@ -178,7 +179,7 @@ struct PrepareRun {
   uint64_t work = 0;
   v1::RunOffer offer;
 };
-// Let go of everything that PrepareRun made. `over`: a run of which what is saved is of no use any more; empty: none.
+// Let go of everything that PrepareRun made. `over`: a run whose saved state is no longer needed; empty: none.
 struct ReleaseRun {
   std::string over;
 };
@@ -279,7 +280,7 @@ struct WorkerEngineOptions {
   // are none. Not heeded with `once`.
   std::function<std::optional<std::string>()> quiet_until;
   // Updates up to this size, and the coordinator's own limit, travel on the session.
-  uint64_t max_inline_bytes = 3 << 20;
+  uint64_t max_inline_bytes = kMaxInlineBytes;
   // Uniform in [0, 1).
   std::function<double()> random;
 };

@@ -10,6 +10,7 @@
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "proto/config/rules.h"
+#include "proto/wire_limits.h"
 #include "tests/common/test_folder.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
@@ -241,6 +242,11 @@ TEST(YamlTest, ErrorsOfSizesNameTheUnits) {
   EXPECT_EQ(CoordinatorError("max_inline: 1500.5B\n"), "c.yaml:6: max_inline: '1500.5B' is not a whole number of B");
   EXPECT_EQ(CoordinatorError("max_inline: 10MiB\n"), "c.yaml:6: max_inline: 10MiB is more than 3MiB");
   EXPECT_EQ(CoordinatorError("lease: 100ms\n"), "c.yaml:6: lease: 100ms is less than 500ms");
+}
+
+TEST(YamlTest, MaxInlineIsAtMostWhatFitsAMessage) {
+  EXPECT_EQ(CoordinatorError(absl::StrCat("max_inline: ", kMaxInlineBytes, "B\n")), "");
+  EXPECT_NE(CoordinatorError(absl::StrCat("max_inline: ", kMaxInlineBytes + 1, "B\n")), "");
 }
 
 TEST(YamlTest, AnEmptyFileMissesItsFirstRequiredKey) {
