@@ -365,7 +365,7 @@ void CoordinatorImpl::RefreshSessionMetrics() {
   std::map<SessionState, int> counts = {
       {SessionState::kConnected, 0}, {SessionState::kSyncing, 0}, {SessionState::kReady, 0}, {SessionState::kRefused, 0}};
   for (const std::string& name : deps_.sites->Names()) {
-    deps_.metrics->SetSiteUp(name, sessions_.contains(name));
+    deps_.metrics->SetSiteSession(name, sessions_.contains(name) ? SiteSession::kOpen : SiteSession::kNone);
   }
   for (const auto& [name, site] : membership_.sites()) {
     if (!site.session) {

@@ -204,9 +204,9 @@ void CoordinatorMetrics::SetSessions(SessionState state, int count) {
   state_->sessions[Index(state)]->Set(count);
 }
 
-void CoordinatorMetrics::SetSiteUp(absl::string_view site, bool up) {
+void CoordinatorMetrics::SetSiteSession(absl::string_view site, SiteSession session) {
   if (State::Site* const found = state_->Find(site); found != nullptr) {
-    found->up->Set(up ? 1 : 0);
+    found->up->Set(session == SiteSession::kOpen ? 1 : 0);
   }
 }
 

@@ -1,7 +1,7 @@
 // The coordinator's Prometheus metrics: names, labels and buckets are in metrics.cc and docs/reference/metrics.md only.
 //
-// Every child is created at start, so that a rate is defined from zero. A site may be a label, because the registry bounds it; a site that
-// is not in the registry is ignored, so that no caller can add a label value.
+// Every child is created at start, so that a rate is defined from zero. A site may be a label, because only the sites of the start have
+// series: what is said of any other site, also of one registered later, is ignored.
 #ifndef TRIBUTARY_COORDINATOR_METRICS_H_
 #define TRIBUTARY_COORDINATOR_METRICS_H_
 
@@ -47,6 +47,9 @@ enum class SessionState {
   kRefused,    // declined the run
 };
 
+// For site_up{site}.
+enum class SiteSession { kNone, kOpen };
+
 // For updates_total{site,result}.
 enum class UpdateResult { kIncluded, kLate, kRejected, kSkipped };
 
@@ -67,7 +70,7 @@ enum class LossSplit { kTrain, kValidation };
 // Thread-safe. Values are in base units (bytes, seconds since the epoch, seconds).
 class CoordinatorMetrics {
  public:
-  // `sites` is the registry of the configuration.
+  // `sites`: those that get series.
   explicit CoordinatorMetrics(const std::vector<std::string>& sites);
   // For callers without metrics: nobody reads it. Never destroyed.
   static CoordinatorMetrics& None();
@@ -86,7 +89,7 @@ class CoordinatorMetrics {
   void ObservePhase(RoundPhase phase, absl::Duration duration);
 
   void SetSessions(SessionState state, int count);
-  void SetSiteUp(absl::string_view site, bool up);
+  void SetSiteSession(absl::string_view site, SiteSession session);
   void SetSiteLastSeen(absl::string_view site, absl::Time wall_time);
 
   void CountUpdate(absl::string_view site, UpdateResult result);

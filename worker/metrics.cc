@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::array<const char*, 5> kPhases = {"compute", "encode", "persist", "apply", "evaluate"};
 
-// A page is asked for by one Prometheus; two threads leave room for a person beside it.
+// One Prometheus scrapes the page; the second thread leaves room for a browser beside it.
 constexpr size_t kServerThreads = 2;
 
 }  // namespace
@@ -112,8 +112,8 @@ void WorkerMetrics::SetValidationLoss(double loss) {
 void WorkerMetrics::SetRound(uint64_t round) {
   state_->round->Set(static_cast<double>(round));
 }
-void WorkerMetrics::SetConnected(bool connected) {
-  state_->connected->Set(connected ? 1 : 0);
+void WorkerMetrics::SetSession(SessionStanding standing) {
+  state_->connected->Set(standing == SessionStanding::kOpen ? 1 : 0);
 }
 void WorkerMetrics::CountMessage(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes) {
   state_->bytes[static_cast<size_t>(direction)][static_cast<size_t>(kind)]->Increment(static_cast<double>(WireSize(encoded_bytes)));

@@ -17,6 +17,9 @@
 
 namespace tributary::worker {
 
+// For tributary_worker_connected.
+enum class SessionStanding { kNone, kOpen };
+
 // Thread-safe. All children exist from the start, so that a rate over them is right from the first event.
 class WorkerMetrics final : public TrainingMetrics {
  public:
@@ -29,7 +32,7 @@ class WorkerMetrics final : public TrainingMetrics {
   void SetTrainLoss(double loss) override;
   void SetValidationLoss(double loss) override;
   void SetRound(uint64_t round) override;
-  void SetConnected(bool connected);
+  void SetSession(SessionStanding standing);
   // Bytes at the socket (common/wire_size.h) of one message of `encoded_bytes`.
   void CountMessage(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes);
   void CountReceipt(v1::Receipt::Result result);

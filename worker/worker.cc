@@ -184,7 +184,7 @@ class Worker::Impl {
       reason_ = std::move(action.reason);
       std::visit([this](auto& what) { Do(what); }, action.what);
     }
-    metrics_.SetConnected(engine_.connected());
+    metrics_.SetSession(engine_.connected() ? SessionStanding::kOpen : SessionStanding::kNone);
     SetTimer();
   }
 
@@ -236,11 +236,12 @@ class Worker::Impl {
     OnTrainingThread<absl::StatusOr<std::optional<PendingUpdate>>>(
         [this, offer](TrainingRun*) -> absl::StatusOr<std::optional<PendingUpdate>> {
           run_.reset();  // before the next one takes memory
-          TRIBUTARY_ASSIGN_OR_RETURN(
-              run_,
-              TrainingRun::Create(
-                  options_.config, *offer,
-                  {.make_trainer = options_.make_trainer, .clock = options_.clock, .metrics = &metrics_, .store = folder_.store.get()}));
+          TRIBUTARY_ASSIGN_OR_RETURN(run_, TrainingRun::Create(options_.config, *offer,
+                                                               {.make_trainer = options_.make_trainer,
+                                                                .make_encoder = options_.make_encoder,
+                                                                .clock = options_.clock,
+                                                                .metrics = &metrics_,
+                                                                .store = folder_.store.get()}));
           RemoveAbandoned(offer->run_id());
           return run_->TakePending();
         },

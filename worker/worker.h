@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
+#include "optim/encoder.h"
 #include "tributary/v1/config.pb.h"
 #include "worker/metrics.h"
 #include "worker/training_run.h"
@@ -35,6 +36,7 @@ struct WorkerOptions {
   // Data in one frame of an upload.
   uint64_t frame_bytes = 256 << 10;
   TrainerFactory make_trainer;
+  EncoderFactory make_encoder = optim::MakeUpdateEncoder;
   Clock* clock = &Clock::Real();
   // Of config.quiet_hours.
   absl::TimeZone time_zone = absl::LocalTimeZone();

@@ -46,10 +46,10 @@ TEST(CoordinatorMetricsTest, CountsBytesBySiteDirectionAndKind) {
   EXPECT_THAT(metrics.Text(), HasSubstr("tributary_bytes_total{direction=\"up\",kind=\"update\",site=\"berlin\"} 0"));
 }
 
-TEST(CoordinatorMetricsTest, AddsNoLabelForASiteOutsideTheRegistry) {
+TEST(CoordinatorMetricsTest, AddsNoLabelForASiteThatItWasNotMadeWith) {
   CoordinatorMetrics metrics({"berlin"});
   metrics.CountBytes("mallory", ByteDirection::kUp, ByteKind::kUpdate, 1);
-  metrics.SetSiteUp("mallory", true);
+  metrics.SetSiteSession("mallory", SiteSession::kOpen);
   metrics.SetSiteLastSeen("mallory", absl::UnixEpoch());
   metrics.CountUpdate("mallory", UpdateResult::kIncluded);
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("mallory")));
@@ -60,7 +60,7 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   metrics.SetRound(12);
   metrics.RoundEnded(RoundOutcome::kPartial, absl::Seconds(3));
   metrics.SetSessions(SessionState::kSyncing, 2);
-  metrics.SetSiteUp("berlin", true);
+  metrics.SetSiteSession("berlin", SiteSession::kOpen);
   metrics.SetSiteLastSeen("berlin", absl::FromUnixSeconds(1700000000));
   metrics.CountRejection(RejectionReason::kBaseState);
   metrics.CountDenseEquivalent(4000);
