@@ -58,7 +58,7 @@ void Network::Stream::Send(std::shared_ptr<const v1::CoordinatorMessage> message
   }
   const auto kind = message->has_commit() ? ByteKind::kCommit : ByteKind::kControl;
   network->coordinator_->get()->CountBytes(network->sites_.at(site).name, ByteDirection::kDown, kind, WireSize(network->encoded_->size()));
-  network->Queue(shared_from_this(), Parcel{Parcel::Kind::kMessage, network->encoded_, {}}, false);
+  network->Queue(shared_from_this(), Parcel{Parcel::Kind::kMessage, network->encoded_, {}}, ByteDirection::kDown);
 }
 
 void Network::Stream::Close(const absl::Status& status) {
@@ -66,12 +66,12 @@ void Network::Stream::Close(const absl::Status& status) {
     return;
   }
   closing = true;
-  network->Queue(shared_from_this(), Parcel{Parcel::Kind::kEnd, nullptr, status}, false);
+  network->Queue(shared_from_this(), Parcel{Parcel::Kind::kEnd, nullptr, status}, ByteDirection::kDown);
   network->world_->After(network->Delay(site), "session is closed", site,
                          [stream = shared_from_this()] { stream->network->EndAtCoordinator(stream); });
 }
 
-void Network::Queue(const std::shared_ptr<Stream>& stream, Parcel parcel, bool up) {
+void Network::Queue(const std::shared_ptr<Stream>& stream, Parcel parcel, ByteDirection direction) {
   if (stream->cut) {
     return;
   }
@@ -86,6 +86,7 @@ void Network::Queue(const std::shared_ptr<Stream>& stream, Parcel parcel, bool u
     world_->CountFault("corrupted records");
     return Break(stream, "a record failed its authentication");
   }
+  const bool up = direction == ByteDirection::kUp;
   absl::Time& last = up ? stream->last_up : stream->last_down;
   last = std::max(last, world_->Now() + Delay(stream->site));
   if (up) {
@@ -213,7 +214,7 @@ void Network::OpenSession(int site, uint64_t session) {
   stream->site = site;
   stream->number = session;
   sites_.at(site).streams.push_back(stream);
-  Queue(stream, Parcel{Parcel::Kind::kOpen, nullptr, {}}, true);
+  Queue(stream, Parcel{Parcel::Kind::kOpen, nullptr, {}}, ByteDirection::kUp);
 }
 
 void Network::Send(int site, uint64_t session, const v1::WorkerMessage& message) {
@@ -223,28 +224,28 @@ void Network::Send(int site, uint64_t session, const v1::WorkerMessage& message)
                                      message.ShortDebugString().substr(0, 120)));
   }
   if (stream != nullptr) {
-    Queue(stream, Parcel{Parcel::Kind::kMessage, std::make_shared<const std::string>(message.SerializeAsString()), {}}, true);
+    Queue(stream, Parcel{Parcel::Kind::kMessage, std::make_shared<const std::string>(message.SerializeAsString()), {}}, ByteDirection::kUp);
   }
 }
 
 void Network::CloseSession(int site, uint64_t session) {
   if (const std::shared_ptr<Stream> stream = Find(site, session); stream != nullptr) {
     // What was sent before still arrives.
-    Queue(stream, Parcel{Parcel::Kind::kEnd, nullptr, {}}, true);
+    Queue(stream, Parcel{Parcel::Kind::kEnd, nullptr, {}}, ByteDirection::kUp);
     stream->worker_open = false;
     Forget();
   }
 }
 
-void Network::WorkerDied(int site, bool silently) {
+void Network::WorkerDied(int site, Death death) {
   Site& place = sites_.at(site);
   for (const std::shared_ptr<Stream>& stream : std::vector<std::shared_ptr<Stream>>(place.streams)) {
     if (stream->worker_open) {
       stream->worker_open = false;
-      if (silently) {
+      if (death == Death::kSilent) {
         stream->cut = true;
       } else {
-        Queue(stream, Parcel{Parcel::Kind::kEnd, nullptr, {}}, true);
+        Queue(stream, Parcel{Parcel::Kind::kEnd, nullptr, {}}, ByteDirection::kUp);
       }
     }
   }
@@ -257,14 +258,14 @@ void Network::WorkerDied(int site, bool silently) {
   Forget();
 }
 
-void Network::CoordinatorDied(bool silently) {
+void Network::CoordinatorDied(Death death) {
   for (auto& [number, site] : sites_) {
     for (const std::shared_ptr<Stream>& stream : site.streams) {
       // One whose opening is still on its way will find the next process.
       if (stream->coordinator_open) {
         stream->coordinator_open = false;
         stream->cut = true;
-        if (!silently) {
+        if (death == Death::kNoticed) {
           ToSite(number, "coordinator is gone", Delay(number),
                  [this, stream] { EndAtWorker(stream, absl::UnavailableError("the connection was reset")); });
         }

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/byte_kind.h"
 #include "coordinator/coordinator.h"
 #include "sim/sim_coordinator.h"
 #include "sim/world.h"
@@ -45,6 +46,9 @@ struct NetworkConditions {
   uint64_t frame_bytes = 1024;  // data in one frame of a transfer
 };
 
+// Whether the other ends of a process's connections learn of its death, or have to find out.
+enum class Death { kNoticed, kSilent };
+
 // Not thread-safe.
 class Network {
  public:
@@ -67,9 +71,9 @@ class Network {
   void CancelTransfer(int site, uint64_t transfer);
 
   // What happens to it.
-  // Its process is gone; if `silently`, nobody tells the coordinator.
-  void WorkerDied(int site, bool silently);
-  void CoordinatorDied(bool silently);
+  // Its process is gone.
+  void WorkerDied(int site, Death death);
+  void CoordinatorDied(Death death);
   // Nothing passes to or from the site for so long; what is sent meanwhile arrives after that.
   void Partition(int site, absl::Duration time);
   // The site's newest stream breaks.
@@ -80,6 +84,7 @@ class Network {
   struct Stream;
   struct Transfer;
   struct Parcel;
+  struct Frame;
   struct Site {
     std::string name;
     SitePort* port = nullptr;
@@ -94,7 +99,7 @@ class Network {
 
   // Until something sent now arrives.
   absl::Duration Delay(int site);
-  void Queue(const std::shared_ptr<Stream>& stream, Parcel parcel, bool up);
+  void Queue(const std::shared_ptr<Stream>& stream, Parcel parcel, ByteDirection direction);
   void ArriveUp(const std::shared_ptr<Stream>& stream);
   void ArriveDown(const std::shared_ptr<Stream>& stream);
   void Break(const std::shared_ptr<Stream>& stream, const char* why);
@@ -107,8 +112,9 @@ class Network {
 
   void AskProgress(const std::shared_ptr<Transfer>& transfer);
   void SendFrame(const std::shared_ptr<Transfer>& transfer);
-  void FrameArrives(const std::shared_ptr<Transfer>& transfer, uint64_t offset, uint64_t size, bool first, bool corrupt);
-  absl::Status TakeFrame(Transfer& transfer, uint64_t offset, uint64_t size, bool first, bool corrupt, bool& complete);
+  void FrameArrives(const std::shared_ptr<Transfer>& transfer, const Frame& frame);
+  // Whether the upload is complete with it.
+  absl::StatusOr<bool> TakeFrame(Transfer& transfer, const Frame& frame);
   void OpenDownload(const std::shared_ptr<Transfer>& transfer);
   void NextDownloadFrame(const std::shared_ptr<Transfer>& transfer);
   void EndTransfer(const std::shared_ptr<Transfer>& transfer, const absl::Status& status, absl::Duration delay);

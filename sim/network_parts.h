@@ -37,6 +37,14 @@ struct Network::Stream final : coordinator::SessionSink, std::enable_shared_from
   bool cut = false;      // nothing passes any more
 };
 
+// A part of an upload's payload.
+struct Network::Frame {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  bool first = false;  // of this attempt: the header is before it
+  bool corrupt = false;
+};
+
 struct Network::Transfer {
   int site = 0;
   uint64_t number = 0;

@@ -101,22 +101,19 @@ void Network::SendFrame(const std::shared_ptr<Transfer>& transfer) {
     world_->CountFault("corrupted frames");
   }
   const uint64_t size = std::min<uint64_t>(conditions.frame_bytes, transfer->payload->size() - transfer->offset);
-  const bool first = transfer->bytes == nullptr;
+  const Frame frame = {.offset = transfer->offset, .size = size, .first = transfer->bytes == nullptr, .corrupt = corrupt};
   transfer->bytes = transfer->payload;  // marks that the header has been sent
-  world_->After(Delay(transfer->site), "frame up", transfer->site, [this, transfer, offset = transfer->offset, size, first, corrupt] {
-    FrameArrives(transfer, offset, size, first, corrupt);
-  });
+  world_->After(Delay(transfer->site), "frame up", transfer->site, [this, transfer, frame] { FrameArrives(transfer, frame); });
   transfer->offset += size;
 }
 
-absl::Status Network::TakeFrame(Transfer& transfer, uint64_t offset, uint64_t size, bool first, bool corrupt, bool& complete) {
+absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) {
   const std::string& name = sites_.at(transfer.site).name;
-  coordinator_->get()->CountBytes(name, ByteDirection::kUp, ByteKind::kUpdate, WireSize(size + 64));
-  if (first) {
+  coordinator_->get()->CountBytes(name, ByteDirection::kUp, ByteKind::kUpdate, WireSize(frame.size + 64));
+  if (frame.first) {
     if (const auto done = coordinator_->completed.find(name);
         done != coordinator_->completed.end() && SameUpload(done->second, transfer.header.id())) {
-      complete = true;
-      return absl::OkStatus();
+      return true;
     }
     absl::Status checked;
     coordinator_->Call([&](coordinator::Coordinator& coordinator) { checked = coordinator.CheckUpload(name, transfer.header); });
@@ -137,15 +134,15 @@ absl::Status Network::TakeFrame(Transfer& transfer, uint64_t offset, uint64_t si
     return absl::AbortedError("replaced by a newer upload of the same site");
   }
   Spool& spool = found->second;
-  if (offset != spool.payload.size()) {
-    return absl::OutOfRangeError(absl::StrCat("frame at offset ", offset, ", but ", spool.payload.size(), " bytes have arrived"));
+  if (frame.offset != spool.payload.size()) {
+    return absl::OutOfRangeError(absl::StrCat("frame at offset ", frame.offset, ", but ", spool.payload.size(), " bytes have arrived"));
   }
-  if (corrupt) {
+  if (frame.corrupt) {
     return absl::DataLossError("the frame fails its CRC-32C; send it again");
   }
-  spool.payload.append(*transfer.payload, offset, size);
+  spool.payload.append(*transfer.payload, frame.offset, frame.size);
   if (spool.payload.size() < spool.header.total_bytes()) {
-    return absl::OkStatus();
+    return false;
   }
   const std::string payload = std::move(spool.payload);
   coordinator_->spools.erase(found);
@@ -157,36 +154,35 @@ absl::Status Network::TakeFrame(Transfer& transfer, uint64_t offset, uint64_t si
   if (!Reaches(transfer)) {
     return absl::UnavailableError("the connection was reset");
   }
-  if (done.ok()) {
-    coordinator_->completed[name] = transfer.header.id();
-    complete = true;
-    if (world_->random.Chance(conditions.repeats_uploads)) {
-      world_->CountFault("repeated uploads");
-      world_->After(
-          Delay(transfer.site), "upload again", transfer.site, [this, name, life = transfer.life, header = transfer.header, payload] {
-            if (coordinator_->up() && coordinator_->life() == life) {
-              coordinator_->Call(
-                  [&](coordinator::Coordinator& coordinator) { coordinator.UploadCompleted(name, header, payload).IgnoreError(); });
-            }
-          });
-    }
+  if (!done.ok()) {
+    return done;
   }
-  return done;
+  coordinator_->completed[name] = transfer.header.id();
+  if (world_->random.Chance(conditions.repeats_uploads)) {
+    world_->CountFault("repeated uploads");
+    world_->After(Delay(transfer.site), "upload again", transfer.site,
+                  [this, name, life = transfer.life, header = transfer.header, payload] {
+                    if (coordinator_->up() && coordinator_->life() == life) {
+                      coordinator_->Call(
+                          [&](coordinator::Coordinator& coordinator) { coordinator.UploadCompleted(name, header, payload).IgnoreError(); });
+                    }
+                  });
+  }
+  return true;
 }
 
-void Network::FrameArrives(const std::shared_ptr<Transfer>& transfer, uint64_t offset, uint64_t size, bool first, bool corrupt) {
+void Network::FrameArrives(const std::shared_ptr<Transfer>& transfer, const Frame& frame) {
   if (transfer->over) {
     return;
   }
   if (!Reaches(*transfer)) {
     return EndTransfer(transfer, absl::UnavailableError("the connection was reset"), Delay(transfer->site));
   }
-  bool complete = false;
-  const absl::Status taken = TakeFrame(*transfer, offset, size, first, corrupt, complete);
-  if (!taken.ok() || complete) {
+  const absl::StatusOr<bool> complete = TakeFrame(*transfer, frame);
+  if (!complete.ok() || *complete) {
     // The answer may be lost: the worker then sends again what the coordinator has.
     const bool lost = world_->random.Chance(conditions.breaks);
-    return EndTransfer(transfer, lost ? absl::UnavailableError("the connection broke") : taken, Delay(transfer->site));
+    return EndTransfer(transfer, lost ? absl::UnavailableError("the connection broke") : complete.status(), Delay(transfer->site));
   }
   ToSite(transfer->site, "frame taken", absl::ZeroDuration(), [this, transfer] { SendFrame(transfer); });
 }

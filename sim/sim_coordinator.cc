@@ -62,9 +62,6 @@ void SimCoordinator::Start() {
     world_->Trace(-1, absl::StrCat("starts: ", opened.ToString()));
   }
   if (opened.ok() && fatal_.ok() && !disk_->dead()) {
-    if (on_change) {
-      on_change(true);
-    }
     return;
   }
   const absl::Status why = opened.ok() ? fatal_ : opened;
@@ -93,8 +90,8 @@ void SimCoordinator::End() {
   spools.clear();
   completed.clear();
   ++life_;
-  if (on_change) {
-    on_change(false);
+  if (on_end) {
+    on_end();
   }
 }
 

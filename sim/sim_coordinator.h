@@ -67,8 +67,8 @@ class SimCoordinator {
   // Not an event: looks, changes nothing.
   coordinator::Coordinator* get() { return coordinator_.get(); }
 
-  // Called when a process has begun (true) or ended (false).
-  std::function<void(bool up)> on_change;
+  // Called when a process has ended.
+  std::function<void()> on_end;
   // Puts another journal before the real one: for planted defects.
   std::function<std::unique_ptr<coordinator::Journal>(std::unique_ptr<coordinator::Journal>)> wrap_journal;
   // How long a start takes after the process died by itself.

@@ -88,7 +88,7 @@ void SimWorker::Kill(absl::Duration delay, SimDisk::Loss loss) {
   ++life_;
   frozen_until_ = absl::InfinitePast();
   disk_.Restart(loss);
-  network_->WorkerDied(options_.number, loss == SimDisk::Loss::kUnsynced);
+  network_->WorkerDied(options_.number, loss == SimDisk::Loss::kUnsynced ? Death::kSilent : Death::kNoticed);
   world_->After(delay, "worker starts", options_.number, [this, life = life_] {
     if (life == life_) {
       Start();

@@ -39,11 +39,7 @@ Simulation::Simulation(const Scenario& scenario)
   witness_.snapshots = scenario.coordinator.snapshots();
   witness_.tick = scenario.tick;
   witness_.keeps_past = std::find(scenario.faults.begin(), scenario.faults.end(), Fault::kTakeBack) != scenario.faults.end();
-  coordinator_.on_change = [this](bool up) {
-    if (!up) {
-      network_.CoordinatorDied(std::exchange(silent_death_, false));
-    }
-  };
+  coordinator_.on_end = [this] { network_.CoordinatorDied(std::exchange(coordinator_death_, Death::kNoticed)); };
   for (int i = 0; i < scenario.workers; ++i) {
     mischief_.push_back(std::make_unique<Mischief>());
     mischief_.back()->hostile = i == scenario.hostile_site;
@@ -229,7 +225,7 @@ void Simulation::Inject(Fault fault) {
       return coordinator_.Kill(SimDisk::Loss::kNothing, pause);
     case Fault::kCoordinatorPowerLoss:
       count("coordinator lost power");
-      silent_death_ = coordinator_.up();
+      coordinator_death_ = coordinator_.up() ? Death::kSilent : Death::kNoticed;
       return coordinator_.Kill(SimDisk::Loss::kUnsynced, pause);
     case Fault::kDiskDeath:
       count("died in a disk operation");

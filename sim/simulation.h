@@ -83,7 +83,7 @@ class Simulation {
   std::vector<std::unique_ptr<SimWorker>> workers_;
   bool submitted_ = false;
   absl::Status worker_error_;
-  bool silent_death_ = false;  // of the coordinator: its connections are not reset
+  Death coordinator_death_ = Death::kNoticed;  // of the next one
 };
 
 // Runs the scenario's seed. Lossless: also compares the model with that of the quiet run, which is kept for the next.
