@@ -20,7 +20,7 @@ namespace tributary::cli {
 namespace {
 
 constexpr absl::Duration kRenewBefore = absl::Hours(24 * 7);
-// More than this is no delay of the network; certificates and records would suffer.
+// More than this is not network delay; certificates and records would suffer.
 constexpr absl::Duration kClockWarning = absl::Seconds(5);
 constexpr absl::Duration kClockFailure = absl::Minutes(5);
 

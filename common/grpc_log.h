@@ -1,4 +1,4 @@
-// What gRPC says on its own account.
+// Where the messages that gRPC itself logs go.
 #ifndef TRIBUTARY_COMMON_GRPC_LOG_H_
 #define TRIBUTARY_COMMON_GRPC_LOG_H_
 

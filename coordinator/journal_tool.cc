@@ -330,7 +330,7 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
   Restart restart(journal.get(), files.get(), found, round);
   absl::StatusOr<std::vector<std::string>> damaged = journal->Truncate(run_id, round, [&restart] { return restart.Settle(); });
   if (absl::IsDataLoss(damaged.status())) {
-    // What leads to the round is not sound: nothing was taken back, and the copy is of no use.
+    // What leads to the round is not sound: nothing was taken back, and the copy is useless.
     std::error_code error;
     std::filesystem::remove_all(done.backup, error);
     return WithExitCode(damaged.status(), ExitCode::kDamaged);

@@ -34,7 +34,7 @@ struct ResearchResult {
 };
 
 // InvalidArgument names the key or folder; errors of a site's trainer (exit code kData); Internal: an invariant was violated. A run that
-// failed is no error here: its status says so.
+// failed is not an error here: its status says so.
 absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options);
 
 }  // namespace tributary::sim

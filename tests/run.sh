@@ -27,7 +27,7 @@ done
 started=$SECONDS
 step() { printf '\n=== %s (after %d min %02d s)\n' "$*" $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)); }
 
-# Ninja's thousand lines are of use only when a build fails.
+# Ninja's thousand lines matter only when a build fails.
 build() {
   local preset=$1 log=build/$1-build.log
   mkdir -p build

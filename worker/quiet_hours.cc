@@ -14,7 +14,7 @@ namespace {
 constexpr int kHour = 60;
 constexpr int kDay = 24 * kHour;
 
-// "06:30" as a minute of the day, at most 24:00; absent: it is no time.
+// "06:30" as a minute of the day, at most 24:00; absent: not a time.
 std::optional<int> ParseMinute(absl::string_view text) {
   const bool shaped = text.size() == 5 && text[2] == ':' && absl::ascii_isdigit(text[0]) && absl::ascii_isdigit(text[1]) &&
                       absl::ascii_isdigit(text[3]) && absl::ascii_isdigit(text[4]);

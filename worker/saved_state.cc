@@ -32,7 +32,7 @@ std::string UnusedMarkOf(absl::string_view run_id) {
   return absl::StrCat(run_id, kUnusedSuffix);
 }
 
-// InfiniteFuture: not known, as in a store that is no folder.
+// InfiniteFuture: not known, as in a store that is not a folder.
 absl::Time WrittenAt(absl::string_view name, const FileStore& store) {
   struct stat info;
   return stat(store.PathOf(name).c_str(), &info) == 0 ? absl::TimeFromTimespec(info.st_mtim) : absl::InfiniteFuture();

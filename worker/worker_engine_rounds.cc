@@ -33,8 +33,8 @@ void WorkerEngine::OnMessage(v1::SyncPlan plan) {
     asked_.commits.pop_front();
     asked_.fetched_record.reset();
   }
-  // The plan has the say, also against what was heard before: a log that was taken back (`tributary journal truncate-to`) commits rounds
-  // again that this worker has seen closed.
+  // The plan overrides what was heard before: a log that was taken back (`tributary journal truncate-to`) commits again rounds that this
+  // worker has seen closed.
   run_->closed_round = asked_.commits.empty() ? plan.target_round() : asked_.commits.back().round();
   if (transfers_.download.id != 0) {
     Do(action::CancelTransfer{transfers_.download.id}, "a newer plan replaces it");

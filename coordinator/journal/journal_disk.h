@@ -27,7 +27,7 @@ class JournalDisk {
   // Durable, with all its bytes, when it returns OK.
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
 
-  // The machine's; lives for ever.
+  // The machine's; never destroyed.
   static JournalDisk& Real();
 };
 

@@ -303,7 +303,7 @@ void ActiveRun::Finish(const EndRun& end) {
   deps_.environment->Broadcast(std::make_shared<const v1::CoordinatorMessage>(RunEndMessage(*ended_)));
 }
 
-// Logs what changed of the run's standing, once, and tells who watches. How a round fills up is no news for the log.
+// Logs what changed of the run's standing, once, and tells who watches. How a round fills up is not logged.
 void ActiveRun::TellChanges() {
   const v1::RunState state = engine_.state();
   const std::string& reason = engine_.reason();

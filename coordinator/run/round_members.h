@@ -16,7 +16,7 @@ namespace tributary::coordinator {
 std::string ListNames(const std::vector<std::string>& names);
 
 // A value; not thread-safe. An accepted update stands: no later answer of its site replaces it. A skip or a refusal does not: another
-// update of the site is still welcome. Answers of sites that are no members change nothing.
+// update of the site is still welcome. Answers of sites that are not members change nothing.
 class RoundMembers {
  public:
   struct Member {

@@ -90,7 +90,7 @@ TEST(SafetensorsTest, RefusesHostileFiles) {
       {"bytes at the end", FileWith(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 5)},
       {"overlap",
        FileWith(R"({"v":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8)},
-      {"metadata that is no text", FileWith(R"({"__metadata__":{"a":1}})", 0)},
+      {"metadata that is not text", FileWith(R"({"__metadata__":{"a":1}})", 0)},
       {"a tensor that is a number", FileWith(R"({"w":1})", 0)},
   };
   for (const HostileCase& hostile : cases) {

@@ -39,7 +39,7 @@ def main(build_dir, one_round):
         if not (prefix / "share" / "tributary" / "examples" / "coordinator.yaml").exists():
             problems.append("share/tributary/examples has no coordinator.yaml")
     outside = [path for path in prefix.iterdir() if path.name not in ("bin", "include", "lib", "lib64", "share")]
-    problems += [f"{path.name} is no folder of a prefix" for path in outside]
+    problems += [f"{path.name} is not a folder of an installation prefix" for path in outside]
     for problem in problems:
         print(problem)
     shutil.rmtree(place)

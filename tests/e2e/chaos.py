@@ -54,7 +54,7 @@ SCENARIOS = {
 def arguments():
     parser = argparse.ArgumentParser(prog="chaos.sh", description="Injects faults into real federations on this machine.")
     parser.add_argument("--long", action="store_true", help="every crash point, 100 kills, slow links: about twenty minutes")
-    parser.add_argument("--allow-skips", action="store_true", help="with --long: a scenario that cannot run here is no error")
+    parser.add_argument("--allow-skips", action="store_true", help="with --long: a scenario that cannot run here is not an error")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="NAME", help="only these scenarios")
     parser.add_argument("--seed", type=int, default=1, help="of all random moments and choices")

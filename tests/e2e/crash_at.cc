@@ -4,7 +4,7 @@
 //   CRASH_FOLDER=PATH   the folder; calls on other files pass and do not count
 //   CRASH_AT=N          the call at which to die, from 1; 0 or absent: never
 //   CRASH_HOW=before    (default) the call does not happen
-//             torn      a write puts half of its bytes into the file first; calls that are no writes: as `before`
+//             torn      a write puts half of its bytes into the file first; calls that are not writes: as `before`
 //   CRASH_LOG=FILE      one line for each call that counts: its number, its name, how many bytes, and the path below the folder
 //
 // `before` call n leaves what `after` call n-1 would. What was written but not synced stays in the file, as it does when a process is

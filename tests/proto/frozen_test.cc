@@ -1,4 +1,4 @@
-// What has been sent or stored once is read for ever: field numbers, types, enum values and method names stand in frozen_fields.txt, and
+// What was once sent or stored must stay readable: field numbers, types, enum values and method names stand in frozen_fields.txt, and
 // this test fails when the schema differs. After a change that is meant (nothing renumbered, nothing reused), rewrite the file:
 //   TRIBUTARY_UPDATE_FROZEN=1 build/release/tests/proto_test --gtest_filter='Frozen*'
 #include <google/protobuf/descriptor.h>
