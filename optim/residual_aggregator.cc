@@ -96,14 +96,18 @@ class ResidualAggregator final : public SparseAggregator {
   }
   absl::Status CheckRange(const SparseValues& values) const override;
   void Open() override {}
-  void SumValues(const SparseValues& values, double share, int sign) override;
+  void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
   void CollectValues(SparseValues& commit) override;
   bool HoldsResidual() const override { return holds_residual_; }
   void TakeSums(std::string& out) override;
   absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
 
-  // What a level 1 of each segment adds to the sum.
-  std::vector<Integer> Weights(const SparseValues& values, double share) const;
+  // What updates of so much weight in all add to a place at most. Rounded down: the sum over updates is at most that of their sum.
+  int64_t MostOf(uint64_t weights) const {
+    return static_cast<int64_t>(static_cast<unsigned __int128>(Units::kLimit / members()) * weights / kMaxWeight);
+  }
+  // What a level 1 of each segment adds to the sum, of an update of weight `weight`.
+  std::vector<Integer> LevelUnits(const SparseValues& values, uint32_t weight) const;
   // Places of a chunk that the commit may hold, ascending.
   void SelectPlaces(const Segment& segment, size_t number, int64_t first);
   // Moves the segment's share of the commit from z_ to `commit`.
@@ -148,11 +152,11 @@ absl::Status ResidualAggregator<Units>::CheckRange(const SparseValues& values) c
 }
 
 template <typename Units>
-std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const SparseValues& values, double share) const {
+std::vector<typename Units::Integer> ResidualAggregator<Units>::LevelUnits(const SparseValues& values, uint32_t weight) const {
   // fp64, single operations in one order: the same on every machine.
-  const double unit = std::ldexp(1.0, Units::kFractionBits) / members() * share;
-  const typename Units::Integer range = Units::kLimit / members();  // of the accumulator's: whole units
-  const double limit = std::floor(static_cast<double>(range) * share / MaxLevel(plan().update_shape().value_bits));
+  const double unit = std::ldexp(1.0, Units::kFractionBits) / members() * (static_cast<double>(weight) / kMaxWeight);
+  // In integers, so that no rounding lets an update pass what MergeSums allows.
+  const auto limit = static_cast<Integer>(MostOf(weight) / MaxLevel(plan().update_shape().value_bits));
   const std::vector<uint64_t> squares = options().normalize ? SquaredLevels(plan(), values) : std::vector<uint64_t>();
   double norm = 1;
   if (!Units::kNormalised && options().normalize) {
@@ -163,34 +167,35 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::Weights(const Sp
     }
     norm = std::sqrt(sum);
   }
-  std::vector<Integer> weights;
+  std::vector<Integer> level_units;
   for (size_t number = 0; number < values.scales.size(); ++number) {
-    double weight = 0;
+    double level = 0;
     if (values.scales[number] > 0) {
       if constexpr (Units::kNormalised) {
         const SegmentShape& shape = plan().update_shape().segments[number];
         const double kept = static_cast<double>(shape.chunk_count) * shape.max_kept;
-        weight = std::sqrt(kept / static_cast<double>(squares[number]));
+        level = std::sqrt(kept / static_cast<double>(squares[number]));
       } else {
-        weight = values.scales[number] / norm;
+        level = values.scales[number] / norm;
       }
     }
-    weights.push_back(static_cast<Integer>(std::min(std::floor(weight * unit + 0.5), limit)));
+    const double units = std::floor(level * unit + 0.5);
+    level_units.push_back(units < static_cast<double>(limit) ? static_cast<Integer>(units) : limit);
   }
-  return weights;
+  return level_units;
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::SumValues(const SparseValues& values, double share, int sign) {
+void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t weight, int sign) {
   ForgetTouched();
-  const std::vector<Integer> weights = Weights(values, share);
-  for (size_t number = 0; number < weights.size(); ++number) {
+  const std::vector<Integer> level_units = LevelUnits(values, weight);
+  for (size_t number = 0; number < level_units.size(); ++number) {
     const Segment& segment = plan().segments()[number];
-    const Integer weight = sign * weights[number];
+    const Integer units = sign * level_units[number];
     Integer* z = z_.data() + segment.first_place;
     for (int64_t chunk = segment.first_chunk; chunk < segment.first_chunk + segment.chunk_count; ++chunk, z += segment.chunk_length()) {
       for (uint32_t i = values.chunk_begin[chunk]; i < values.chunk_begin[chunk + 1]; ++i) {
-        z[values.index[i]] += weight * values.value[i];
+        z[values.index[i]] += units * values.value[i];
       }
     }
   }
@@ -329,9 +334,9 @@ void ResidualAggregator<Units>::TakeSums(std::string& out) {
 }
 
 template <typename Units>
-absl::Status ResidualAggregator<Units>::MergeSums(absl::string_view sums, uint32_t added, uint64_t) {
+absl::Status ResidualAggregator<Units>::MergeSums(absl::string_view sums, uint32_t, uint64_t weights) {
   std::vector<Integer> more(z_.size());
-  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, int64_t{added} * (Units::kLimit / members()), absl::MakeSpan(more)));
+  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, MostOf(weights), absl::MakeSpan(more)));
   std::vector<uint8_t> touched(touched_.empty() ? 0 : z_.size());
   TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, 1, absl::MakeSpan(touched)));
   if (!sums.empty()) {

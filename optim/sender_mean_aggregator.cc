@@ -42,7 +42,7 @@ class SenderMeanAggregator final : public SparseAggregator {
 
   absl::Status CheckRange(const SparseValues& values) const override;
   void Open() override;
-  void SumValues(const SparseValues& values, double share, int sign) override;
+  void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
   void CollectValues(SparseValues& commit) override;
   void TakeSums(std::string& out) override;
   absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
@@ -73,7 +73,7 @@ void SenderMeanAggregator::Open() {
   std::fill(senders_.begin(), senders_.end(), 0);
 }
 
-void SenderMeanAggregator::SumValues(const SparseValues& values, double, int sign) {
+void SenderMeanAggregator::SumValues(const SparseValues& values, uint32_t, int sign) {
   for (const Segment& segment : plan().segments()) {
     for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
       const int64_t first = segment.first_place + chunk * segment.chunk_length();

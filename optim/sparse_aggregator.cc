@@ -17,7 +17,7 @@ absl::Status SparseAggregator::Check(absl::string_view payload) const {
 
 absl::Status SparseAggregator::Sum(absl::string_view payload, uint32_t weight, int sign) {
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
-  SumValues(decoded_, static_cast<double>(weight) / kMaxWeight, sign);
+  SumValues(decoded_, weight, sign);
   return absl::OkStatus();
 }
 

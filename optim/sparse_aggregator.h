@@ -30,8 +30,8 @@ class SparseAggregator : public RoundAggregator {
 
   // InvalidArgument: a decoded value is too large for the sum.
   virtual absl::Status CheckRange(const SparseValues& values) const = 0;
-  // Adds an update, or with `sign` -1 takes it back. `share` is its weight, kMaxWeight counting 1.
-  virtual void SumValues(const SparseValues& values, double share, int sign) = 0;
+  // Adds an update of weight 1..kMaxWeight, or with `sign` -1 takes it back.
+  virtual void SumValues(const SparseValues& values, uint32_t weight, int sign) = 0;
   // Fills `commit`, which is empty; what is not in it is carried over as the mode says. added() >= 1.
   virtual void CollectValues(SparseValues& commit) = 0;
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <utility>
@@ -254,13 +255,47 @@ TEST(PartialSumTest, SumsThatSoManyUpdatesCannotReachAreRefused) {
     EXPECT_FALSE(ForgedPartial(round, 3, weights).Sums(1, 1, places - 1).Merge().ok()) << "too short";
     EXPECT_FALSE(ForgedPartial(round, 3, weights).Sums(1, 1, places + 1).Merge().ok()) << "too long";
   }
+  // Where sites weigh by samples, three updates of weight 5 in all reach less than one of the largest weight.
+  for (const auto& [mode, largest] : {Case{Mode::kFedAvg, 5 * (int64_t{1} << 26)}, Case{Mode::kDistro, 5 * (int64_t{1} << 35)},
+                                      Case{Mode::kLocal, 5 * (int64_t{1} << 35)}}) {
+    SCOPED_TRACE(absl::StrCat(ModeName(mode), " by samples"));
+    Round round{Defaults(mode), layout, {.round = 1, .learning_rate = 0.1f}, 4};
+    round.options.weighting = Weighting::kSamples;
+    for (const int sign : {1, -1}) {
+      EXPECT_TRUE(ForgedPartial(round, 3, 5).Sums(sign * largest, 1, places).Merge().ok());
+      EXPECT_THAT(ForgedPartial(round, 3, 5).Sums(sign * (largest + 1), 1, places).Merge().message(), HasSubstr("out of range"));
+    }
+  }
   const Round demo{Defaults(Mode::kDemo), layout, {.round = 1, .learning_rate = 0.1f}, 4};
   const int64_t most = (int64_t{1} << 51) - 1;
   const uint64_t weights = 3 * uint64_t{kMaxWeight};
-  EXPECT_TRUE(ForgedPartial(demo, 3, weights).Sums(2, 1, places).Sums(2 * most, -most, places).Merge().ok());
-  EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(2, 1, places).Sums(2 * most + 1, 1, places).Merge().ok()) << "more than two sent";
-  EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(4, 1, places).Sums(1, 1, places).Merge().ok()) << "more senders than updates";
-  EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(-1, 1, places).Sums(1, 1, places).Merge().ok());
+  EXPECT_TRUE(ForgedPartial(demo, 3, weights).Sums(2, 0, places).Sums(2 * most, 0, places).Merge().ok());
+  EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(2, 0, places).Sums(2 * most + 1, 0, places).Merge().ok()) << "more than two sent";
+  EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(4, 0, places).Sums(1, 0, places).Merge().ok()) << "more senders than updates";
+  EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(-1, 0, places).Sums(1, 0, places).Merge().ok());
+}
+
+// One place that holds all of its update reaches what its weight allows: the rounding of no weight may take it further.
+TEST(PartialSumTest, TheLargestUpdatesOfAnyWeightsAreMerged) {
+  const Layout layout = *Layout::Create({{.name = "w", .shape = {128, 64}}});
+  for (uint64_t seed = 1; seed <= 400; ++seed) {
+    Dice dice(seed);
+    Round round{Defaults(dice.Flip() ? Mode::kDistro : Mode::kLocal), layout, {.round = 1, .learning_rate = 0.1f}, 1};
+    round.members = static_cast<uint32_t>(dice.Roll(1, int64_t{1} << dice.Roll(0, 12)));
+    round.options.weighting = Weighting::kSamples;
+    round.options.k = kChunkSize;
+    round.options.value_bits = uint32_t{1} << dice.Roll(0, 3);
+    const int32_t level = 1 << (round.options.value_bits - 1);
+    const float scale = std::nextafter(512.0f / static_cast<float>(level), 0.0f);
+    const ChunkPlan plan(round.options, layout);
+    const std::string payload = EncodePayload(plan.update_shape(), SparseValues{{scale}, {0, 1, 1}, {0}, {-level}});
+    const auto branch = Open(round);
+    for (int64_t left = dice.Roll(1, std::min<int64_t>(round.members, 5)); left > 0; --left) {
+      ASSERT_TRUE(branch->Add(payload, static_cast<uint32_t>(dice.Roll(1, int64_t{1} << dice.Roll(0, 24)))).ok());
+    }
+    EXPECT_EQ(Open(round)->MergePartial(*branch->ExportPartial()), absl::OkStatus())
+        << "seed " << seed << ": " << Describe(round.options, layout) << ", " << round.members << " members";
+  }
 }
 
 TEST(IntegerRunsTest, AListComesBackAndHasOneEncoding) {
