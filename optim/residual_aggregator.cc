@@ -1,7 +1,8 @@
 // Aggregation of `distro` and `local`: an integer sum that is also the server-side residual, in place. sparse_modes.h has the equations and
 // the ranges.
 //
-// The sum does not distinguish the residual from what the open round added, so that memory stays at one integer a parameter.
+// The sum does not distinguish the residual from what the open round added, so that memory stays at one integer a parameter
+// (and with commit_k 0 a 16-bit count).
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -82,7 +83,7 @@ class ResidualAggregator final : public SparseAggregator {
  public:
   ResidualAggregator(const OptimizerOptions& options, const Layout& layout) : SparseAggregator(options, layout), z_(plan().places(), 0) {
     if (options.commit_k == 0) {
-      touched_.assign(z_.size() / 64 + 1, 0);
+      senders_.assign(z_.size(), 0);
     }
   }
 
@@ -95,7 +96,7 @@ class ResidualAggregator final : public SparseAggregator {
                         options().domain == Domain::kDct ? " DCT components" : " parameters");
   }
   absl::Status CheckRange(const SparseValues& values) const override;
-  void Open() override {}
+  void Open() override { std::fill(senders_.begin(), senders_.end(), 0); }
   void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
   void CollectValues(SparseValues& commit) override;
   bool HoldsResidual() const override { return holds_residual_; }
@@ -115,21 +116,12 @@ class ResidualAggregator final : public SparseAggregator {
 
   bool weighed() const { return options().weighting == Weighting::kSamples; }
 
-  bool Touched(size_t place) const { return (touched_[place / 64] >> place % 64 & 1) != 0; }
-  void Touch(size_t place) { touched_[place / 64] |= uint64_t{1} << place % 64; }
-  // The first update of a round is about to be added.
-  void ForgetTouched() {
-    if (added() == 0) {
-      std::fill(touched_.begin(), touched_.end(), 0);
-    }
-  }
-
   // Whether z_ may hold more than the open round.
   bool holds_residual_ = false;
   // Added weight that commits are scaled by: this round's or, in weighed runs, what is left of an earlier round's.
   double reference_weight_ = 0;
   std::vector<Integer> z_;         // [places], by segment, chunk and component
-  std::vector<uint64_t> touched_;  // if commit_k is 0: a bit for each place that the open round added to
+  std::vector<uint16_t> senders_;  // [places] if commit_k is 0, else empty: updates of the open round that hold the place
 
   SelectWorkspace<std::make_unsigned_t<Integer>> select_;
   std::vector<uint16_t> selected_;
@@ -187,7 +179,6 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::LevelUnits(const
 
 template <typename Units>
 void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t weight, int sign) {
-  ForgetTouched();
   const std::vector<Integer> level_units = LevelUnits(values, weight);
   for (size_t number = 0; number < level_units.size(); ++number) {
     const Segment& segment = plan().segments()[number];
@@ -199,7 +190,7 @@ void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t w
       }
     }
   }
-  if (touched_.empty()) {
+  if (senders_.empty()) {
     return;
   }
   for (const Segment& segment : plan().segments()) {
@@ -207,8 +198,8 @@ void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t w
       const int64_t first = segment.first_place + chunk * segment.chunk_length();
       const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
       for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
-        const int64_t place = first + values.index[i];
-        Touch(place);
+        uint16_t& senders = senders_[first + values.index[i]];
+        senders = static_cast<uint16_t>(senders + sign);
       }
     }
   }
@@ -217,14 +208,14 @@ void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t w
 template <typename Units>
 void ResidualAggregator<Units>::SelectPlaces(const Segment& segment, size_t number, int64_t first) {
   const auto chunk = absl::MakeConstSpan(z_).subspan(first, segment.chunk_length());
-  if (touched_.empty()) {
+  if (senders_.empty()) {
     SelectLargest(chunk, static_cast<int>(plan().commit_shape().segments[number].max_kept), select_, selected_);
     return;
   }
   selected_.clear();
   for (int64_t i = 0; i < segment.chunk_length(); ++i) {
     const int64_t place = first + i;
-    if (Touched(place) && z_[place] != 0) {
+    if (senders_[place] != 0 && z_[place] != 0) {
       selected_.push_back(static_cast<uint16_t>(i));
     }
   }
@@ -321,40 +312,33 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
 
 template <typename Units>
 void ResidualAggregator<Units>::TakeSums(std::string& out) {
-  ForgetTouched();
   AppendRuns(absl::MakeConstSpan(z_), out);
-  if (!touched_.empty()) {
-    std::vector<uint8_t> touched(z_.size());
-    for (size_t i = 0; i < z_.size(); ++i) {
-      touched[i] = Touched(i) ? 1 : 0;
-    }
-    AppendRuns(absl::MakeConstSpan(touched), out);
-  }
+  AppendRuns(absl::MakeConstSpan(senders_), out);
   std::fill(z_.begin(), z_.end(), 0);
 }
 
 template <typename Units>
-absl::Status ResidualAggregator<Units>::MergeSums(absl::string_view sums, uint32_t, uint64_t weights) {
+absl::Status ResidualAggregator<Units>::MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) {
   std::vector<Integer> more(z_.size());
   TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, MostOf(weights), absl::MakeSpan(more)));
-  std::vector<uint8_t> touched(touched_.empty() ? 0 : z_.size());
-  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, 1, absl::MakeSpan(touched)));
+  std::vector<uint16_t> more_senders(senders_.size());
+  TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, added, absl::MakeSpan(more_senders)));
   if (!sums.empty()) {
     return absl::InvalidArgumentError("longer than its places");
   }
-  for (size_t i = 0; i < touched.size(); ++i) {
-    if (more[i] != 0 && touched[i] == 0) {
+  if (!more_senders.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckSenders(more_senders, added));
+  }
+  for (size_t i = 0; i < more_senders.size(); ++i) {
+    if (more[i] != 0 && more_senders[i] == 0) {
       return absl::InvalidArgumentError(absl::StrCat("place ", i, " is a sum of nothing"));
     }
   }
-  ForgetTouched();
   for (size_t i = 0; i < z_.size(); ++i) {
     z_[i] += more[i];
   }
-  for (size_t i = 0; i < touched.size(); ++i) {
-    if (touched[i] != 0) {
-      Touch(i);
-    }
+  for (size_t i = 0; i < more_senders.size(); ++i) {
+    senders_[i] = static_cast<uint16_t>(senders_[i] + more_senders[i]);
   }
   return absl::OkStatus();
 }

@@ -133,6 +133,7 @@ absl::Status SenderMeanAggregator::MergeSums(absl::string_view sums, uint32_t ad
   if (!sums.empty()) {
     return absl::InvalidArgumentError("longer than its places");
   }
+  TRIBUTARY_RETURN_IF_ERROR(CheckSenders(more_senders, added));
   for (size_t i = 0; i < sums_.size(); ++i) {
     if (std::abs(more[i]) > more_senders[i] * kMostUnits) {
       return absl::InvalidArgumentError(absl::StrCat("place ", i, " is more than its ", more_senders[i], " senders can have sent"));

@@ -1,5 +1,8 @@
 #include "optim/sparse_aggregator.h"
 
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "optim/modes.h"
 
@@ -18,6 +21,22 @@ absl::Status SparseAggregator::Check(absl::string_view payload) const {
 absl::Status SparseAggregator::Sum(absl::string_view payload, uint32_t weight, int sign) {
   TRIBUTARY_RETURN_IF_ERROR(Decode(payload, decoded_));
   SumValues(decoded_, weight, sign);
+  return absl::OkStatus();
+}
+
+absl::Status SparseAggregator::CheckSenders(absl::Span<const uint16_t> senders, uint32_t added) const {
+  for (size_t number = 0; number < plan_.segments().size(); ++number) {
+    const Segment& segment = plan_.segments()[number];
+    const uint64_t most = uint64_t{added} * plan_.update_shape().segments[number].max_kept;
+    for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+      const auto places = senders.subspan(segment.first_place + chunk * segment.chunk_length(), segment.chunk_length());
+      const uint64_t sent = std::accumulate(places.begin(), places.end(), uint64_t{0});
+      if (sent > most) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("chunk ", segment.first_chunk + chunk, ": ", sent, " components of ", added, " updates; allowed: up to ", most));
+      }
+    }
+  }
   return absl::OkStatus();
 }
 

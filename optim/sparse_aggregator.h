@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "optim/chunk_plan.h"
 #include "optim/payload.h"
 #include "optim/round_aggregator.h"
@@ -22,6 +24,8 @@ class SparseAggregator : public RoundAggregator {
   const ChunkPlan& plan() const { return plan_; }
   // Sum of the weights of what was added, kMaxWeight counting 1: added() itself in uniform runs.
   double added_weight() const { return static_cast<double>(weights()) / kMaxWeight; }
+  // For MergeSums. `senders` [places]: how many updates hold the place. InvalidArgument: more of a chunk than `added` updates can hold.
+  absl::Status CheckSenders(absl::Span<const uint16_t> senders, uint32_t added) const;
 
  private:
   absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) final;

@@ -143,6 +143,26 @@ TEST(PartialSumTest, AnExportEndsTheRoundAndTheNextStartsFromNothing) {
   }
 }
 
+TEST(PartialSumTest, AnUpdateTakenBackIsInNoPartialSum) {
+  for (const ModeTraits& mode : kModes) {
+    for (uint64_t seed = 1; seed <= 10; ++seed) {
+      Dice dice(seed);
+      const Layout layout = RandomLayout(dice);
+      const Round round{RandomOptionsOf(mode.mode, dice), layout, {.round = 1, .learning_rate = 0.1f}, 3};
+      SCOPED_TRACE(absl::StrCat("seed ", seed, ": ", Describe(round.options, layout)));
+      const Update kept = RandomUpdateOf(dice, round.options, layout, round.parameters);
+      const Update taken = RandomUpdateOf(dice, round.options, layout, round.parameters);
+      const auto alone = Open(round);
+      ASSERT_TRUE(alone->Add(kept.payload, kept.weight).ok());
+      const auto sum = Open(round);
+      ASSERT_TRUE(sum->Add(taken.payload, taken.weight).ok());
+      ASSERT_TRUE(sum->Add(kept.payload, kept.weight).ok());
+      ASSERT_TRUE(sum->Remove(taken.payload, taken.weight).ok());
+      EXPECT_EQ(*sum->ExportPartial(), *alone->ExportPartial());
+    }
+  }
+}
+
 TEST(PartialSumTest, AnAggregatorWithAResidualHasNoPartialSums) {
   const Layout layout = *Layout::Create({{.name = "w", .shape = {70, 65}}});
   Dice dice(1);
@@ -223,6 +243,13 @@ class ForgedPartial {
     AppendRuns(absl::MakeConstSpan(sums), body_);
     return *this;
   }
+  // 1 at the first `count` places, 0 at the others.
+  ForgedPartial& Ones(int64_t count, int64_t places) {
+    std::vector<int64_t> ones(places);
+    std::fill(ones.begin(), ones.begin() + count, 1);
+    AppendRuns(absl::MakeConstSpan(ones), body_);
+    return *this;
+  }
   absl::Status Merge() const {
     const std::string kind = absl::StrCat("partial sum ", ModeName(round_.options.mode));
     return Open(round_)->MergePartial(SealState(kind, round_.layout, body_));
@@ -273,6 +300,31 @@ TEST(PartialSumTest, SumsThatSoManyUpdatesCannotReachAreRefused) {
   EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(2, 0, places).Sums(2 * most + 1, 0, places).Merge().ok()) << "more than two sent";
   EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(4, 0, places).Sums(1, 0, places).Merge().ok()) << "more senders than updates";
   EXPECT_FALSE(ForgedPartial(demo, 3, weights).Sums(-1, 0, places).Sums(1, 0, places).Merge().ok());
+}
+
+TEST(PartialSumTest, MorePlacesOfAChunkThanSoManyUpdatesKeepAreRefused) {
+  const Layout layout = *Layout::Create({{.name = "w", .shape = {64, 128}}});
+  const int64_t places = 2 * 4096;  // two chunks
+  Round touching{Defaults(Mode::kDistro), layout, {.round = 1, .learning_rate = 0.1f}, 4};
+  touching.options.commit_k = 0;
+  touching.options.k = 32;
+  Round sending = touching;
+  sending.options = Defaults(Mode::kDemo);
+  sending.options.k = 32;
+  const auto merge = [&](const Round& round, uint32_t added, int64_t named) {
+    ForgedPartial partial(round, added, added * uint64_t{kMaxWeight});
+    if (round.options.mode == Mode::kDemo) {
+      return partial.Ones(named, places).Ones(0, places).Merge();
+    }
+    return partial.Ones(0, places).Ones(named, places).Merge();
+  };
+  for (const Round* round : {&touching, &sending}) {
+    SCOPED_TRACE(ModeName(round->options.mode));
+    EXPECT_TRUE(merge(*round, 0, 0).ok());
+    EXPECT_FALSE(merge(*round, 0, 1).ok()) << "no update names a place";
+    EXPECT_TRUE(merge(*round, 3, 96).ok());
+    EXPECT_THAT(merge(*round, 3, 97).message(), HasSubstr("chunk 0: 97 components of 3 updates; allowed: up to 96"));
+  }
 }
 
 // One place that holds all of its update reaches what its weight allows: the rounding of no weight may take it further.
