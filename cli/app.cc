@@ -34,10 +34,12 @@ void AddVersionCommand(CLI::App* app, Session* session) {
   app->add_subcommand("version", "Print the versions of this program and its protocol")->callback([session] {
     session->action = [session] {
       if (session->json()) {
-        const nlohmann::ordered_json json = {{"version", TRIBUTARY_VERSION}, {"protocol_version", kProtocolVersion}};
+        const nlohmann::ordered_json json = {{"version", TRIBUTARY_VERSION},
+                                             {"protocol_version", kOldestProtocolVersion},
+                                             {"newest_protocol_version", kNewestProtocolVersion}};
         *session->environment.out << json.dump() << "\n";
       } else {
-        *session->environment.out << VersionText("tributary", kProtocolVersion) << "\n";
+        *session->environment.out << VersionText("tributary", FormatProtocol({})) << "\n";
       }
       return absl::OkStatus();
     };
@@ -76,7 +78,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   Session session{.environment = environment, .connection = {}, .action = {}};
   session.connection.config = environment.config;
   CLI::App app("Operates a federation that trains one model across institutions: runs, exports, certificates, checks.", "tributary");
-  app.set_version_flag("--version", VersionText("tributary", kProtocolVersion));
+  app.set_version_flag("--version", VersionText("tributary", FormatProtocol({})));
   app.require_subcommand(1);
   app.fallthrough();  // shared options may follow the command
   AddSharedOptions(&app, &session);

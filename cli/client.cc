@@ -157,7 +157,7 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
                                                       absl::FormatDuration(timeout), "; check the network and whether it is overloaded"));
     case grpc::StatusCode::UNIMPLEMENTED:
       return absl::UnimplementedError(
-          absl::StrCat("the coordinator at ", address, " does not know this call; install the same release on both sides"));
+          absl::StrCat("the coordinator at ", address, " does not know this call; upgrade it, or use the command of its release"));
     case grpc::StatusCode::ALREADY_EXISTS:
     case grpc::StatusCode::FAILED_PRECONDITION:
       // What was asked does not fit how things stand.

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -151,6 +152,14 @@ void CheckRun(Client* client, Findings* findings) {
   const auto open = std::find_if(runs->runs().begin(), runs->runs().end(), is_open);
   const v1::RunStatus& run = open != runs->runs().end() ? *open : runs->runs(0);
   Ok("run", absl::StrCat(run.spec().name(), " ", FormatState(run.state()), ": ", FormatMethod(run.spec())), findings);
+  if (IsOver(run.state())) {
+    return;
+  }
+  for (const v1::SiteStatus& site : run.sites()) {
+    if (absl::StartsWith(site.activity(), "refused")) {
+      Warn("run", absl::StrCat("site ", site.site(), " ", site.activity()), findings);
+    }
+  }
 }
 
 void ShowLimits(const v1::WorkerConfig& config, Findings* findings) {
@@ -203,10 +212,13 @@ std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& add
     Ok("clocks", clocks, findings);
   }
 
-  const std::string versions = absl::StrCat("coordinator ", info->software_version(), " (protocol ", info->protocol_version(),
-                                            "), this program ", TRIBUTARY_VERSION, " (protocol ", kProtocolVersion, ")");
-  if (info->protocol_version() != kProtocolVersion) {
-    Fail("versions", absl::StrCat(versions, "; install the same release on both sides"), ExitCode::kUsage, findings);
+  const ProtocolSpeaker here = {absl::StrCat("this program (", TRIBUTARY_VERSION, ")")};
+  const ProtocolSpeaker there = {absl::StrCat("the coordinator (", info->software_version(), ")"), info->protocol_version(),
+                                 info->newest_protocol_version()};
+  const std::string versions = absl::StrCat("coordinator ", info->software_version(), " (protocol ", FormatProtocol(there),
+                                            "), this program ", TRIBUTARY_VERSION, " (protocol ", FormatProtocol(here), ")");
+  if (const absl::Status status = NegotiateProtocol(here, there).status(); !status.ok()) {
+    Fail("versions", std::string(status.message()), ExitCode::kUsage, findings);
   } else if (info->software_version() != TRIBUTARY_VERSION) {
     Warn("versions", absl::StrCat(versions, "; they work together, but the same release on both sides is better tested"), findings);
   } else {

@@ -32,8 +32,8 @@ std::string ExplainUnknownCommand(const CLI::App& app) {
 
 }  // namespace
 
-std::string VersionText(absl::string_view program, uint32_t protocol_version, absl::string_view libtorch) {
-  return absl::StrCat(program, " ", TRIBUTARY_VERSION, ", protocol ", protocol_version, ", ", TRIBUTARY_BUILD, " build",
+std::string VersionText(absl::string_view program, absl::string_view protocol, absl::string_view libtorch) {
+  return absl::StrCat(program, " ", TRIBUTARY_VERSION, ", protocol ", protocol, ", ", TRIBUTARY_BUILD, " build",
                       libtorch.empty() ? "" : ", LibTorch ", libtorch);
 }
 

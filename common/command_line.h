@@ -18,8 +18,8 @@ class App;
 
 namespace tributary {
 
-// "tributary-worker 0.2.0, protocol 1, Release build, LibTorch 1.13.1"; `libtorch` empty: not linked.
-std::string VersionText(absl::string_view program, uint32_t protocol_version, absl::string_view libtorch = "");
+// "tributary-worker 0.2.0, protocol 1, Release build, LibTorch 1.13.1". `protocol`: the versions it speaks; `libtorch` empty: not linked.
+std::string VersionText(absl::string_view program, absl::string_view protocol, absl::string_view libtorch = "");
 
 // --log-level. `level` holds the default and outlives the parsing.
 void AddLogLevelOption(CLI::App* app, LogLevel* level);

@@ -14,6 +14,7 @@
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
 #include "proto/durations.h"
+#include "proto/protocol_version.h"
 #include "proto/run_state.h"
 
 namespace tributary::coordinator {
@@ -231,23 +232,31 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
 }
 
 void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v1::Hello& hello) {
-  if (hello.protocol_version() != kProtocolVersion) {
-    CloseSession(site, absl::FailedPreconditionError(absl::StrCat(
-                           "this coordinator (", TRIBUTARY_VERSION, ") speaks protocol version ", kProtocolVersion, ", the worker (",
-                           hello.software_version(), ") version ", hello.protocol_version(), "; install the same release on both sides")));
+  const std::string release = Excerpt(hello.software_version());
+  const absl::StatusOr<uint32_t> version =
+      NegotiateProtocol({absl::StrCat("this coordinator (", TRIBUTARY_VERSION, ")")},
+                        {absl::StrCat("the worker (", release, ")"), hello.protocol_version(), hello.newest_protocol_version()});
+  if (!version.ok()) {
+    LogWarning("coordinator", version.status().message(), " site=", site);
+    CloseSession(site, version.status());
     TellMembersChanged();
     return;
   }
   if (session.software_version.has_value()) {
     return;
   }
-  session.software_version = Excerpt(hello.software_version());
+  session.software_version = release;
+  session.capabilities = CapabilitiesOf(hello.capabilities());
   v1::CoordinatorMessage message;
   v1::Welcome& welcome = *message.mutable_welcome();
   welcome.set_software_version(TRIBUTARY_VERSION);
   welcome.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(DurationOf(config_.lease()))));
   welcome.set_max_inline_bytes(config_.max_inline());
   welcome.set_unix_ms(UnixMillis());
+  welcome.set_protocol_version(*version);
+  for (const std::string& word : OwnCapabilities()) {
+    welcome.add_capabilities(word);
+  }
   SendMessage(*this, site, std::move(message));
   if (hello.has_held()) {
     Run* const held = FindRun(hello.held().run_id());
@@ -257,6 +266,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
   }
   ActiveRun::Greeting greeting;
   greeting.software_version = *session.software_version;
+  greeting.capabilities = session.capabilities;
   if (hello.has_held()) {
     greeting.held = hello.held();
   }

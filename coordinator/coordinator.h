@@ -19,7 +19,6 @@
 #include "common/shared_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/operator_act.h"
-#include "proto/protocol_version.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"

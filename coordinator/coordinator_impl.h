@@ -22,6 +22,7 @@
 #include "coordinator/run/active_run.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/run_environment.h"
+#include "proto/config/capabilities.h"
 
 namespace tributary::coordinator {
 
@@ -53,6 +54,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   struct Session {
     SessionSink* sink = nullptr;
     std::optional<std::string> software_version;  // once it has said Hello
+    Capabilities capabilities;
   };
   // A run of the queue. While it is in progress, `active_` has the newer state.
   struct Run {

@@ -114,7 +114,7 @@ int Run(const CommandLine& command) {
 int Main(int argc, char** argv) {
   CommandLine command;
   CLI::App app("Schedules the rounds of a federation's runs and aggregates their updates.", "tributary-coordinator");
-  app.set_version_flag("--version", VersionText("tributary-coordinator", kProtocolVersion));
+  app.set_version_flag("--version", VersionText("tributary-coordinator", FormatProtocol({})));
   app.add_option("--config", command.config, "coordinator.yaml")->required();
   app.add_flag("--check", command.check, "check the configuration and certificates, and exit");
   app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");

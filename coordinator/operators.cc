@@ -15,6 +15,7 @@
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
+#include "proto/protocol_version.h"
 #include "proto/run_state.h"
 
 namespace tributary::coordinator {
@@ -129,7 +130,7 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   for (const auto& [site, session] : sessions_) {
     // What its Hello said it holds is of an earlier run: a new one is held by nobody, and one that goes on was offered to nobody yet.
     if (session.software_version.has_value()) {
-      active.Offer(site, {*session.software_version, std::nullopt});
+      active.Offer(site, {*session.software_version, session.capabilities, std::nullopt});
     }
   }
   active.OnMembersChanged();
@@ -272,7 +273,8 @@ v1::RunStatus CoordinatorImpl::StatusOf(Run& run) {
 v1::ServerInfo CoordinatorImpl::GetServerInfo() {
   v1::ServerInfo info;
   info.set_software_version(TRIBUTARY_VERSION);
-  info.set_protocol_version(kProtocolVersion);
+  info.set_protocol_version(kOldestProtocolVersion);
+  info.set_newest_protocol_version(kNewestProtocolVersion);
   info.set_unix_ms(UnixMillis());
   if (const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir()); free.ok()) {
     info.set_data_dir_free_bytes(*free);

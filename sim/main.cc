@@ -197,7 +197,7 @@ int Main(int argc, char** argv) {
   command.options.jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   CLI::App app("A federation in one process and one thread: the real coordinator and workers on a simulated clock, network and disk.",
                "tributary-sim");
-  app.set_version_flag("--version", VersionText("tributary-sim", kProtocolVersion, worker::LibTorchVersion()));
+  app.set_version_flag("--version", VersionText("tributary-sim", FormatProtocol({}), worker::LibTorchVersion()));
   bool faults = false;
   int workers = 0;
   CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml to try on the sites' real data");

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "proto/config/capabilities.h"
 #include "proto/protocol_version.h"
 
 namespace tributary::worker {
@@ -23,7 +24,11 @@ uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
 v1::WorkerMessage HelloMessage(const std::string& software_version, const std::string& run_id, const std::optional<ReplicaPosition>& held) {
   v1::WorkerMessage message;
   v1::Hello& hello = *message.mutable_hello();
-  hello.set_protocol_version(kProtocolVersion);
+  hello.set_protocol_version(kOldestProtocolVersion);
+  hello.set_newest_protocol_version(kNewestProtocolVersion);
+  for (const std::string& word : OwnCapabilities()) {
+    hello.add_capabilities(word);
+  }
   hello.set_software_version(software_version);
   if (!run_id.empty()) {
     hello.mutable_held()->set_run_id(run_id);
@@ -140,6 +145,14 @@ uint64_t MaxCommitBytes(const RunSize& size, uint64_t count) {
   return SaturatingMultiply(count, SaturatingMultiply(8, size.parameters) + kRecordOverhead);
 }
 
+absl::Status CheckVersion(const v1::Welcome& welcome, absl::string_view software_version) {
+  // A coordinator that knew one version did not say which: it was the first.
+  const uint32_t version = welcome.protocol_version() == 0 ? 1 : welcome.protocol_version();
+  const ProtocolSpeaker here = {absl::StrCat("this worker (", software_version, ")")};
+  const ProtocolSpeaker there = {absl::StrCat("the coordinator (", welcome.software_version(), ")"), version, version};
+  return WithExitCode(NegotiateProtocol(here, there).status(), ExitCode::kUsage);
+}
+
 std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view at, absl::string_view software_version) {
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
@@ -153,10 +166,9 @@ std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view 
                                  ExitCode::kUsage),
                     "another worker of this site has connected"};
     case absl::StatusCode::kFailedPrecondition:
-      return Ending{WithExitCode(Annotate(status, absl::StrCat(at, " does not accept this worker's version ", software_version,
-                                                               "; install the version it runs")),
-                                 ExitCode::kUsage),
-                    "versions differ"};
+      return Ending{
+          WithExitCode(Annotate(status, absl::StrCat(at, " does not accept this worker's version ", software_version)), ExitCode::kUsage),
+          "versions differ"};
     default:
       return std::nullopt;
   }

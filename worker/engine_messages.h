@@ -45,6 +45,8 @@ struct Ending {
   absl::Status status;
   absl::string_view reason;
 };
+// FailedPrecondition, exit code kUsage: the coordinator wants to talk in a version that this worker does not speak.
+absl::Status CheckVersion(const v1::Welcome& welcome, absl::string_view software_version);
 // Of a session that was refused for good by the coordinator at `at`; nothing: it is worth trying again.
 std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view at, absl::string_view software_version);
 

@@ -255,7 +255,7 @@ int Main(int argc, char** argv) {
   SampleCommand sample;
 
   CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
-  app.set_version_flag("--version", VersionText("tributary-worker", kProtocolVersion, LibTorchVersion()));
+  app.set_version_flag("--version", VersionText("tributary-worker", FormatProtocol({}), LibTorchVersion()));
   app.require_subcommand(0, 1);
   app.fallthrough();
   AddLogLevelOption(&app, &log_level);

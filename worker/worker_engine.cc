@@ -125,7 +125,7 @@ void WorkerEngine::On(event::MessageArrived arrived) {
   }
   session_.last_heard = now_;
   v1::CoordinatorMessage& message = arrived.message;
-  if (!session_.welcomed && !message.has_welcome()) {
+  if (session_.welcomed == message.has_welcome()) {  // Welcome is the first message, and no other
     return;
   }
   switch (message.body_case()) {
@@ -175,8 +175,8 @@ void WorkerEngine::Connect(absl::string_view reason) {
 }
 
 void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
-  if (session_.welcomed) {
-    return;
+  if (absl::Status spoken = CheckVersion(welcome, options_.software_version); !spoken.ok()) {
+    return Exit(std::move(spoken), "versions differ");
   }
   session_.welcomed = true;
   connecting_.ever_welcomed = true;

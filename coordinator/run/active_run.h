@@ -30,6 +30,7 @@
 #include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_environment.h"
 #include "coordinator/run/run_host.h"
+#include "proto/config/capabilities.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -65,6 +66,7 @@ class ActiveRun {
   // What a site's Hello said, for the run that is offered to it.
   struct Greeting {
     std::string software_version;
+    Capabilities capabilities;
     std::optional<v1::HeldState> held;
   };
   // Whether the run was under way when the coordinator last stopped.
@@ -94,7 +96,7 @@ class ActiveRun {
 
   // Sites (active_run_sites.cc). Messages are of this run; those that a site may not send now change nothing.
 
-  // A site has said Hello, or was there when the run began: it is asked for its consent.
+  // A site has said Hello, or was there when the run began: it is asked for its consent, unless it cannot do what the run needs.
   void Offer(const std::string& site, const Greeting& greeting);
   void OnRunAnswer(const std::string& site, const v1::RunAnswer& answer);
   void OnReady(const std::string& site, const v1::Ready& ready);
@@ -125,9 +127,10 @@ class ActiveRun {
   void Drain() { Dispatch(DrainRequested{}); }
 
  private:
-  // Of a site to which the run was offered on its present session.
+  // Of a site on its present session.
   struct SiteState {
     std::string software_version;
+    bool offered = false;
     std::optional<v1::HeldState> held;  // as its Hello said, until its answer
     int mismatches = 0;                 // states in a row that differed from the log
     // Round to which the last SyncPlan leads, until a Ready answers it: a Ready that answers no plan asks for one.
@@ -168,6 +171,8 @@ class ActiveRun {
 
   // In active_run_sites.cc.
 
+  // It takes no part in the run on this session.
+  void Refused(const std::string& site, const std::string& why);
   // Has accepted the run, on a session that is open.
   bool Consented(const std::string& site) const;
   // The unfinished plan of the site, if it is to go on with that one; null: it needs another.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/checksum.h"
 #include "common/excerpt.h"
 #include "common/log.h"
@@ -27,7 +28,14 @@ constexpr absl::Duration kEvidenceInterval = absl::Seconds(1);
 void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
   SiteState& state = sites_[site] = SiteState();
   state.software_version = greeting.software_version;
+  Capabilities lacking = RequiredCapabilities(host_->model().spec);
+  std::erase_if(lacking, [&](const std::string& word) { return greeting.capabilities.contains(word); });
+  if (!lacking.empty()) {
+    Refused(site, absl::StrCat("its release ", greeting.software_version, " lacks ", absl::StrJoin(lacking, ", "), ": upgrade its worker"));
+    return;
+  }
   state.held = greeting.held;
+  state.offered = true;
   v1::CoordinatorMessage message;
   v1::RunOffer& offer = *message.mutable_run_offer();
   const RunModel& model = host_->model();
@@ -39,15 +47,23 @@ void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
   Dispatch(MembersChanged{});
 }
 
+void ActiveRun::Refused(const std::string& site, const std::string& why) {
+  LogWarning("coordinator", "run ", id(), " refused: ", why, " site=", site);
+  deps_.membership->Set(site, Presence::kRefused, why);
+  NoteEvent(site, "refused", 0, why);
+  Dispatch(MembersChanged{});
+}
+
 void ActiveRun::OnRunAnswer(const std::string& site, const v1::RunAnswer& answer) {
-  if (!answer.accepted()) {
-    LogWarning("coordinator", "run ", id(), " refused: ", answer.refusal(), " site=", site);
-    deps_.membership->Set(site, Presence::kRefused, Excerpt(answer.refusal()));
-    NoteEvent(site, "refused", 0, Excerpt(answer.refusal()));
-    Dispatch(MembersChanged{});
+  const auto asked = sites_.find(site);
+  if (asked == sites_.end() || !asked->second.offered) {
     return;
   }
-  const std::optional<v1::HeldState> held = std::exchange(sites_[site].held, std::nullopt);
+  if (!answer.accepted()) {
+    Refused(site, Excerpt(answer.refusal()));
+    return;
+  }
+  const std::optional<v1::HeldState> held = std::exchange(asked->second.held, std::nullopt);
   const bool of_this_run = held.has_value() && held->run_id() == id() && !held->state_hash().empty();
   if (of_this_run && !host_->Agrees(held->round(), held->state_hash())) {
     Quarantine(site, held->round(), held->state_hash());

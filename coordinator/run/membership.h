@@ -19,7 +19,7 @@ enum class Presence {
   kAway,         // no session
   kConnected,    // a session, no run offered yet
   kOffered,      // the run was offered; its consent is awaited
-  kRefused,      // the site's consent does not cover the run; remembered when its session ends
+  kRefused,      // the site's consent does not cover the run, or its release cannot do what it needs; remembered when its session ends
   kLeft,         // said that it will not send more in this run; remembered likewise
   kSyncing,      // consented; fetching the state it lacks
   kQuarantined,  // its state differs from the log's: it takes part in nothing until it was resynchronised

@@ -169,6 +169,10 @@ absl::Status CheckField(const Message& message, const FieldDescriptor& field, co
 
 absl::Status Check(const Message& message, const std::string& path) {
   const Descriptor& type = *message.GetDescriptor();
+  if (const auto& unknown = message.GetReflection()->GetUnknownFields(message); !unknown.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(path.empty() ? type.name() : path, ": has field ", unknown.field(0).number(),
+                                                   ", which this release (", TRIBUTARY_VERSION, ") does not know; upgrade it"));
+  }
   for (int i = 0; i < type.real_oneof_decl_count(); ++i) {
     const OneofDescriptor& oneof = *type.oneof_decl(i);
     if (message.GetReflection()->HasOneof(message, &oneof)) {

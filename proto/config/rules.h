@@ -11,8 +11,9 @@
 
 namespace tributary {
 
-// Checks every annotated field of `message`, and of the messages in it, against its rule, and that each oneof has a member. A message that
-// the YAML reader completed passes; one that leaves out what has a default does not, because a run must say all that determines it.
+// Checks every annotated field of `message`, and of the messages in it, against its rule, that each oneof has a member, and that
+// nothing is said that this release does not know: a newer peer may ask for what must not be passed over. A message that the YAML reader
+// completed passes; one that leaves out what has a default does not, because a run must say all that determines it.
 // InvalidArgument names the key path, the value and the limit: "optimizer.k: 5000 is more than 4096".
 absl::Status CheckRules(const google::protobuf::Message& message);
 

@@ -75,6 +75,8 @@ class FakeAdmin final : public v1::AdminService::Service {
   Shared<v1::RunSpec> submitted;
   Shared<std::string> stop_reason;
   int64_t clock_offset_ms = 0;
+  uint32_t oldest_protocol = 1;
+  uint32_t newest_protocol = 0;  // 0: as the release that knew one version
   absl::Notification* block_watch = nullptr;
 
   grpc::Status SubmitRun(grpc::ServerContext* context, const v1::SubmitRunRequest* request, v1::RunStatus* response) override {
@@ -135,7 +137,8 @@ class FakeAdmin final : public v1::AdminService::Service {
   }
   grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*, v1::ServerInfo* response) override {
     response->set_software_version(TRIBUTARY_VERSION);
-    response->set_protocol_version(1);
+    response->set_protocol_version(oldest_protocol);
+    response->set_newest_protocol_version(newest_protocol);
     response->set_unix_ms(absl::ToUnixMillis(Clock::Real().WallNow()) + clock_offset_ms);
     response->set_data_dir_free_bytes(uint64_t{100} << 30);
     response->add_sites_connected("berlin");
@@ -409,6 +412,28 @@ TEST_F(OnlineTest, DoctorTellsOfTheRunThatIsOpen) {
   admin_.statuses = {StatusAt(1, v1::PAUSED)};
   admin_.statuses[0].mutable_spec()->set_pipeline(1);
   EXPECT_THAT(Command({"doctor"}).out, HasSubstr("r paused: diloco, local steps 2, pipeline 1"));
+}
+
+TEST_F(OnlineTest, DoctorFindsACoordinatorThatSpeaksOurVersionAndANewerOneWell) {
+  admin_.newest_protocol = 2;
+  const Result result = Command({"doctor"});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.out << result.err;
+  EXPECT_THAT(result.out, HasSubstr("(protocol 1 to 2)"));
+}
+
+TEST_F(OnlineTest, DoctorSaysWhichSideToUpgradeWhenNoVersionIsCommon) {
+  admin_.oldest_protocol = 2;
+  const Result result = Command({"doctor"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.out, HasSubstr("upgrade this program"));
+}
+
+TEST_F(OnlineTest, DoctorNamesTheSitesThatTheOpenRunCannotHave) {
+  admin_.statuses = {StatusAt(1, v1::RUNNING)};
+  v1::SiteStatus& site = *admin_.statuses[0].add_sites();
+  site.set_site("oslo");
+  site.set_activity("refused: its release 0.1.0 lacks mode:new: upgrade its worker");
+  EXPECT_THAT(Command({"doctor"}).out, HasSubstr("site oslo refused: its release 0.1.0 lacks mode:new"));
 }
 
 TEST_F(OnlineTest, DoctorListsTheSitesInJson) {

@@ -11,6 +11,7 @@
 #include "coordinator/metrics.h"
 #include "optim/snapshot.h"
 #include "optim/weights_file.h"
+#include "proto/protocol_version.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
@@ -420,7 +421,8 @@ TEST(Coordinator, ServerInfoTellsVersionsAndSpace) {
   Federation federation(1);
   federation.ConnectAll();
   const v1::ServerInfo info = federation.coordinator().GetServerInfo();
-  EXPECT_EQ(info.protocol_version(), kProtocolVersion);
+  EXPECT_EQ(info.protocol_version(), kOldestProtocolVersion);
+  EXPECT_EQ(info.newest_protocol_version(), kNewestProtocolVersion);
   EXPECT_GT(info.data_dir_free_bytes(), 0u);
   EXPECT_EQ(info.unix_ms(), absl::ToUnixMillis(federation.clock.Now()));
 }

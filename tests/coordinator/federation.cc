@@ -13,6 +13,7 @@
 #include "optim/commit.h"
 #include "optim/snapshot.h"
 #include "proto/config/yaml.h"
+#include "proto/protocol_version.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -82,8 +83,11 @@ void FakeSite::Connect() {
 
 void FakeSite::SayHello() {
   v1::WorkerMessage message;
-  message.mutable_hello()->set_protocol_version(kProtocolVersion);
+  message.mutable_hello()->set_protocol_version(kOldestProtocolVersion);
   message.mutable_hello()->set_software_version("9.9-test");
+  if (alter_hello) {
+    alter_hello(*message.mutable_hello());
+  }
   if (!run_id_.empty()) {
     v1::HeldState& held = *message.mutable_hello()->mutable_held();
     held.set_run_id(run_id_);

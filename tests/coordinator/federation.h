@@ -65,6 +65,7 @@ class FakeSite {
   bool silent = false;                                              // trains, but sends no update
   bool idle = false;                                                // does nothing about a plan
   std::string refusal;                                              // not empty: refuses the run
+  std::function<void(v1::Hello& hello)> alter_hello;                // as workers of other releases
   std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
   uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)
   double initial_loss = 3;  // validation loss of state[r] is initial_loss - .1 r

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include "common/exit_codes.h"
+#include "proto/config/capabilities.h"
+#include "proto/protocol_version.h"
 #include "tests/worker/engine_driver.h"
 
 namespace tributary::worker {
@@ -33,7 +35,9 @@ TEST(SessionTest, TheFirstEventOpensASessionThatBeginsWithHello) {
   EXPECT_EQ(driver.Reason<action::OpenSession>(), "no session is open");
   const auto* hello = driver.Sent(v1::WorkerMessage::kHello);
   ASSERT_NE(hello, nullptr);
-  EXPECT_EQ(hello->hello().protocol_version(), 1u);
+  EXPECT_EQ(hello->hello().protocol_version(), kOldestProtocolVersion);
+  EXPECT_EQ(hello->hello().newest_protocol_version(), kNewestProtocolVersion);
+  EXPECT_EQ(CapabilitiesOf(hello->hello().capabilities()), OwnCapabilities());
   EXPECT_EQ(hello->hello().software_version(), "1.2.3");
   EXPECT_FALSE(hello->hello().has_held());
 }
@@ -109,6 +113,40 @@ TEST(SessionTest, ARefusalEndsTheWorkerWithACodeForItsCause) {
     EXPECT_EQ(CodeOf(driver), code);
     EXPECT_THAT(std::string(driver.Find<action::Exit>()->status.message()), HasSubstr(std::string(status.message())));
   }
+}
+
+v1::CoordinatorMessage WelcomeIn(uint32_t version) {
+  v1::CoordinatorMessage message;
+  message.mutable_welcome()->set_software_version("9.9");
+  message.mutable_welcome()->set_protocol_version(version);
+  return message;
+}
+
+TEST(SessionTest, ACoordinatorThatDoesNotSayWhichVersionItSpeaksSpeaksTheFirst) {
+  EngineDriver driver;
+  driver.Tick().Receive(WelcomeIn(0));
+  EXPECT_TRUE(driver.engine().connected());
+}
+
+TEST(SessionTest, ANewerCoordinatorThatSpeaksOurVersionIsFollowed) {
+  EngineDriver driver;
+  v1::CoordinatorMessage welcome = WelcomeIn(kNewestProtocolVersion);
+  welcome.mutable_welcome()->add_capabilities("telepathy");
+  welcome.mutable_welcome()->GetReflection()->MutableUnknownFields(welcome.mutable_welcome())->AddVarint(1000, 1);
+  driver.Tick().Receive(welcome);
+  EXPECT_TRUE(driver.engine().connected());
+  v1::CoordinatorMessage unheard_of;
+  unheard_of.GetReflection()->MutableUnknownFields(&unheard_of)->AddLengthDelimited(1000, "a body that only a newer release knows");
+  driver.Receive(unheard_of);
+  EXPECT_THAT(driver.actions(), IsEmpty());
+}
+
+TEST(SessionTest, AWelcomeInAVersionThatWeDoNotSpeakEndsTheWorker) {
+  EngineDriver driver;
+  driver.Tick().Receive(WelcomeIn(kNewestProtocolVersion + 1));
+  EXPECT_FALSE(driver.engine().connected());
+  EXPECT_EQ(CodeOf(driver), ExitCode::kUsage);
+  EXPECT_THAT(std::string(driver.Find<action::Exit>()->status.message()), HasSubstr("upgrade this worker (1.2.3)"));
 }
 
 TEST(SessionTest, ASessionWithoutAnAnswerIsGivenUp) {
