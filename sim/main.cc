@@ -23,6 +23,7 @@
 #include "common/status_macros.h"
 #include "proto/protocol_version.h"
 #include "sim/chaos.h"
+#include "sim/recording.h"
 #include "sim/research.h"
 #include "worker/trainer.h"
 
@@ -36,6 +37,7 @@ struct Command {
   bool one_seed = false;
   bool trace = false;
   std::string json;
+  std::string record;  // folder
 };
 
 struct ResearchCommand {
@@ -191,6 +193,11 @@ absl::Status Research(ResearchCommand command) {
   return absl::OkStatus();
 }
 
+absl::Status Record(const std::string& folder) {
+  SetLogLevel(LogLevel::kNone);
+  return RecordConversations(folder);
+}
+
 int Main(int argc, char** argv) {
   Command command;
   ResearchCommand research;
@@ -232,11 +239,15 @@ int Main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
   app.add_option("--jobs", command.options.jobs, "parallel processes")->group(of_chaos)->capture_default_str()->check(CLI::Range(1, 1024));
+  CLI::Option* const record = app.add_option("--record", command.record,
+                                             "write the conversations of a small federation to this folder, for tests of other releases")
+                                  ->group("Recordings");
+  record->excludes(run_file)->excludes(chaos);
   const std::optional<ExitCode> ended = ParseCommandLine(&app, std::vector<std::string>(argv + 1, argv + argc), std::cout, std::cerr);
   if (ended.has_value()) {
     return static_cast<int>(*ended);
   }
-  if (!command.chaos && research.options.run_file.empty()) {
+  if (!command.chaos && command.record.empty() && research.options.run_file.empty()) {
     std::cerr << "tributary-sim: name a run file to try, or say --chaos to look for defects\nRun with --help for more information.\n";
     return static_cast<int>(ExitCode::kUsage);
   }
@@ -248,7 +259,7 @@ int Main(int argc, char** argv) {
   research.options.seed = command.seed;
   research.options.weather = faults ? Weather::kFaults : Weather::kFair;
   research.json = command.json;
-  const absl::Status status = command.chaos ? Chaos(command) : Research(research);
+  const absl::Status status = command.chaos ? Chaos(command) : !command.record.empty() ? Record(command.record) : Research(research);
   if (!status.ok()) {
     std::cerr << "tributary-sim: " << status.message() << "\n";
   }

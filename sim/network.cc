@@ -8,6 +8,7 @@
 #include "common/checksum.h"
 #include "common/wire_size.h"
 #include "sim/network_parts.h"
+#include "sim/recording.h"
 
 namespace tributary::sim {
 namespace {
@@ -44,8 +45,17 @@ void Network::ToSite(int site, const char* what, absl::Duration delay, std::func
   });
 }
 
+// As the coordinator's record calls it.
+std::string Network::Stream::Name() const {
+  return absl::StrCat(network->sites_.at(site).name, "/", number);
+}
+
 void Network::Stream::Send(std::shared_ptr<const v1::CoordinatorMessage> message) {
-  if (closing || cut || !network->coordinator_->breathes()) {
+  if (closing || !network->coordinator_->breathes()) {
+    return;
+  }
+  network->world_->Record("coordinator", [&] { return absl::StrCat(Name(), " says ", RecordedJson(*message)); });
+  if (cut) {
     return;
   }
   if (message != network->encoded_message_) {
@@ -66,6 +76,7 @@ void Network::Stream::Close(const absl::Status& status) {
     return;
   }
   closing = true;
+  network->world_->Record("coordinator", [&] { return absl::StrCat(Name(), " closes ", CodeName(status)); });
   network->Queue(shared_from_this(), Parcel{Parcel::Kind::kEnd, nullptr, status}, ByteDirection::kDown);
   network->world_->After(network->Delay(site), "session is closed", site,
                          [stream = shared_from_this()] { stream->network->EndAtCoordinator(stream); });
@@ -115,6 +126,7 @@ void Network::ArriveUp(const std::shared_ptr<Stream>& stream) {
       }
       stream->life = coordinator_->life();
       stream->coordinator_open = true;
+      world_->Record("coordinator", [&] { return absl::StrCat(stream->Name(), " opens"); });
       coordinator_->Call([&](coordinator::Coordinator& coordinator) { coordinator.SessionOpened(name, stream.get()); });
       return;
     case Parcel::Kind::kMessage: {
@@ -126,6 +138,7 @@ void Network::ArriveUp(const std::shared_ptr<Stream>& stream) {
         world_->Violate("messages survive encoding", name);
         return;
       }
+      world_->Record("coordinator", [&] { return absl::StrCat(stream->Name(), " hears ", RecordedJson(message)); });
       coordinator_->Call([&](coordinator::Coordinator& coordinator) {
         coordinator.MessageReceived(name, stream.get(), std::move(message), WireSize(parcel.bytes->size()));
       });
@@ -155,6 +168,7 @@ void Network::ArriveDown(const std::shared_ptr<Stream>& stream) {
   if (tamper) {
     tamper(message);
   }
+  world_->Record(sites_.at(stream->site).name, [&] { return absl::StrCat(stream->number, " hears ", RecordedJson(message)); });
   sites_.at(stream->site).port->OnMessage(stream->number, std::move(message));
 }
 
@@ -162,8 +176,9 @@ void Network::EndAtWorker(const std::shared_ptr<Stream>& stream, const absl::Sta
   if (!std::exchange(stream->worker_open, false)) {
     return;
   }
-  sites_.at(stream->site)
-      .port->OnClosed(stream->number, status.ok() ? absl::UnavailableError("the coordinator closed the session") : status);
+  const absl::Status told = status.ok() ? absl::UnavailableError("the coordinator closed the session") : status;
+  world_->Record(sites_.at(stream->site).name, [&] { return absl::StrCat(stream->number, " ended ", CodeName(told)); });
+  sites_.at(stream->site).port->OnClosed(stream->number, told);
   Forget();
 }
 
@@ -173,6 +188,7 @@ void Network::EndAtCoordinator(const std::shared_ptr<Stream>& stream) {
   }
   stream->coordinator_open = false;
   stream->closing = true;
+  world_->Record("coordinator", [&] { return absl::StrCat(stream->Name(), " ended"); });
   coordinator_->Call([&](coordinator::Coordinator& coordinator) { coordinator.SessionClosed(sites_.at(stream->site).name, stream.get()); });
   Forget();
 }
@@ -214,6 +230,7 @@ void Network::OpenSession(int site, uint64_t session) {
   stream->site = site;
   stream->number = session;
   sites_.at(site).streams.push_back(stream);
+  world_->Record(sites_.at(site).name, [&] { return absl::StrCat(session, " opens"); });
   Queue(stream, Parcel{Parcel::Kind::kOpen, nullptr, {}}, ByteDirection::kUp);
 }
 
@@ -224,12 +241,14 @@ void Network::Send(int site, uint64_t session, const v1::WorkerMessage& message)
                                      message.ShortDebugString().substr(0, 120)));
   }
   if (stream != nullptr) {
+    world_->Record(sites_.at(site).name, [&] { return absl::StrCat(session, " says ", RecordedJson(message)); });
     Queue(stream, Parcel{Parcel::Kind::kMessage, std::make_shared<const std::string>(message.SerializeAsString()), {}}, ByteDirection::kUp);
   }
 }
 
 void Network::CloseSession(int site, uint64_t session) {
   if (const std::shared_ptr<Stream> stream = Find(site, session); stream != nullptr) {
+    world_->Record(sites_.at(site).name, [&] { return absl::StrCat(session, " closes"); });
     // What was sent before still arrives.
     Queue(stream, Parcel{Parcel::Kind::kEnd, nullptr, {}}, ByteDirection::kUp);
     stream->worker_open = false;

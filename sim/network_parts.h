@@ -22,6 +22,7 @@ struct Network::Parcel {
 struct Network::Stream final : coordinator::SessionSink, std::enable_shared_from_this<Stream> {
   void Send(std::shared_ptr<const v1::CoordinatorMessage> message) override;
   void Close(const absl::Status& status) override;
+  std::string Name() const;
 
   Network* network = nullptr;
   int site = 0;

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/wire_size.h"
 #include "sim/network_parts.h"
+#include "sim/recording.h"
 
 namespace tributary::sim {
 namespace {
@@ -34,6 +36,7 @@ void Network::EndTransfer(const std::shared_ptr<Transfer>& transfer, const absl:
                     absl::StrCat(transfer->payload != nullptr ? "upload " : "download ", transfer->number, ": ", status.ToString()));
     }
     if (transfer->payload != nullptr) {
+      world_->Record(site.name, [&] { return absl::StrCat(transfer->number, " uploaded ", CodeName(status), " ", transfer->held); });
       site.port->OnUploaded(transfer->number, status, transfer->held);
       return;
     }
@@ -42,9 +45,12 @@ void Network::EndTransfer(const std::shared_ptr<Transfer>& transfer, const absl:
       if (absl::IsDataLoss(status) || absl::IsFailedPrecondition(status) || absl::IsOutOfRange(status) || absl::IsNotFound(status)) {
         site.partial_bytes.clear();
       }
+      world_->Record(site.name, [&] { return absl::StrCat(transfer->number, " downloaded ", CodeName(status), " ", arrived); });
       site.port->OnDownloaded(transfer->number, status, arrived);
       return;
     }
+    world_->Record(site.name,
+                   [&] { return absl::StrCat(transfer->number, " downloaded OK ", arrived, " ", absl::Base64Escape(site.partial_bytes)); });
     site.port->OnDownloaded(transfer->number, std::exchange(site.partial_bytes, {}), arrived);
   });
 }
@@ -52,6 +58,7 @@ void Network::EndTransfer(const std::shared_ptr<Transfer>& transfer, const absl:
 void Network::CancelTransfer(int site, uint64_t transfer) {
   auto& transfers = sites_.at(site).transfers;
   if (const auto it = transfers.find(transfer); it != transfers.end()) {
+    world_->Record(sites_.at(site).name, [&] { return absl::StrCat(transfer, " cancels"); });
     it->second->over = true;
     transfers.erase(it);
   }
@@ -64,6 +71,8 @@ void Network::Upload(int site, uint64_t number, const v1::UploadHeader& header, 
   transfer->unique = world_->random.Next();
   transfer->header = header;
   transfer->payload = std::move(payload);
+  world_->Record(sites_.at(site).name,
+                 [&] { return absl::StrCat(number, " uploads ", absl::Base64Escape(*transfer->payload), " ", RecordedJson(header)); });
   sites_.at(site).transfers[number] = transfer;
   world_->After(Delay(site), "upload asks", site, [this, transfer] { AskProgress(transfer); });
 }
@@ -116,7 +125,9 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
       return true;
     }
     absl::Status checked;
+    world_->Record("coordinator", [&] { return absl::StrCat(name, " checks ", RecordedJson(transfer.header)); });
     coordinator_->Call([&](coordinator::Coordinator& coordinator) { checked = coordinator.CheckUpload(name, transfer.header); });
+    world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(checked)); });
     if (!Reaches(transfer)) {
       return absl::UnavailableError("the connection was reset");
     }
@@ -150,7 +161,10 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
     return absl::DataLossError("the whole fails its SHA-256; send it again from the start");
   }
   absl::Status done;
+  world_->Record("coordinator",
+                 [&] { return absl::StrCat(name, " takes ", absl::Base64Escape(payload), " ", RecordedJson(transfer.header)); });
   coordinator_->Call([&](coordinator::Coordinator& coordinator) { done = coordinator.UploadCompleted(name, transfer.header, payload); });
+  world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(done)); });
   if (!Reaches(transfer)) {
     return absl::UnavailableError("the connection was reset");
   }
@@ -193,6 +207,7 @@ void Network::Download(int site, uint64_t number, const v1::DownloadRequest& req
   transfer->number = number;
   transfer->request = request;
   transfer->max_bytes = max_bytes;
+  world_->Record(sites_.at(site).name, [&] { return absl::StrCat(number, " downloads ", RecordedJson(request)); });
   sites_.at(site).transfers[number] = transfer;
   world_->After(Delay(site), "download asks", site, [this, transfer] { OpenDownload(transfer); });
 }
@@ -206,8 +221,13 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   }
   transfer->life = coordinator_->life();
   absl::StatusOr<SharedBytes> bytes = absl::UnavailableError("the connection was reset");
+  const std::string& name = sites_.at(transfer->site).name;
+  world_->Record("coordinator", [&] { return absl::StrCat(name, " serves ", RecordedJson(transfer->request)); });
   coordinator_->Call(
       [&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, coordinator::Downloader::kSite); });
+  world_->Record("coordinator", [&] {
+    return absl::StrCat(name, " answers ", CodeName(bytes.status()), bytes.ok() ? " " : "", bytes.ok() ? absl::Base64Escape(**bytes) : "");
+  });
   if (bytes.ok() && (*bytes)->size() > transfer->max_bytes) {
     bytes = absl::FailedPreconditionError(absl::StrCat("the download has ", (*bytes)->size(), " bytes, allowed are ", transfer->max_bytes));
   }

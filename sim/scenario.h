@@ -39,6 +39,14 @@ enum class Fault {
   kTakeBack,  // `tributary journal truncate-to`, with the coordinator stopped
 };
 
+// A fault at a set time.
+struct Incident {
+  enum class Kind { kBrokenSession, kWorkerKill };
+  absl::Duration at;
+  Kind kind = Kind::kBrokenSession;
+  int site = 0;
+};
+
 struct Scenario {
   enum class Kind {
     kQuiet,      // no faults
@@ -62,6 +70,7 @@ struct Scenario {
   std::vector<Fault> faults;  // each as likely as the others
   absl::Duration fault_interval = absl::Seconds(4);
   absl::Duration faults_until = absl::ZeroDuration();
+  std::vector<Incident> incidents;  // besides
   int hostile_site = -1;
   // Empty: synthetic trainers, which read no data.
   worker::TrainerFactory make_trainer;

@@ -66,6 +66,7 @@ void SimWorker::Start() {
   process_ = std::make_unique<Process>(std::move(engine));
   process_->store = std::move(store);
   ++life_;
+  world_->Record(name(), [&] { return "- starts"; });
   Handle(event::Tick{});
 }
 
@@ -84,6 +85,7 @@ void SimWorker::Kill(absl::Duration delay, SimDisk::Loss loss) {
   if (world_->tracing) {
     world_->Trace(options_.number, "is killed");
   }
+  world_->Record(name(), [&] { return "- is killed"; });
   process_.reset();
   ++life_;
   frozen_until_ = absl::InfinitePast();

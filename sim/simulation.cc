@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "coordinator/journal/open_journal.h"
 #include "proto/config/run_options.h"
+#include "sim/recording.h"
 #include "sim/synthetic_trainer.h"
 
 namespace tributary::sim {
@@ -88,6 +89,12 @@ Outcome Simulation::Run() {
   if (!scenario_.faults.empty()) {
     ScheduleFault();
     world_.After(scenario_.faults_until, "faults end", -1, [this] { Heal(); });
+  }
+  for (const Incident& incident : scenario_.incidents) {
+    world_.After(incident.at, "incident", incident.site, [this, &incident] {
+      incident.kind == Incident::Kind::kBrokenSession ? network_.BreakSession(incident.site)
+                                                      : workers_[incident.site]->Kill(absl::Milliseconds(100), SimDisk::Loss::kNothing);
+    });
   }
   absl::Duration end = absl::InfiniteDuration();
   while (!world_.violation().has_value() && worker_error_.ok() && world_.Elapsed() < end) {
@@ -173,6 +180,7 @@ void Simulation::Submit() {
   for (const v1::RunSpec& spec : scenario_.runs) {
     if (!Submitted(spec.name()) && coordinator_.up()) {
       coordinator_.Call([&](coordinator::Coordinator& coordinator) {
+        world_.Record("coordinator", [&] { return absl::StrCat("- submits ", RecordedJson(spec)); });
         const absl::StatusOr<v1::RunStatus> run = coordinator.SubmitRun(spec, "anna");
         if (world_.tracing) {
           world_.Trace(-1, absl::StrCat("submit ", spec.name(), ": ", run.status().ToString()));

@@ -47,6 +47,10 @@ void World::Violate(absl::string_view invariant, std::string detail) {
   }
 }
 
+void World::AppendLine(std::string& lines, absl::string_view line) const {
+  absl::StrAppend(&lines, absl::ToInt64Nanoseconds(Elapsed()), " ", line, "\n");
+}
+
 void World::Trace(int actor, absl::string_view text) {
   if (tracing) {
     std::printf("%10.3f #%-7llu %-6s %.*s\n", absl::ToDoubleSeconds(Elapsed()), static_cast<unsigned long long>(events_done_),

@@ -72,8 +72,17 @@ class World final : public Clock {
   // Lines go to standard output if `tracing`.
   bool tracing = false;
   void Trace(int actor, absl::string_view text);
+  // If not null: what each party ("coordinator", or a site) hears and says, one line each (sim/recording.h).
+  std::map<std::string, std::string>* recording = nullptr;
+  template <typename MakeLine>
+  void Record(const std::string& party, MakeLine make_line) {
+    if (recording != nullptr) {
+      AppendLine((*recording)[party], make_line());
+    }
+  }
 
  private:
+  void AppendLine(std::string& lines, absl::string_view line) const;
   struct Event {
     absl::Time due;
     uint64_t number;
