@@ -2,19 +2,22 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick]
+#   bash tests/run.sh [--quick] [--previous-release]
 #
-#   --quick   only the release build's tests, without the sanitizers' builds
+#   --quick              only the release build's tests, without the sanitizers' builds
+#   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=$(nproc)
 quick=no
+previous=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
+    --previous-release) previous=yes ;;
     -h | --help)
-      sed -n '2,7s/^# \{0,1\}//p' "$0"
+      sed -n '2,8s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -60,6 +63,11 @@ if [ "$quick" = no ]; then
   step "ThreadSanitizer build"
   build tsan
   ctest --preset tsan --parallel "$jobs"
+fi
+
+if [ "$previous" = yes ]; then
+  step "federations of two releases"
+  bash tests/compat/mixed_releases.sh
 fi
 
 step "every test of the release build"
