@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <ostream>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/doctor.h"
 #include "cli/output.h"
+#include "common/names.h"
 #include "common/status_macros.h"
 #include "proto/config/yaml.h"
 
@@ -38,11 +40,19 @@ absl::Status MissingTls(const std::string& file) {
       ExitCode::kUsage);
 }
 
+absl::Status CheckAddress(const std::string& file, const char* key, const std::string& address, int least_port) {
+  return Annotate(CheckHostPort(address, least_port), absl::StrCat(file, ": ", key));
+}
+
 Findings ExamineWorker(const Session& session, const std::string& file) {
   const ConnectionFlags& flags = session.connection;
   const Environment& environment = session.environment;
   v1::WorkerConfig config;
   absl::Status status = LoadYaml(file, &config);
+  status.Update(CheckAddress(file, "coordinator", config.coordinator(), /*least_port=*/1));
+  if (!config.metrics_listen().empty()) {
+    status.Update(CheckAddress(file, "metrics_listen", config.metrics_listen(), /*least_port=*/0));
+  }
   if (status.ok() && !flags.insecure && !config.has_tls()) {
     status = MissingTls(file);
   }
@@ -80,6 +90,13 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
 Findings ExamineCoordinator(const Session& session, const std::string& file) {
   v1::CoordinatorConfig config;
   absl::Status status = LoadYaml(file, &config);
+  const std::pair<const char*, const std::string&> addresses[] = {
+      {"listen", config.listen()}, {"health_listen", config.health_listen()}, {"metrics_listen", config.metrics_listen()}};
+  for (const auto& [key, address] : addresses) {
+    if (!address.empty()) {
+      status.Update(CheckAddress(file, key, address, /*least_port=*/0));
+    }
+  }
   if (status.ok() && !session.connection.insecure && !config.has_tls()) {
     status = MissingTls(file);
   }

@@ -1,11 +1,14 @@
 #include "common/names.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 
 namespace tributary {
 namespace {
@@ -34,6 +37,65 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
   return rows[a.size()][b.size()];
 }
 
+// Of an interface's own addresses too: "fe80::1%eth0".
+bool IsIpv6(absl::string_view host) {
+  in6_addr address;
+  return inet_pton(AF_INET6, std::string(host.substr(0, host.find('%'))).c_str(), &address) == 1;
+}
+
+bool IsHostName(absl::string_view host) {
+  return std::all_of(host.begin(), host.end(), [](char c) { return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_'; });
+}
+
+// What was meant by "https://host:443/".
+std::string MeantByUrl(absl::string_view scheme, absl::string_view rest) {
+  while (absl::ConsumePrefix(&rest, "/")) {
+  }
+  const absl::string_view host = rest.substr(0, rest.find_first_of("/?#"));
+  const bool has_port = host.rfind(':') != absl::string_view::npos && host.back() != ']';
+  return absl::StrCat("write ", host.empty() ? "HOST" : host,
+                      has_port               ? ""
+                      : scheme == "https://" ? ":443"
+                                             : ":PORT",
+                      ", without ", scheme);
+}
+
+// What is wrong with HOST:PORT and what was meant; empty if nothing is.
+std::string ProblemOfHostPort(absl::string_view address, int least_port) {
+  if (const size_t end = address.find("://"); end != absl::string_view::npos) {
+    return absl::StrCat("is a URL; ", MeantByUrl(address.substr(0, end + 3), address.substr(end + 3)));
+  }
+  if (IsIpv6(address.substr(0, address.rfind(':')))) {
+    const size_t colon = address.rfind(':');
+    return absl::StrCat("has an IPv6 address without brackets; write [", address.substr(0, colon), "]", address.substr(colon));
+  }
+  if (IsIpv6(address)) {
+    return absl::StrCat("has no port; write [", address, "]:PORT");
+  }
+  const size_t colon = address.rfind(':');
+  // The colons inside an IPv6 address are in brackets.
+  if (colon == absl::string_view::npos || address.find(']', colon) != absl::string_view::npos) {
+    return "has no port; write HOST:PORT";
+  }
+  const absl::string_view host = address.substr(0, colon);
+  const absl::string_view digits = address.substr(colon + 1);
+  int port = -1;
+  if (digits.empty() || !std::all_of(digits.begin(), digits.end(), absl::ascii_isdigit) || !absl::SimpleAtoi(digits, &port) ||
+      port < least_port || port > 65535) {
+    return absl::StrCat("has no port from ", least_port, " to 65535 after its last colon; write HOST:PORT");
+  }
+  if (host.empty()) {
+    // Where port 0 is allowed, the address is one to listen on.
+    return least_port == 0 ? absl::StrCat("has no host; write 0.0.0.0:", digits,
+                                          " for all of this machine's addresses, or 127.0.0.1:", digits, " for this machine alone")
+                           : absl::StrCat("has no host; write HOST:", digits);
+  }
+  if (host.front() == '[' && host.back() == ']') {
+    return IsIpv6(host.substr(1, host.size() - 2)) ? "" : "has no IPv6 address in its brackets; write [ADDRESS]:PORT, or HOST:PORT";
+  }
+  return IsHostName(host) ? "" : absl::StrCat("has no host name before its last colon; write HOST:PORT");
+}
+
 }  // namespace
 
 bool IsName(absl::string_view name) {
@@ -42,14 +104,8 @@ bool IsName(absl::string_view name) {
 }
 
 absl::Status CheckHostPort(absl::string_view address, int least_port) {
-  const size_t colon = address.rfind(':');
-  int port = -1;
-  // The colons inside an IPv6 address are in brackets.
-  if (colon != absl::string_view::npos && address.find(']', colon) == absl::string_view::npos &&
-      absl::SimpleAtoi(address.substr(colon + 1), &port) && port >= least_port && port <= 65535) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat("'", address, "' has no port; write HOST:PORT"));
+  const std::string problem = ProblemOfHostPort(address, least_port);
+  return problem.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", address, "' ", problem));
 }
 
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known) {

@@ -13,7 +13,8 @@ namespace tributary {
 // Whether `name` is 1 to 63 characters of [a-z0-9] and inner hyphens (a DNS label): safe in identities, file names, metrics and logs.
 bool IsName(absl::string_view name);
 
-// InvalidArgument: `address` is not HOST:PORT with a port from `least_port` to 65535.
+// InvalidArgument: `address` is not HOST:PORT with a port from `least_port` to 65535; the message says what was meant. HOST is a name, an
+// IPv4 address, or an IPv6 address in brackets. `least_port`: 0 of an address to listen on.
 absl::Status CheckHostPort(absl::string_view address, int least_port = 1);
 
 // "; did you mean 'rounds'?", or the list of what there is when nothing is near.

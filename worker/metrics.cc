@@ -16,6 +16,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
+#include "common/names.h"
+#include "common/status_macros.h"
 #include "common/wire_size.h"
 
 namespace tributary::worker {
@@ -147,11 +149,10 @@ struct MetricsServer::State {
 };
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen, const WorkerMetrics* metrics) {
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(listen, /*least_port=*/0), "metrics_listen"));
   const size_t colon = listen.rfind(':');
   int port = 0;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(listen.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("metrics_listen: '", listen, "' is not host:port, for example 127.0.0.1:9465"));
-  }
+  static_cast<void>(absl::SimpleAtoi(listen.substr(colon + 1), &port));  // digits, as was checked
   std::string host = listen.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);

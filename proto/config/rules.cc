@@ -7,6 +7,7 @@
 #include <set>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -240,6 +241,26 @@ std::string ProblemOfValue(const Message& message, const FieldDescriptor& field,
     default:
       return "";
   }
+}
+
+std::string ProblemOfPath(absl::string_view path) {
+  if (const size_t end = path.find("://"); end != absl::string_view::npos) {
+    return absl::StrCat("'", path, "' is a URL; write ", path.substr(end + 3), ", without ", path.substr(0, end + 3));
+  }
+  if (absl::StartsWith(path, "~")) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    const absl::string_view user = path.substr(1, slash - 1);
+    return absl::StrCat("'", path, "': ~ is not expanded here; write /home/", user.empty() ? "NAME" : user, path.substr(slash),
+                        " in full (or ./", path, " for a folder of that name)");
+  }
+  if (absl::StartsWith(path, "$")) {
+    return absl::StrCat("'", path, "': variables are not expanded here; write the path in full (or ./", path,
+                        " for a folder of that name)");
+  }
+  if (absl::StrContains(path, "${")) {
+    return absl::StrCat("'", path, "': variables are not expanded here; write the path in full");
+  }
+  return "";
 }
 
 std::string ProblemOfList(const Message& message, const FieldDescriptor& field) {

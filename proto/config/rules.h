@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 #include "tributary/v1/annotations.pb.h"
@@ -30,6 +31,10 @@ std::string ProblemOfValue(const google::protobuf::Message& message, const googl
 
 // The same of a repeated field as a whole: its number of elements, and names that occur twice.
 std::string ProblemOfList(const google::protobuf::Message& message, const google::protobuf::FieldDescriptor& field);
+
+// What is wrong with a path as it is written in a file, where no shell expands it: "'~/x': ~ is not expanded here; write ..."; empty if
+// nothing.
+std::string ProblemOfPath(absl::string_view path);
 
 // "gpt, mlp" of oneof { gpt, mlp }.
 std::string MembersOf(const google::protobuf::OneofDescriptor& oneof);

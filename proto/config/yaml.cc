@@ -440,17 +440,21 @@ class Reader {
         return put(&Reflection::SetEnum, &Reflection::AddEnum, value);
       }
       case FieldDescriptor::CPPTYPE_STRING:
-        return put(&Reflection::SetString, &Reflection::AddString, RuleOf(field).path() ? Resolve(scalar.text) : std::string(scalar.text));
+        if (RuleOf(field).path()) {
+          TRIBUTARY_ASSIGN_OR_RETURN(const std::string path, Resolve(scalar.text));
+          return put(&Reflection::SetString, &Reflection::AddString, path);
+        }
+        return put(&Reflection::SetString, &Reflection::AddString, std::string(scalar.text));
       default:
         return absl::InternalError(absl::StrCat("configuration fields of type ", field.type_name(), " are not supported"));
     }
   }
 
-  std::string Resolve(absl::string_view path) const {
-    if (path.empty() || folder_.empty()) {
-      return std::string(path);
+  absl::StatusOr<std::string> Resolve(absl::string_view path) const {
+    if (const std::string problem = ProblemOfPath(path); !problem.empty()) {
+      return absl::InvalidArgumentError(problem);
     }
-    return (folder_ / std::string(path)).lexically_normal().string();
+    return path.empty() || folder_.empty() ? std::string(path) : (folder_ / std::string(path)).lexically_normal().string();
   }
 
   const std::string file_;

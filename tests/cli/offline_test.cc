@@ -211,6 +211,28 @@ TEST_F(OfflineTest, DoctorShowsTheLimitsOfASite) {
               HasSubstr("up 500.00 KiB a second; quiet hours 08:00-18:30, 22:00-24:00"));
 }
 
+TEST_F(OfflineTest, DoctorTellsWhatWasMeantByAnAddress) {
+  Write(directory_.File("worker.yaml"),
+        "federation: demo\nsite: berlin\ncoordinator: https://host:443\ndata: data\nstate_dir: state\n"
+        "consent: {runs: ['*'], models: [gpt]}\n" +
+            Tls("site-berlin"));
+  const Result site = RunCommand({"doctor", "--worker", directory_.File("worker.yaml")});
+  EXPECT_EQ(site.code, ExitCode::kUsage);
+  EXPECT_THAT(site.out, HasSubstr("coordinator: 'https://host:443' is a URL; write host:443, without https://"));
+  Write(directory_.File("coordinator.yaml"),
+        "federation: demo\ndata_dir: data\nlisten: '::1:8443'\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
+  const Result coordinator = RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")});
+  EXPECT_EQ(coordinator.code, ExitCode::kUsage);
+  EXPECT_THAT(coordinator.out, HasSubstr("listen: '::1:8443' has an IPv6 address without brackets; write [::1]:8443"));
+}
+
+TEST_F(OfflineTest, AnOperatorsAddressIsCheckedBeforeItIsCalled) {
+  Write(directory_.File("operator.yaml"), "federation: demo\ncoordinator: ':8443'\n" + Tls("operator-ada"));
+  const Result result = RunCommand({"--config", directory_.File("operator.yaml"), "run", "list"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("coordinator: ':8443' has no host; write HOST:8443"));
+}
+
 TEST_F(OfflineTest, DoctorTellsWhatIsWrongWithASite) {
   MakePki();
   ASSERT_TRUE(MakeDirectories(directory_.File("data")).ok());

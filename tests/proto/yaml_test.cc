@@ -19,6 +19,7 @@ namespace tributary {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 constexpr char kRun[] = R"(name: bible
 rounds: 200
@@ -117,6 +118,47 @@ TEST(YamlTest, PathsStartAtTheFolderOfTheFile) {
   EXPECT_EQ(config.data_dir(), directory.File("data"));
   EXPECT_EQ(config.tls().ca(), directory.File("etc/ca.crt"));
   EXPECT_EQ(config.tls().certificate(), "/abs/c.crt");
+}
+
+std::string ProblemOfDataDir(const std::string& path) {
+  v1::CoordinatorConfig config;
+  const absl::Status status = ParseYaml(absl::StrReplaceAll(kCoordinator, {{"data_dir: data", "data_dir: '" + path + "'"}}), "c", &config);
+  EXPECT_EQ(ExitCodeOf(status), status.ok() ? ExitCode::kOk : ExitCode::kUsage);
+  return std::string(status.message());
+}
+
+TEST(YamlTest, APathThatAShellWouldExpandIsRefused) {
+  EXPECT_EQ(ProblemOfDataDir("~/x"),
+            "c:2: data_dir: '~/x': ~ is not expanded here; write /home/NAME/x in full (or ./~/x for a folder of that name)");
+  EXPECT_THAT(ProblemOfDataDir("~"), HasSubstr("write /home/NAME in full"));
+  EXPECT_THAT(ProblemOfDataDir("~ada/x"), HasSubstr("write /home/ada/x in full"));
+  EXPECT_THAT(ProblemOfDataDir("$HOME/x"), HasSubstr("variables are not expanded here; write the path in full (or ./$HOME/x"));
+  EXPECT_THAT(ProblemOfDataDir("/srv/${SITE}/x"), HasSubstr("variables are not expanded here; write the path in full"));
+}
+
+TEST(YamlTest, AUrlIsNoPath) {
+  EXPECT_THAT(ProblemOfDataDir("file:///srv/x"), HasSubstr("'file:///srv/x' is a URL; write /srv/x, without file://"));
+}
+
+TEST(YamlTest, AFolderMayHaveTheNameThatAShellWouldExpand) {
+  EXPECT_EQ(ProblemOfDataDir("./~"), "");
+  EXPECT_EQ(ProblemOfDataDir("./$x"), "");
+  EXPECT_EQ(ProblemOfDataDir("/srv/a~b$c"), "");
+}
+
+TEST(YamlTest, APathIsCheckedInEveryKindOfFile) {
+  v1::RunSpec run;
+  EXPECT_THAT(
+      std::string(
+          ParseYaml(absl::StrReplaceAll(kRun, {{"    layers: 2\n", "    layers: 2\n  initial_weights: ~/w\n"}}), "r", &run).message()),
+      HasSubstr("model.initial_weights: '~/w'"));
+  v1::OperatorConfig person;
+  EXPECT_THAT(
+      std::string(ParseYaml("federation: demo\ncoordinator: a:1\ntls: {ca: ~/c, certificate: a, key: k}\n", "o", &person).message()),
+      HasSubstr("tls.ca: '~/c'"));
+  v1::WorkerConfig worker;
+  EXPECT_THAT(std::string(ParseYaml("federation: demo\nsite: a\ncoordinator: a:1\ndata: d\nstate_dir: ~/s\n", "w", &worker).message()),
+              HasSubstr("state_dir: '~/s'"));
 }
 
 TEST(YamlTest, AMissingFileIsAnErrorOfUsage) {

@@ -337,7 +337,7 @@ TEST(WorkerTest, AMetricsAddressThatIsTakenIsToldAtStart) {
   const auto second = MetricsServer::Start((*first)->address(), &metrics);
   EXPECT_EQ(ExitCodeOf(second.status()), ExitCode::kUsage);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr((*first)->address()));
-  EXPECT_THAT(std::string(MetricsServer::Start("9465", &metrics).status().message()), HasSubstr("host:port"));
+  EXPECT_THAT(std::string(MetricsServer::Start("9465", &metrics).status().message()), HasSubstr("metrics_listen: '9465' has no port"));
 }
 
 }  // namespace
