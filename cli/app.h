@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <iosfwd>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct Environment {
   size_t columns = std::numeric_limits<size_t>::max();
   // Value of TRIBUTARY_CONFIG: the default of --config.
   std::string config;
+  // Value of TZ; absent: unset.
+  std::optional<std::string> time_zone;
   Interrupt* interrupt = nullptr;
   const Clock* clock = nullptr;
 };

@@ -15,6 +15,7 @@
 #include "cli/output.h"
 #include "common/names.h"
 #include "common/status_macros.h"
+#include "common/time_zone.h"
 #include "proto/config/yaml.h"
 
 namespace tributary::cli {
@@ -79,7 +80,7 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
                     "; at most ", config.consent().max_local_steps(), " local steps, ", config.consent().max_rounds(), " rounds, ",
                     config.consent().max_parameters(), " parameters"),
        ExitCode::kOk});
-  ShowLimits(config, &findings);
+  CheckLimits(config, LoadMachineTimeZone(environment.time_zone), environment.clock->WallNow(), &findings);
   if (may_connect) {
     Client client(connection, environment.interrupt, environment.clock);
     CheckReachable(&client, config.coordinator(), &findings);

@@ -14,6 +14,8 @@
 #include "cli/output.h"
 #include "common/files.h"
 #include "common/pki.h"
+#include "common/status_macros.h"
+#include "common/time_zone.h"
 #include "proto/protocol_version.h"
 #include "proto/run_state.h"
 
@@ -162,7 +164,7 @@ void CheckRun(Client* client, Findings* findings) {
   }
 }
 
-void ShowLimits(const v1::WorkerConfig& config, Findings* findings) {
+void CheckLimits(const v1::WorkerConfig& config, const absl::StatusOr<absl::TimeZone>& zone, absl::Time now, Findings* findings) {
   std::vector<std::string> limits;
   if (const uint64_t up = config.bandwidth().up(); up != 0) {
     limits.push_back(absl::StrCat("up ", FormatBytes(static_cast<double>(up)), " a second"));
@@ -171,7 +173,11 @@ void ShowLimits(const v1::WorkerConfig& config, Findings* findings) {
     limits.push_back(absl::StrCat("down ", FormatBytes(static_cast<double>(down)), " a second"));
   }
   if (!config.quiet_hours().empty()) {
-    limits.push_back(absl::StrCat("quiet hours ", absl::StrJoin(config.quiet_hours(), ", ")));
+    if (!zone.ok()) {
+      return Fail("limits", Annotate(zone.status(), "quiet_hours"), findings);
+    }
+    limits.push_back(
+        absl::StrCat("quiet hours ", absl::StrJoin(config.quiet_hours(), ", "), " by the clock of ", DescribeTimeZone(*zone, now)));
   }
   if (!limits.empty()) {
     Ok("limits", absl::StrJoin(limits, "; "), findings);

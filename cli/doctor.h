@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cli/client.h"
 #include "common/exit_codes.h"
@@ -36,8 +37,9 @@ void CheckInsecure(const std::string& address, const ConnectionFlags& flags, Fin
 std::optional<v1::ServerInfo> CheckServer(Client* client, const std::string& address, const Clock& clock, Findings* findings);
 // The run that is open, or the newest, and how it is optimised.
 void CheckRun(Client* client, Findings* findings);
-// What the site allows its worker of the line and the day; none if it allows everything.
-void ShowLimits(const v1::WorkerConfig& config, Findings* findings);
+// What the site allows its worker of the line and the day; none if it allows everything. Fails if `zone`, this machine's, is needed and an
+// error.
+void CheckLimits(const v1::WorkerConfig& config, const absl::StatusOr<absl::TimeZone>& zone, absl::Time now, Findings* findings);
 // For sites: the coordinator is reached and lets the caller in.
 void CheckReachable(Client* client, const std::string& address, Findings* findings);
 

@@ -45,6 +45,9 @@ int main(int argc, char** argv) {
   if (const char* config = std::getenv("TRIBUTARY_CONFIG")) {
     environment.config = config;
   }
+  if (const char* zone = std::getenv("TZ")) {
+    environment.time_zone = zone;
+  }
   const tributary::ExitCode code = tributary::cli::RunTributary(std::vector<std::string>(argv + 1, argv + argc), environment);
   std::cout.flush();
   return static_cast<int>(code);

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -28,6 +29,7 @@
 #include "common/names.h"
 #include "common/status_macros.h"
 #include "common/stop_signals.h"
+#include "common/time_zone.h"
 #include "common/tls.h"
 #include "optim/model_spec.h"
 #include "optim/weights_file.h"
@@ -137,6 +139,8 @@ absl::Status Run(const RunCommand& command) {
   }
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
   TRIBUTARY_RETURN_IF_ERROR(CheckConfig(options.config, command));
+  const char* const tz = std::getenv("TZ");
+  options.time_zone = LoadMachineTimeZone(tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt);
   options.software_version = TRIBUTARY_VERSION;
   options.once = command.once;
   options.insecure = command.insecure;

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/executor.h"
 #include "common/exit_codes.h"
 #include "common/file_store.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "common/time_zone.h"
 #include "common/tls.h"
 #include "proto/durations.h"
 #include "worker/consent.h"
@@ -42,7 +44,7 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
   engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
   engine.random = options.random;
   if (options.config.quiet_hours_size() > 0) {
-    engine.quiet_until = [hours, clock = options.clock, zone = options.time_zone]() -> std::optional<std::string> {
+    engine.quiet_until = [hours, clock = options.clock, zone = *options.time_zone]() -> std::optional<std::string> {
       const absl::Time now = clock->WallNow();
       const std::optional<std::string> end = hours.EndOf(now);
       // Operators elsewhere read it too.
@@ -374,9 +376,14 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   if (!options.insecure && !options.config.has_tls()) {
     return absl::InvalidArgumentError("tls: the section is missing; without certificates the worker runs only with --insecure");
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(
-      const QuietHours hours,
-      QuietHours::Parse({options.config.quiet_hours().begin(), options.config.quiet_hours().end()}, options.time_zone));
+  QuietHours hours;
+  if (options.config.quiet_hours_size() > 0) {
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(options.time_zone.status(), "quiet_hours"));
+    const std::vector<std::string> spans(options.config.quiet_hours().begin(), options.config.quiet_hours().end());
+    TRIBUTARY_ASSIGN_OR_RETURN(hours, QuietHours::Parse(spans, *options.time_zone));
+    LogInfo(kComponent, "quiet hours ", absl::StrJoin(spans, ", "), " by the clock of ",
+            DescribeTimeZone(*options.time_zone, options.clock->WallNow()), options.once ? "; --once works through them" : "");
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(StateFolder folder, OpenStateFolder(options.config.state_dir()));
   auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder));
   TRIBUTARY_RETURN_IF_ERROR(impl->StartMetrics());

@@ -38,8 +38,8 @@ struct WorkerOptions {
   TrainerFactory make_trainer;
   EncoderFactory make_encoder = optim::MakeUpdateEncoder;
   Clock* clock = &Clock::Real();
-  // Of config.quiet_hours.
-  absl::TimeZone time_zone = absl::LocalTimeZone();
+  // Of config.quiet_hours; not looked at without them.
+  absl::StatusOr<absl::TimeZone> time_zone = absl::UTCTimeZone();
   // Uniform in [0, 1), for backoff; called on one thread.
   std::function<double()> random;
 };
@@ -47,8 +47,8 @@ struct WorkerOptions {
 class Worker {
  public:
   // Takes config.state_dir for itself (it is made if need be), starts the metrics page, connects to nothing yet. With TLS, call
-  // CheckTlsFiles first. InvalidArgument: a field of the configuration. Exit code kStorage: the folder cannot be written, or another worker
-  // uses it. Errors of MetricsServer::Start.
+  // CheckTlsFiles first. InvalidArgument: a field of the configuration, or quiet hours without a time zone. Exit code kStorage: the folder
+  // cannot be written, or another worker uses it. Errors of MetricsServer::Start.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
   // Waits for the piece of work under way on the training thread.
   ~Worker();

@@ -208,7 +208,9 @@ TEST_F(OfflineTest, DoctorShowsTheLimitsOfASite) {
         "consent: {runs: ['*'], models: [gpt]}\nbandwidth: {up: 500KiB}\nquiet_hours: ['08:00-18:30', '22:00-24:00']\n" +
             Tls("site-berlin"));
   EXPECT_THAT(RunCommand({"doctor", "--worker", directory_.File("worker.yaml")}).out,
-              HasSubstr("up 500.00 KiB a second; quiet hours 08:00-18:30, 22:00-24:00"));
+              HasSubstr("up 500.00 KiB a second; quiet hours 08:00-18:30, 22:00-24:00 by the clock of UTC (UTC, UTC+00:00), where it is "));
+  EXPECT_THAT(RunCommand({"doctor", "--worker", directory_.File("worker.yaml")}, "", false, nullptr, "Europe/Berln").out,
+              HasSubstr("quiet_hours: cannot load the time zone TZ=Europe/Berln"));
 }
 
 TEST_F(OfflineTest, DoctorTellsWhatWasMeantByAnAddress) {

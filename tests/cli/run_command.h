@@ -17,7 +17,7 @@ struct Result {
 };
 
 inline Result RunCommand(const std::vector<std::string>& arguments, const std::string& config = "", bool terminal = false,
-                         Interrupt* interrupt = nullptr) {
+                         Interrupt* interrupt = nullptr, const std::string& time_zone = "UTC") {
   std::ostringstream out;
   std::ostringstream err;
   Interrupt never;
@@ -26,6 +26,7 @@ inline Result RunCommand(const std::vector<std::string>& arguments, const std::s
   environment.err = &err;
   environment.terminal = terminal;
   environment.config = config;
+  environment.time_zone = time_zone;
   environment.interrupt = interrupt != nullptr ? interrupt : &never;
   environment.clock = &Clock::Real();
   const ExitCode code = RunTributary(arguments, environment);

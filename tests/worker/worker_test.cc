@@ -330,6 +330,34 @@ TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {
   }
 }
 
+absl::StatusOr<std::unique_ptr<Worker>> WithQuietHours(absl::StatusOr<absl::TimeZone> zone) {
+  const TestFolder folder;
+  WorkerOptions options;
+  options.config.set_coordinator("127.0.0.1:1");
+  options.config.set_state_dir(folder.path());
+  *options.config.mutable_consent() = MakeConsent();
+  options.config.mutable_max_backoff()->set_seconds(1);
+  options.config.add_quiet_hours("22:00-06:00");
+  options.random = [] { return 0.0; };
+  options.insecure = true;
+  options.time_zone = std::move(zone);
+  return Worker::Create(std::move(options));
+}
+
+TEST(WorkerTest, QuietHoursNeedATimeZone) {
+  const absl::Status status = WithQuietHours(absl::InvalidArgumentError("cannot load the time zone TZ=Europe/Berln")).status();
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kUsage);
+  EXPECT_EQ(status.message(), "quiet_hours: cannot load the time zone TZ=Europe/Berln");
+}
+
+TEST(WorkerTest, ShowsTheTimeZoneOfItsQuietHoursAtStart) {
+  testing::internal::CaptureStderr();
+  const absl::Status status = WithQuietHours(absl::UTCTimeZone()).status();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("quiet hours 22:00-06:00 by the clock of UTC (UTC, UTC+00:00), where it is "));
+  EXPECT_EQ(status, absl::OkStatus());
+}
+
 TEST(WorkerTest, AMetricsAddressThatIsTakenIsToldAtStart) {
   WorkerMetrics metrics("1.2.3");
   const auto first = MetricsServer::Start("127.0.0.1:0", &metrics);
