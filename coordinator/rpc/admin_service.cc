@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/excerpt.h"
 #include "common/log.h"
 #include "coordinator/rpc/grpc_status.h"
 #include "proto/run_state.h"
@@ -18,6 +20,11 @@ class RefusedWatch final : public grpc::ServerWriteReactor<v1::RunStatus> {
   explicit RefusedWatch(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
   void OnDone() override { delete this; }
 };
+
+std::string OutcomeOf(const absl::StatusOr<v1::RunStatus>& result) {
+  return result.ok() ? absl::StrCat("accepted, run=", result->run_id(), " is ", absl::AsciiStrToLower(v1::RunState_Name(result->state())))
+                     : absl::StrCat("not done: ", absl::StatusCodeToString(result.status().code()), ": ", result.status().message());
+}
 
 }  // namespace
 
@@ -119,7 +126,7 @@ AdminService::AdminService(Coordinator* coordinator, SerialExecutor* executor, c
 AdminService::~AdminService() = default;
 
 template <typename Response, typename Work>
-grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context, Response* response, const char* log_as, Work work) {
+grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context, Response* response, Work work) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
   absl::StatusOr<std::string> caller = authorisation_->Operator(*context);
   if (!caller.ok()) {
@@ -127,11 +134,8 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
     return reactor;
   }
   // Request and response live until Finish.
-  executor_->Post([reactor, response, log_as, caller = *std::move(caller), work = std::move(work)] {
+  executor_->Post([reactor, response, caller = *std::move(caller), work = std::move(work)] {
     absl::StatusOr<Response> result = work(caller);
-    if (log_as != nullptr) {
-      LogInfo("admin", log_as, " by operator=", caller, ": ", result.ok() ? "OK" : result.status().ToString());
-    }
     const grpc::Status status = ToGrpcStatus(result.status());
     if (result.ok()) {
       *response = *std::move(result);
@@ -141,53 +145,64 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
   return reactor;
 }
 
+template <typename Work>
+grpc::ServerUnaryReactor* AdminService::Act(grpc::CallbackServerContext* context, v1::RunStatus* response, absl::string_view verb,
+                                            const std::string& run, const std::string& reason, Work work) {
+  std::string attempt = absl::StrCat(verb, " run=", Excerpt(run));
+  std::string because = reason.empty() ? "" : absl::StrCat(" (", Excerpt(reason), ")");
+  return Answer(context, response,
+                [attempt = std::move(attempt), because = std::move(because), work = std::move(work)](const std::string& caller) {
+                  const absl::StatusOr<v1::RunStatus> result = work(caller);
+                  LogInfo("admin", attempt, " by operator=", caller, because, ": ", OutcomeOf(result));
+                  return result;
+                });
+}
+
 grpc::ServerUnaryReactor* AdminService::SubmitRun(grpc::CallbackServerContext* context, const v1::SubmitRunRequest* request,
                                                   v1::RunStatus* response) {
-  return Answer(context, response, "run submitted",
-                [this, request](const std::string& caller) { return coordinator_->SubmitRun(request->spec(), caller); });
+  return Act(context, response, "submit", request->spec().name(), "",
+             [this, request](const std::string& caller) { return coordinator_->SubmitRun(request->spec(), caller); });
 }
 
 grpc::ServerUnaryReactor* AdminService::ListRuns(grpc::CallbackServerContext* context, const v1::ListRunsRequest* /*request*/,
                                                  v1::ListRunsResponse* response) {
-  return Answer(context, response, nullptr,
-                [this](const std::string&) -> absl::StatusOr<v1::ListRunsResponse> { return coordinator_->ListRuns(); });
+  return Answer(context, response, [this](const std::string&) -> absl::StatusOr<v1::ListRunsResponse> { return coordinator_->ListRuns(); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                v1::RunStatus* response) {
-  return Answer(context, response, nullptr, [this, request](const std::string&) { return coordinator_->GetRun(request->run()); });
+  return Answer(context, response, [this, request](const std::string&) { return coordinator_->GetRun(request->run()); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetRunHistory(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                       v1::RunHistory* response) {
-  return Answer(context, response, nullptr, [this, request](const std::string&) { return coordinator_->GetRunHistory(request->run()); });
+  return Answer(context, response, [this, request](const std::string&) { return coordinator_->GetRunHistory(request->run()); });
 }
 
 grpc::ServerUnaryReactor* AdminService::StopRun(grpc::CallbackServerContext* context, const v1::StopRunRequest* request,
                                                 v1::RunStatus* response) {
-  return Answer(context, response, "run stopped", [this, request](const std::string& caller) {
+  return Act(context, response, "stop", request->run(), request->reason(), [this, request](const std::string& caller) {
     return coordinator_->StopRun(request->run(), {caller, request->reason()});
   });
 }
 
 grpc::ServerUnaryReactor* AdminService::PauseRun(grpc::CallbackServerContext* context, const v1::PauseRunRequest* request,
                                                  v1::RunStatus* response) {
-  return Answer(context, response, "run paused", [this, request](const std::string& caller) {
+  return Act(context, response, "pause", request->run(), request->reason(), [this, request](const std::string& caller) {
     return coordinator_->PauseRun(request->run(), {caller, request->reason()});
   });
 }
 
 grpc::ServerUnaryReactor* AdminService::ResumeRun(grpc::CallbackServerContext* context, const v1::ResumeRunRequest* request,
                                                   v1::RunStatus* response) {
-  return Answer(context, response, "run resumed", [this, request](const std::string& caller) {
+  return Act(context, response, "resume", request->run(), "", [this, request](const std::string& caller) {
     return coordinator_->ResumeRun(request->run(), {caller, ""});
   });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
-  return Answer(context, response, nullptr,
-                [this](const std::string&) -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });
+  return Answer(context, response, [this](const std::string&) -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });
 }
 
 grpc::ServerWriteReactor<v1::RunStatus>* AdminService::WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "common/executor.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/authorisation.h"
@@ -56,7 +57,12 @@ class AdminService final : public v1::AdminService::CallbackService {
 
   // Answers a unary call on the executor with what `work` returns, if the caller is an operator.
   template <typename Response, typename Work>
-  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Response* response, const char* log_as, Work work);
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Response* response, Work work);
+  // The same for what changes a run, and logs who asked for what, of which run, and whether it was accepted. `verb`: "pause"; `run`: as the
+  // operator names it.
+  template <typename Work>
+  grpc::ServerUnaryReactor* Act(grpc::CallbackServerContext* context, v1::RunStatus* response, absl::string_view verb,
+                                const std::string& run, const std::string& reason, Work work);
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;

@@ -69,6 +69,39 @@ TEST_F(AdminServiceTest, AnswersAnOperator) {
   }
 }
 
+TEST_F(AdminServiceTest, LogsWhatAnOperatorAskedForAndWhetherItWasDone) {
+  testing::internal::CaptureStderr();
+  v1::RunStatus status;
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::SubmitRunRequest request;
+    request.mutable_spec()->set_name("bible");
+    EXPECT_TRUE(stub_->SubmitRun(&context, request, &status).ok());
+  }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::SubmitRunRequest request;
+    request.mutable_spec()->set_name("bad");
+    EXPECT_FALSE(stub_->SubmitRun(&context, request, &status).ok());
+  }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::PauseRunRequest request;
+    request.set_run("toy");
+    request.set_reason("maintenance");
+    EXPECT_FALSE(stub_->PauseRun(&context, request, &status).ok());
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr("admin: submit run=bible by operator=alice: accepted, run=bible-1 is submitted\n"));
+  EXPECT_THAT(log, HasSubstr("admin: submit run=bad by operator=alice: not done: INVALID_ARGUMENT: rounds: must be at least 1\n"));
+  EXPECT_THAT(log,
+              HasSubstr("admin: pause run=toy by operator=alice (maintenance): not done: FAILED_PRECONDITION: toy is queued; not paused"));
+  EXPECT_THAT(log, ::testing::Not(HasSubstr("run paused")));
+}
+
 TEST_F(AdminServiceTest, PassesTheCoordinatorsErrorsOn) {
   {
     grpc::ClientContext context;
