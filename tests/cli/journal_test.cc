@@ -409,7 +409,7 @@ TEST_F(JournalCommandInAnOldFormat, UpgradeSaysWhereTheCopyIsAndWantsItMovedBefo
   const std::map<std::string, std::string> files = Files();
   const Result again = Journal({"upgrade"});
   EXPECT_EQ(again.code, ExitCode::kUsage);
-  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-3 is there already"));
+  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-3 exists, from an earlier attempt"));
   EXPECT_EQ(Files(), files);
 }
 
