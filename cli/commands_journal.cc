@@ -297,7 +297,7 @@ absl::Status Upgrade(const Session& session, const JournalOptions& options) {
     return absl::OkStatus();
   }
   if (done.from == done.to) {
-    *session.environment.out << "the journal is in format " << done.to << " already, the newest\n";
+    *session.environment.out << "the journal is already in format " << done.to << ", the newest\n";
     return absl::OkStatus();
   }
   *session.environment.out << "the journal is in format " << done.to << "; it was in format " << done.from << "\n"

@@ -219,14 +219,20 @@ std::error_code LinkOrCopy(const std::filesystem::path& from, const std::filesys
   return error;
 }
 
+absl::Status CheckNoCopy(const std::string& copy) {
+  std::error_code error;
+  return std::filesystem::exists(copy, error)
+             ? WithExitCode(absl::AlreadyExistsError(absl::StrCat(copy, " exists already; move it away, then run this again")),
+                            ExitCode::kUsage)
+             : absl::OkStatus();
+}
+
 // A whole copy of the data folder, by the name of `copy`: the journal, and every snapshot that it may name. Snapshot files are never
 // changed in place, so that links to them will do.
 absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std::string& copy) {
   namespace fs = std::filesystem;
+  TRIBUTARY_RETURN_IF_ERROR(CheckNoCopy(copy));
   std::error_code error;
-  if (fs::exists(copy, error)) {
-    return WithExitCode(absl::AlreadyExistsError(absl::StrCat(copy, " exists, from an earlier attempt; move it away")), ExitCode::kUsage);
-  }
   const std::string fresh = copy + ".new";
   fs::remove_all(fresh, error);
   // A part of a copy helps nobody, least of all where the disk is full.
@@ -350,14 +356,14 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
 
 absl::StatusOr<Upgrade> UpgradeJournal(const std::string& data_dir) {
   std::string backup;
-  const absl::StatusOr<FormatChange> change = UpgradeSqliteJournal(JournalIn(data_dir), [&](Journal& old, FormatChange formats) {
-    const std::string copy = absl::StrCat(data_dir, "/before-upgrade-to-format-", formats.to);
-    const absl::Status copied = CopyFolder(old, data_dir, copy);
-    if (copied.ok()) {
-      backup = copy;
-    }
-    return copied;
-  });
+  const auto copy_for = [&](FormatChange change) { return absl::StrCat(data_dir, "/before-upgrade-to-format-", change.to); };
+  const absl::StatusOr<FormatChange> change = UpgradeSqliteJournal(
+      JournalIn(data_dir), [&](FormatChange planned) { return CheckNoCopy(copy_for(planned)); },
+      [&](Journal& old, FormatChange planned) {
+        TRIBUTARY_RETURN_IF_ERROR(CopyFolder(old, data_dir, copy_for(planned)));
+        backup = copy_for(planned);
+        return absl::OkStatus();
+      });
   if (!change.ok()) {
     // A disk that fails may have put the new one in its place all the same.
     return backup.empty() ? change.status() : Annotate(change.status(), absl::StrCat("the folder as it was is ", backup));

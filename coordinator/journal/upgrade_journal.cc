@@ -27,15 +27,18 @@ absl::Status CheckEverything(Journal& journal) {
   return absl::OkStatus();
 }
 
-// The format of the journal, which is left as it is; unless that is the newest, every check passes.
-absl::StatusOr<int64_t> Look(const std::string& path, JournalDisk& disk) {
+// The journal is left as it is.
+absl::StatusOr<FormatChange> Look(const std::string& path, const std::function<absl::Status(FormatChange)>& begin, JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path, disk));
-  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t format, CheckFormat(*database));
-  if (format != kNewestFormat) {
+  FormatChange change;
+  TRIBUTARY_ASSIGN_OR_RETURN(change.from, CheckFormat(*database));
+  change.to = kNewestFormat;
+  if (change.from != change.to) {
+    TRIBUTARY_RETURN_IF_ERROR(begin(change));
     TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteJournal> journal, SqliteJournal::Over(std::move(database), nullptr, nullptr));
     TRIBUTARY_RETURN_IF_ERROR(CheckEverything(*journal));
   }
-  return format;
+  return change;
 }
 
 // All of `old` in a new file at `path`, checked.
@@ -54,38 +57,47 @@ absl::Status Rewrite(Database& old, FormatChange change, const std::string& path
   return CheckEverything(*journal);
 }
 
-// SQLite would apply a write-ahead log to whatever file bears its name: the old one must have gone into the old file first.
-absl::Status EmptyLog(Database& old, JournalDisk& disk) {
-  TRIBUTARY_RETURN_IF_ERROR(old.Execute("PRAGMA wal_checkpoint(TRUNCATE)"));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> log, disk.Size(old.path() + "-wal"));
-  return log.value_or(0) == 0
-             ? absl::OkStatus()
-             : WithExitCode(
-                   absl::FailedPreconditionError(absl::StrCat("journal ", old.path(), " is in use by another program; end that first")),
-                   ExitCode::kStorage);
+// Of a journal that this program has closed. The last connection removes the log and its index; where one of them is still there, another
+// program has a connection, and SQLite would apply them to whatever file bears the journal's name.
+absl::Status CheckClosed(const std::string& path, JournalDisk& disk) {
+  for (const char* const suffix : {"-wal", "-shm"}) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path + suffix));
+    if (size.has_value()) {
+      return WithExitCode(absl::FailedPreconditionError(absl::StrCat("journal ", path, " is in use by another program; end that first")),
+                          ExitCode::kStorage);
+    }
+  }
+  return absl::OkStatus();
 }
 
+// Leaves everything in the two files, without a log.
 absl::Status WriteAnew(const std::string& path, FormatChange change, const std::string& fresh,
                        const std::function<absl::Status(Journal&, FormatChange)>& keep, JournalDisk& disk) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READWRITE, disk.vfs()));
-  TRIBUTARY_RETURN_IF_ERROR(Rewrite(*database, change, fresh, disk));
-  TRIBUTARY_RETURN_IF_ERROR(EmptyLog(*database, disk));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteJournal> old, SqliteJournal::Over(std::move(database), nullptr, nullptr));
-  return keep(*old, change);
+  {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Database> old, Database::Open(path, path, SQLITE_OPEN_READWRITE, disk.vfs()));
+    TRIBUTARY_RETURN_IF_ERROR(Rewrite(*old, change, fresh, disk));
+    TRIBUTARY_RETURN_IF_ERROR(old->Execute("PRAGMA wal_checkpoint(TRUNCATE)"));
+  }
+  // Before the copy, so that there is none if the answer is no; and after it, which may take long.
+  TRIBUTARY_RETURN_IF_ERROR(CheckClosed(path, disk));
+  {
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path, disk));
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteJournal> old, SqliteJournal::Over(std::move(database), nullptr, nullptr));
+    TRIBUTARY_RETURN_IF_ERROR(keep(*old, change));
+  }
+  return CheckClosed(path, disk);
 }
 
 }  // namespace
 
-absl::StatusOr<FormatChange> UpgradeSqliteJournal(const std::string& path,
+absl::StatusOr<FormatChange> UpgradeSqliteJournal(const std::string& path, const std::function<absl::Status(FormatChange)>& begin,
                                                   const std::function<absl::Status(Journal& old, FormatChange)>& keep, JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path));
   if (!size.has_value()) {
     return absl::NotFoundError(absl::StrCat("there is no journal ", path, "; name the coordinator's data_dir"));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::shared_ptr<const void> lock, disk.Lock(path));
-  FormatChange change;
-  TRIBUTARY_ASSIGN_OR_RETURN(change.from, Look(path, disk));
-  change.to = kNewestFormat;
+  TRIBUTARY_ASSIGN_OR_RETURN(const FormatChange change, Look(path, begin, disk));
   if (change.from == change.to) {
     return change;
   }

@@ -21,12 +21,12 @@ struct FormatChange {
 };
 
 // Writes the journal at `path` anew in the newest format and puts it in the place of the old one, all at once or not at all, a crash
-// included. Every row must pass its checks, in the old one and again in the new one. When the new one is whole, and before it takes its
-// place, `keep` is called with the journal as it was, to make a copy; an error of it leaves all as it was. After an error of
-// JournalDisk::Rename the old one or the new one is there.
+// included. Every row must pass its checks, in the old one and again in the new one. `begin` is called before any of that work, unless
+// there is nothing to do. When the new one is whole, and before it takes its place, `keep` is called with the journal as it was, to make a
+// copy. An error of either leaves all as it was. After an error of JournalDisk::Rename the old one or the new one is there.
 //
-// Errors: as of open_journal.h.
-absl::StatusOr<FormatChange> UpgradeSqliteJournal(const std::string& path,
+// Errors: as of open_journal.h. FailedPrecondition, exit code kStorage, also where another program has the journal open.
+absl::StatusOr<FormatChange> UpgradeSqliteJournal(const std::string& path, const std::function<absl::Status(FormatChange)>& begin,
                                                   const std::function<absl::Status(Journal& old, FormatChange)>& keep,
                                                   JournalDisk& disk = JournalDisk::Real());
 

@@ -409,7 +409,7 @@ TEST_F(JournalCommandInAnOldFormat, UpgradeSaysWhereTheCopyIsAndWantsItMovedBefo
   const std::map<std::string, std::string> files = Files();
   const Result again = Journal({"upgrade"});
   EXPECT_EQ(again.code, ExitCode::kUsage);
-  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-3 exists, from an earlier attempt"));
+  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-3 exists already; move it away, then run this again"));
   EXPECT_EQ(Files(), files);
 }
 
@@ -417,7 +417,7 @@ TEST_F(JournalCommand, UpgradeHasNothingToDoInTheNewestFormat) {
   const std::map<std::string, std::string> files = Files();
   const Result result = Journal({"upgrade"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("the journal is in format 3 already, the newest"));
+  EXPECT_THAT(result.out, HasSubstr("the journal is already in format 3, the newest"));
   EXPECT_EQ(Files(), files);
 }
 

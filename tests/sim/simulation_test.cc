@@ -273,9 +273,10 @@ TEST_F(SimulationTest, AnUpgradeOfTheJournalIsDoneOrNotAtWhateverMomentItDies) {
         disk.Die();
       }
       disk.Restart(SimDisk::Loss::kNothing);
+      const auto begin = [](coordinator::FormatChange) { return absl::OkStatus(); };
       const auto keep = [](coordinator::Journal&, coordinator::FormatChange) { return absl::OkStatus(); };
       disk.DieAfter(changes);
-      const absl::StatusOr<coordinator::FormatChange> upgraded = coordinator::UpgradeSqliteJournal("journal.db", keep, disk);
+      const absl::StatusOr<coordinator::FormatChange> upgraded = coordinator::UpgradeSqliteJournal("journal.db", begin, keep, disk);
       died = disk.dead();
       EXPECT_NE(upgraded.ok(), died) << upgraded.status();
       disk.Die();
@@ -288,7 +289,7 @@ TEST_F(SimulationTest, AnUpgradeOfTheJournalIsDoneOrNotAtWhateverMomentItDies) {
         ASSERT_EQ(events.size(), 1u);
         EXPECT_EQ(events[0].detail, "by ada: maintenance");
       }
-      const absl::StatusOr<coordinator::FormatChange> again = coordinator::UpgradeSqliteJournal("journal.db", keep, disk);
+      const absl::StatusOr<coordinator::FormatChange> again = coordinator::UpgradeSqliteJournal("journal.db", begin, keep, disk);
       ASSERT_TRUE(again.ok()) << again.status();
       left.insert(again->from);
     }

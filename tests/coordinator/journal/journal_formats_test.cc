@@ -16,6 +16,7 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/status_macros.h"
 #include "coordinator/journal/journal_disk.h"
 #include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/sqlite_database.h"
@@ -118,8 +119,9 @@ class JournalFormatsTest : public SqliteJournalTest {
   // Keeps the journal as it was beside the new one.
   absl::StatusOr<FormatChange> Upgrade(JournalDisk& disk = JournalDisk::Real()) {
     return UpgradeSqliteJournal(
-        path(), [this](Journal& old, FormatChange) { return old.BackUp(kept()); }, disk);
+        path(), Agree, [this](Journal& old, FormatChange) { return old.BackUp(kept()); }, disk);
   }
+  static absl::Status Agree(FormatChange) { return absl::OkStatus(); }
   std::string kept() const { return folder_.File("kept.db"); }
 };
 
@@ -249,7 +251,7 @@ TEST_F(JournalFormatsTest, AnUpgradeTakesWhatIsInTheWriteAheadLog) {
   }
   ASSERT_GT(std::filesystem::file_size(left + "/journal.db-wal"), 0u);
   const absl::StatusOr<FormatChange> change =
-      UpgradeSqliteJournal(left + "/journal.db", [](Journal&, FormatChange) { return absl::OkStatus(); });
+      UpgradeSqliteJournal(left + "/journal.db", Agree, [](Journal&, FormatChange) { return absl::OkStatus(); });
   ASSERT_TRUE(change.ok()) << change.status();
   EXPECT_FALSE(std::filesystem::exists(left + "/journal.db-wal"));
   EXPECT_EQ(*Describe(**OpenSqliteJournal(left + "/journal.db")), described);
@@ -283,7 +285,7 @@ TEST_F(JournalFormatsTest, AnUpgradeWithoutACopyDoesNotHappen) {
   ASSERT_NO_FATAL_FAILURE(Load(2));
   const std::string dump = Dump(path());
   const absl::Status upgraded =
-      UpgradeSqliteJournal(path(), [](Journal&, FormatChange) { return absl::ResourceExhaustedError("no space"); }).status();
+      UpgradeSqliteJournal(path(), Agree, [](Journal&, FormatChange) { return absl::ResourceExhaustedError("no space"); }).status();
   EXPECT_EQ(upgraded.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(FormatOf(path()), "2");
   EXPECT_EQ(Dump(path()), dump);
@@ -311,6 +313,49 @@ TEST_F(JournalFormatsTest, AnUpgradeThatCannotTakeItsPlaceLeavesTheOldOneAndCanB
   std::filesystem::remove(kept());
   ASSERT_TRUE(Upgrade().ok());
   EXPECT_EQ(*Describe(*Open()), described);
+}
+
+TEST_F(JournalFormatsTest, AnUpgradeThatMayNotBeginTouchesNothing) {
+  ASSERT_NO_FATAL_FAILURE(Load(2));
+  const std::string bytes = *ReadFile(path(), kMaxFile);
+  const auto refuse = [](FormatChange) { return absl::AlreadyExistsError("a copy"); };
+  const auto keep = [](Journal&, FormatChange) { return absl::InternalError("no copy is due"); };
+  EXPECT_EQ(UpgradeSqliteJournal(path(), refuse, keep).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(*ReadFile(path(), kMaxFile), bytes);
+}
+
+// Its write-ahead log, which is empty, and the index would be taken for those of the new file.
+TEST_F(JournalFormatsTest, AnUpgradeDoesNotHappenBesideAnIdleConnection) {
+  ASSERT_NO_FATAL_FAILURE(Create(2));
+  Fill(*Open());
+  const std::string described = *Describe(*Open());
+  {
+    const auto idle = Database::Open(path(), path(), SQLITE_OPEN_READWRITE);
+    ASSERT_TRUE(idle.ok()) << idle.status();
+    ASSERT_TRUE((*idle)->Execute("SELECT COUNT(*) FROM runs").ok());
+    const absl::Status upgraded = Upgrade().status();
+    EXPECT_EQ(upgraded.code(), absl::StatusCode::kFailedPrecondition) << upgraded;
+    EXPECT_EQ(ExitCodeOf(upgraded), ExitCode::kStorage);
+    EXPECT_THAT(std::string(upgraded.message()), HasSubstr("in use by another program"));
+    EXPECT_FALSE(std::filesystem::exists(kept()));
+    EXPECT_FALSE(std::filesystem::exists(path() + ".new"));
+  }
+  EXPECT_EQ(FormatOf(path()), "2");
+  ASSERT_TRUE(Upgrade().ok());
+  EXPECT_EQ(*Describe(*Open()), described);
+}
+
+TEST_F(JournalFormatsTest, AConnectionOpenedDuringTheCopyKeepsTheOldJournal) {
+  ASSERT_NO_FATAL_FAILURE(Create(2));
+  Fill(*Open());
+  std::unique_ptr<Database> late;
+  const auto keep = [&](Journal&, FormatChange) -> absl::Status {
+    TRIBUTARY_ASSIGN_OR_RETURN(late, Database::Open(path(), path(), SQLITE_OPEN_READWRITE));
+    return late->Execute("SELECT COUNT(*) FROM runs");
+  };
+  EXPECT_EQ(UpgradeSqliteJournal(path(), Agree, keep).status().code(), absl::StatusCode::kFailedPrecondition);
+  late.reset();
+  EXPECT_EQ(FormatOf(path()), "2");
 }
 
 TEST_F(JournalFormatsTest, AnUpgradeNeedsTheFolderToItselfAndAJournalInIt) {
