@@ -133,7 +133,7 @@ bool Decode(const Value& stored, std::vector<absl::Duration>& durations) {
   for (uint64_t nanoseconds = 0; reader.Read(nanoseconds);) {
     durations.push_back(absl::Nanoseconds(static_cast<int64_t>(nanoseconds)));
   }
-  return true;
+  return reader.rest().empty();
 }
 
 Value Encode(const std::vector<std::string>& sites) {
@@ -145,8 +145,15 @@ Value Encode(const std::vector<std::string>& sites) {
 }
 
 bool Decode(const Value& stored, std::vector<std::string>& sites) {
-  sites = absl::StrSplit(BytesOf(stored), '\n', absl::SkipEmpty());
-  return true;
+  sites.clear();
+  if (BytesOf(stored).empty()) {
+    return true;
+  }
+  sites = absl::StrSplit(BytesOf(stored), '\n');
+  // After the last line break there is nothing, and no name is empty.
+  const bool ended = sites.back().empty();
+  sites.pop_back();
+  return ended && CheckSiteNames(sites).ok();
 }
 
 absl::Status CheckSiteNames(const std::vector<std::string>& sites) {

@@ -76,10 +76,10 @@ absl::StatusOr<uint64_t> CommitTables::LastIncluded(const RunRef& run, const std
 }
 
 absl::StatusOr<bool> CommitTables::Next(const RunRef& run, Query& rows, CommitKey& key, JournaledCommit& commit, Part part) const {
-  const auto damaged = [&] { return absl::StrCat("run ", run.id, ": the commit of round ", key.round, " fails its checksum"); };
-  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, commits_.Next(rows, key, commit, damaged, part));
+  const auto named = [&] { return absl::StrCat("run ", run.id, ": the commit of round ", key.round); };
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, commits_.Next(rows, key, commit, named, part));
   if (found && part == Part::kWhole && Crc32c(commit.record) != key.record_crc) {
-    return DamagedJournal(database_.path(), damaged());
+    return DamagedJournal(database_.path(), absl::StrCat(named(), " fails its checksum"));
   }
   return found;
 }
@@ -147,10 +147,9 @@ absl::StatusOr<std::vector<v1::SiteStatus>> CommitTables::SiteTotals(const RunRe
   Query row(database_, site_totals_.Select("WHERE run = ?"));
   OfRun key;
   SiteTotalsRow totals;
-  TRIBUTARY_RETURN_IF_ERROR(site_totals_
-                                .Next(row.Int(run.number), key, totals,
-                                      [&run] { return absl::StrCat("the site counters of run ", run.id, " fail their checksum"); })
-                                .status());
+  TRIBUTARY_RETURN_IF_ERROR(
+      site_totals_.Next(row.Int(run.number), key, totals, [&run] { return absl::StrCat("run ", run.id, ": the row of site counters"); })
+          .status());
   return totals.sites;
 }
 
@@ -159,9 +158,7 @@ absl::StatusOr<Arrivals> CommitTables::LatestArrivals(const RunRef& run) const {
   OfRun key;
   ArrivalsRow latest;
   TRIBUTARY_RETURN_IF_ERROR(
-      arrivals_
-          .Next(row.Int(run.number), key, latest, [&run] { return absl::StrCat("the arrivals of run ", run.id, " fail their checksum"); })
-          .status());
+      arrivals_.Next(row.Int(run.number), key, latest, [&run] { return absl::StrCat("run ", run.id, ": the row of arrivals"); }).status());
   return Arrivals{latest.plain, latest.evaluating};
 }
 

@@ -86,9 +86,8 @@ absl::StatusOr<std::vector<JournaledEvent>> EventTables::Events(const RunRef& ru
   while (true) {
     NumberedOfRun key;
     JournaledEvent event;
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, events_.Next(rows, key, event, [&] {
-      return absl::StrCat("run ", run.id, ": event ", key.number, " fails its checksum");
-    }));
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool more,
+                               events_.Next(rows, key, event, [&] { return absl::StrCat("run ", run.id, ": event ", key.number); }));
     if (!more) {
       return events;
     }
@@ -103,9 +102,8 @@ absl::StatusOr<std::vector<JournaledEvidence>> EventTables::Evidence(const RunRe
   while (true) {
     NumberedOfRun key;
     JournaledEvidence evidence;
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, evidence_.Next(rows, key, evidence, [&] {
-      return absl::StrCat("run ", run.id, ": evidence ", key.number, " fails its checksum");
-    }));
+    TRIBUTARY_ASSIGN_OR_RETURN(
+        const bool more, evidence_.Next(rows, key, evidence, [&] { return absl::StrCat("run ", run.id, ": evidence ", key.number); }));
     if (!more) {
       return all;
     }

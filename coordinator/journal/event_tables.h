@@ -28,7 +28,7 @@ class EventTables {
   void Note(const RunRef& run, const JournaledEvent& event);
   void Note(const RunRef& run, const JournaledEvidence& evidence);
   bool HasNotes() const { return !noted_events_.empty() || !noted_evidence_.empty(); }
-  // Drops what is too old or too much of a site, too.
+  // Also drops rows beyond the limits per site and overall.
   absl::Status WriteNoted();
   void ForgetNoted();
 

@@ -25,9 +25,8 @@ absl::StatusOr<std::optional<JournaledRound>> RoundTables::Open(const RunRef& ru
   Query row(database_, open_rounds_.Select("WHERE run = ?"));
   OfRun key;
   JournaledRound round;
-  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, open_rounds_.Next(row.Int(run.number), key, round, [&run] {
-    return absl::StrCat("the open round of run ", run.id, " fails its checksum");
-  }));
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, open_rounds_.Next(row.Int(run.number), key, round,
+                                                                 [&run] { return absl::StrCat("the open round of run ", run.id); }));
   return found ? std::optional(round) : std::nullopt;
 }
 
@@ -61,15 +60,15 @@ absl::Status RoundTables::VisitUpdates(const RunRef& run, uint64_t round,
       numbers.push_back(rows.GetInt(0));
     }
   }
-  const auto damaged = [&] { return absl::StrCat("run ", run.id, ", round ", round, ": the update of a site fails its checksum"); };
+  const auto named = [&] { return absl::StrCat("run ", run.id, ", round ", round, ": the update of a site"); };
   for (const int64_t number : numbers) {
     JournaledUpdate update;
     {
       Query row(database_, updates_.Select("WHERE number = ?"));
       UpdateKey key;
-      TRIBUTARY_ASSIGN_OR_RETURN(const bool found, updates_.Next(row.Int(number), key, update, damaged));
+      TRIBUTARY_ASSIGN_OR_RETURN(const bool found, updates_.Next(row.Int(number), key, update, named));
       if (!found || key.run != run.number || key.round != round) {
-        return DamagedJournal(database_.path(), damaged());
+        return DamagedJournal(database_.path(), absl::StrCat(named(), " fails its checksum"));
       }
     }
     TRIBUTARY_RETURN_IF_ERROR(visit(update));

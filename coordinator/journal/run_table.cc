@@ -41,7 +41,7 @@ absl::StatusOr<int64_t> RunTable::Add(const JournaledRun& run) {
 }
 
 absl::StatusOr<bool> RunTable::Next(Query& rows, RunKey& key, JournaledRun& run) const {
-  return runs_.Next(rows, key, run, [&key] { return absl::StrCat("the record of run number ", key.number, " fails its checksum"); });
+  return runs_.Next(rows, key, run, [&key] { return absl::StrCat("the record of run number ", key.number); });
 }
 
 absl::Status RunTable::SetState(const RunRef& run, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) {

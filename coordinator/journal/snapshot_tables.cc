@@ -19,7 +19,7 @@ absl::StatusOr<std::vector<JournaledSnapshot>> SnapshotTables::All(const RunRef&
     OfRun key;
     JournaledSnapshot snapshot;
     TRIBUTARY_ASSIGN_OR_RETURN(const bool more, snapshots_.Next(rows, key, snapshot, [&] {
-      return absl::StrCat("run ", run.id, ": the record of snapshot ", snapshot.round, " fails its checksum");
+      return absl::StrCat("run ", run.id, ": the record of snapshot ", snapshot.round);
     }));
     if (!more) {
       return snapshots;
@@ -35,9 +35,8 @@ absl::StatusOr<std::map<uint64_t, double>> SnapshotTables::Losses(const RunRef& 
   while (true) {
     OfRun key;
     ValidationLossRow row;
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, losses_.Next(rows, key, row, [&run] {
-      return absl::StrCat("run ", run.id, ": a validation loss fails its checksum");
-    }));
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool more,
+                               losses_.Next(rows, key, row, [&run] { return absl::StrCat("run ", run.id, ": a validation loss"); }));
     if (!more) {
       return losses;
     }

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/assert.h"
 #include "common/bytes.h"
 #include "common/checksum.h"
 
@@ -161,6 +162,7 @@ absl::Status TextTable::CopyTo(TextTable& other, std::vector<Value> blank) const
   for (const ColumnText& column : columns_) {
     const auto same = std::find_if(other.columns_.begin(), other.columns_.end(),
                                    [&column](const ColumnText& candidate) { return absl::string_view(candidate.name) == column.name; });
+    TRIBUTARY_ASSERT(same != other.columns_.end(), "table ", name_, " has no column ", column.name, " any more");
     places.push_back(static_cast<size_t>(same - other.columns_.begin()));
   }
   Query rows(*database_, Select("ORDER BY rowid"));

@@ -18,6 +18,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/status_macros.h"
@@ -144,25 +145,25 @@ class Table {
     return text_.Update(Encoded(key, entity), condition, arguments);
   }
 
-  // Reads the next row of `rows`, a Select of that part. False: there is none. DataLoss, exit code kDamaged: it fails its checksum;
-  // `damaged` says which row that is, and may look at the numbers that were read.
-  absl::StatusOr<bool> Next(Query& rows, Key& key, Entity& entity, absl::FunctionRef<std::string()> damaged,
-                            Part part = Part::kWhole) const {
+  // Reads the next row of `rows`, a Select of that part. False: there is none. DataLoss, exit code kDamaged: it fails its checksum, or
+  // holds what no value has as its bytes; `named` names the row in the message, and may look at the numbers that were read.
+  absl::StatusOr<bool> Next(Query& rows, Key& key, Entity& entity, absl::FunctionRef<std::string()> named, Part part = Part::kWhole) const {
     TRIBUTARY_ASSIGN_OR_RETURN(const bool found, rows.Step());
     if (!found) {
       return false;
     }
     const std::vector<Value> values = text_.ReadValues(rows, part);
-    bool sound = text_.IsSound(values);
+    const bool sound = text_.IsSound(values);
+    bool decoded = true;
     for (size_t i = 0; i < columns_.size(); ++i) {
       const bool skipped = part == Part::kWithoutLarge && columns_[i].text.role == Role::kLarge;
       // Of a damaged row only the numbers are worth a look.
       if (!skipped && (sound || std::holds_alternative<int64_t>(values[i]))) {
-        sound = columns_[i].decode(values[i], key, entity) && sound;
+        decoded = columns_[i].decode(values[i], key, entity) && decoded;
       }
     }
-    if (!sound) {
-      return DamagedJournal(database_->path(), damaged());
+    if (!sound || !decoded) {
+      return DamagedJournal(database_->path(), absl::StrCat(named(), sound ? " cannot be read" : " fails its checksum"));
     }
     return true;
   }

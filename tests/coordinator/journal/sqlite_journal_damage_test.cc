@@ -9,10 +9,13 @@
 #include <random>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
+#include "coordinator/journal/column_codec.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/open_journal.h"
 #include "gmock/gmock.h"
@@ -102,6 +105,37 @@ TEST_F(DamagedJournalTest, RefusesAWriteAheadLogWithoutItsJournal) {
   WriteWhole(path() + "-wal", "x");
   EXPECT_EQ(OpenSqliteJournal(path()).status().code(), absl::StatusCode::kDataLoss);
   EXPECT_FALSE(std::filesystem::exists(path()));
+}
+
+TEST_F(DamagedJournalTest, DistinguishesARowThatCannotBeReadFromOneThatFailsItsChecksum) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  ASSERT_TRUE(journal->SetRunState("run", static_cast<v1::RunState>(99), "", 0).ok());
+  const absl::Status read = journal->Runs().status();
+  EXPECT_EQ(ExitCodeOf(read), ExitCode::kDamaged);
+  EXPECT_THAT(std::string(read.message()), HasSubstr("the record of run number 1 cannot be read"));
+}
+
+TEST(ColumnCodec, RefusesBytesThatNoListHas) {
+  std::vector<std::string> sites;
+  std::vector<absl::Duration> durations;
+  for (const absl::string_view bytes : {"paris", "\n", "paris\n\n", "\nparis\n", "berlin\nparis"}) {
+    EXPECT_FALSE(Decode(Value(bytes), sites)) << bytes;
+  }
+  EXPECT_FALSE(Decode(Value(absl::string_view("123456789")), durations));
+}
+
+TEST(ColumnCodec, ReadsWhatItWroteOfAList) {
+  std::vector<std::string> sites = {"left over"};
+  std::vector<absl::Duration> durations = {absl::Seconds(7)};
+  for (const std::vector<std::string>& written : {std::vector<std::string>{"berlin", "paris"}, std::vector<std::string>{}}) {
+    EXPECT_TRUE(Decode(Encode(written), sites));
+    EXPECT_EQ(sites, written);
+  }
+  for (const std::vector<absl::Duration>& written : {std::vector<absl::Duration>{absl::Seconds(2)}, std::vector<absl::Duration>{}}) {
+    EXPECT_TRUE(Decode(Encode(written), durations));
+    EXPECT_EQ(durations, written);
+  }
 }
 
 TEST_F(DamagedJournalTest, RefusesARowOfARunThatIsNotThere) {
