@@ -1,10 +1,12 @@
 """Programs that are killed or stopped: the coordinator at each of its crash points and at random times, workers at random times."""
 
+import contextlib
 import itertools
 import json
 import re
 import shutil
 import signal
+import sqlite3
 import time
 
 import harness
@@ -21,7 +23,7 @@ WRITES = ("write", "pwrite")
 # Changes to the data folder that a run of 3 rounds, and a start that finds a run, make at the very least; they are about 295, and 23 to 43.
 # A shim that sees or kills nothing must not pass for a coordinator that survives.
 LEAST_POINTS, LEAST_POINTS_OF_A_RECOVERY = 150, 12
-LEAST_POINTS_OF_A_TRUNCATION = 25
+LEAST_POINTS_OF_THE_TOOL = 25
 
 
 class CrashRun:
@@ -177,75 +179,105 @@ def crash_points_of_a_recovery(chaos):
     return {"killed": killed}
 
 
+class JournalToolCrashes:
+    """`tributary journal` killed at work, on copies of what a coordinator left that was killed in the middle of a run."""
+
+    def __init__(self, chaos):
+        self.chaos = chaos
+        self.spec = chaos.spec(SITES, rounds=200)
+        self.parties = chaos.make(*SITES, snapshots={"every": 4, "keep": 2})
+        chaos.start(self.parties)
+        self.log = chaos.coordinator_log(self.parties)
+        chaos.submit(self.parties, self.spec)
+        self.log.wait("round 9 committed", 60)
+        chaos.kill_coordinator(self.parties)
+        self.found = self.parties.data_dir
+        self.folder = self.parties.directory / "under-the-tool"
+
+    def commits(self, folder):
+        """How many the run has, in a folder that passes all checks."""
+        self.parties.tool("journal", "verify", folder)
+        return json.loads(self.parties.tool("journal", "show", folder, "--format", "json").stdout)["runs"][0]["commits"]
+
+    def run(self, command, **environment):
+        self.parties.command_prefix = self.chaos.crashing(self.folder, **environment) if environment else ()
+        try:
+            name, *arguments = command
+            return self.parties.tool("journal", name, self.folder, *arguments, check=not environment)
+        finally:
+            self.parties.command_prefix = ()
+
+    def start_over(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.found, self.folder)
+
+    def kill(self, command, state, due):
+        """Kills `command` at the n-th change to the data folder, for every n. `state` says what a folder holds: what it held, or `due`; a
+        copy that the command made is whole or not there; and the command, given again, gets it done. Then the run goes on from that."""
+        was = state(self.found)
+        self.start_over()
+        counted = self.parties.directory / "calls"
+        if self.run(command, CRASH_LOG=counted).returncode != 0:
+            raise Mismatch(f"{command[0]} fails under the shim, which is to kill nothing")
+        points = counted.read_text(encoding="utf-8").splitlines()
+        if len(points) < LEAST_POINTS_OF_THE_TOOL:
+            raise Mismatch(f"{command[0]} made {len(points)} changes to its folder, so the shim does not see them")
+        cases = range(1, len(points) + 1)
+        done_nevertheless = 0
+        for number in cases if self.chaos.long else self.chaos.random.sample(cases, 8):
+            self.start_over()
+            if self.run(command, CRASH_AT=number).returncode != -signal.SIGKILL:
+                raise Mismatch(f"{command[0]} was not killed at call {number} of {len(points)}: {points[number - 1]}")
+            self.chaos.figures["kills_journal_tool"] += 1
+            try:
+                holds = state(self.folder)
+                if holds not in (was, due):
+                    raise Mismatch(f"the folder holds {holds}, where it held {was} and {due} was due")
+                for copy in self.folder.glob("before-*"):
+                    if copy.suffix != ".new":
+                        if state(copy) != was:
+                            raise Mismatch(f"{copy.name} is not what the folder was")
+                        shutil.rmtree(copy)
+                done_nevertheless += holds == due
+                self.run(command)
+                if state(self.folder) != due:
+                    raise Mismatch(f"given again, the command left {state(self.folder)}, where {due} was due")
+            except Exception as error:
+                raise Mismatch(f"killed at call {number} ({points[number - 1]}): {error}") from error
+
+        last = self.commits(self.folder)
+        shutil.rmtree(self.found)
+        self.folder.rename(self.found)
+        self.parties.start_coordinator()
+        self.log.wait(f"continues after round {last}", 30)
+        self.chaos.finish(self.parties, self.spec, timeout=120)
+        return {"points": len(points), "killed": len(points) if self.chaos.long else 8, "done_nevertheless": done_nevertheless}
+
+
 def truncation_at_crash_points(chaos):
-    """`tributary journal truncate-to` is killed at the n-th change to the data folder, for every n: the run is at the old round or at the
-    new one, the copy of the folder is whole or not there, and the same command, given again, gets it done. Then the run goes on."""
-    spec = chaos.spec(SITES, rounds=200)
-    parties = chaos.make(*SITES, snapshots={"every": 4, "keep": 2})
-    chaos.start(parties)
-    log = chaos.coordinator_log(parties)
-    chaos.submit(parties, spec)
-    log.wait("round 9 committed", 60)
-    chaos.kill_coordinator(parties)
-    found = parties.data_dir
-
-    def commits(folder):
-        parties.tool("journal", "verify", folder)
-        return json.loads(parties.tool("journal", "show", folder, "--format", "json").stdout)["runs"][0]["commits"]
-
-    last = commits(found)
+    """`tributary journal truncate-to` is killed at any change that it makes: the run is at the old round or at the new one."""
+    crashes = JournalToolCrashes(chaos)
+    last = crashes.commits(crashes.found)
     # Not the round of a snapshot, and a snapshot is dropped with those after it.
     target = last - last % 4 - 1
-    folder = parties.directory / "truncated"
+    return crashes.kill(("truncate-to", crashes.spec["name"], target, "--yes"), crashes.commits, target)
 
-    def truncate(**environment):
-        parties.command_prefix = chaos.crashing(folder, **environment) if environment else ()
-        try:
-            return parties.tool("journal", "truncate-to", folder, spec["name"], target, "--yes", check=not environment)
-        finally:
-            parties.command_prefix = ()
 
-    def start_over():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(found, folder)
+def upgrade_at_crash_points(chaos):
+    """`tributary journal upgrade` is killed at any change that it makes: the journal is in the old format or in the new one."""
+    crashes = JournalToolCrashes(chaos)
 
-    start_over()
-    counted = parties.directory / "calls"
-    if truncate(CRASH_LOG=counted).returncode != 0:
-        raise Mismatch("truncate-to fails under the shim, which is to kill nothing")
-    points = counted.read_text(encoding="utf-8").splitlines()
-    if len(points) < LEAST_POINTS_OF_A_TRUNCATION:
-        raise Mismatch(f"truncate-to made {len(points)} changes to its folder, so the shim does not see them")
-    cases = range(1, len(points) + 1)
-    taken_back = 0
-    for number in cases if chaos.long else chaos.random.sample(cases, 8):
-        start_over()
-        if truncate(CRASH_AT=number).returncode != -signal.SIGKILL:
-            raise Mismatch(f"truncate-to was not killed at call {number} of {len(points)}: {points[number - 1]}")
-        chaos.figures["kills_truncation"] += 1
-        try:
-            at = commits(folder)
-            if at not in (last, target):
-                raise Mismatch(f"the run has {at} commits, where it had {last} and was taken back to {target}")
-            for copy in folder.glob("before-truncate-*"):
-                if copy.suffix != ".new":
-                    if commits(copy) != last:
-                        raise Mismatch(f"{copy.name} is not what the folder was")
-                    shutil.rmtree(copy)
-            if at == target:
-                taken_back += 1
-            truncate()
-            if commits(folder) != target:
-                raise Mismatch("the command, given again, did not get it done")
-        except Exception as error:
-            raise Mismatch(f"killed at call {number} ({points[number - 1]}): {error}") from error
+    def state(folder):
+        # SQLite's header holds user_version, the format, at offset 60.
+        return int.from_bytes((folder / "journal.db").read_bytes()[60:64], "big"), crashes.commits(folder)
 
-    shutil.rmtree(found)
-    folder.rename(found)
-    parties.start_coordinator()
-    log.wait(f"continues after round {target}", 30)
-    chaos.finish(parties, spec, timeout=120)
-    return {"points": len(points), "killed": len(points) if chaos.long else 8, "taken_back_nevertheless": taken_back}
+    # Format 2 differs in `events`. The order of the tables counts, so that the one after it is made anew, too; both without rows.
+    old = (harness.ROOT / "tests" / "coordinator" / "journal" / "format_2.sql").read_text(encoding="utf-8")
+    tables = "".join(re.findall(r"^CREATE TABLE (?:events|evidence)\(.*;$", old, re.MULTILINE))
+    with contextlib.closing(sqlite3.connect(crashes.found / "journal.db")) as journal:
+        newest = journal.execute("PRAGMA user_version").fetchone()[0]
+        journal.executescript(f"BEGIN; DROP TABLE events; DROP TABLE evidence; {tables} PRAGMA user_version = 2; COMMIT;")
+    return crashes.kill(("upgrade",), state, (newest, crashes.commits(crashes.found)))
 
 
 def coordinator_at_random_times(chaos):

@@ -81,7 +81,7 @@ class Chaos:
         self.random = random.Random(seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tributary-chaos-"))
         self.figures = dict.fromkeys(("kills_survived", "kills_coordinator", "kills_coordinator_at_crash_points", "kills_worker",
-                                      "kills_truncation", "crash_points", "rounds_lost", "updates_lost", "hashes_compared",
+                                      "kills_journal_tool", "crash_points", "rounds_lost", "updates_lost", "hashes_compared",
                                       "hashes_unequal"), 0)
         self.restarts = []  # of small runs, as restart_seconds() gives them
         self.cleanups = []
@@ -109,7 +109,7 @@ class Chaos:
         return ("env", f"LD_PRELOAD={self.shim}", f"CRASH_FOLDER={folder}", *assignments)
 
     def kills(self):
-        return self.figures["kills_coordinator"] + self.figures["kills_worker"] + self.figures["kills_truncation"]
+        return self.figures["kills_coordinator"] + self.figures["kills_worker"] + self.figures["kills_journal_tool"]
 
     @staticmethod
     def _end(parties):
