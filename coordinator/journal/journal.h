@@ -76,7 +76,7 @@ struct JournaledSnapshot {
 };
 
 // What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected), or
-// what an operator did to the run (paused, resumed, stopped).
+// what an operator did to the run (submitted, paused, resumed, stopped).
 struct JournaledEvent {
   int64_t unix_ms = 0;
   std::string site;  // empty: an operator's act
