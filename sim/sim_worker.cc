@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/overloaded.h"
+#include "common/status_macros.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 
@@ -231,6 +232,8 @@ void SimWorker::CarryOut(worker::Action& action) {
                   options_.config, offer, {.make_trainer = options_.make_trainer, .clock = world_, .store = process_->store.get()});
               if (run.ok()) {
                 process_->run = *std::move(run);
+              } else if (options_.on_misfit && !absl::IsAborted(run.status())) {  // Aborted: its disk, which will be well again
+                options_.on_misfit(Annotate(run.status(), absl::StrCat("run ", offer.spec().name(), " cannot be trained here")));
               }
               Handle(event::RunPrepared{work, run.status(), run.ok() ? process_->run->TakePending() : std::nullopt});
             });
@@ -305,9 +308,6 @@ void SimWorker::CarryOut(worker::Action& action) {
           [&](action::Exit& exit) {
             if (world_->tracing) {
               world_->Trace(options_.number, absl::StrCat("exits: ", exit.status.ToString()));
-            }
-            if (!exit.status.ok() && options_.on_failure) {
-              options_.on_failure(exit.status);
             }
             Kill(kSupervisorDelay, SimDisk::Loss::kNothing);
           },

@@ -33,8 +33,8 @@ struct SimWorkerOptions {
   worker::TrainerFactory make_trainer;
   // Time that one piece of training takes; every other piece of work takes a hundredth of it.
   absl::Duration training = absl::Milliseconds(500);
-  // Its process has ended with this error; it is started again.
-  std::function<void(const absl::Status&)> on_failure;
+  // It refuses a run that it cannot train, with this error.
+  std::function<void(const absl::Status&)> on_misfit;
   // Not null: what goes wrong here.
   Mischief* mischief = nullptr;
 };

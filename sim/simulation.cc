@@ -69,7 +69,7 @@ Simulation::Simulation(const Scenario& scenario)
     if (scenario.make_trainer) {
       options.make_trainer = scenario.make_trainer;
       // What is wrong with real data does not pass by itself.
-      options.on_failure = [this](const absl::Status& status) { worker_error_.Update(status); };
+      options.on_misfit = [this](const absl::Status& status) { worker_error_.Update(status); };
     } else {
       options.make_trainer = SyntheticTrainers(mischief_.back().get());
     }

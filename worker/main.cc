@@ -245,7 +245,7 @@ absl::Status Sample(const SampleCommand& command) {
 
 void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_option("--config", command.config, "worker.yaml");
-  app.add_flag("--once", command.once, "exit after the first run that this site took part in, or when its consent refuses a run");
+  app.add_flag("--once", command.once, "exit after the first run that this site took part in, or when it refuses a run");
   app.add_option("--connect-timeout", command.connect_timeout,
                  "give up if the coordinator is not reached within this time (30s, 5m); default: never");
   app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");

@@ -16,6 +16,7 @@
 #include "optim/snapshot.h"
 #include "optim/state_hash.h"
 #include "proto/config/run_options.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -61,8 +62,9 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
   run->model_ = options.model;
   TRIBUTARY_ASSIGN_OR_RETURN(run->layout_, optim::MakeLayout(run->model_));
   if (DigestBytes(run->layout_.hash()) != offer.layout_hash()) {
-    return absl::FailedPreconditionError(
-        "the coordinator's model has different blocks from this worker's; install the version that the coordinator runs");
+    constexpr absl::string_view kOtherBlocks =
+        "the coordinator's model has different blocks from this worker's; install the version that the coordinator runs";
+    return WithRefusal(absl::FailedPreconditionError(kOtherBlocks), kOtherBlocks);
   }
   run->threads_ = optim::UsefulThreads(run->layout_.size(), options.threads);
   TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, run->dependencies_.make_encoder(run->optimizer_, run->layout_, run->threads_));

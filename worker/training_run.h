@@ -53,8 +53,8 @@ class TrainingRun {
 
   // Model, encoder and trainer of the run that is offered, as they were saved if they were. What is saved but damaged is set aside with a
   // warning: it costs the residual. InvalidArgument: the run is not valid. FailedPrecondition: this program's model has another layout than
-  // the coordinator's (versions differ). Aborted, exit code kStorage: what is saved cannot be read. Errors of Trainer::Create (exit code
-  // kData).
+  // the coordinator's (versions differ). Errors of Trainer::Create (exit code kData). All of these are this run's alone, and say with
+  // RefusalOf what its operator is told. Aborted, exit code kStorage: what is saved cannot be read, and no run can be trained.
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
                                                              Dependencies dependencies);
 

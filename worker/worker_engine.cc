@@ -12,6 +12,7 @@
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
 #include "worker/engine_messages.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -362,12 +363,11 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   const std::string run_id = run_->offer.run_id();
   Note(LogLevel::kError, absl::StrCat(label, " cannot be trained here: ", prepared.status.message()));
   DropRun();
-  // The details may name files, and those stay here.
   if (session_.welcomed) {
-    RefuseRun(run_id, "this site cannot train the run; its own log says why");
+    RefuseRun(run_id, RefusalOf(prepared.status));
   }
-  // Data or a state folder that cannot be read needs a person, and no other run of this site will fare better.
-  if (options_.once || ExitCodeOf(prepared.status) == ExitCode::kData || absl::IsAborted(prepared.status)) {
+  // A state folder that cannot be read needs a person: no other run will fare better. What does not fit this run may fit the next.
+  if (options_.once || absl::IsAborted(prepared.status)) {
     Exit(Annotate(prepared.status, absl::StrCat(label, " cannot be trained here")), "the run cannot be prepared");
   }
 }

@@ -112,7 +112,8 @@ struct SessionClosed {
   absl::Status status;
 };
 // `pending`: the update that was pending when this run was last let go of, if any; the encoder holds it as before. `status` Aborted: the
-// state folder cannot be read.
+// state folder cannot be read, and the program ends. Any other error is the run's: it is refused with RefusalOf(status), and the worker
+// stays for others.
 struct RunPrepared {
   uint64_t work = 0;
   absl::Status status;
@@ -265,7 +266,7 @@ struct WorkerEngineOptions {
   // host:port, for messages.
   std::string coordinator;
   std::string software_version;
-  // End after the first run that the worker took part in, or when consent refuses a run.
+  // End after the first run that the worker took part in, or when this site refuses a run: consent does, or its data does not fit.
   bool once = false;
   // End with kUnreachable if no session was ever open by then.
   absl::Duration connect_timeout = absl::InfiniteDuration();

@@ -113,29 +113,65 @@ class BadInput(harness.FederationTest):
         parties = self.submitted()
         (self.data(parties) / "latin1.txt").write_bytes("Grüße ".encode("latin-1") * 100)
         parties.write_worker_config("alpha", self.data(parties))
-        self.assert_fails(parties.start_worker("alpha"), harness.EXIT_DATA, "latin1.txt: byte 2 is not UTF-8")
+        self.assert_fails(parties.start_worker("alpha", "--once"), harness.EXIT_DATA, "latin1.txt: byte 2 is not UTF-8")
 
-    def test_a_table_with_a_bad_row(self):
-        parties = self.submitted({"model": {"gpt": None, "mlp": {"inputs": 2, "hidden": [4], "outputs": 2}},
-                                  "data": {"kind": "csv", "label_column": "y"}})
+    OF_TABLES = {"model": {"gpt": None, "mlp": {"inputs": 2, "hidden": [4], "outputs": 3}}, "data": {"kind": "csv", "label_column": "y"}}
+
+    def write_table(self, parties, *bad_rows):
+        """A table for a run of OF_TABLES at alpha, with these rows from line 18 on."""
         table = parties.directory / "table"
         table.mkdir()
-        rows = ["a,b,y"] + [f"{index},{index / 2},{index % 2}" for index in range(40)]
-        rows[17] = "1,2"
+        rows = ["a,b,y"] + [f"{index},{index / 2},{index % 3}" for index in range(40)]
+        rows[17:17 + len(bad_rows)] = bad_rows
         (table / "rows.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         parties.write_worker_config("alpha", table)
-        self.assert_fails(parties.start_worker("alpha"), harness.EXIT_DATA, "rows.csv:18:")
+
+    def refusal(self, parties, run):
+        """What the operator sees of alpha's refusal."""
+
+        def refused():
+            sites = parties.status(run).get("sites", [])
+            return next((site["activity"] for site in sites if site["site"] == "alpha" and "refused" in site.get("activity", "")), None)
+
+        return harness.federation.wait_until(refused, 30, "the operator to see the refusal")
+
+    def test_a_table_with_a_bad_row(self):
+        parties = self.submitted(self.OF_TABLES)
+        self.write_table(parties, "1,2")
+        worker = parties.start_worker("alpha")
+        self.assertEqual(self.refusal(parties, harness.RUN), "refused: this site cannot train the run; its own log says why")
+        self.assertIn("rows.csv:18:", worker.log_text())
+        worker.stop()
+        self.assert_fails(parties.start_worker("alpha", "--once"), harness.EXIT_DATA, "rows.csv:18:")
+
+    def test_a_run_that_does_not_fit_the_data_is_refused_and_the_corrected_one_is_trained(self):
+        parties = self.running("alpha")
+        self.write_table(parties)
+        worker = parties.start_worker("alpha")
+        cases = (
+            ({"data": {"label_column": "z"}}, "no column 'z' (the run's data.label_column)"),
+            ({"model": {"mlp": {"inputs": 3}}}, "2 columns besides the label, but the run's model takes 3 (model.mlp.inputs)"),
+            ({"model": {"mlp": {"outputs": 2}}}, "a label is not an integer from 0 to 1"),
+            ({"data": {"kind": "text", "label_column": None}, "model": {"mlp": None, "gpt": {"context": 4096}}},
+             "one sample takes 4097 bytes"),
+        )
+        for number, (mistake, words) in enumerate(cases):
+            with self.subTest(mistake=mistake):
+                name = f"wrong-{number}"
+                self.submit(parties, name=name, **harness.federation.merged(self.OF_TABLES, mistake))
+                refusal = self.refusal(parties, name)
+                self.assertIn(words, refusal)
+                self.assertNotIn("rows.csv", refusal)
+                parties.operator("run", "stop", name)
+                self.assertTrue(worker.running(), "one run's mistake must not end a worker that serves others")
+        self.submit(parties, **self.OF_TABLES)
+        self.assertEqual(parties.wait_for_end(harness.RUN, timeout=60)["state"], "finished")
 
     def test_a_run_that_the_site_refuses(self):
         parties = self.submitted({"participation": {"wait_timeout": "1m"}})
         parties.write_worker_config("alpha", self.data(parties), consent={"runs": ["other-*"], "models": ["gpt"]})
         worker = parties.start_worker("alpha")
-
-        def refusal():
-            sites = parties.status(harness.RUN).get("sites", [])
-            return next((site["activity"] for site in sites if site["site"] == "alpha" and "refused" in site.get("activity", "")), None)
-
-        self.assertIn("consent.runs", harness.federation.wait_until(refusal, 30, "the operator to see the refusal"))
+        self.assertIn("consent.runs", self.refusal(parties, harness.RUN))
         self.assertTrue(worker.running(), "a refusal must not end a worker that serves other runs")
         worker.stop()
         self.assert_fails(parties.start_worker("alpha", "--once"), harness.EXIT_CONSENT, "consent.runs")

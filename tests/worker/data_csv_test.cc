@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/common/test_folder.h"
 #include "worker/data/data_source.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -36,6 +37,27 @@ std::string ErrorOf(absl::string_view text) {
   EXPECT_FALSE(source.ok());
   EXPECT_EQ(ExitCodeOf(source.status()), ExitCode::kData);
   return std::string(source.status().message());
+}
+
+// What the operator is told of it.
+std::string ToldOf(absl::string_view text) {
+  TestFolder folder;
+  folder.Write("t.csv", text);
+  return RefusalOf(MakeCsvSource(OptionsFor(folder), TwoColumns()).status());
+}
+
+TEST(CsvSource, OthersAreToldWhatOfTheRunDoesNotFitAndNothingOfTheTable) {
+  EXPECT_EQ(ToldOf("secret,b,z\n"), "no column 'y' (the run's data.label_column)");
+  EXPECT_EQ(ToldOf("secret,y\n"), "1 columns besides the label, but the run's model takes 2 (model.mlp.inputs)");
+  EXPECT_EQ(ToldOf("a,b,y\n1,2,17\n"), "a label is not an integer from 0 to 2 (the run's model.mlp.outputs is 3)");
+  EXPECT_EQ(ToldOf("a,b,y\n1,2,0\n"), "too few rows for the run's data.validation_fraction, 0.25");
+  EXPECT_EQ(ToldOf("a,b,y\n1,secret,0\n"), "this site cannot train the run; its own log says why");
+}
+
+TEST(CsvSource, OthersAreToldThatThereIsNoTable) {
+  TestFolder folder;
+  folder.Write("secret.txt", "text");
+  EXPECT_EQ(RefusalOf(MakeCsvSource(OptionsFor(folder), TwoColumns()).status()), "this site holds no .csv files (the run's data.kind)");
 }
 
 TEST(CsvSource, EveryFourthRowIsHeldOutForAQuarter) {

@@ -10,6 +10,7 @@
 #include "worker/data/data_source.h"
 #include "worker/data/spacing.h"
 #include "worker/data/utf8.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -30,6 +31,13 @@ std::string ErrorOf(const absl::StatusOr<std::unique_ptr<DataSource>>& source) {
   EXPECT_FALSE(source.ok());
   EXPECT_EQ(ExitCodeOf(source.status()), ExitCode::kData);
   return std::string(source.status().message());
+}
+
+TEST(TextSource, OthersAreToldThatTheContextIsTooLong) {
+  TestFolder folder;
+  folder.Write("a.txt", "abcdefgh");
+  EXPECT_EQ(RefusalOf(MakeTextSource(OptionsFor(folder), 500).status()),
+            "too little text for training: one sample takes 501 bytes (the run's context is 500, its validation_fraction 0.25)");
 }
 
 TEST(TextSource, TargetsAreTheBytesAfterTheTokens) {

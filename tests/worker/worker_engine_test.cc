@@ -8,6 +8,7 @@
 #include "proto/config/capabilities.h"
 #include "proto/protocol_version.h"
 #include "tests/worker/engine_driver.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -251,13 +252,41 @@ TEST(RunTest, AnInvalidRunFromTheNetworkIsRefusedWithItsMistake) {
   EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), HasSubstr("batch_size"));
 }
 
-TEST(RunTest, WhatIsWrongWithTheDataStaysAtTheSiteAndEndsTheWorker) {
+absl::Status BadRow() {
+  return WithExitCode(absl::InvalidArgumentError("/data/patients.csv:17: bad row"), ExitCode::kData);
+}
+
+TEST(RunTest, WhatIsWrongWithTheDataStaysAtTheSite) {
   EngineDriver driver;
-  driver.Tick().Welcome().Offer().Prepare(WithExitCode(absl::InvalidArgumentError("/data/patients.csv:17: bad row"), ExitCode::kData));
+  driver.Tick().Welcome().Offer().Prepare(BadRow());
   ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
   EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), Not(HasSubstr("patients")));
   EXPECT_THAT(driver.Notes(), HasSubstr("patients.csv:17"));
+}
+
+TEST(RunTest, ARunThatDoesNotFitTheDataIsRefusedWithWhatMayBeToldAndTheNextIsPrepared) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare(WithRefusal(BadRow(), "no column 'y' (the run's data.label_column)"));
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_FALSE(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().accepted());
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), "no column 'y' (the run's data.label_column)");
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  driver.Offer(MakeSpec("bible-2"), "run-2").Prepare();
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_TRUE(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().accepted());
+}
+
+TEST(RunTest, WithOnceARunThatDoesNotFitTheDataEndsTheWorker) {
+  EngineDriver driver(Once());
+  driver.Tick().Welcome().Offer().Prepare(BadRow());
+  EXPECT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
   EXPECT_EQ(CodeOf(driver), ExitCode::kData);
+}
+
+TEST(RunTest, AStateFolderThatCannotBeReadEndsTheWorker) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare(WithExitCode(absl::AbortedError("state_dir: permission denied"), ExitCode::kStorage));
+  EXPECT_EQ(CodeOf(driver), ExitCode::kStorage);
 }
 
 TEST(RunTest, ARunThatCannotBePreparedForAnotherReasonLeavesTheWorkerForOthers) {

@@ -18,6 +18,7 @@
 #include "worker/data/folder.h"
 #include "worker/data/spacing.h"
 #include "worker/data/utf8.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -112,6 +113,10 @@ class LineReader {
   }
 
   absl::Status Error(absl::string_view message) const { return DataError(absl::StrCat(file_, ":", number_, ": ", message)); }
+  // It is the run that does not fit; `here` tells more, at this site.
+  absl::Status Misfit(absl::string_view told, absl::string_view here = "") const {
+    return WithRefusal(Error(absl::StrCat(told, here)), told);
+  }
 
  private:
   absl::string_view file_;
@@ -194,9 +199,10 @@ class CsvReader {
 
   absl::StatusOr<std::unique_ptr<DataSource>> Finish() {
     if (training_.rows() == 0 || validation_.rows() == 0) {
-      return DataError(absl::StrCat("data folder ", options_.folder, ": too few rows: ", row_, " with validation_fraction ",
-                                    options_.validation_fraction, " leave ", training_.rows(), " for training and ", validation_.rows(),
-                                    " for validation: add rows"));
+      return WithRefusal(DataError(absl::StrCat("data folder ", options_.folder, ": too few rows: ", row_, " with validation_fraction ",
+                                                options_.validation_fraction, " leave ", training_.rows(), " for training and ",
+                                                validation_.rows(), " for validation: add rows")),
+                         absl::StrCat("too few rows for the run's data.validation_fraction, ", options_.validation_fraction));
     }
     Standardise();
     return std::make_unique<CsvSource>(std::move(training_), std::move(validation_), table_, options_);
@@ -222,11 +228,11 @@ class CsvReader {
     }
     const auto label = std::find(header.begin(), header.end(), table_.label_column);
     if (label == header.end()) {
-      return reader.Error(absl::StrCat("no column ", Quoted(table_.label_column), " (the run's data.label_column); the columns are: ",
-                                       PrintableUtf8(absl::StrJoin(header, ", ").substr(0, 400))));
+      return reader.Misfit(absl::StrCat("no column ", Quoted(table_.label_column), " (the run's data.label_column)"),
+                           absl::StrCat("; the columns are: ", PrintableUtf8(absl::StrJoin(header, ", ").substr(0, 400))));
     }
     if (static_cast<int64_t>(header.size()) - 1 != table_.inputs) {
-      return reader.Error(
+      return reader.Misfit(
           absl::StrCat(header.size() - 1, " columns besides the label, but the run's model takes ", table_.inputs, " (model.mlp.inputs)"));
     }
     label_index_ = static_cast<size_t>(label - header.begin());
@@ -253,8 +259,9 @@ class CsvReader {
       if (i != label_index_) {
         table.features.push_back(static_cast<float>(value));
       } else if (value != std::floor(value) || value < 0 || value >= static_cast<double>(table_.outputs)) {
-        return reader.Error(absl::StrCat("label ", Quoted(fields[i]), " is not an integer from 0 to ", table_.outputs - 1,
-                                         " (the run's model.mlp.outputs is ", table_.outputs, ")"));
+        const std::string range =
+            absl::StrCat(" is not an integer from 0 to ", table_.outputs - 1, " (the run's model.mlp.outputs is ", table_.outputs, ")");
+        return WithRefusal(reader.Error(absl::StrCat("label ", Quoted(fields[i]), range)), absl::StrCat("a label", range));
       } else {
         table.labels.push_back(static_cast<int64_t>(value));
       }

@@ -57,7 +57,8 @@ struct TableOptions {
 // Tables of numbers: all visible .csv files of the folder, with the same header row. Fields are separated by commas and may be quoted;
 // blank lines are skipped. Features are standardised with mean and standard deviation of this site's training rows. Every
 // 1/validation_fraction-th row is for validation, so that files sorted by label are split fairly. DataError with file and line: a missing
-// or repeated column, a row of another length, a field that is not a finite number, a label out of range; or too few rows.
+// or repeated column, a row of another length, a field that is not a finite number, a label out of range; or too few rows. With a refusal
+// (worker/refusal.h) where another run could train on these tables.
 absl::StatusOr<std::unique_ptr<DataSource>> MakeCsvSource(const DataOptions& options, const TableOptions& table);
 
 }  // namespace tributary::worker

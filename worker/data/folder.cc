@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -42,8 +43,10 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
                                   ": `data` in worker.yaml must name a folder that the worker can read"));
   }
   if (files.empty()) {
-    return DataError(absl::StrCat("data folder ", AbsolutePath(folder), " holds no ", extension.empty() ? "files" : extension,
-                                  extension.empty() ? "" : " files", ": put this site's data there, or point `data` in worker.yaml at it"));
+    const std::string kind = extension.empty() ? "files" : absl::StrCat(extension, " files");
+    absl::Status status = DataError(absl::StrCat("data folder ", AbsolutePath(folder), " holds no ", kind,
+                                                 ": put this site's data there, or point `data` in worker.yaml at it"));
+    return extension.empty() ? status : WithRefusal(std::move(status), absl::StrCat("this site holds no ", kind, " (the run's data.kind)"));
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -56,7 +59,7 @@ absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budg
                                   " MiB, which are kept in memory: move part of it elsewhere"));
   }
   if (!bytes.ok()) {
-    return WithExitCode(std::move(bytes).status(), ExitCode::kData);
+    return DataError(bytes.status().message());
   }
   budget -= bytes->size();
   return bytes;

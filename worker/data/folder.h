@@ -1,4 +1,5 @@
-// The files of a site's data folder. Their names and contents stay on site: they appear in errors, which go to this site's operator only.
+// The files of a site's data folder. Their names and contents stay on site: they appear in errors, which go to this site's operator only
+// (worker/refusal.h: what others are told).
 #ifndef TRIBUTARY_WORKER_DATA_FOLDER_H_
 #define TRIBUTARY_WORKER_DATA_FOLDER_H_
 

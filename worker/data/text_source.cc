@@ -9,6 +9,7 @@
 #include "worker/data/folder.h"
 #include "worker/data/spacing.h"
 #include "worker/data/utf8.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -79,9 +80,12 @@ absl::Status CheckLength(absl::string_view split, uint64_t bytes, uint64_t conte
   if (bytes > context) {
     return absl::OkStatus();
   }
-  return DataError(absl::StrCat("data folder ", options.folder, ": too little text: ", bytes, " bytes for ", split,
-                                " (validation_fraction is ", options.validation_fraction, "), and one sample takes ", context + 1,
-                                ": add text, or ask for a run with a shorter context or another validation_fraction"));
+  return WithRefusal(
+      DataError(absl::StrCat("data folder ", options.folder, ": too little text: ", bytes, " bytes for ", split,
+                             " (validation_fraction is ", options.validation_fraction, "), and one sample takes ", context + 1,
+                             ": add text, or ask for a run with a shorter context or another validation_fraction")),
+      absl::StrCat("too little text for ", split, ": one sample takes ", context + 1, " bytes (the run's context is ", context,
+                   ", its validation_fraction ", options.validation_fraction, ")"));
 }
 
 }  // namespace
