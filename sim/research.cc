@@ -105,7 +105,7 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
   ResearchResult result;
   Simulation simulation(scenario);
   result.outcome = simulation.Run();
-  TRIBUTARY_RETURN_IF_ERROR(result.outcome.worker_error);
+  TRIBUTARY_RETURN_IF_ERROR(result.outcome.error);
   if (result.outcome.violation.has_value()) {
     return absl::InternalError(absl::StrCat("after event ", result.outcome.violation->event, ", ", result.outcome.violation->invariant,
                                             ": ", result.outcome.violation->detail));

@@ -33,8 +33,8 @@ struct ResearchResult {
   std::string model;  // safetensors, as `tributary export` writes it
 };
 
-// InvalidArgument names the key or folder; errors of a site's trainer (exit code kData); Internal: an invariant was violated. A run that
-// failed is not an error here: its status says so.
+// InvalidArgument names the key or folder; what the coordinator answers to a run that it does not take; errors of a site's trainer (exit
+// code kData); Internal: an invariant was violated. A run that failed is not an error here: its status says so.
 absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options);
 
 }  // namespace tributary::sim

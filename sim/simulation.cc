@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/exit_codes.h"
 #include "coordinator/journal/open_journal.h"
 #include "proto/config/run_options.h"
 #include "sim/recording.h"
@@ -19,6 +20,11 @@ namespace {
 constexpr uint64_t kEventsBetweenStatusChecks = 512;
 // After the last run is over: sites are told, and what they do then is watched.
 constexpr absl::Duration kAftermath = absl::Seconds(5);
+
+// A submission that fails like this is worth another: the disk or the coordinator is in trouble, or the run is there already.
+bool PassesByItself(const absl::Status& submission) {
+  return ExitCodeOf(submission) == ExitCode::kStorage || absl::IsUnavailable(submission) || absl::IsAlreadyExists(submission);
+}
 
 std::string UniqueVfsName() {
   static uint64_t made = 0;
@@ -69,7 +75,7 @@ Simulation::Simulation(const Scenario& scenario)
     if (scenario.make_trainer) {
       options.make_trainer = scenario.make_trainer;
       // What is wrong with real data does not pass by itself.
-      options.on_misfit = [this](const absl::Status& status) { worker_error_.Update(status); };
+      options.on_misfit = [this](const absl::Status& status) { error_.Update(status); };
     } else {
       options.make_trainer = SyntheticTrainers(mischief_.back().get());
     }
@@ -97,7 +103,9 @@ Outcome Simulation::Run() {
     });
   }
   absl::Duration end = absl::InfiniteDuration();
-  while (!world_.violation().has_value() && worker_error_.ok() && world_.Elapsed() < end) {
+  // The researcher wants the coordinator's account of the run.
+  const auto accountable = [this] { return !scenario_.make_trainer || (coordinator_.up() && !disk_.dead()); };
+  while (!world_.violation().has_value() && error_.ok() && (world_.Elapsed() < end || !accountable())) {
     if (!world_.Step()) {
       world_.Violate("every wait bounded", "nothing is ever going to happen again");
       break;
@@ -117,11 +125,11 @@ Outcome Simulation::Run() {
   }
   Outcome outcome;
   Describe(outcome);
-  if (!world_.violation().has_value() && worker_error_.ok()) {
+  if (!world_.violation().has_value() && error_.ok()) {
     CheckEnd();
   }
 
-  outcome.worker_error = worker_error_;
+  outcome.error = error_;
   outcome.violation = world_.violation();
   outcome.trace_hash = world_.trace_hash();
   outcome.events = world_.events();
@@ -184,6 +192,14 @@ void Simulation::Submit() {
         const absl::StatusOr<v1::RunStatus> run = coordinator.SubmitRun(spec, "anna");
         if (world_.tracing) {
           world_.Trace(-1, absl::StrCat("submit ", spec.name(), ": ", run.status().ToString()));
+        }
+        if (run.ok() || disk_.dead() || PassesByItself(run.status())) {
+          return;
+        }
+        if (scenario_.make_trainer) {
+          error_.Update(run.status());
+        } else {
+          world_.Violate("a run is taken", absl::StrCat(spec.name(), ": ", run.status().ToString()));
         }
       });
     }
@@ -303,13 +319,13 @@ void Simulation::Inject(Fault fault) {
         if (fault == Fault::kStopRun) {
           count("runs stopped");
           return coordinator_.Call([&](coordinator::Coordinator& coordinator) {
-            coordinator.StopRun(run_id, {"anna", "a whim"}).IgnoreError();
+            coordinator.StopRun(run_id, {"anna", "a whim"}).IgnoreError();  // a whim is not insisted on
           });
         }
         count("runs paused");
         world_.After(pause, "resume", -1, [this, run_id = run_id] { Resume(run_id); });
         return coordinator_.Call([&](coordinator::Coordinator& coordinator) {
-          coordinator.PauseRun(run_id, {"anna", "a whim"}).IgnoreError();
+          coordinator.PauseRun(run_id, {"anna", "a whim"}).IgnoreError();  // as above
         });
       }
       return;

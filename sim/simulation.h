@@ -37,7 +37,8 @@ struct Outcome {
   // Of the first run, if the coordinator was there at the end.
   v1::RunStatus status;
   v1::RunHistory history;
-  absl::Status worker_error;  // real trainers: why the simulation ended early
+  // Real trainers: why the simulation ended early. The coordinator's answer to the submission, or what a site's data lacks.
+  absl::Status error;
 };
 
 // Not thread-safe; simulations in one process follow each other or have threads of their own.
@@ -82,7 +83,7 @@ class Simulation {
   std::vector<std::unique_ptr<Mischief>> mischief_;
   std::vector<std::unique_ptr<SimWorker>> workers_;
   bool submitted_ = false;
-  absl::Status worker_error_;
+  absl::Status error_;
   Death coordinator_death_ = Death::kNoticed;  // of the next one
 };
 

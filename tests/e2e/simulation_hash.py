@@ -52,6 +52,22 @@ class SimulationHash(harness.FederationTest):
         self.assertEqual(result.returncode, harness.EXIT_DATA, result.stderr)
         self.assertIn("has 1 sub-folders", result.stderr)
 
+    def test_initial_weights_that_are_missing_or_do_not_fit_end_it_as_they_end_a_submission(self):
+        parties = self.make("alpha")
+        self.start(parties, workers=False)
+        other = parties.directory / "other.safetensors"
+        header = b'{"wte":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+        other.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        for weights in (parties.directory / "nowhere.safetensors", other):
+            with self.subTest(weights=weights):
+                run_file = parties.write_yaml("run.yaml", harness.run_spec(model={"initial_weights": str(weights)}))
+                submitted = parties.tool("--config", parties.directory / "operator.yaml", "run", "submit", run_file, check=False)
+                simulated = subprocess.run([harness.BINARIES / "tributary-sim", run_file], stdin=subprocess.DEVNULL, capture_output=True,
+                                           text=True, timeout=60, check=False)
+                self.assertEqual(simulated.returncode, harness.EXIT_USAGE, simulated.stderr)
+                self.assertEqual(simulated.returncode, submitted.returncode)
+                self.assertEqual(simulated.stderr.removeprefix("tributary-sim: "), submitted.stderr.removeprefix("tributary: "))
+
 
 if __name__ == "__main__":
     harness.main()

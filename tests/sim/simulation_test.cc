@@ -12,19 +12,23 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
 #include "common/log.h"
 #include "coordinator/journal/forwarding_journal.h"
 #include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/upgrade_journal.h"
 #include "sim/chaos.h"
+#include "sim/synthetic_trainer.h"
 
 namespace tributary::sim {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::Eq;
+using ::testing::HasSubstr;
 
 constexpr int kWorkers = 8;
 
@@ -57,6 +61,39 @@ TEST_F(SimulationTest, TheSameSeedDoesTheSame) {
 
 TEST_F(SimulationTest, AnotherSeedDoesSomethingElse) {
   EXPECT_NE(Simulation(ScenarioOf(1, 5, kWorkers)).Run().trace_hash, Simulation(ScenarioOf(2, 5, kWorkers)).Run().trace_hash);
+}
+
+// A run file on real data, which this trainer stands for.
+Scenario ResearchScenario(worker::TrainerFactory make_trainer) {
+  Scenario scenario = QuietOf(ScenarioOf(1, 5, 2));
+  scenario.data_folders = {"/data/a", "/data/b"};
+  scenario.make_trainer = std::move(make_trainer);
+  return scenario;
+}
+
+TEST_F(SimulationTest, ARunThatTheCoordinatorDoesNotTakeEndsTheSimulationWithItsAnswer) {
+  Mischief none;
+  Scenario scenario = ResearchScenario(SyntheticTrainers(&none));
+  scenario.runs[0].mutable_model()->set_initial_weights("/nowhere.safetensors");
+  const Outcome outcome = Simulation(scenario).Run();
+  EXPECT_EQ(ExitCodeOf(outcome.error), ExitCode::kUsage) << outcome.error;
+  EXPECT_THAT(std::string(outcome.error.message()), AllOf(HasSubstr("model.initial_weights"), HasSubstr("/nowhere.safetensors")));
+  EXPECT_LT(outcome.simulated, absl::Seconds(1));
+}
+
+TEST_F(SimulationTest, ARunOfOursThatTheCoordinatorDoesNotTakeIsSeen) {
+  Scenario scenario = ScenarioOf(1, 5, 2);
+  scenario.runs[0].mutable_model()->set_initial_weights("/nowhere.safetensors");
+  const Outcome outcome = Simulation(scenario).Run();
+  ASSERT_TRUE(outcome.violation.has_value());
+  EXPECT_EQ(outcome.violation->invariant, "a run is taken");
+}
+
+TEST_F(SimulationTest, DataThatDoesNotFitTheRunEndsTheSimulation) {
+  const absl::Status misfit = WithExitCode(absl::InvalidArgumentError("/data/a/t.csv:1: no column 'y'"), ExitCode::kData);
+  const Outcome outcome = Simulation(ResearchScenario([&](const worker::TrainerOptions&, const optim::Layout&) { return misfit; })).Run();
+  EXPECT_EQ(ExitCodeOf(outcome.error), ExitCode::kData) << outcome.error;
+  EXPECT_THAT(std::string(outcome.error.message()), HasSubstr("/data/a/t.csv:1: no column 'y'"));
 }
 
 TEST_F(SimulationTest, NoInvariantIsViolated) {
