@@ -177,8 +177,9 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
     world_->After(Delay(transfer.site), "upload again", transfer.site,
                   [this, name, life = transfer.life, header = transfer.header, payload] {
                     if (coordinator_->up() && coordinator_->life() == life) {
-                      coordinator_->Call(
-                          [&](coordinator::Coordinator& coordinator) { coordinator.UploadCompleted(name, header, payload).IgnoreError(); });
+                      coordinator_->Call([&](coordinator::Coordinator& coordinator) {
+                        coordinator.UploadCompleted(name, header, payload).IgnoreError();  // the site waits for no other answer
+                      });
                     }
                   });
   }

@@ -23,6 +23,7 @@ _BANNED = (
      r"^tests/repository/style\.py$", "wait for a condition with a deadline"),
     (r"\bgetenv\(", r"^(common|optim|proto|coordinator|worker|cli|sim)/.*\.(cc|h)$", r"(^|/)main\.cc$",
      "read the environment in main only"),
+    (r"IgnoreError\(\)(?!.*//)", r".*\.(cc|h)$", r"^$", "say behind it why no error is hidden"),
     (r"using namespace", r".*\.(cc|h)$", r"^tests/.*\.cc$", "name what you use"),
     (r"""["'][^"'\s]*:(8443|8081|9464|50051)["']""", r"^tests/e2e/", r"^$", "bind port zero"),
 )
