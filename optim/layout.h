@@ -15,8 +15,6 @@
 
 namespace tributary::optim {
 
-using tributary::Digest;
-
 // One named parameter tensor, row-major, at theta[offset, offset + size).
 struct Block {
   std::string name;

@@ -1,6 +1,5 @@
 #include "coordinator/journal/column_codec.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -82,17 +81,12 @@ bool Decode(const Value& stored, std::string& bytes) {
   return true;
 }
 
-Value Encode(const optim::Digest& digest) {
-  return absl::string_view(reinterpret_cast<const char*>(digest.data()), digest.size());
+Value Encode(const Digest& digest) {
+  return AsBytes(digest);
 }
 
-bool Decode(const Value& stored, optim::Digest& digest) {
-  const absl::string_view bytes = BytesOf(stored);
-  if (bytes.size() != digest.size()) {
-    return false;
-  }
-  std::copy(bytes.begin(), bytes.end(), digest.begin());
-  return true;
+bool Decode(const Value& stored, Digest& digest) {
+  return ToDigest(BytesOf(stored), digest);
 }
 
 Value Encode(const google::protobuf::MessageLite& message) {

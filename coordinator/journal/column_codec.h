@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/checksum.h"
 #include "google/protobuf/message_lite.h"
 #include "optim/layout.h"
 #include "tributary/v1/run.pb.h"
@@ -44,8 +45,8 @@ bool Decode(const Value& stored, v1::RunState& state);
 Value Encode(const std::string& bytes);
 bool Decode(const Value& stored, std::string& bytes);
 // 32 bytes.
-Value Encode(const optim::Digest& digest);
-bool Decode(const Value& stored, optim::Digest& digest);
+Value Encode(const Digest& digest);
+bool Decode(const Value& stored, Digest& digest);
 // Serialised.
 Value Encode(const google::protobuf::MessageLite& message);
 bool Decode(const Value& stored, google::protobuf::MessageLite& message);

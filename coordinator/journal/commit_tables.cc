@@ -16,10 +16,10 @@ absl::StatusOr<uint64_t> CommitTables::Last(const RunRef& run) const {
   return row.GetUnsigned(0);
 }
 
-absl::StatusOr<optim::Digest> CommitTables::ChainHash(const RunRef& run, uint64_t round) const {
+absl::StatusOr<Digest> CommitTables::ChainHash(const RunRef& run, uint64_t round) const {
   Query row(database_, "SELECT chain_hash FROM commits WHERE run = ? AND round = ?");
   TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run.number).Unsigned(round).Step());
-  optim::Digest hash{};
+  Digest hash{};
   if (!found || !Decode(row.GetBytes(0), hash)) {
     return DamagedJournal(database_.path(), absl::StrCat("run ", run.id, ": the commit of round ", round, " is gone"));
   }
@@ -34,7 +34,7 @@ absl::Status CommitTables::CheckNext(const RunRef& run, uint64_t round, const Jo
   }
   if (last > 0) {
     // A log that does not continue itself would be refused at the next start; better now, while the round can still fail by itself.
-    TRIBUTARY_ASSIGN_OR_RETURN(const optim::Digest previous, ChainHash(run, last));
+    TRIBUTARY_ASSIGN_OR_RETURN(const Digest previous, ChainHash(run, last));
     if (optim::ChainHash(previous, commit.record) != commit.chain_hash) {
       return absl::InternalError(absl::StrCat("run ", run.id, ", round ", round, ": the chain hash does not continue the log"));
     }
@@ -105,7 +105,7 @@ absl::Status CommitTables::Visit(const RunRef& run, uint64_t first, uint64_t las
     return absl::OkStatus();
   }
   // What the first one continues starts from the run's layout and initial weights, which the journal does not know.
-  std::optional<optim::Digest> previous;
+  std::optional<Digest> previous;
   if (first > 1) {
     TRIBUTARY_ASSIGN_OR_RETURN(previous, ChainHash(run, first - 1));
   }

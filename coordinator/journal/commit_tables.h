@@ -55,7 +55,7 @@ class CommitTables {
   absl::Status DropAfter(const RunRef& run, uint64_t round);
 
  private:
-  absl::StatusOr<optim::Digest> ChainHash(const RunRef& run, uint64_t round) const;
+  absl::StatusOr<Digest> ChainHash(const RunRef& run, uint64_t round) const;
   // The next of `rows`, its record checked too if that part is read.
   absl::StatusOr<bool> Next(const RunRef& run, Query& rows, CommitKey& key, JournaledCommit& commit, Part part) const;
 

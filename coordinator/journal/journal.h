@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/checksum.h"
 #include "optim/layout.h"
 #include "proto/run_state.h"
 #include "tributary/v1/run.pb.h"
@@ -50,8 +51,8 @@ using Arrivals = std::array<std::vector<absl::Duration>, 2>;
 
 struct JournaledCommit {
   std::string record;                       // optim::EncodeCommit
-  optim::Digest chain_hash{};               // optim::ChainHash of the log up to here
-  optim::Digest state_hash{};               // of state[round]
+  Digest chain_hash{};                      // optim::ChainHash of the log up to here
+  Digest state_hash{};                      // of state[round]
   v1::RoundRecord round_record;             // without val_loss: see SetValidationLoss
   std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
   std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
@@ -62,17 +63,17 @@ struct JournaledCommit {
 struct CommitSummary {
   uint64_t round = 0;
   uint64_t record_bytes = 0;
-  optim::Digest chain_hash{};
-  optim::Digest state_hash{};
+  Digest chain_hash{};
+  Digest state_hash{};
   v1::RoundRecord round_record;
 };
 
 struct JournaledSnapshot {
   uint64_t round = 0;
   std::string file;  // name inside the snapshot folder
-  optim::Digest state_hash{};
-  std::string aggregator_file;      // of optim::Aggregator::SaveState at this round; empty: as a new aggregator (round 0)
-  optim::Digest aggregator_hash{};  // SHA-256 of that file
+  Digest state_hash{};
+  std::string aggregator_file;  // of optim::Aggregator::SaveState at this round; empty: as a new aggregator (round 0)
+  Digest aggregator_hash{};     // SHA-256 of that file
 };
 
 // What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected), or

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/checksum.h"
@@ -126,7 +127,7 @@ void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
   SiteState& state = sites_[site];
   std::optional<v1::HeldState> held;
   if (!ready.state_hash().empty()) {
-    if (ready.state_hash().size() != sizeof(optim::Digest)) {
+    if (ready.state_hash().size() != kDigestBytes) {
       deps_.environment->Close(site, absl::InvalidArgumentError("Ready: state_hash is not a SHA-256"));
       Dispatch(MembersChanged{});
       return;
@@ -181,16 +182,12 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
   if (!ahead) {
     deps_.metrics->CountHashMismatch();
   }
-  const auto hex = [](const std::string& bytes) {
-    optim::Digest digest{};
-    std::copy_n(bytes.begin(), std::min(bytes.size(), digest.size()), digest.begin());
-    return DigestHex(digest);
-  };
   const std::string reason = ahead ? absl::StrCat("it holds round ", round, ", the log ends at ", host_->round())
                                    : absl::StrCat("its state[", round, "] differs from the log's");
   Log(ahead ? LogLevel::kWarning : LogLevel::kError, "coordinator",
-      absl::StrCat(ahead ? "the log was taken back: " : "replica disagrees: ", reason, "; its hash ", hex(state_hash), " log's round ",
-                   host_->round(), " hash ", hex(host_->state_hash()), " site=", site));
+      absl::StrCat(ahead ? "the log was taken back: " : "replica disagrees: ", reason, "; its hash ",
+                   absl::BytesToHexString(state_hash.substr(0, kDigestBytes)), " log's round ", host_->round(), " hash ",
+                   absl::BytesToHexString(host_->state_hash()), " site=", site));
   SiteState& state = sites_[site];
   if (!ahead) {
     last_mismatch_[site] = round;
@@ -232,7 +229,7 @@ void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& re
   if (!Consented(site)) {
     return;
   }
-  if (report.state_hash().size() != sizeof(optim::Digest)) {
+  if (report.state_hash().size() != kDigestBytes) {
     deps_.environment->Close(site, absl::InvalidArgumentError("StateReport: state_hash is not a SHA-256"));
     Dispatch(MembersChanged{});
     return;

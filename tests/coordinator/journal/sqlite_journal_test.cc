@@ -123,7 +123,7 @@ TEST_F(SqliteJournalTest, RefusesACommitThatDoesNotContinueTheChain) {
   const auto journal = Open();
   ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
   AddCommits(*journal, "run", 1, 1);
-  EXPECT_FALSE(journal->AddCommit("run", 2, MakeCommit(2, optim::Digest{}, "x")).ok());
+  EXPECT_FALSE(journal->AddCommit("run", 2, MakeCommit(2, Digest{}, "x")).ok());
   EXPECT_EQ(*journal->LastCommit("run"), 1);
 }
 
@@ -220,7 +220,7 @@ TEST_F(SqliteJournalTest, PrunesTheUpdatesThatASnapshotCovers) {
       ASSERT_TRUE(journal->AddUpdate("run", round, MakeUpdate("paris", "p")).ok());
       AddCommits(*journal, "run", round, round);
     }
-    optim::Digest hash{};
+    Digest hash{};
     hash.fill(7);
     ASSERT_TRUE(journal->AddSnapshot("run", {0, "zero.snapshot", hash, "", {}}).ok());
     ASSERT_TRUE(journal->AddSnapshot("run", {2, "two.snapshot", hash, "two.aggregator", hash}).ok());
@@ -378,7 +378,7 @@ TEST_F(SqliteJournalTest, SaysTheSameAfterReopeningAtAnyPoint) {
   std::mt19937 random(seed);
   auto journal = Open();
   ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
-  optim::Digest chain{};
+  Digest chain{};
   uint64_t last = 0;
   std::set<std::string> sent;  // in the open round
   for (int step = 0; step < 300; ++step) {
@@ -431,7 +431,7 @@ TEST_F(SqliteJournalTest, KeepsWhatWasAcknowledgedWhenTheProcessIsKilled) {
     if (!journal.ok() || !(*journal)->AddRun(MakeRun("run")).ok()) {
       _exit(1);
     }
-    optim::Digest previous{};
+    Digest previous{};
     for (uint64_t round = 1; round <= 20; ++round) {
       const JournaledCommit commit = MakeCommit(round, previous, "p");
       if (!(*journal)->AddCommit("run", round, commit).ok()) {
