@@ -96,6 +96,22 @@ TEST_F(SimulationTest, DataThatDoesNotFitTheRunEndsTheSimulation) {
   EXPECT_THAT(std::string(outcome.error.message()), HasSubstr("/data/a/t.csv:1: no column 'y'"));
 }
 
+TEST_F(SimulationTest, FaultsEndNoSimulationOfARunFileAndTheCoordinatorDescribesTheRun) {
+  Mischief none;
+  for (const uint64_t seed : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    Scenario scenario = ResearchScenario(SyntheticTrainers(&none));
+    scenario.seed = seed;
+    scenario.runs[0].set_rounds(20);
+    AddLosslessFaults(scenario);
+    scenario.fault_interval = absl::Seconds(1);
+    scenario.faults_until = scenario.limit = absl::Hours(24);
+    const Outcome outcome = Simulation(scenario).Run();
+    EXPECT_EQ(outcome.error, absl::OkStatus()) << "seed " << seed;
+    EXPECT_FALSE(outcome.violation.has_value()) << "seed " << seed << ": " << outcome.violation->detail;
+    EXPECT_EQ(outcome.status.state(), v1::FINISHED) << "seed " << seed;
+  }
+}
+
 TEST_F(SimulationTest, NoInvariantIsViolated) {
   ChaosOptions options;
   options.seeds = 300;
