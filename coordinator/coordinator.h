@@ -1,6 +1,6 @@
 // The coordinator without its network: sessions and calls come in as messages and go out as messages.
 //
-// Feeds the pure RoundEngine (round_engine.h), and carries out what it decides: validate, journal, aggregate, commit, apply, answer.
+// Keeps sessions, the queue of runs and operators; what happens in a run is ActiveRun's (coordinator/run/active_run.h).
 // coordinator/rpc/ adapts gRPC to this class; tests drive it directly.
 #ifndef TRIBUTARY_COORDINATOR_COORDINATOR_H_
 #define TRIBUTARY_COORDINATOR_COORDINATOR_H_

@@ -16,7 +16,7 @@ namespace tributary::optim {
 // What became of an update: part of its round's commit, or not (late, rejected, lost).
 enum class UpdateFate { kIncluded, kNotIncluded };
 
-// Owns the residual (momentum with what was sent removed). Not thread-safe: one caller at a time.
+// Owns the residual (momentum with what was included removed). Not thread-safe: one caller at a time.
 class UpdateEncoder {
  public:
   virtual ~UpdateEncoder() = default;

@@ -88,7 +88,7 @@ RoundParameters ParametersForRound(const OptimizerOptions& options, uint64_t rou
 
 // What a worker's trainer must hand to UpdateEncoder::Encode.
 enum class Direction {
-  kGradient,        // mean gradient over the batch at state[round-1] (local_steps = 1)
+  kGradient,        // mean gradient over the batch at the round's base state (local_steps = 1)
   kPseudoGradient,  // theta_start - theta_local after local_steps inner AdamW steps
 };
 Direction DirectionOf(Mode mode);

@@ -1,4 +1,5 @@
-// What the aggregators of the sparse modes share: updates are decoded and checked, commits encoded. Internal.
+// What the aggregators of the sparse modes share: updates are decoded and checked, commits encoded. Internal. The sums themselves:
+// residual_aggregator.cc, sender_mean_aggregator.cc.
 #ifndef TRIBUTARY_OPTIM_SPARSE_AGGREGATOR_H_
 #define TRIBUTARY_OPTIM_SPARSE_AGGREGATOR_H_
 

@@ -100,6 +100,8 @@ absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
 
 }  // namespace
 
+// Carries out the engine's actions: sessions and transfers through client_, work through training_ on the TrainingRun; answers come back
+// as events.
 class Worker::Impl {
  public:
   Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder)

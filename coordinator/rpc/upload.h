@@ -32,7 +32,8 @@ class Uploads {
       : coordinator_(coordinator), executor_(executor), bulk_(bulk), clock_(clock), options_(options), spools_(options.spools) {}
 
   // The reactor of one stream; frees itself. Its header is shown to the Coordinator before anything is kept of it. Ends with the errors of
-  // transfer.proto; ABORTED: replaced by a newer stream of its site; CANCELLED, DEADLINE_EXCEEDED: resume it.
+  // transfer.proto; ABORTED: replaced by a newer stream of its site; CANCELLED, DEADLINE_EXCEEDED: resume it; UNAVAILABLE: the journal
+  // failed.
   grpc::ServerReadReactor<v1::UploadFrame>* Open(std::string site, v1::UploadProgress* response);
 
   v1::UploadProgress Progress(const std::string& site, const v1::UploadId& id) const { return spools_.Progress(site, id); }

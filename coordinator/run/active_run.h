@@ -5,7 +5,8 @@
 // there it reads in the coordinator's Membership, in which it notes how far each has come.
 //
 // The way of an update: OnUpdate -> Judge (round, member, base state, length) -> RunHost::CheckUpdate (every bit of the payload) ->
-// RunHost::AcceptUpdate (durable, then summed) -> the engine, which closes the round -> Commit -> receipts and broadcast.
+// RunHost::AcceptUpdate (durable, then summed) -> the engine, which closes the round -> CommitRound (RunHost::MakeCommit, ApplyCommit,
+// AppendCommit) -> receipts, then broadcast.
 #ifndef TRIBUTARY_COORDINATOR_RUN_ACTIVE_RUN_H_
 #define TRIBUTARY_COORDINATOR_RUN_ACTIVE_RUN_H_
 

@@ -1,7 +1,7 @@
 // The active run as the coordinator holds it: the replica state, the sum of the open round, and the log that makes both durable.
 //
-// Order of things, so that nothing acknowledged is ever lost: an update is valid, then durable, then summed; a commit is made, then
-// durable, then broadcast; a snapshot is a file, then journaled.
+// Order of things, so that nothing acknowledged is ever lost: an update is valid, then durable, then summed; a commit is made, applied,
+// then durable, then broadcast; a snapshot is a file, then journaled.
 #ifndef TRIBUTARY_COORDINATOR_RUN_RUN_HOST_H_
 #define TRIBUTARY_COORDINATOR_RUN_RUN_HOST_H_
 
