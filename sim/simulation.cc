@@ -11,6 +11,7 @@
 #include "common/exit_codes.h"
 #include "coordinator/journal/open_journal.h"
 #include "proto/config/run_options.h"
+#include "proto/run_state.h"
 #include "sim/recording.h"
 #include "sim/synthetic_trainer.h"
 
@@ -347,6 +348,12 @@ void Simulation::TakeLogBack(absl::Duration pause) {
   }
   const auto& [run_id, last] = candidates[world_.random.Below(candidates.size())];
   const uint64_t round = world_.random.Below(last + 1);
+  // A run that is over and stays at its last round has nothing to take back, and the tool says so. The coordinator knows best: the end may
+  // be durable although nobody was told.
+  const absl::StatusOr<v1::RunStatus> status = coordinator_.get()->GetRun(run_id);
+  if (round == last && status.ok() && IsOver(status->state())) {
+    return;
+  }
   world_.CountFault("logs taken back");
   if (world_.tracing) {
     world_.Trace(-1, absl::StrCat("FAULT ", run_id, " is taken back from round ", last, " to ", round));
