@@ -288,10 +288,11 @@ void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update
 }
 
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
-  LogInfo("coordinator", "leaves: ", leave.reason(), " site=", site);
-  membership_.Left(site, Excerpt(leave.reason()));
+  const std::string reason = Excerpt(leave.reason());
+  LogInfo("coordinator", "leaves: ", reason, " site=", site);
+  membership_.Left(site, reason);
   for (const auto& [run_id, run] : active_) {
-    run->NoteEvent(site, "left", 0, Excerpt(leave.reason()));
+    run->NoteEvent(site, "left", 0, reason);
     run->OnMembersChanged();
   }
 }

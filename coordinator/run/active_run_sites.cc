@@ -220,9 +220,10 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
 }
 
 void ActiveRun::OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped& skipped) {
-  LogWarning("coordinator", "round ", skipped.round(), " skipped: ", skipped.reason(), " site=", site);
+  const std::string reason = Excerpt(skipped.reason());
+  LogWarning("coordinator", "round ", skipped.round(), " skipped: ", reason, " site=", site);
   deps_.metrics->CountUpdate(site, UpdateResult::kSkipped);
-  Dispatch(UpdateSkipped{site, skipped.round(), Excerpt(skipped.reason())});
+  Dispatch(UpdateSkipped{site, skipped.round(), reason});
 }
 
 void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& report) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/excerpt.h"
 #include "common/log.h"
 
 namespace tributary::coordinator {
@@ -28,7 +29,7 @@ void SendRejection(RunEnvironment& environment, CoordinatorMetrics& metrics, con
 
 absl::Status RejectForeign(RunEnvironment& environment, CoordinatorMetrics& metrics, const std::string& site, const std::string& run_id,
                            uint64_t round) {
-  const std::string reason = absl::StrCat("run ", run_id, " is not open");
+  const std::string reason = absl::StrCat("run ", Excerpt(run_id), " is not open");
   SendRejection(environment, metrics, site, run_id, round, RejectionReason::kRun, reason);
   return absl::FailedPreconditionError(reason);
 }
