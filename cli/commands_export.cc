@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "common/checksum.h"
 #include "common/files.h"
+#include "common/format_bytes.h"
 #include "common/status_macros.h"
 #include "optim/replica_state.h"
 #include "optim/snapshot.h"

@@ -8,6 +8,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "common/exit_codes.h"
+#include "common/format_bytes.h"
 #include "common/status_macros.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "cli/output.h"
 #include "common/files.h"
+#include "common/format_bytes.h"
 #include "common/pki.h"
 #include "common/status_macros.h"
 #include "common/time_zone.h"

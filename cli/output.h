@@ -15,9 +15,6 @@ namespace tributary::cli {
 // seconds; absent fields are left out, and so are numbers that JSON cannot hold (NaN, infinity).
 std::string ToJson(const google::protobuf::Message& message);
 
-// "1.50 MiB".
-std::string FormatBytes(double bytes);
-
 // "running".
 std::string FormatState(v1::RunState state);
 

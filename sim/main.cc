@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -17,8 +16,10 @@
 #include "cli/output.h"
 #include "common/clock.h"
 #include "common/command_line.h"
+#include "common/cpu_limits.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/format_bytes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "proto/protocol_version.h"
@@ -145,8 +146,8 @@ void PrintRounds(const v1::RunHistory& history) {
     }
     rows.push_back({absl::StrCat(record.round()), Number(record.has_train_loss(), record.train_loss()),
                     Number(record.has_val_loss(), record.val_loss()), absl::StrCat(record.included(), "/", record.members()),
-                    cli::FormatBytes(static_cast<double>(record.bytes_up())), cli::FormatBytes(static_cast<double>(record.bytes_down())),
-                    cli::FormatBytes(static_cast<double>(record.dense_bytes_per_direction()))});
+                    FormatBytes(static_cast<double>(record.bytes_up())), FormatBytes(static_cast<double>(record.bytes_down())),
+                    FormatBytes(static_cast<double>(record.dense_bytes_per_direction()))});
   }
   std::cout << cli::FormatTable(rows);
 }
@@ -183,8 +184,8 @@ absl::Status Research(ResearchCommand command) {
     PrintRounds(result->history);
     absl::PrintF("run %s %s at round %d: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id(), cli::FormatState(status.state()),
                  status.round(), status.reason(), absl::BytesToHexString(status.state_hash()),
-                 cli::FormatBytes(static_cast<double>(status.bytes_up_total())),
-                 cli::FormatBytes(static_cast<double>(status.bytes_down_total())), seconds);
+                 FormatBytes(static_cast<double>(status.bytes_up_total())), FormatBytes(static_cast<double>(status.bytes_down_total())),
+                 seconds);
   }
   if (status.state() != v1::FINISHED) {
     return WithExitCode(absl::AbortedError(absl::StrCat("the run ended as ", cli::FormatState(status.state()), ": ", status.reason())),
@@ -201,7 +202,7 @@ absl::Status Record(const std::string& folder) {
 int Main(int argc, char** argv) {
   Command command;
   ResearchCommand research;
-  command.options.jobs = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  command.options.jobs = UsableCores();
   CLI::App app("A federation in one process and one thread: the real coordinator and workers on a simulated clock, network and disk.",
                "tributary-sim");
   app.set_version_flag("--version", VersionText("tributary-sim", FormatProtocol({}), worker::LibTorchVersion()));

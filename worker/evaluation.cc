@@ -1,10 +1,10 @@
 #include "worker/evaluation.h"
 
 #include <algorithm>
-#include <thread>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "common/cpu_limits.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
 
@@ -37,8 +37,7 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
 }
 
 absl::StatusOr<std::unique_ptr<Model>> OpenModel(const TrainerOptions& options, const optim::Layout& layout) {
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return Model::Create(options.model, layout, options.threads > 0 ? options.threads : cores);
+  return Model::Create(options.model, layout, options.threads > 0 ? options.threads : UsableCores());
 }
 
 CounterRng BatchRng(const TrainerOptions& options, uint64_t round, uint32_t step) {

@@ -32,7 +32,7 @@ struct TrainerOptions {
   // Batches are a function of (seed, site, round, local step) alone: a worker that comes back draws what it would have drawn.
   uint64_t seed = 1;
   std::string site;
-  int threads = 1;  // 0: all cores
+  int threads = 1;  // 0: UsableCores()
   // Times the steps.
   Clock* clock = &Clock::Real();
 };

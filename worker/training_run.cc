@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/cpu_limits.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -45,8 +45,7 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
   options.evaluation_batches = spec.evaluation().batches();
   options.seed = spec.seed();
   options.site = config.site();
-  options.threads =
-      config.threads() != 0 ? static_cast<int>(config.threads()) : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  options.threads = config.threads() != 0 ? static_cast<int>(config.threads()) : UsableCores();
   return options;
 }
 

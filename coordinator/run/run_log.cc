@@ -1,11 +1,11 @@
 #include "coordinator/run/run_log.h"
 
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/cpu_limits.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
 #include "optim/commit.h"
@@ -29,7 +29,7 @@ absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(model.options, OptimizerOptionsOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(model.layout, optim::MakeLayout(model.model));
   model.max_payload = optim::MaxPayloadBytes(model.options, model.layout).update;
-  model.threads = optim::UsefulThreads(model.layout.size(), static_cast<int>(std::thread::hardware_concurrency()));
+  model.threads = optim::UsefulThreads(model.layout.size(), UsableCores());
   return model;
 }
 

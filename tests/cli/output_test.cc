@@ -79,13 +79,6 @@ TEST(JsonTest, ControlCharactersAreEscaped) {
   EXPECT_THAT(ToJson(status), HasSubstr(R"("reason":"a\nb\u001b")"));
 }
 
-TEST(BytesTest, HaveAUnit) {
-  EXPECT_EQ(FormatBytes(0), "0 B");
-  EXPECT_EQ(FormatBytes(1023), "1023 B");
-  EXPECT_EQ(FormatBytes(1536), "1.50 KiB");
-  EXPECT_EQ(FormatBytes(3.0 * (1 << 30)), "3.00 GiB");
-}
-
 TEST(StepBytesTest, AreOfOneWorkerAndOneLocalStep) {
   const StepBytes bytes = StepBytesOf(Round());
   EXPECT_EQ(bytes.up, 1024);
