@@ -96,10 +96,10 @@ struct CoordinatorMetrics::State {
 
   template <typename Builder>
   auto& Make(Builder builder, const char* name, const char* help) {
-    return builder.Name(name).Help(help).Register(*registry);
+    return builder.Name(name).Help(help).Register(registry);
   }
 
-  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  prometheus::Registry registry;
   Gauge* round;
   Children<kOutcomes.size(), Counter> rounds;
   Histogram* round_duration;
@@ -177,12 +177,8 @@ CoordinatorMetrics& CoordinatorMetrics::None() {
 
 CoordinatorMetrics::~CoordinatorMetrics() = default;
 
-std::shared_ptr<prometheus::Collectable> CoordinatorMetrics::collectable() const {
-  return state_->registry;
-}
-
 std::string CoordinatorMetrics::Text() const {
-  return prometheus::TextSerializer().Serialize(state_->registry->Collect());
+  return prometheus::TextSerializer().Serialize(state_->registry.Collect());
 }
 
 void CoordinatorMetrics::SetRound(uint64_t round) {

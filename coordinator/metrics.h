@@ -14,10 +14,6 @@
 #include "absl/time/time.h"
 #include "common/byte_kind.h"
 
-namespace prometheus {
-class Collectable;
-}  // namespace prometheus
-
 namespace tributary::coordinator {
 
 // How a round ended, for rounds_total{outcome}.
@@ -78,8 +74,6 @@ class CoordinatorMetrics {
   CoordinatorMetrics(const CoordinatorMetrics&) = delete;
   CoordinatorMetrics& operator=(const CoordinatorMetrics&) = delete;
 
-  // For prometheus::Exposer.
-  std::shared_ptr<prometheus::Collectable> collectable() const;
   // The page as Prometheus scrapes it.
   std::string Text() const;
 

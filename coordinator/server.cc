@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <exception>
 #include <future>
 #include <utility>
 #include <vector>
@@ -15,8 +14,10 @@
 #include "common/executor.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/listening.h"
 #include "common/log.h"
 #include "common/names.h"
+#include "common/page_server.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
@@ -28,7 +29,6 @@
 #include "coordinator/rpc/rpc_server.h"
 #include "coordinator/site_registry.h"
 #include "nlohmann/json.hpp"
-#include "prometheus/exposer.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -56,32 +56,6 @@ absl::Status NoData(const std::string& folder, int error) {
                                                        "; let this user write there, or choose another data_dir")),
                       ExitCode::kStorage);
 }
-
-// The page that Prometheus scrapes.
-class MetricsPage {
- public:
-  static absl::StatusOr<std::unique_ptr<MetricsPage>> Start(const std::string& listen, const CoordinatorMetrics& metrics) {
-    auto page = std::make_unique<MetricsPage>();
-    try {
-      page->exposer_ = std::make_unique<prometheus::Exposer>(listen, /*num_threads=*/2);
-      const std::vector<int> ports = page->exposer_->GetListeningPorts();
-      if (ports.empty()) {
-        return absl::InternalError(absl::StrCat("metrics_listen: cannot listen on ", listen));
-      }
-      page->endpoint_ = Reachable(listen, ports[0]);
-      page->exposer_->RegisterCollectable(metrics.collectable());
-    } catch (const std::exception& error) {
-      const absl::Status why = Annotate(ExplainListenFailure(listen), "metrics_listen");
-      return why.ok() ? absl::InternalError(absl::StrCat("metrics_listen ", listen, ": ", error.what())) : why;
-    }
-    return page;
-  }
-  const std::string& endpoint() const { return endpoint_; }
-
- private:
-  std::unique_ptr<prometheus::Exposer> exposer_;
-  std::string endpoint_;
-};
 
 class ServerImpl final : public Server {
  public:
@@ -113,7 +87,7 @@ class ServerImpl final : public Server {
   std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<SerialExecutor> executor_;
-  std::unique_ptr<MetricsPage> metrics_page_;
+  std::unique_ptr<PageServer> pages_;
   std::unique_ptr<RpcServer> rpc_;
   std::unique_ptr<HealthServer> health_;
   bool published_ = false;
@@ -138,8 +112,12 @@ absl::Status ServerImpl::Start() {
   TRIBUTARY_RETURN_IF_ERROR(OpenJournal());
   TRIBUTARY_RETURN_IF_ERROR(Recover());
   if (!config_.metrics_listen().empty()) {
-    TRIBUTARY_ASSIGN_OR_RETURN(metrics_page_, MetricsPage::Start(config_.metrics_listen(), *metrics_));
-    endpoints_.metrics = metrics_page_->endpoint();
+    absl::StatusOr<std::unique_ptr<PageServer>> pages =
+        PageServer::Start(config_.metrics_listen(), absl::StrCat("tributary-coordinator ", TRIBUTARY_VERSION),
+                          {MetricsPage([metrics = metrics_.get()] { return metrics->Text(); })});
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(pages.status(), "metrics_listen"));
+    pages_ = *std::move(pages);
+    endpoints_.metrics = Reachable(config_.metrics_listen(), pages_->port());
   }
   RpcServer::Options rpc;
   rpc.transport = options_.insecure ? Transport::kPlaintext : Transport::kMutualTls;

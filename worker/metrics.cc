@@ -1,32 +1,19 @@
 #include "worker/metrics.h"
 
-#include <httplib.h>
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
-#include <sys/socket.h>
 
 #include <array>
-#include <atomic>
-#include <thread>
-#include <utility>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "common/exit_codes.h"
-#include "common/names.h"
-#include "common/status_macros.h"
 #include "common/wire_size.h"
 
 namespace tributary::worker {
 namespace {
 
 constexpr std::array<const char*, 5> kPhases = {"compute", "encode", "persist", "apply", "evaluate"};
-
-// One Prometheus scrapes the page; the second thread leaves room for a browser beside it.
-constexpr size_t kServerThreads = 2;
 
 }  // namespace
 
@@ -140,61 +127,6 @@ void WorkerMetrics::CountHashMismatch() {
 
 std::string WorkerMetrics::Text() const {
   return prometheus::TextSerializer().Serialize(state_->registry.Collect());
-}
-
-struct MetricsServer::State {
-  httplib::Server server;
-  std::thread thread;
-  std::atomic<bool> ended = false;
-};
-
-absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen, const WorkerMetrics* metrics) {
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(listen, /*least_port=*/0), "metrics_listen"));
-  const size_t colon = listen.rfind(':');
-  int port = 0;
-  static_cast<void>(absl::SimpleAtoi(listen.substr(colon + 1), &port));  // digits, as was checked
-  std::string host = listen.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-
-  auto state = std::make_unique<State>();
-  httplib::Server& server = state->server;
-  // The library's own choice lets two processes share one port, and each would answer half of the scrapes.
-  server.set_socket_options([](socket_t socket) {
-    const int yes = 1;
-    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  });
-  server.new_task_queue = [] { return new httplib::ThreadPool(kServerThreads); };
-  server.Get("/metrics", [metrics](const httplib::Request&, httplib::Response& response) {
-    response.set_content(metrics->Text(), "text/plain; version=0.0.4; charset=utf-8");
-  });
-  if (port == 0) {
-    port = server.bind_to_any_port(host.c_str());
-  } else if (!server.bind_to_port(host.c_str(), port)) {
-    port = -1;
-  }
-  if (port <= 0) {
-    return WithExitCode(
-        absl::UnavailableError(absl::StrCat("cannot listen on ", listen, " for metrics; choose another metrics_listen, or leave it out")),
-        ExitCode::kUsage);
-  }
-  state->thread = std::thread([state = state.get()] {
-    state->server.listen_after_bind();
-    state->ended = true;
-  });
-  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(state), absl::StrCat(listen.substr(0, colon), ":", port)));
-}
-
-MetricsServer::MetricsServer(std::unique_ptr<State> state, std::string address) : state_(std::move(state)), address_(std::move(address)) {}
-
-MetricsServer::~MetricsServer() {
-  // stop() before the loop runs would be lost.
-  while (!state_->server.is_running() && !state_->ended) {
-    std::this_thread::yield();
-  }
-  state_->server.stop();
-  state_->thread.join();
 }
 
 }  // namespace tributary::worker

@@ -1,7 +1,4 @@
 // What a worker shows to Prometheus: names start with tributary_worker_ (docs/reference/metrics.md lists them).
-//
-// prometheus::Exposer cannot start in a process that links Debian's LibTorch (its threads' stacks are too small for the static TLS), so the
-// page is served by cpp-httplib.
 #ifndef TRIBUTARY_WORKER_METRICS_H_
 #define TRIBUTARY_WORKER_METRICS_H_
 
@@ -9,7 +6,6 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/byte_kind.h"
 #include "tributary/v1/session.pb.h"
@@ -45,24 +41,6 @@ class WorkerMetrics final : public TrainingMetrics {
  private:
   struct State;
   std::unique_ptr<State> state_;
-};
-
-// Serves GET /metrics over plain HTTP until it is destroyed.
-class MetricsServer {
- public:
-  // `listen`: host:port; port 0 picks a free one. `metrics` outlives the server.
-  // InvalidArgument: not host:port. Unavailable, exit code kUsage: the address cannot be listened on.
-  static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(const std::string& listen, const WorkerMetrics* metrics);
-  ~MetricsServer();
-
-  // host:port that it listens on.
-  const std::string& address() const { return address_; }
-
- private:
-  struct State;
-  MetricsServer(std::unique_ptr<State> state, std::string address);
-  std::unique_ptr<State> state_;
-  std::string address_;
 };
 
 }  // namespace tributary::worker

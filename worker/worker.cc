@@ -13,6 +13,7 @@
 #include "common/file_store.h"
 #include "common/files.h"
 #include "common/log.h"
+#include "common/page_server.h"
 #include "common/status_macros.h"
 #include "common/time_zone.h"
 #include "common/tls.h"
@@ -142,8 +143,12 @@ class Worker::Impl {
     if (options_.config.metrics_listen().empty()) {
       return absl::OkStatus();
     }
-    TRIBUTARY_ASSIGN_OR_RETURN(server_, MetricsServer::Start(options_.config.metrics_listen(), &metrics_));
-    LogInfo(kComponent, "metrics at http://", server_->address(), "/metrics");
+    absl::StatusOr<std::unique_ptr<PageServer>> pages =
+        PageServer::Start(options_.config.metrics_listen(), absl::StrCat("tributary-worker ", options_.software_version),
+                          {MetricsPage([this] { return metrics_.Text(); })});
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(pages.status(), "metrics_listen"));
+    pages_ = *std::move(pages);
+    LogInfo(kComponent, "metrics at http://", pages_->address(), "/metrics");
     return absl::OkStatus();
   }
 
@@ -164,7 +169,7 @@ class Worker::Impl {
   }
 
   bool training() const { return pieces_of_work_ > 0; }
-  std::string metrics_address() const { return server_ == nullptr ? "" : server_->address(); }
+  std::string metrics_address() const { return pages_ == nullptr ? "" : pages_->address(); }
   const WorkerMetrics& metrics() const { return metrics_; }
 
  private:
@@ -347,7 +352,7 @@ class Worker::Impl {
   const WorkerOptions options_;
   const StateFolder folder_;  // its store: on the training thread
   WorkerMetrics metrics_;
-  std::unique_ptr<MetricsServer> server_;
+  std::unique_ptr<PageServer> pages_;
 
   // On the executor.
   WorkerEngine engine_;

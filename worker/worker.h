@@ -48,7 +48,7 @@ class Worker {
  public:
   // Takes config.state_dir for itself (it is made if need be), starts the metrics page, connects to nothing yet. With TLS, call
   // CheckTlsFiles first. InvalidArgument: a field of the configuration, or quiet hours without a time zone. Exit code kStorage: the folder
-  // cannot be written, or another worker uses it. Errors of MetricsServer::Start.
+  // cannot be written, or another worker uses it. Errors of PageServer::Start.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
   // Waits for the piece of work under way on the training thread.
   ~Worker();

@@ -7,9 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
+#include "common/listening.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
-#include "coordinator/rpc/rpc_server.h"
 
 namespace tributary::coordinator {
 namespace {

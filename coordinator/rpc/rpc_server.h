@@ -66,12 +66,6 @@ class RpcServer {
   int port_ = 0;
 };
 
-// Binds and closes `host_port` to learn why a server could not: OK if nothing speaks against it now.
-absl::Status ExplainListenFailure(const std::string& host_port);
-
-// The part of "host:port" or "[v6]:port" before the last colon, as it is.
-std::string HostOf(const std::string& host_port);
-
 }  // namespace tributary::coordinator
 
 #endif  // TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_

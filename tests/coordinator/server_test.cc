@@ -161,6 +161,16 @@ TEST_F(ServerTest, ServesMetricsThatCountWhatMoves) {
   stream->Finish();
 }
 
+TEST_F(ServerTest, ServesMetricsOnIpv6) {
+  config_.set_metrics_listen("[::1]:0");
+  const auto server = Start();
+  const std::string endpoint = server->endpoints().metrics;
+  EXPECT_THAT(endpoint, ::testing::MatchesRegex("\\[::1\\]:[1-9][0-9]*"));
+  const auto page = httplib::Client("::1", std::stoi(endpoint.substr(endpoint.rfind(':') + 1))).Get("/metrics");
+  ASSERT_TRUE(page);
+  EXPECT_THAT(page->body, HasSubstr("tributary_build_info{"));
+}
+
 TEST_F(ServerTest, DrainsByTellingSessionsWhenToComeBack) {
   const auto server = Start();
   const auto stub = v1::SessionService::NewStub(ChannelAs(*server, "site-berlin"));

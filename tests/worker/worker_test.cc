@@ -358,15 +358,5 @@ TEST(WorkerTest, ShowsTheTimeZoneOfItsQuietHoursAtStart) {
   EXPECT_EQ(status, absl::OkStatus());
 }
 
-TEST(WorkerTest, AMetricsAddressThatIsTakenIsToldAtStart) {
-  WorkerMetrics metrics("1.2.3");
-  const auto first = MetricsServer::Start("127.0.0.1:0", &metrics);
-  ASSERT_TRUE(first.ok()) << first.status();
-  const auto second = MetricsServer::Start((*first)->address(), &metrics);
-  EXPECT_EQ(ExitCodeOf(second.status()), ExitCode::kUsage);
-  EXPECT_THAT(std::string(second.status().message()), HasSubstr((*first)->address()));
-  EXPECT_THAT(std::string(MetricsServer::Start("9465", &metrics).status().message()), HasSubstr("metrics_listen: '9465' has no port"));
-}
-
 }  // namespace
 }  // namespace tributary::worker
