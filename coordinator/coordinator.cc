@@ -80,6 +80,9 @@ absl::Status CoordinatorImpl::Recover() {
   }
   TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(snapshot_files));
   ActivateNext();
+  if (active_.empty() && !runs_.empty()) {
+    ShowStanding(StatusOf(runs_.back()), *deps_.metrics);
+  }
   AfterChange();
   return absl::OkStatus();
 }

@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "common/optional_gauge.h"
+#include "common/resource_gauges.h"
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
@@ -20,6 +22,7 @@ using prometheus::Histogram;
 
 // Label values, in the order of the enums.
 constexpr std::array kOutcomes = {"committed", "partial", "empty", "failed"};
+constexpr std::array kRunOutcomes = {"finished", "failed", "stopped"};
 constexpr std::array kPhases = {"wait", "aggregate", "journal", "apply", "broadcast", "compute", "encode"};
 constexpr std::array kSessionStates = {"connected", "syncing", "ready", "refused"};
 constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
@@ -27,6 +30,7 @@ constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "si
 constexpr std::array kSplits = {"train", "validation"};
 
 static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1);
+static_assert(kRunOutcomes.size() == static_cast<size_t>(RunOutcome::kStopped) + 1);
 static_assert(kPhases.size() == static_cast<size_t>(RoundPhase::kEncode) + 1);
 static_assert(kSessionStates.size() == static_cast<size_t>(SessionState::kRefused) + 1);
 static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
@@ -82,12 +86,12 @@ size_t Index(Enum value) {
 struct CoordinatorMetrics::State {
   struct Site {
     Gauge* up;
-    Gauge* last_seen;
+    std::unique_ptr<OptionalGauge> last_seen;
     Children<kUpdateResults.size(), Counter> updates;
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
 
-  explicit State(const std::vector<std::string>& names);
+  State(const std::vector<std::string>& names, const std::string& data_dir);
 
   Site* Find(absl::string_view name) {
     const auto found = sites.find(name);
@@ -98,9 +102,16 @@ struct CoordinatorMetrics::State {
   auto& Make(Builder builder, const char* name, const char* help) {
     return builder.Name(name).Help(help).Register(registry);
   }
+  prometheus::Family<Gauge>& MakeGauge(const char* name, const char* help) { return Make(prometheus::BuildGauge(), name, help); }
 
   prometheus::Registry registry;
-  Gauge* round;
+  ResourceGauges resources;
+  OptionalGauge run{MakeGauge("tributary_run_info", "Always 1; the labels are name and state of the newest run that has begun")};
+  OptionalGauge round{MakeGauge("tributary_round", "Last committed round of the newest run")};
+  OptionalGauge compression_ratio{MakeGauge("tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round")};
+  OptionalGauge snapshot_time{MakeGauge("tributary_snapshot_timestamp_seconds", "When the newest snapshot was written")};
+  std::array<std::unique_ptr<OptionalGauge>, kSplits.size()> loss;
+  Children<kRunOutcomes.size(), Counter> runs;
   Children<kOutcomes.size(), Counter> rounds;
   Histogram* round_duration;
   Children<kPhases.size(), Histogram> phases;
@@ -108,20 +119,21 @@ struct CoordinatorMetrics::State {
   Children<kReasons.size(), Counter> rejections;
   Children<kByteDirectionLabels.size(), Histogram> bytes_per_step;
   Children<kByteDirectionLabels.size(), Counter> dense_bytes;
-  Gauge* compression_ratio;
-  Children<kSplits.size(), Gauge> loss;
   Histogram* journal_fsync;
-  Gauge* snapshot_time;
   Counter* hash_mismatches;
   std::map<std::string, Site, std::less<>> sites;
 };
 
-CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
+CoordinatorMetrics::State::State(const std::vector<std::string>& names, const std::string& data_dir)
+    : resources({.disk_free = "tributary_disk_free_bytes",
+                 .memory_resident = "tributary_memory_resident_bytes",
+                 .memory_limit = "tributary_memory_limit_bytes"},
+                data_dir, registry) {
   using prometheus::BuildCounter;
   using prometheus::BuildGauge;
   using prometheus::BuildHistogram;
 
-  round = &Make(BuildGauge(), "tributary_round", "Last committed round of the open run").Add({});
+  runs = AddChildren(Make(BuildCounter(), "tributary_runs_total", "Runs ended, by outcome"), "outcome", kRunOutcomes);
   rounds = AddChildren(Make(BuildCounter(), "tributary_rounds_total", "Rounds ended, by outcome"), "outcome", kOutcomes);
   round_duration = &Make(BuildHistogram(), "tributary_round_duration_seconds", "Start of a round to its commit").Add({}, RoundBuckets());
   phases =
@@ -135,12 +147,12 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
   dense_bytes = AddChildren(
       Make(BuildCounter(), "tributary_dense_equivalent_bytes_total", "Bytes that fp32 gradients of the same steps would have moved"),
       "direction", kByteDirectionLabels);
-  compression_ratio =
-      &Make(BuildGauge(), "tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round").Add({});
-  loss = AddChildren(Make(BuildGauge(), "tributary_loss", "Mean loss over the sites that reported, nats"), "split", kSplits);
+  auto& losses = MakeGauge("tributary_loss", "Mean loss over the sites that reported, nats");
+  for (size_t i = 0; i < kSplits.size(); ++i) {
+    loss[i] = std::make_unique<OptionalGauge>(losses, prometheus::Labels{{"split", kSplits[i]}});
+  }
   journal_fsync =
       &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
-  snapshot_time = &Make(BuildGauge(), "tributary_snapshot_timestamp_seconds", "When the newest snapshot was written").Add({});
   hash_mismatches =
       &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
   Make(BuildGauge(), "tributary_build_info", "Always 1; the labels say what runs")
@@ -148,14 +160,14 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
       .Set(1);
 
   auto& up = Make(BuildGauge(), "tributary_site_up", "1 while the site has a session");
-  auto& last_seen = Make(BuildGauge(), "tributary_site_last_seen_timestamp_seconds", "When the site was last heard from; 0: never");
+  auto& last_seen = Make(BuildGauge(), "tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
   auto& updates = Make(BuildCounter(), "tributary_updates_total", "Updates of a site, by result");
   auto& bytes = Make(BuildCounter(), "tributary_bytes_total",
                      "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");
   for (const std::string& name : names) {
     Site site;
     site.up = &up.Add({{"site", name}});
-    site.last_seen = &last_seen.Add({{"site", name}});
+    site.last_seen = std::make_unique<OptionalGauge>(last_seen, prometheus::Labels{{"site", name}});
     for (size_t i = 0; i < kUpdateResults.size(); ++i) {
       site.updates[i] = &updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
     }
@@ -165,11 +177,12 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names) {
             &bytes.Add({{"site", name}, {"direction", kByteDirectionLabels[direction]}, {"kind", kByteKindLabels[kind]}});
       }
     }
-    sites.emplace(name, site);
+    sites.emplace(name, std::move(site));
   }
 }
 
-CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites) : state_(std::make_unique<State>(sites)) {}
+CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites, const std::string& data_dir)
+    : state_(std::make_unique<State>(sites, data_dir)) {}
 CoordinatorMetrics& CoordinatorMetrics::None() {
   static CoordinatorMetrics* const metrics = new CoordinatorMetrics({});
   return *metrics;
@@ -178,11 +191,28 @@ CoordinatorMetrics& CoordinatorMetrics::None() {
 CoordinatorMetrics::~CoordinatorMetrics() = default;
 
 std::string CoordinatorMetrics::Text() const {
+  state_->resources.Refresh();
   return prometheus::TextSerializer().Serialize(state_->registry.Collect());
 }
 
+void CoordinatorMetrics::BeginRun() {
+  state_->round.Clear();
+  state_->compression_ratio.Clear();
+  for (const auto& loss : state_->loss) {
+    loss->Clear();
+  }
+}
+
+void CoordinatorMetrics::SetRun(const std::string& name, const std::string& state) {
+  state_->run.Set(1, {{"run", name}, {"state", state}});
+}
+
+void CoordinatorMetrics::RunEnded(RunOutcome outcome) {
+  state_->runs[Index(outcome)]->Increment();
+}
+
 void CoordinatorMetrics::SetRound(uint64_t round) {
-  state_->round->Set(static_cast<double>(round));
+  state_->round.Set(static_cast<double>(round));
 }
 
 void CoordinatorMetrics::RoundEnded(RoundOutcome outcome, absl::Duration duration) {
@@ -239,7 +269,7 @@ void CoordinatorMetrics::CountDenseEquivalent(uint64_t bytes_per_direction) {
 }
 
 void CoordinatorMetrics::SetCompressionRatio(double ratio) {
-  state_->compression_ratio->Set(ratio);
+  state_->compression_ratio.Set(ratio);
 }
 
 void CoordinatorMetrics::SetLoss(LossSplit split, double loss) {
@@ -251,7 +281,7 @@ void CoordinatorMetrics::ObserveJournalFsync(double seconds) {
 }
 
 void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
-  state_->snapshot_time->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+  state_->snapshot_time.Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
 }
 
 void CoordinatorMetrics::CountHashMismatch() {

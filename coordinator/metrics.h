@@ -1,7 +1,8 @@
 // The coordinator's Prometheus metrics: names, labels and buckets are in metrics.cc and docs/reference/metrics.md only.
 //
-// Every child is created at start, so that a rate is defined from zero. A site may be a label, because only the sites of the start have
-// series: what is said of any other site, also of one registered later, is ignored.
+// Every counter and histogram has all its children from the start, so that a rate is defined from zero. A gauge whose value is not known
+// has no series. A site may be a label, because only the sites of the start have series: what is said of any other site, also of one
+// registered later, is ignored.
 #ifndef TRIBUTARY_COORDINATOR_METRICS_H_
 #define TRIBUTARY_COORDINATOR_METRICS_H_
 
@@ -23,6 +24,9 @@ enum class RoundOutcome {
   kEmpty,      // committed without any update
   kFailed,     // never committed: the run failed or was stopped
 };
+
+// How a run ended, for runs_total{outcome}.
+enum class RunOutcome { kFinished, kFailed, kStopped };
 
 // Where a round's time goes, for round_phase_seconds{phase}.
 enum class RoundPhase {
@@ -66,8 +70,8 @@ enum class LossSplit { kTrain, kValidation };
 // Thread-safe. Values are in base units (bytes, seconds since the epoch, seconds).
 class CoordinatorMetrics {
  public:
-  // `sites`: those that get series.
-  explicit CoordinatorMetrics(const std::vector<std::string>& sites);
+  // `sites`: those that get series. `data_dir`: the folder whose file system is watched; empty: none.
+  explicit CoordinatorMetrics(const std::vector<std::string>& sites, const std::string& data_dir = "");
   // For callers without metrics: nobody reads it. Never destroyed.
   static CoordinatorMetrics& None();
   ~CoordinatorMetrics();
@@ -77,7 +81,12 @@ class CoordinatorMetrics {
   // The page as Prometheus scrapes it.
   std::string Text() const;
 
-  // Last committed round of the open run; 0 before the first.
+  // Another run, of which nothing is known yet: what was set of the one before goes (round, losses, ratio).
+  void BeginRun();
+  // Name and state (lower case) of the newest run that has begun.
+  void SetRun(const std::string& name, const std::string& state);
+  void RunEnded(RunOutcome outcome);
+  // Its last committed round; 0 before the first.
   void SetRound(uint64_t round);
   void RoundEnded(RoundOutcome outcome, absl::Duration duration);
   void ObservePhase(RoundPhase phase, absl::Duration duration);

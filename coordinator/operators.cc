@@ -2,7 +2,6 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/excerpt.h"
@@ -48,8 +47,7 @@ absl::StatusOr<CoordinatorImpl::Run*> CoordinatorImpl::FindLiveRun(const std::st
     return absl::NotFoundError(absl::StrCat("no run ", name));
   }
   if (IsOver(run->journaled.state)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("run ", run->journaled.run_id, " is over: ", absl::AsciiStrToLower(v1::RunState_Name(run->journaled.state))));
+    return absl::FailedPreconditionError(absl::StrCat("run ", run->journaled.run_id, " is over: ", StateName(run->journaled.state)));
   }
   return run;
 }
@@ -156,6 +154,7 @@ void CoordinatorImpl::ActivateNext() {
     if (!Survives(EndQueued(run, v1::FAILED, absl::StrCat("it cannot start: ", activated.message())))) {
       return;
     }
+    ShowStanding(StatusOf(run), *deps_.metrics);
   }
 }
 
@@ -176,6 +175,7 @@ absl::Status CoordinatorImpl::EndQueued(Run& run, v1::RunState state, const std:
   run.journaled.state = state;
   run.journaled.reason = reason;
   run.journaled.finished_unix_ms = finished;
+  CountEnd(state, *deps_.metrics);
   OnStandingChanged(run.journaled.run_id);
   return absl::OkStatus();
 }

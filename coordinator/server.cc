@@ -102,7 +102,7 @@ absl::Status ServerImpl::Start() {
   // Held for a moment, before any port: of two coordinators of one configuration, the second is told of the folder. The journal takes the
   // lock for good; it is checked at length, while the health port already says that this coordinator is on its way.
   TRIBUTARY_RETURN_IF_ERROR(JournalDisk::Real().Lock(JournalFile()).status());
-  metrics_ = std::make_unique<CoordinatorMetrics>(sites_.Names());
+  metrics_ = std::make_unique<CoordinatorMetrics>(sites_.Names(), config_.data_dir());
   if (!config_.health_listen().empty()) {
     absl::StatusOr<std::unique_ptr<HealthServer>> health = HealthServer::Start(config_.health_listen());
     TRIBUTARY_RETURN_IF_ERROR(Annotate(health.status(), "health_listen"));

@@ -8,6 +8,8 @@
 
 #include <array>
 
+#include "common/optional_gauge.h"
+#include "common/resource_gauges.h"
 #include "common/wire_size.h"
 
 namespace tributary::worker {
@@ -27,21 +29,30 @@ struct WorkerMetrics::State {
   prometheus::Counter* rejected;
   prometheus::Counter* skipped;
   prometheus::Counter* mismatches;
-  prometheus::Gauge* residual_norm;
-  prometheus::Gauge* train_loss;
-  prometheus::Gauge* validation_loss;
-  prometheus::Gauge* round;
   prometheus::Gauge* connected;
+  prometheus::Family<prometheus::Gauge>& losses = Gauge("tributary_worker_loss", "Newest loss at this site, in nats.");
+  OptionalGauge train_loss{losses, {{"split", "train"}}};
+  OptionalGauge validation_loss{losses, {{"split", "validation"}}};
+  OptionalGauge residual_norm{Gauge("tributary_worker_residual_norm", "L2 norm of the residual: what was learned and not sent yet.")};
+  OptionalGauge round{Gauge("tributary_worker_round", "Round of the state that this replica holds.")};
+  OptionalGauge run{Gauge("tributary_worker_run_info", "Always 1; the label is the run that this worker takes part in.")};
+  ResourceGauges resources;
 
-  prometheus::Gauge& Gauge(const char* name, const char* help, const prometheus::Labels& labels = {}) {
-    return prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels);
+  explicit State(const std::string& state_dir)
+      : resources({.disk_free = "tributary_worker_disk_free_bytes",
+                   .memory_resident = "tributary_worker_memory_resident_bytes",
+                   .memory_limit = "tributary_worker_memory_limit_bytes"},
+                  state_dir, registry) {}
+  prometheus::Family<prometheus::Gauge>& Gauge(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
   }
   prometheus::Counter& Counter(const char* name, const char* help, const prometheus::Labels& labels = {}) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(registry).Add(labels);
   }
 };
 
-WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::make_unique<State>()) {
+WorkerMetrics::WorkerMetrics(absl::string_view software_version, const std::string& state_dir)
+    : state_(std::make_unique<State>(state_dir)) {
   State& state = *state_;
   const prometheus::Histogram::BucketBoundaries seconds = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
   auto& steps = prometheus::BuildHistogram()
@@ -72,13 +83,10 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version) : state_(std::m
   state.samples = &state.Counter("tributary_worker_samples_total", "Samples drawn for training.");
   state.mismatches = &state.Counter("tributary_worker_replica_hash_mismatches_total",
                                     "Commits after which this replica's state differed from the coordinator's.");
-  state.residual_norm = &state.Gauge("tributary_worker_residual_norm", "L2 norm of the residual: what was learned and not sent yet.");
-  auto& loss = prometheus::BuildGauge().Name("tributary_worker_loss").Help("Newest loss at this site, in nats.").Register(state.registry);
-  state.train_loss = &loss.Add({{"split", "train"}});
-  state.validation_loss = &loss.Add({{"split", "validation"}});
-  state.round = &state.Gauge("tributary_worker_round", "Round of the state that this replica holds.");
-  state.connected = &state.Gauge("tributary_worker_connected", "1 while a session to the coordinator is open.");
-  state.Gauge("tributary_worker_build_info", "Version of this worker, as a label.", {{"version", std::string(software_version)}}).Set(1);
+  state.connected = &state.Gauge("tributary_worker_connected", "1 while a session to the coordinator is open.").Add({});
+  state.Gauge("tributary_worker_build_info", "Version of this worker, as a label.")
+      .Add({{"version", std::string(software_version)}})
+      .Set(1);
 }
 
 WorkerMetrics::~WorkerMetrics() = default;
@@ -90,16 +98,25 @@ void WorkerMetrics::CountSamples(uint64_t samples) {
   state_->samples->Increment(static_cast<double>(samples));
 }
 void WorkerMetrics::SetResidualNorm(double norm) {
-  state_->residual_norm->Set(norm);
+  state_->residual_norm.Set(norm);
 }
 void WorkerMetrics::SetTrainLoss(double loss) {
-  state_->train_loss->Set(loss);
+  state_->train_loss.Set(loss);
 }
 void WorkerMetrics::SetValidationLoss(double loss) {
-  state_->validation_loss->Set(loss);
+  state_->validation_loss.Set(loss);
 }
 void WorkerMetrics::SetRound(uint64_t round) {
-  state_->round->Set(static_cast<double>(round));
+  state_->round.Set(static_cast<double>(round));
+}
+void WorkerMetrics::BeginRun(const std::string& name) {
+  for (OptionalGauge* const gauge : {&state_->train_loss, &state_->validation_loss, &state_->residual_norm, &state_->round}) {
+    gauge->Clear();
+  }
+  state_->run.Set(1, {{"run", name}});
+}
+void WorkerMetrics::EndRun() {
+  state_->run.Clear();
 }
 void WorkerMetrics::SetSession(SessionStanding standing) {
   state_->connected->Set(standing == SessionStanding::kOpen ? 1 : 0);
@@ -126,6 +143,7 @@ void WorkerMetrics::CountHashMismatch() {
 }
 
 std::string WorkerMetrics::Text() const {
+  state_->resources.Refresh();
   return prometheus::TextSerializer().Serialize(state_->registry.Collect());
 }
 

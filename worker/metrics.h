@@ -16,10 +16,12 @@ namespace tributary::worker {
 // For tributary_worker_connected.
 enum class SessionStanding { kNone, kOpen };
 
-// Thread-safe. All children exist from the start, so that a rate over them is right from the first event.
+// Thread-safe. All children of counters and histograms exist from the start, so that a rate over them is right from the first event. A
+// gauge whose value is not known has no series.
 class WorkerMetrics final : public TrainingMetrics {
  public:
-  explicit WorkerMetrics(absl::string_view software_version);
+  // `state_dir`: the folder whose file system is watched.
+  WorkerMetrics(absl::string_view software_version, const std::string& state_dir);
   ~WorkerMetrics() override;
 
   void ObserveStep(StepPhase phase, double seconds) override;
@@ -28,6 +30,10 @@ class WorkerMetrics final : public TrainingMetrics {
   void SetTrainLoss(double loss) override;
   void SetValidationLoss(double loss) override;
   void SetRound(uint64_t round) override;
+  // The run that this worker takes part in. What was set of the one before goes (round, losses, residual).
+  void BeginRun(const std::string& name);
+  // It takes part in none; what was set stays, to be read.
+  void EndRun();
   void SetSession(SessionStanding standing);
   // Bytes at the socket (common/wire_size.h) of one message of `encoded_bytes`.
   void CountMessage(ByteDirection direction, ByteKind kind, uint64_t encoded_bytes);

@@ -108,7 +108,7 @@ class Worker::Impl {
   Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder)
       : options_(std::move(options)),
         folder_(std::move(folder)),
-        metrics_(options_.software_version),
+        metrics_(options_.software_version, options_.config.state_dir()),
         engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),
@@ -245,6 +245,7 @@ class Worker::Impl {
     OnTrainingThread<absl::StatusOr<std::optional<PendingUpdate>>>(
         [this, offer](TrainingRun*) -> absl::StatusOr<std::optional<PendingUpdate>> {
           run_.reset();  // before the next one takes memory
+          metrics_.BeginRun(offer->spec().name());
           TRIBUTARY_ASSIGN_OR_RETURN(run_, TrainingRun::Create(options_.config, *offer,
                                                                {.make_trainer = options_.make_trainer,
                                                                 .make_encoder = options_.make_encoder,
@@ -272,6 +273,7 @@ class Worker::Impl {
     OnTrainingThread<absl::Status>(
         [this, over = action.over](TrainingRun*) {
           run_ = nullptr;
+          metrics_.EndRun();
           return over.empty() ? absl::OkStatus() : RemoveSavedState(over, *folder_.store);
         },
         [](absl::Status status) {

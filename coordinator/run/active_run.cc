@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/memory/memory.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/assert.h"
@@ -77,7 +76,7 @@ absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& r
     TRIBUTARY_RETURN_IF_ERROR(active->SetState(v1::WAITING, "waiting for workers"));
     LogInfo("coordinator", "run ", run.run_id, " starts");
   }
-  dependencies.metrics->SetRound(active->host_->round());
+  ShowStanding(active->Status(), *dependencies.metrics);
   return active;
 }
 
@@ -285,8 +284,11 @@ std::shared_ptr<const v1::CoordinatorMessage> ActiveRun::CommitMessage(uint64_t 
 void ActiveRun::Finish(const EndRun& end) {
   if (host_->position().open.has_value()) {
     deps_.metrics->RoundEnded(RoundOutcome::kFailed, At().now - engine_.round_start());
-  } else if (!Survives(host_->SaveSnapshot({}))) {
-    return;
+  } else {
+    if (!Survives(host_->SaveSnapshot({}))) {
+      return;
+    }
+    deps_.metrics->SetSnapshotTime(At().wall);
   }
   accounts_.AddTailToLastRecord();
   if (accounts_.last_record().has_value() &&
@@ -296,8 +298,10 @@ void ActiveRun::Finish(const EndRun& end) {
   if (!Survives(SetState(end.state, end.reason))) {
     return;
   }
+  CountEnd(end.state, *deps_.metrics);
+  deps_.metrics->SetRun(journaled_.spec.name(), StateName(end.state));
   Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator",
-      absl::StrCat("run ", id(), " ", absl::AsciiStrToLower(v1::RunState_Name(end.state)), ": ", end.reason));
+      absl::StrCat("run ", id(), " ", StateName(end.state), ": ", end.reason));
   // Before the last message, whose bytes are in no record any more.
   ended_ = Status();
   deps_.environment->Broadcast(std::make_shared<const v1::CoordinatorMessage>(RunEndMessage(*ended_)));
@@ -310,8 +314,11 @@ void ActiveRun::TellChanges() {
   if (state == told_state_ && reason == told_reason_) {
     return;
   }
+  if (state != told_state_) {
+    deps_.metrics->SetRun(journaled_.spec.name(), StateName(state));
+  }
   if (state != told_state_ || state == v1::WAITING || engine_.reporting()) {
-    LogInfo("coordinator", absl::AsciiStrToLower(v1::RunState_Name(state)), ": ", reason, " run=", id());
+    LogInfo("coordinator", StateName(state), ": ", reason, " run=", id());
   } else if (engine_.short_of_quorum()) {
     LogWarning("coordinator", reason, " run=", id());
   }

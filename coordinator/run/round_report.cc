@@ -48,6 +48,10 @@ v1::RoundRecord MakeRoundRecord(const RunHost& host, const CloseRound& close, co
   return record;
 }
 
+double CompressionRatio(const v1::RoundRecord& record) {
+  return Ratio(2.0 * static_cast<double>(record.dense_bytes_per_direction()), static_cast<double>(record.bytes_up() + record.bytes_down()));
+}
+
 void CountRound(const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics) {
   for (const std::string& site : close.included) {
     metrics.CountUpdate(site, UpdateResult::kIncluded);
@@ -64,8 +68,7 @@ void CountRound(const CloseRound& close, const v1::RoundRecord& record, Coordina
   metrics.ObserveBytesPerStep(ByteDirection::kUp, Ratio(static_cast<double>(record.bytes_up()), steps));
   metrics.ObserveBytesPerStep(ByteDirection::kDown, Ratio(static_cast<double>(record.bytes_down()), steps));
   metrics.CountDenseEquivalent(record.dense_bytes_per_direction());
-  metrics.SetCompressionRatio(
-      Ratio(2.0 * static_cast<double>(record.dense_bytes_per_direction()), static_cast<double>(record.bytes_up() + record.bytes_down())));
+  metrics.SetCompressionRatio(CompressionRatio(record));
   if (record.has_train_loss()) {
     metrics.SetLoss(LossSplit::kTrain, record.train_loss());
   }

@@ -26,6 +26,9 @@ struct RoundTimes {
 v1::RoundRecord MakeRoundRecord(const RunHost& host, const CloseRound& close, const RoundTimes& times, uint64_t commit_bytes,
                                 size_t recipients);
 
+// Dense bytes over bytes moved, both directions.
+double CompressionRatio(const v1::RoundRecord& record);
+
 void CountRound(const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics);
 
 }  // namespace tributary::coordinator

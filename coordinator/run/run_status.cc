@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/status_macros.h"
+#include "coordinator/run/round_report.h"
 #include "coordinator/run/run_log.h"
 
 namespace tributary::coordinator {
@@ -20,6 +21,29 @@ void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status) {
   }
   status.set_bytes_up_total(accounts.totals().up);
   status.set_bytes_down_total(accounts.totals().down);
+}
+
+std::string StateName(v1::RunState state) {
+  return absl::AsciiStrToLower(v1::RunState_Name(state));
+}
+
+void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics) {
+  metrics.BeginRun();
+  metrics.SetRun(status.spec().name(), StateName(status.state()));
+  metrics.SetRound(status.round());
+  if (status.has_train_loss()) {
+    metrics.SetLoss(LossSplit::kTrain, status.train_loss());
+  }
+  if (status.has_val_loss()) {
+    metrics.SetLoss(LossSplit::kValidation, status.val_loss());
+  }
+  if (status.has_last_round()) {
+    metrics.SetCompressionRatio(CompressionRatio(status.last_round()));
+  }
+}
+
+void CountEnd(v1::RunState state, CoordinatorMetrics& metrics) {
+  metrics.RunEnded(state == v1::FINISHED ? RunOutcome::kFinished : state == v1::FAILED ? RunOutcome::kFailed : RunOutcome::kStopped);
 }
 
 absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run) {
@@ -66,8 +90,7 @@ v1::CoordinatorMessage RunEndMessage(const v1::RunStatus& status) {
 }
 
 absl::Status NotPaused(const std::string& run_id, v1::RunState state) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("run ", run_id, " is not paused: it is ", absl::AsciiStrToLower(v1::RunState_Name(state))));
+  return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is not paused: it is ", StateName(state)));
 }
 
 }  // namespace tributary::coordinator

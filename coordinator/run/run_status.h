@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/metrics.h"
 #include "coordinator/run/run_accounts.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -15,6 +16,14 @@ namespace tributary::coordinator {
 
 // Losses and bytes.
 void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status);
+
+// "running".
+std::string StateName(v1::RunState state);
+
+// Where the newest run stands, in metrics that know nothing of it yet.
+void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics);
+// A run has ended in this state.
+void CountEnd(v1::RunState state, CoordinatorMetrics& metrics);
 
 // Of a run that is not in progress. DataLoss: its rows are damaged.
 absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run);

@@ -21,6 +21,7 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class WholeRun : public ::testing::TestWithParam<const char*> {};
@@ -141,7 +142,82 @@ TEST(Coordinator, FillsItsMetrics) {
   EXPECT_THAT(page, HasSubstr("tributary_dense_equivalent_bytes_total{direction=\"up\"} 3392"))
       << "4 bytes x 212 parameters x 2 members x 2 rounds";
   EXPECT_THAT(page, HasSubstr("tributary_rounds_total{outcome=\"committed\"} 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_runs_total{outcome=\"finished\"} 1"));
+  EXPECT_THAT(page, HasSubstr("tributary_run_info{run=\"toy\",state=\"finished\"} 1"));
   EXPECT_THAT(page, HasSubstr("tributary_updates_total{result=\"included\",site=\"site-0\"} 2"));
+}
+
+// The coordinator of `federation` again, with metrics that know nothing yet; their page then.
+std::string PageAfterRestart(Federation& federation) {
+  CoordinatorMetrics metrics({"site-0", "site-1"});
+  federation.metrics = &metrics;
+  EXPECT_EQ(federation.Restart(), absl::OkStatus());
+  const std::string page = metrics.Text();
+  federation.Crash();
+  return page;
+}
+
+TEST(Coordinator, ShowsNoLossBeforeThereIsOne) {
+  Federation federation(2);
+  Submit(federation, MakeSpec("toy", 2, 2));
+  const std::string page = PageAfterRestart(federation);
+  EXPECT_THAT(page, HasSubstr("tributary_run_info{run=\"toy\",state=\"waiting\"} 1"));
+  EXPECT_THAT(page, HasSubstr("tributary_round 0"));
+  EXPECT_THAT(page, Not(HasSubstr("tributary_loss{")));
+  EXPECT_THAT(page, Not(HasSubstr("tributary_compression_ratio ")));
+}
+
+TEST(Coordinator, ShowsAfterARestartWhereARunInProgressStands) {
+  Federation federation(2);
+  const std::string run = Submit(federation, MakeSpec("toy", 3, 2));
+  federation.site(1).silent = true;
+  federation.ConnectAll();
+  federation.Advance(absl::Minutes(1) + absl::Seconds(1));
+  const v1::RunStatus before = federation.Status(run);
+  ASSERT_EQ(before.state(), v1::RUNNING);
+  ASSERT_EQ(before.round(), 1U);
+  const std::string page = PageAfterRestart(federation);
+  EXPECT_THAT(page, HasSubstr("tributary_round 1\n"));
+  EXPECT_THAT(page, HasSubstr("tributary_loss{split=\"train\"} "));
+  EXPECT_THAT(page, HasSubstr("tributary_loss{split=\"validation\"} "));
+  EXPECT_THAT(page, HasSubstr("tributary_compression_ratio "));
+}
+
+TEST(Coordinator, ShowsAfterARestartHowTheNewestRunEnded) {
+  Federation federation(2);
+  const std::string run = Submit(federation, MakeSpec("toy", 2, 2));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).state(), v1::FINISHED);
+  const std::string page = PageAfterRestart(federation);
+  EXPECT_THAT(page, HasSubstr("tributary_run_info{run=\"toy\",state=\"finished\"} 1"));
+  EXPECT_THAT(page, HasSubstr("tributary_round 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_loss{split=\"validation\"} "));
+}
+
+TEST(Coordinator, CountsARunThatFailsBetweenRounds) {
+  Federation federation(2);
+  CoordinatorMetrics metrics({"site-0", "site-1"});
+  federation.metrics = &metrics;
+  ASSERT_TRUE(federation.Restart().ok());
+  const std::string run = Submit(federation, MakeSpec("toy", 2, 2));
+  federation.site(0).Connect();
+  federation.Settle();
+  federation.Advance(absl::Minutes(5) + absl::Seconds(1));
+  ASSERT_EQ(federation.Status(run).state(), v1::FAILED);
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_runs_total{outcome=\"failed\"} 1"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_run_info{run=\"toy\",state=\"failed\"} 1"));
+}
+
+TEST(Coordinator, CountsARunThatIsStoppedInTheQueue) {
+  Federation federation(2);
+  CoordinatorMetrics metrics({"site-0", "site-1"});
+  federation.metrics = &metrics;
+  ASSERT_TRUE(federation.Restart().ok());
+  Submit(federation, MakeSpec("first", 2, 2));
+  const std::string second = Submit(federation, MakeSpec("second", 2, 2));
+  ASSERT_TRUE(federation.coordinator().StopRun(second, {"anna", ""}).ok());
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_runs_total{outcome=\"stopped\"} 1"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_run_info{run=\"first\",state=\"waiting\"} 1")) << "the run in progress stays";
 }
 
 TEST(Coordinator, RunsQueueAndAFailedOneBlocksNoOther) {

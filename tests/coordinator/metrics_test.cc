@@ -23,19 +23,55 @@ size_t CountLines(const std::string& text, absl::string_view prefix) {
   return lines;
 }
 
-TEST(CoordinatorMetricsTest, HasEveryMetricAndEveryChildFromTheStart) {
+TEST(CoordinatorMetricsTest, HasEveryCountAndEveryChildFromTheStart) {
   const std::string text = CoordinatorMetrics({"berlin", "paris"}).Text();
   for (const char* const name :
-       {"tributary_round ", "tributary_rounds_total{", "tributary_round_duration_seconds_bucket", "tributary_round_phase_seconds_bucket",
-        "tributary_sessions{", "tributary_site_up{", "tributary_site_last_seen_timestamp_seconds{", "tributary_updates_total{",
-        "tributary_update_rejections_total{", "tributary_bytes_total{", "tributary_bytes_per_step_bucket",
-        "tributary_dense_equivalent_bytes_total{", "tributary_compression_ratio ", "tributary_loss{",
-        "tributary_journal_fsync_seconds_bucket", "tributary_snapshot_timestamp_seconds ", "tributary_replica_hash_mismatches_total ",
-        "tributary_build_info{"}) {
+       {"tributary_rounds_total{", "tributary_round_duration_seconds_bucket", "tributary_round_phase_seconds_bucket", "tributary_sessions{",
+        "tributary_site_up{", "tributary_updates_total{", "tributary_update_rejections_total{", "tributary_bytes_total{",
+        "tributary_bytes_per_step_bucket", "tributary_dense_equivalent_bytes_total{", "tributary_journal_fsync_seconds_bucket",
+        "tributary_replica_hash_mismatches_total ", "tributary_build_info{", "tributary_memory_resident_bytes ",
+        "tributary_memory_limit_bytes "}) {
     EXPECT_GT(CountLines(text, name), 0U) << name;
   }
   EXPECT_EQ(CountLines(text, "tributary_bytes_total{"), 2U * 2U * 4U);
   EXPECT_EQ(CountLines(text, "tributary_updates_total{"), 2U * 4U);
+  EXPECT_EQ(CountLines(text, "tributary_runs_total{"), 3U);
+}
+
+TEST(CoordinatorMetricsTest, ShowsNoValueThatIsNotKnown) {
+  const std::string text = CoordinatorMetrics({"berlin"}).Text();
+  for (const char* const name :
+       {"tributary_round ", "tributary_loss", "tributary_compression_ratio", "tributary_snapshot_timestamp_seconds",
+        "tributary_site_last_seen_timestamp_seconds", "tributary_run_info", "tributary_disk_free_bytes"}) {
+    EXPECT_EQ(CountLines(text, name), 0U) << name;
+  }
+}
+
+TEST(CoordinatorMetricsTest, ForgetsTheLastRunWhenAnotherBegins) {
+  CoordinatorMetrics metrics({"berlin"});
+  metrics.SetRound(12);
+  metrics.SetLoss(LossSplit::kTrain, 2.5);
+  metrics.SetCompressionRatio(500);
+  metrics.BeginRun();
+  const std::string text = metrics.Text();
+  EXPECT_EQ(CountLines(text, "tributary_round "), 0U);
+  EXPECT_EQ(CountLines(text, "tributary_loss"), 0U);
+  EXPECT_EQ(CountLines(text, "tributary_compression_ratio"), 0U);
+}
+
+TEST(CoordinatorMetricsTest, ShowsOneRunAndOneState) {
+  CoordinatorMetrics metrics({"berlin"});
+  metrics.SetRun("bible", "waiting");
+  metrics.SetRun("bible", "running");
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_run_info{run=\"bible\",state=\"running\"} 1\n"));
+  EXPECT_EQ(CountLines(metrics.Text(), "tributary_run_info"), 1U);
+}
+
+TEST(CoordinatorMetricsTest, WatchesTheFileSystemOfItsFolder) {
+  const std::string text = CoordinatorMetrics({"berlin"}, testing::TempDir()).Text();
+  EXPECT_THAT(text, ::testing::ContainsRegex("\ntributary_disk_free_bytes [1-9]"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("\ntributary_memory_resident_bytes [1-9]"));
+  EXPECT_THAT(text, ::testing::ContainsRegex("\ntributary_memory_limit_bytes [1-9]"));
 }
 
 TEST(CoordinatorMetricsTest, CountsBytesBySiteDirectionAndKind) {
@@ -59,6 +95,7 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   CoordinatorMetrics metrics({"berlin"});
   metrics.SetRound(12);
   metrics.RoundEnded(RoundOutcome::kPartial, absl::Seconds(3));
+  metrics.RunEnded(RunOutcome::kFailed);
   metrics.SetSessions(SessionState::kSyncing, 2);
   metrics.SetSiteSession("berlin", SiteSession::kOpen);
   metrics.SetSiteLastSeen("berlin", absl::FromUnixSeconds(1700000000));
@@ -68,6 +105,7 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("tributary_round 12\n"));
   EXPECT_THAT(text, HasSubstr("tributary_rounds_total{outcome=\"partial\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_runs_total{outcome=\"failed\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_round_duration_seconds_count 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"syncing\"} 2\n"));
   EXPECT_THAT(text, HasSubstr("tributary_site_up{site=\"berlin\"} 1\n"));

@@ -26,6 +26,11 @@ PROMTOOL = program("promtool")
 
 # PromQL -> whether its value must be above zero once a run is over.
 COORDINATOR = {
+    f'tributary_run_info{{run="{harness.RUN}",state="finished"}}': True,
+    'tributary_runs_total{outcome="finished"}': True,
+    "tributary_disk_free_bytes": True,
+    "tributary_memory_resident_bytes": True,
+    "tributary_memory_limit_bytes": True,
     "tributary_round": True,
     'tributary_rounds_total{outcome="committed"}': True,
     "tributary_round_duration_seconds_count": True,
@@ -54,6 +59,8 @@ COORDINATOR = {
 WORKER = {
     'tributary_worker_step_seconds_count{phase="compute"}': True,
     "tributary_worker_samples_total": True,
+    "tributary_worker_disk_free_bytes": True,
+    "tributary_worker_memory_resident_bytes": True,
     "tributary_worker_residual_norm": True,
     'tributary_worker_bytes_total{direction="up",kind="update"}': True,
 }

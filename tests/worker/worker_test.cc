@@ -19,6 +19,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr uint64_t kRounds = 6;
@@ -308,6 +309,31 @@ TEST(WorkerTest, AWorkerThatIsToldToStopSaysSo) {
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
   coordinator.WaitFor(v1::WorkerMessage::kLeave, 1);
   EXPECT_EQ(coordinator.Received(v1::WorkerMessage::kLeave)[0].leave().reason(), "maintenance");
+}
+
+TEST(WorkerTest, TheMetricsShowNoValueThatIsNotKnown) {
+  const TestFolder folder;
+  WorkerMetrics metrics("1.2.3", folder.path());
+  const std::string page = metrics.Text();
+  for (const char* name :
+       {"tributary_worker_loss{", "tributary_worker_residual_norm ", "tributary_worker_round ", "tributary_worker_run_info"}) {
+    EXPECT_THAT(page, Not(HasSubstr(name)));
+  }
+  for (const char* name :
+       {"tributary_worker_disk_free_bytes", "tributary_worker_memory_resident_bytes", "tributary_worker_memory_limit_bytes"}) {
+    EXPECT_THAT(page, ::testing::ContainsRegex(absl::StrCat("\n", name, " [1-9]")));
+  }
+}
+
+TEST(WorkerTest, TheMetricsForgetTheLastRunWhenAnotherBegins) {
+  const TestFolder folder;
+  WorkerMetrics metrics("1.2.3", folder.path());
+  metrics.BeginRun("first");
+  metrics.SetTrainLoss(2);
+  metrics.BeginRun("second");
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_worker_run_info{run=\"second\"} 1"));
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("first")));
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tributary_worker_loss{")));
 }
 
 TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {
