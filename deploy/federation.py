@@ -142,6 +142,7 @@ class Federation:
         self.processes = {}
         self.command_prefix = ()  # before the operator's command, to run it elsewhere
         self.operator_flags = ()  # as --insecure
+        self.coordinator_flags = ()
 
     def __enter__(self):
         return self
@@ -215,7 +216,8 @@ class Federation:
         """Starts the coordinator and waits until it serves."""
         endpoints = self.data_dir / "endpoints.json"
         endpoints.unlink(missing_ok=True)  # left by one that was killed
-        process = self.start("coordinator", "tributary-coordinator", "--config", self.directory / config, *flags, prefix=prefix)
+        process = self.start("coordinator", "tributary-coordinator", "--config", self.directory / config, *self.coordinator_flags,
+                             *flags, prefix=prefix)
 
         def serves():
             if not process.running():

@@ -17,8 +17,10 @@
 #include "common/status_macros.h"
 #include "common/time_zone.h"
 #include "common/tls.h"
+#include "common/wire_size.h"
 #include "proto/durations.h"
 #include "worker/consent.h"
+#include "worker/progress_log.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 #include "worker/session_client.h"
@@ -112,25 +114,28 @@ class Worker::Impl {
         engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),
-        client_(
-            ClientOptionsOf(options_), &executor_,
-            {.message =
-                 [this](uint64_t session, v1::CoordinatorMessage message) {
-                   Handle(event::MessageArrived{session, std::move(message)});
-                 },
-             .closed =
-                 [this](uint64_t session, absl::Status status) {
-                   Handle(event::SessionClosed{session, std::move(status)});
-                 },
-             .downloaded =
-                 [this](uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) {
-                   Handle(event::Downloaded{transfer, std::move(bytes), arrived});
-                 },
-             .uploaded =
-                 [this](uint64_t transfer, absl::Status status, uint64_t arrived) {
-                   Handle(event::Uploaded{transfer, std::move(status), arrived});
-                 },
-             .moved = [this](ByteDirection direction, ByteKind kind, uint64_t bytes) { metrics_.CountMessage(direction, kind, bytes); }}) {}
+        client_(ClientOptionsOf(options_), &executor_,
+                {.message =
+                     [this](uint64_t session, v1::CoordinatorMessage message) {
+                       Handle(event::MessageArrived{session, std::move(message)});
+                     },
+                 .closed =
+                     [this](uint64_t session, absl::Status status) {
+                       Handle(event::SessionClosed{session, std::move(status)});
+                     },
+                 .downloaded =
+                     [this](uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) {
+                       Handle(event::Downloaded{transfer, std::move(bytes), arrived});
+                     },
+                 .uploaded =
+                     [this](uint64_t transfer, absl::Status status, uint64_t arrived) {
+                       Handle(event::Uploaded{transfer, std::move(status), arrived});
+                     },
+                 .moved =
+                     [this](ByteDirection direction, ByteKind kind, uint64_t bytes) {
+                       metrics_.CountMessage(direction, kind, bytes);
+                       progress_.Moved(direction, WireSize(bytes));
+                     }}) {}
 
   ~Impl() {
     Shutdown();
@@ -241,6 +246,7 @@ class Worker::Impl {
   }
 
   void Do(action::PrepareRun& action) {
+    progress_.BeginRun(action.offer.spec().name(), options_.clock->Now());
     auto offer = std::make_shared<const v1::RunOffer>(std::move(action.offer));
     OnTrainingThread<absl::StatusOr<std::optional<PendingUpdate>>>(
         [this, offer](TrainingRun*) -> absl::StatusOr<std::optional<PendingUpdate>> {
@@ -312,10 +318,14 @@ class Worker::Impl {
   }
   void Do(const action::Train& action) {
     Debug();
-    OnTrainingThread<absl::StatusOr<TrainedUpdate>>([start = action.start](TrainingRun* run) { return run->Train(start); },
-                                                    [this, work = action.work](absl::StatusOr<TrainedUpdate> update) {
-                                                      Handle(event::Trained{work, std::move(update)});
-                                                    });
+    OnTrainingThread<absl::StatusOr<TrainedUpdate>>(
+        [start = action.start](TrainingRun* run) { return run->Train(start); },
+        [this, work = action.work, round = action.start.round()](absl::StatusOr<TrainedUpdate> update) {
+          if (update.ok()) {
+            progress_.Trained(round, update->report.train_loss());
+          }
+          Handle(event::Trained{work, std::move(update)});
+        });
   }
   void Do(const action::ComputeAhead& action) {
     Debug();
@@ -342,11 +352,18 @@ class Worker::Impl {
     client_.Upload(action.transfer, std::move(action.header), std::move(action.payload));
   }
   void Do(const action::CancelTransfer& action) { client_.CancelTransfer(action.transfer); }
-  void Do(const action::Count& action) { metrics_.CountReceipt(action.result); }
+  void Do(const action::Count& action) {
+    metrics_.CountReceipt(action.result);
+    progress_.Settled(action.result, options_.clock->Now());
+  }
   void Do(const action::CountMismatch&) { metrics_.CountHashMismatch(); }
-  void Do(const action::Note& action) { Log(action.level, kComponent, reason_); }
+  void Do(const action::Note& action) {
+    progress_.Flush(options_.clock->Now());
+    Log(action.level, kComponent, reason_);
+  }
   void Do(const action::Exit& action) {
     exit_status_ = action.status;
+    progress_.Flush(options_.clock->Now());
     LogInfo(kComponent, "ending: ", reason_);
     client_.FinishSession([this] { ended_.set_value(); });
   }
@@ -358,6 +375,7 @@ class Worker::Impl {
 
   // On the executor.
   WorkerEngine engine_;
+  ProgressLog progress_;
   std::string reason_;
   absl::Time timer_ = absl::InfiniteFuture();
   absl::Status exit_status_;

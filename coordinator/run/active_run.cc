@@ -46,7 +46,8 @@ ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& confi
       config_(config),
       journaled_(run),
       host_(std::move(host)),
-      engine_(PolicyOf(run.spec), position, Instant{deps_.clock->Now(), deps_.clock->WallNow()}) {}
+      engine_(PolicyOf(run.spec), position, Instant{deps_.clock->Now(), deps_.clock->WallNow()}),
+      summary_(run.run_id, run.spec.rounds()) {}
 
 absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
                                                            Dependencies dependencies) {
@@ -180,6 +181,7 @@ bool ActiveRun::RecordValidationLoss(uint64_t round, double loss) {
     return false;
   }
   accounts_.SetValidationLoss(round, loss);
+  summary_.SetValidationLoss(loss);
   deps_.metrics->SetLoss(LossSplit::kValidation, loss);
   return true;
 }
@@ -241,9 +243,7 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   deps_.metrics->ObservePhase(RoundPhase::kJournal, journaled - applied);
   deps_.metrics->ObservePhase(RoundPhase::kBroadcast, broadcast - journaled);
   CountRound(close, record, *deps_.metrics);
-  LogInfo("coordinator", "round ", close.round, " committed: ", record.included(), " of ", record.members(), " updates",
-          record.has_train_loss() ? absl::StrCat(", training loss ", record.train_loss()) : "", ", up ", record.bytes_up(), " B, down ",
-          record.bytes_down(), " B run=", id());
+  summary_.RoundCommitted(record, broadcast);
   if (!Survives(KeepSnapshot())) {
     return;
   }
@@ -300,6 +300,7 @@ void ActiveRun::Finish(const EndRun& end) {
   }
   CountEnd(end.state, *deps_.metrics);
   deps_.metrics->SetRun(journaled_.spec.name(), StateName(end.state));
+  summary_.Flush(At().now);
   Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator",
       absl::StrCat("run ", id(), " ", StateName(end.state), ": ", end.reason));
   // Before the last message, whose bytes are in no record any more.
@@ -318,6 +319,7 @@ void ActiveRun::TellChanges() {
     deps_.metrics->SetRun(journaled_.spec.name(), StateName(state));
   }
   if (state != told_state_ || state == v1::WAITING || engine_.reporting()) {
+    summary_.Flush(At().now);
     LogInfo("coordinator", StateName(state), ": ", reason, " run=", id());
   } else if (engine_.short_of_quorum()) {
     LogWarning("coordinator", reason, " run=", id());

@@ -28,6 +28,7 @@
 #include "coordinator/run/membership.h"
 #include "coordinator/run/operator_act.h"
 #include "coordinator/run/round_engine.h"
+#include "coordinator/run/round_summary.h"
 #include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_environment.h"
 #include "coordinator/run/run_host.h"
@@ -189,6 +190,7 @@ class ActiveRun {
   const std::unique_ptr<RunHost> host_;
   RoundEngine engine_;
   RunAccounts accounts_;
+  RoundSummary summary_;
 
   std::map<std::string, SiteState> sites_;
   std::map<std::string, double> final_losses_;              // by site, from StateReports

@@ -285,6 +285,7 @@ void ActiveRun::Reject(const std::string& site, uint64_t round, RejectionReason 
   NoteEvent(site, "rejected", round, reason);
   v1::SiteStatus& totals = accounts_.site(site);
   totals.set_updates_rejected(totals.updates_rejected() + 1);
+  summary_.UpdateRejected();
   SendRejection(*deps_.environment, *deps_.metrics, site, id(), round, kind, reason);
 }
 
@@ -309,6 +310,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
       deps_.metrics->CountUpdate(site, UpdateResult::kLate);
       v1::SiteStatus& totals = accounts_.site(site);
       totals.set_updates_late(totals.updates_late() + 1);
+      summary_.UpdateCameLate();
       NoteEvent(site, "late", update.round, verdict.reason);
       SendReceipt(*deps_.environment, site, id(), update.round, v1::Receipt::LATE, verdict.reason);
       Dispatch(UpdateCameLate{update.round});

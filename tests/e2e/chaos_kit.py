@@ -133,6 +133,7 @@ class Chaos:
         self._made += 1
         parties = federation.Federation(self.folder / f"federation-{self._made}", harness.BINARIES, sites, name="chaos")
         self._federations.append(parties)
+        parties.coordinator_flags = ("--log-level", "debug")  # a line for every round
         shutil.copytree(self._pki, parties.pki)
         for index, site in enumerate(sites):
             harness.write_text(parties.directory / "data" / site, seed=index)

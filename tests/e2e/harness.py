@@ -94,6 +94,7 @@ class FederationTest(unittest.TestCase):
         parties = federation.Federation(self.folder / name, BINARIES, sites, name=name)
         self.federations.append(parties)
         parties.listen = f"127.0.0.1:{lasting_port()}"
+        parties.coordinator_flags = ("--log-level", "debug")  # a line for every round
         parties.make_pki()
         for index, site in enumerate(sites):
             write_text(parties.directory / "data" / site, seed=index)
