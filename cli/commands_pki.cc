@@ -111,7 +111,7 @@ void AddPkiCommands(CLI::App* app, Session* session) {
   who->add_option("--operator", issue_options->operator_name, "for the operator of this name");
   who->require_option(1);
   issue->add_flag("--force", issue_options->force, "replace an existing pair");
-  issue->add_option("--host", issue_options->hosts, "DNS name or IP address of the coordinator; may be repeated");
+  issue->add_option("--host", issue_options->hosts, "DNS name (also *.example.org) or IP address of the coordinator; may be repeated");
   issue->add_option("--days", issue_options->days, "days until it expires")->check(CLI::Range(1, 36500))->capture_default_str();
   issue->callback([session, issue_options] { session->action = [session, issue_options] { return Issue(*session, *issue_options); }; });
 }

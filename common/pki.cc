@@ -9,7 +9,9 @@
 #include <filesystem>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
@@ -76,6 +78,46 @@ absl::Status AddUri(absl::string_view uri, GENERAL_NAMES* names) {
   return absl::OkStatus();
 }
 
+// What is wrong with a DNS name for a certificate, and what was meant; empty if nothing is. Accepted is what clients of TLS match: letters,
+// digits, hyphens, underscores, and a whole first label of * over at least two others.
+std::string ProblemOfDnsName(absl::string_view name) {
+  if (const size_t end = name.find("://"); end != absl::string_view::npos) {
+    const absl::string_view rest = name.substr(end + 3);
+    return absl::StrCat("is a URL; give its host alone: ", rest.substr(0, rest.find_first_of("/:?#")));
+  }
+  if (const size_t colon = name.find(':'); colon != absl::string_view::npos) {
+    return absl::StrCat("is neither a DNS name nor an IP address; give no port: ", name.substr(0, colon));
+  }
+  if (absl::EndsWith(name, ".") && name.size() > 1) {
+    return absl::StrCat("ends with a dot, which no client compares; give ", name.substr(0, name.size() - 1));
+  }
+  if (name.empty() || name.size() > 253) {
+    return "is no DNS name: 1 to 253 characters";
+  }
+  const std::vector<absl::string_view> labels = absl::StrSplit(name, '.');
+  if (absl::StrContains(name, '*')) {
+    const bool only_first = labels[0] == "*" && !absl::StrContains(name.substr(1), '*');
+    if (!only_first) {
+      return "has a * that is not its whole first part, which TLS does not match; give *.example.org, or every name by itself";
+    }
+    if (labels.size() < 3) {
+      return "is a wildcard over a top-level domain, which TLS does not match; give *.example.org, or every name by itself";
+    }
+  }
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const absl::string_view label = labels[i];
+    const bool is_wildcard = i == 0 && label == "*";
+    const auto is_of_label = [](char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_'; };
+    if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-' ||
+        !(is_wildcard || std::all_of(label.begin(), label.end(), is_of_label))) {
+      return absl::StrCat(
+          "is neither a DNS name nor an IP address: between its dots go 1 to 63 letters, digits, underscores and inner "
+          "hyphens (of an international name, its xn-- form)");
+    }
+  }
+  return "";
+}
+
 absl::Status AddHost(absl::string_view host, GENERAL_NAMES* names) {
   absl::string_view bare = host;
   if (absl::ConsumePrefix(&bare, "[")) {
@@ -89,10 +131,8 @@ absl::Status AddHost(absl::string_view host, GENERAL_NAMES* names) {
     GENERAL_NAME_set0_value(name.get(), GEN_IPADD, address);
   } else {
     ERR_clear_error();
-    const bool is_dns = !host.empty() && host.size() <= 253 && host.front() != '.' && host.front() != '-' &&
-                        std::all_of(host.begin(), host.end(), [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '-'; });
-    if (!is_dns) {
-      return absl::InvalidArgumentError(absl::StrCat("host '", host, "' is neither a DNS name nor an IP address (give no port)"));
+    if (const std::string problem = ProblemOfDnsName(host); !problem.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("--host '", host, "' ", problem));
     }
     ASN1_IA5STRING* text = ASN1_IA5STRING_new();
     if (text == nullptr || ASN1_STRING_set(text, host.data(), static_cast<int>(host.size())) != 1) {

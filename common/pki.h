@@ -17,7 +17,7 @@ absl::Status InitCa(const std::string& directory, const std::string& federation,
 
 struct CertificateRequest {
   Identity identity;
-  // DNS names and IP addresses a coordinator is reached at; others need none.
+  // DNS names (also *.example.org) and IP addresses a coordinator is reached at; others need none.
   std::vector<std::string> hosts;
   absl::Duration validity = absl::Hours(24 * 30);
   // Start of validity before now, for clocks that are off (negative validity makes an expired certificate for tests).

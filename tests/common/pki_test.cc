@@ -192,5 +192,37 @@ TEST(InsecureAddressTest, OnlyLoopbackIsAllowed) {
   }
 }
 
+TEST_F(PkiTest, AcceptsTheHostNamesThatTlsMatches) {
+  for (const char* const host : {"a_b.example.org", "_service", "*.example.org", "*.a-b.example.org", "xn--bcher-kva.example", "LOCALHOST",
+                                 "192.0.2.1", "[2001:db8::1]"}) {
+    EXPECT_EQ(IssueCertificate(directory_.path(), {.identity = kCoordinator, .hosts = {host}}), absl::OkStatus()) << host;
+  }
+}
+
+TEST_F(PkiTest, RefusesOtherHostNamesWithWhatWasMeant) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"https://host.example.org:8443/x", "give its host alone: host.example.org"},
+      {"host:8443", "give no port: host"},
+      {"host.example.org.", "give host.example.org"},
+      {"*", "top-level domain"},
+      {"*.org", "top-level domain"},
+      {"a*.example.org", "not its whole first part"},
+      {"a.*.example.org", "not its whole first part"},
+      {"*.*.example.org", "not its whole first part"},
+      {"a..b", "1 to 63 letters"},
+      {"-a.example.org", "1 to 63 letters"},
+      {"a b", "1 to 63 letters"},
+      {"b\xc3\xbc"
+       "cher.example",
+       "xn--"},
+      {"", "no DNS name"},
+  };
+  for (const auto& [host, meant] : cases) {
+    const absl::Status status = IssueCertificate(directory_.path(), {.identity = kCoordinator, .hosts = {host}});
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << host;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(meant)) << host;
+  }
+}
+
 }  // namespace
 }  // namespace tributary
