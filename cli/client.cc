@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/certificate_files.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/names.h"
@@ -87,7 +88,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
   }
   TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(all.coordinator), "coordinator"));
 
-  Connection connection{.address = all.coordinator, .insecure = all.insecure, .tls = all.tls, .identity = {}};
+  Connection connection{.address = all.coordinator, .insecure = all.insecure, .files = all.tls, .tls = {}, .identity = {}};
   if (all.insecure) {
     if (!all.insecure_anywhere) {
       TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(all.coordinator));
@@ -110,7 +111,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
   if (!all.name.empty()) {
     connection.identity.name = all.name;
   }
-  TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles(all.tls, connection.identity));
+  TRIBUTARY_ASSIGN_OR_RETURN(connection.tls, LoadCertificatePair(all.tls, connection.identity));
   return connection;
 }
 
@@ -143,7 +144,7 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE: {
       if (!connection_.insecure) {
-        const absl::Status tls = ExplainTlsFailure(absl::UnavailableError(status.error_message()));
+        const absl::Status tls = ExplainTlsFailure(absl::UnavailableError(status.error_message()), address, connection_.tls);
         if (tls.message() != status.error_message()) {
           return Annotate(tls, absl::StrCat("cannot reach the coordinator at ", address));
         }

@@ -32,7 +32,8 @@ struct ConnectionFlags {
 struct Connection {
   std::string address;  // host:port
   bool insecure = false;
-  TlsFiles tls;
+  TlsFiles files;
+  CertificatePair tls;  // what they hold, checked; of no meaning with `insecure`
   Identity identity;
 };
 

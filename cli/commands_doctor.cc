@@ -62,14 +62,15 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
     return findings;
   }
 
-  const Connection connection{.address = config.coordinator(),
-                              .insecure = flags.insecure,
-                              .tls = FilesOf(config.tls()),
-                              .identity = {config.federation(), Role::kSite, config.site()}};
+  Connection connection{.address = config.coordinator(),
+                        .insecure = flags.insecure,
+                        .files = FilesOf(config.tls()),
+                        .tls = {},
+                        .identity = {config.federation(), Role::kSite, config.site()}};
   if (flags.insecure) {
     CheckInsecure(config.coordinator(), flags, &findings);
   } else {
-    CheckCertificates(connection.tls, connection.identity, environment.clock->WallNow(), &findings);
+    connection.tls = CheckCertificates(connection.files, connection.identity, environment.clock->WallNow(), &findings);
   }
   const bool may_connect = Outcome(findings) == ExitCode::kOk;
   CheckData(config.data(), &findings);
@@ -134,7 +135,7 @@ Findings ExamineOperator(const Session& session, std::optional<v1::ServerInfo>* 
   if (connection->insecure) {
     CheckInsecure(connection->address, session.connection, &findings);
   } else {
-    CheckCertificates(connection->tls, connection->identity, environment.clock->WallNow(), &findings);
+    CheckCertificates(connection->files, connection->identity, environment.clock->WallNow(), &findings);
   }
   Client client(*connection, environment.interrupt, environment.clock);
   *server = CheckServer(&client, connection->address, *environment.clock, &findings);

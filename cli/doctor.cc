@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "cli/output.h"
+#include "common/certificate_files.h"
 #include "common/files.h"
 #include "common/format_bytes.h"
 #include "common/pki.h"
@@ -23,7 +24,6 @@
 namespace tributary::cli {
 namespace {
 
-constexpr absl::Duration kRenewBefore = absl::Hours(24 * 7);
 // More than this is not network delay; certificates and records would suffer.
 constexpr absl::Duration kClockWarning = absl::Seconds(5);
 constexpr absl::Duration kClockFailure = absl::Minutes(5);
@@ -52,7 +52,7 @@ void CheckExpiry(absl::string_view check, const std::string& path, absl::Time no
   const std::string when = absl::StrFormat("%s, valid until %s (%d days)", info->spiffe_id.empty() ? info->subject : info->spiffe_id,
                                            absl::FormatTime("%Y-%m-%d %H:%M UTC", info->not_after, absl::UTCTimeZone()),
                                            absl::ToInt64Hours(info->not_after - now) / 24);
-  if (info->not_after - now < kRenewBefore) {
+  if (Validity{info->not_before, info->not_after}.NearsEnd(now)) {
     return Warn(check, absl::StrCat(when, "; renew it now: ", path), findings);
   }
   Ok(check, when, findings);
@@ -69,10 +69,11 @@ ExitCode Outcome(const Findings& findings) {
   return ExitCode::kOk;
 }
 
-void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Time now, Findings* findings) {
-  const absl::Status status = CheckTlsFiles(files, expected);
-  if (!status.ok()) {
-    return Fail("certificate", status, findings);
+CertificatePair CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Time now, Findings* findings) {
+  absl::StatusOr<CertificatePair> pair = LoadCertificatePair(files, expected);
+  if (!pair.ok()) {
+    Fail("certificate", pair.status(), findings);
+    return {};
   }
   CheckExpiry("certificate", files.certificate, now, findings);
   CheckExpiry("ca", files.ca, now, findings);
@@ -83,6 +84,7 @@ void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Ti
   } else {
     Ok("key", "matches the certificate, and only its owner can read it", findings);
   }
+  return *std::move(pair);
 }
 
 void CheckFolder(const std::string& name, const std::string& path, uint64_t needed, Findings* findings) {

@@ -28,7 +28,8 @@ using Findings = std::vector<Finding>;
 // The exit code of the first failure; kOk if there is none.
 ExitCode Outcome(const Findings& findings);
 
-void CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Time now, Findings* findings);
+// What the files hold; without meaning if they fail a check.
+CertificatePair CheckCertificates(const TlsFiles& files, const Identity& expected, absl::Time now, Findings* findings);
 // `needed`: below it the check fails; below ten times it warns.
 void CheckFolder(const std::string& name, const std::string& path, uint64_t needed, Findings* findings);
 void CheckData(const std::string& path, Findings* findings);

@@ -1,6 +1,8 @@
 #include "common/tls.h"
 
 #include <arpa/inet.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
@@ -11,102 +13,24 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "common/clock.h"
+#include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/names.h"
-#include "common/status_macros.h"
+#include "common/tls_probe.h"
 #include "common/x509.h"
 
 namespace tributary {
 namespace {
 
 constexpr absl::string_view kScheme = "spiffe://";
-constexpr unsigned kRefreshSeconds = 1;
-
-using StorePtr = std::unique_ptr<X509_STORE, OpenSslDelete<X509_STORE_free>>;
-using StoreContextPtr = std::unique_ptr<X509_STORE_CTX, OpenSslDelete<X509_STORE_CTX_free>>;
-using StackPtr = std::unique_ptr<STACK_OF(X509), decltype([](STACK_OF(X509) * stack) { sk_X509_free(stack); })>;
-
-// "issue a new one: tributary pki issue DIR --site berlin".
-std::string IssueAdvice(const Identity& identity) {
-  std::string who = "--coordinator --host HOST";
-  if (identity.role == Role::kSite) {
-    who = absl::StrCat("--site ", identity.name);
-  }
-  if (identity.role == Role::kOperator) {
-    who = absl::StrCat("--operator ", identity.name);
-  }
-  return absl::StrCat("issue a new one: tributary pki issue DIR ", who, " (or ask whoever runs your CA)");
-}
-
-absl::Status CheckValidity(const X509& certificate, absl::string_view path, absl::string_view advice, absl::Time now) {
-  const absl::Time not_before = TimeOf(X509_get0_notBefore(&certificate));
-  const absl::Time not_after = TimeOf(X509_get0_notAfter(&certificate));
-  if (now > not_after) {
-    return CredentialsError(absl::StrCat(path, " expired on ", FormatDate(not_after), "; ", advice));
-  }
-  if (now < not_before) {
-    return CredentialsError(absl::StrCat(path, " is not valid before ", FormatDate(not_before), ", but this machine's clock says ",
-                                         FormatDate(now), "; check the clock"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckIdentity(const X509& certificate, absl::string_view path, const Identity& expected) {
-  const std::vector<std::string> uris = UriNames(certificate);
-  const std::string wanted = SpiffeId(expected);
-  if (uris.size() == 1 && uris[0] == wanted) {
-    return absl::OkStatus();
-  }
-  const std::string found = uris.empty() ? "no SPIFFE id" : absl::StrCat(uris.size() > 1 ? "several ids: " : "", absl::StrJoin(uris, ", "));
-  return CredentialsError(
-      absl::StrCat(path, " names ", found, ", but ", wanted, " is needed; correct the configuration, or ", IssueAdvice(expected)));
-}
-
-// `chain` is the certificate with the intermediates that follow it in its file.
-absl::Status CheckChain(const std::vector<X509Ptr>& chain, const std::vector<X509Ptr>& roots, const TlsFiles& files,
-                        const Identity& expected, absl::Time now) {
-  const StorePtr store(X509_STORE_new());
-  for (const X509Ptr& root : roots) {
-    X509_STORE_add_cert(store.get(), root.get());
-  }
-  const StackPtr intermediates(sk_X509_new_null());
-  for (size_t i = 1; i < chain.size(); ++i) {
-    sk_X509_push(intermediates.get(), chain[i].get());
-  }
-  const StoreContextPtr context(X509_STORE_CTX_new());
-  if (X509_STORE_CTX_init(context.get(), store.get(), chain[0].get(), intermediates.get()) != 1) {
-    return CredentialsError(absl::StrCat("cannot check ", files.certificate, " against ", files.ca));
-  }
-  X509_STORE_CTX_set_purpose(context.get(), expected.role == Role::kCoordinator ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT);
-  X509_STORE_CTX_set_time(context.get(), 0, absl::ToTimeT(now));
-  if (X509_verify_cert(context.get()) == 1) {
-    return absl::OkStatus();
-  }
-
-  switch (const int error = X509_STORE_CTX_get_error(context.get())) {
-    case X509_V_ERR_CERT_HAS_EXPIRED:
-    case X509_V_ERR_CERT_NOT_YET_VALID:
-      return CheckValidity(*X509_STORE_CTX_get_current_cert(context.get()),
-                           absl::StrCat("a CA certificate in the chain of ", files.certificate), "renew the CA", now);
-    case X509_V_ERR_INVALID_PURPOSE:
-      return CredentialsError(absl::StrCat(files.certificate, " may not be used as a TLS ",
-                                           expected.role == Role::kCoordinator ? "server" : "client", " (its extended key usage); ",
-                                           IssueAdvice(expected)));
-    default:
-      return CredentialsError(absl::StrCat(files.certificate, " is not signed by the CA in ", files.ca, " (",
-                                           X509_verify_cert_error_string(error), "); use the CA of this federation, or ",
-                                           IssueAdvice(expected)));
-  }
-}
 
 // A server must be reached by a name in its certificate and be this federation's coordinator: a site's certificate, issued by the
 // same CA, must not do for a server.
@@ -117,9 +41,14 @@ class CoordinatorVerifier final : public grpc::experimental::ExternalCertificate
   bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)> callback,
               grpc::Status* sync_status) override {
     host_verifier_.Verify(request, std::move(callback), sync_status);  // always synchronous
+    const auto refuse = [&](absl::string_view why) {
+      *sync_status = grpc::Status(grpc::StatusCode::UNAUTHENTICATED, absl::StrCat(why, "; presented was ", Presented(*request)));
+    };
     const auto uris = request->uri_names();
-    if (sync_status->ok() && (uris.size() != 1 || absl::string_view(uris[0].data(), uris[0].size()) != coordinator_id_)) {
-      *sync_status = grpc::Status(grpc::StatusCode::UNAUTHENTICATED, absl::StrCat("the server is not ", coordinator_id_));
+    if (!sync_status->ok()) {
+      refuse(absl::StrCat("the certificate does not name ", ViewOf(request->target_name())));
+    } else if (uris.size() != 1 || ViewOf(uris[0]) != coordinator_id_) {
+      refuse(absl::StrCat("the server is not ", coordinator_id_));
     }
     return true;
   }
@@ -127,6 +56,12 @@ class CoordinatorVerifier final : public grpc::experimental::ExternalCertificate
   void Cancel(grpc::experimental::TlsCustomVerificationCheckRequest*) override {}
 
  private:
+  static absl::string_view ViewOf(grpc::string_ref text) { return {text.data(), text.size()}; }
+  static std::string Presented(const grpc::experimental::TlsCustomVerificationCheckRequest& request) {
+    const absl::StatusOr<std::vector<X509Ptr>> chain = ParseCertificates(ViewOf(request.peer_cert()), "the server's certificate");
+    return chain.ok() ? DescribeCertificate(*chain->front()) : "a certificate that cannot be read";
+  }
+
   const std::string coordinator_id_;
   grpc::experimental::HostNameCertificateVerifier host_verifier_;
 };
@@ -134,39 +69,62 @@ class CoordinatorVerifier final : public grpc::experimental::ExternalCertificate
 constexpr absl::string_view kAnyHandshakeFailure =
     "check that both sides use the CA of this federation, that the coordinator's certificate names this host, and both clocks";
 
-// A certificate that is refused will be refused again: it takes a person, not another attempt. Words in lower case, and several of
-// them: a single one may be part of a host's name.
+// Whose certificate was refused by whom.
+enum class Refusal { kOfServer, kOfClient, kNone };
+
+// Words in lower case, and several of them: a single one may be part of a host's name.
 struct TlsFailure {
   absl::string_view words;
-  bool final;
+  Refusal refusal;
   absl::string_view text;
 };
 constexpr TlsFailure kTlsFailures[] = {
-    {"certificate verify failed", true,
-     "the coordinator's certificate is not trusted here: it has expired, or was issued by a CA other than the one in tls.ca; get the CA "
-     "file from the operator of the federation, or have the coordinator's certificate renewed"},
-    {"verification check failed", true,
-     "the certificate does not belong to this federation's coordinator at this host name; set `coordinator` to the name in the "
-     "certificate"},
-    {"certificate unknown", true,
+    {"certificate verify failed", Refusal::kOfServer,
+     "the server's certificate is not trusted here; if it is the coordinator's, get the CA file from the operator of the federation, or "
+     "have "
+     "the certificate renewed; if it is not, find out who answers in the coordinator's place (a proxy, a login page of the network)"},
+    {"verification check failed", Refusal::kOfServer,
+     "the server's certificate is not that of this federation's coordinator at this name; set `coordinator` to a name in the certificate, "
+     "or "
+     "find out who answers in the coordinator's place"},
+    {"certificate unknown", Refusal::kOfClient,
      "the coordinator does not trust the certificate used here; ask the operator of the federation for one issued by its CA"},
-    {"unknown ca", true,
+    {"unknown ca", Refusal::kOfClient,
      "the coordinator does not trust the CA of the certificate used here; ask the operator of the federation for one issued by its CA"},
-    {"bad certificate", true,
+    {"bad certificate", Refusal::kOfClient,
      "the coordinator does not accept the certificate used here; ask the operator of the federation for one issued by its CA"},
-    {"certificate expired", true,
+    {"certificate expired", Refusal::kOfClient,
      "the coordinator says that the certificate used here has expired; renew it, and check this machine's clock"},
-    {"certificate required", true, "the coordinator requires a certificate and got none; check tls.certificate"},
-    {"wrong version number", false,
+    {"certificate required", Refusal::kOfClient, "the coordinator requires a certificate and got none; check tls.certificate"},
+    {"wrong version number", Refusal::kNone,
      "whatever answers at this address does not speak TLS; check the port, and whether the coordinator runs with --insecure"},
-    {" handshake failed", false, kAnyHandshakeFailure},
-    {"handshake read failed", false, kAnyHandshakeFailure},
-    {"handshake write failed", false, kAnyHandshakeFailure},
+    {" handshake failed", Refusal::kNone, kAnyHandshakeFailure},
+    {"handshake read failed", Refusal::kNone, kAnyHandshakeFailure},
+    {"handshake write failed", Refusal::kNone, kAnyHandshakeFailure},
 };
 
-// The id a coordinator must have for whoever owns the certificate at `path`; what no certificate can have if that cannot be read.
-std::string CoordinatorIdFor(const std::string& path) {
-  const absl::StatusOr<std::vector<X509Ptr>> chain = LoadCertificates(path);
+// What the certificate that was refused says, as far as it can be found out; else empty.
+std::string Refused(Refusal refusal, const absl::Status& status, const std::string& address, const CertificatePair& own) {
+  if (refusal == Refusal::kOfClient && !own.description.empty()) {
+    return absl::StrCat(". Refused is ", own.description);
+  }
+  // Our own verifier has said it already.
+  if (refusal != Refusal::kOfServer || absl::StrContains(status.message(), "presented was")) {
+    return "";
+  }
+  const absl::StatusOr<PresentedCertificate> presented = AskForCertificate(address, own.ca, kProbeTimeout);
+  if (!presented.ok()) {
+    return "";
+  }
+  if (presented->objection.empty()) {
+    return absl::StrCat(". Asked again, it presents ", presented->description, ", of the CA trusted here: it has changed");
+  }
+  return absl::StrCat(". It presents ", presented->description, ": ", presented->objection);
+}
+
+// The id a coordinator must have for whoever owns the certificate; what no certificate can have if that cannot be read.
+std::string CoordinatorIdFor(const CertificatePair& own) {
+  const absl::StatusOr<std::vector<X509Ptr>> chain = ParseCertificates(own.certificate, "the certificate");
   if (!chain.ok()) {
     return "";
   }
@@ -174,13 +132,48 @@ std::string CoordinatorIdFor(const std::string& path) {
   if (uris.size() != 1) {
     return "";
   }
-  const absl::StatusOr<Identity> own = ParseSpiffeId(uris[0]);
-  return own.ok() ? SpiffeId({own->federation, Role::kCoordinator, ""}) : "";
+  const absl::StatusOr<Identity> owner = ParseSpiffeId(uris[0]);
+  return owner.ok() ? SpiffeId({owner->federation, Role::kCoordinator, ""}) : "";
 }
 
-std::shared_ptr<grpc::experimental::FileWatcherCertificateProvider> Watch(const TlsFiles& files) {
-  return std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(files.key, files.certificate, files.ca, kRefreshSeconds);
-}
+// gRPC 1.51 has no provider of certificates that a program can write, and its own, which watches files, aborts the process when one is
+// empty for a moment. Its C interface can ask at every handshake; if it cannot use the answer, it keeps what it has.
+class AskingServerCredentials final : public grpc::ServerCredentials {
+ public:
+  explicit AskingServerCredentials(CertificateSource source)
+      : source_(std::move(source)),
+        credentials_(grpc_ssl_server_credentials_create_with_options(grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
+            [](void* self, grpc_ssl_server_certificate_config** config) {
+              return static_cast<AskingServerCredentials*>(self)->Fetch(config);
+            },
+            this))) {}
+  ~AskingServerCredentials() override { grpc_server_credentials_release(credentials_); }
+
+  void SetAuthMetadataProcessor(const std::shared_ptr<grpc::AuthMetadataProcessor>&) override { TRIBUTARY_ASSERT(false, "not supported"); }
+
+ private:
+  int AddPortToServer(const std::string& address, grpc_server* server) override {
+    return grpc_server_add_http2_port(server, address.c_str(), credentials_);
+  }
+
+  grpc_ssl_certificate_config_reload_status Fetch(grpc_ssl_server_certificate_config** config) {
+    const std::shared_ptr<const CertificatePair> pair = source_();
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (pair == given_) {
+      return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+    }
+    const grpc_ssl_pem_key_cert_pair pem = {pair->key.c_str(), pair->certificate.c_str()};
+    *config = grpc_ssl_server_certificate_config_create(pair->ca.c_str(), &pem, 1);
+    given_ = pair;
+    return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+  }
+
+  const CertificateSource source_;
+  grpc_server_credentials* const credentials_;
+  std::mutex mutex_;
+  std::shared_ptr<const CertificatePair> given_;  // under mutex_
+};
 
 }  // namespace
 
@@ -239,21 +232,7 @@ void RequireTls13() {
   setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", /*overwrite=*/1);
 }
 
-absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected) {
-  const absl::Time now = Clock::Real().WallNow();
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> roots, LoadCertificates(files.ca));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> chain, LoadCertificates(files.certificate));
-  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, LoadPrivateKey(files.key));
-  if (X509_check_private_key(chain[0].get(), key.get()) != 1) {
-    return CredentialsError(absl::StrCat(files.key, " does not match ", files.certificate, "; use the pair that was issued together, or ",
-                                         IssueAdvice(expected)));
-  }
-  TRIBUTARY_RETURN_IF_ERROR(CheckValidity(*chain[0], files.certificate, IssueAdvice(expected), now));
-  TRIBUTARY_RETURN_IF_ERROR(CheckChain(chain, roots, files, expected, now));
-  return CheckIdentity(*chain[0], files.certificate, expected);
-}
-
-absl::Status ExplainTlsFailure(const absl::Status& status) {
+absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const CertificatePair& own) {
   if (!absl::IsUnavailable(status) && !absl::IsUnknown(status)) {
     return status;
   }
@@ -263,14 +242,16 @@ absl::Status ExplainTlsFailure(const absl::Status& status) {
     if (!absl::StrContains(words, failure.words)) {
       continue;
     }
-    const std::string message = absl::StrCat("the TLS handshake failed: ", failure.text, " (", status.message(), ")");
-    return failure.final ? CredentialsError(message) : absl::UnavailableError(message);
+    const std::string message = absl::StrCat("the TLS handshake failed: ", failure.text, Refused(failure.refusal, status, address, own),
+                                             " (", status.message(), ")");
+    return failure.refusal == Refusal::kNone ? absl::UnavailableError(message) : CredentialsError(message);
   }
   // In TLS 1.3 a server judges the client's certificate when the client believes to be connected: this is all that can be seen of a
   // refusal.
   if (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed")) {
-    return absl::UnavailableError(
-        absl::StrCat(status.message(), "; if this persists, the coordinator may not trust the CA of the certificate used here"));
+    return absl::UnavailableError(absl::StrCat(status.message(),
+                                               "; if this persists, the coordinator may not trust the CA of the certificate used here",
+                                               own.description.empty() ? "" : absl::StrCat(": ", own.description)));
   }
   return status;
 }
@@ -285,23 +266,37 @@ std::string KeyExposure(const std::string& key) {
                       ", and replace it if anyone else may have read it");
 }
 
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files) {
-  grpc::experimental::TlsServerCredentialsOptions options(Watch(files));
-  options.watch_root_certs();
-  options.watch_identity_key_cert_pairs();
-  options.set_cert_request_type(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  return grpc::experimental::TlsServerCredentials(options);
+std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(CertificateSource source) {
+  return std::make_shared<AskingServerCredentials>(std::move(source));
 }
 
-std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsFiles& files) {
+std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const CertificatePair& pair) {
+  using grpc::experimental::IdentityKeyCertPair;
   grpc::experimental::TlsChannelCredentialsOptions options;
-  options.set_certificate_provider(Watch(files));
+  options.set_certificate_provider(std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
+      pair.ca, std::vector<IdentityKeyCertPair>{{pair.key, pair.certificate}}));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   options.set_verify_server_certs(true);
-  options.set_certificate_verifier(
-      grpc::experimental::ExternalCertificateVerifier::Create<CoordinatorVerifier>(CoordinatorIdFor(files.certificate)));
+  options.set_certificate_verifier(grpc::experimental::ExternalCertificateVerifier::Create<CoordinatorVerifier>(CoordinatorIdFor(pair)));
   return grpc::experimental::TlsCredentials(options);
+}
+
+std::optional<Validity> PeerValidity(const grpc::ServerContextBase& context) {
+  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
+  if (auth == nullptr) {
+    return std::nullopt;
+  }
+  const std::vector<grpc::string_ref> pems = auth->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
+  if (pems.size() != 1) {
+    return std::nullopt;
+  }
+  const absl::StatusOr<std::vector<X509Ptr>> certificate = ParseCertificates({pems[0].data(), pems[0].size()}, "the certificate");
+  if (!certificate.ok()) {
+    return std::nullopt;
+  }
+  const X509& leaf = *certificate->front();
+  return Validity{TimeOf(X509_get0_notBefore(&leaf)), TimeOf(X509_get0_notAfter(&leaf))};
 }
 
 std::shared_ptr<grpc::ServerCredentials> MakeInsecureServerCredentials() {

@@ -5,12 +5,15 @@
 #ifndef TRIBUTARY_COMMON_TLS_H_
 #define TRIBUTARY_COMMON_TLS_H_
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace grpc {
 class ChannelCredentials;
@@ -27,6 +30,28 @@ struct TlsFiles {
   std::string key;
 };
 
+// From when to when a certificate is accepted: `end` is the earliest in its chain up to the CA.
+struct Validity {
+  absl::Time begin;
+  absl::Time end;
+
+  // From a third of the lifetime before its end on: time to renew it.
+  bool NearsEnd(absl::Time now) const { return end - now < (end - begin) / 3; }
+};
+
+// A certificate with its key, and the CA that it trusts, in PEM. Checked: certificate_files.h.
+struct CertificatePair {
+  std::string ca;
+  std::string certificate;
+  std::string key;
+  Validity validity;
+  // Whom it names, who issued it, until when: for messages.
+  std::string description;
+};
+
+// Whether the certificate files on disk are the ones in use, or are not good (certificate_files.h).
+enum class CertificateFilesState { kInUse, kRefused };
+
 enum class Role { kCoordinator, kSite, kOperator };
 
 struct Identity {
@@ -42,21 +67,27 @@ std::string SpiffeId(const Identity& identity);
 // Leaves TLS 1.3 as the only version this process speaks. Before the first use of gRPC.
 void RequireTls13();
 
-// Checks the three files before any connection is tried: they exist, parse, belong together, are within their validity at `now`, chain
-// to the CA, and name `expected`. Unauthenticated with exit code kCredentials says which check failed, with dates, paths and what to do.
-absl::Status CheckTlsFiles(const TlsFiles& files, const Identity& expected);
-
 // What a person should do about a private key that any user of this machine can read; empty: not so.
 std::string KeyExposure(const std::string& key);
 
-// Why no connection over TLS came about, where the words of OpenSSL, BoringSSL or gRPC in `status` tell, and what to check: Unauthenticated
-// with exit code kCredentials where one side refuses the other's certificate and will refuse it again, else Unavailable. Any other status
-// as it is.
-absl::Status ExplainTlsFailure(const absl::Status& status);
+// Why no connection over TLS to `address` came about, where the words of OpenSSL or gRPC in `status` tell: which side refused whose
+// certificate, what that certificate says, and what to do. Unauthenticated with exit code kCredentials where a certificate is refused,
+// which takes a person to mend, else Unavailable. Any other status as it is. `own`: the pair that was used. Blocks for up to kProbeTimeout
+// if the server's certificate was refused: it asks the server for it once more.
+absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const CertificatePair& own);
+inline constexpr absl::Duration kProbeTimeout = absl::Seconds(3);
 
-// Credentials that follow the files when they change. Call CheckTlsFiles first.
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files);
-std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const TlsFiles& files);
+// The pair for the next handshake. Never null; called on gRPC's threads.
+using CertificateSource = std::function<std::shared_ptr<const CertificatePair>()>;
+
+// A server's credentials: `source` is asked at every handshake. They must outlive the servers that use them.
+std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(CertificateSource source);
+
+// A client's credentials: with this pair and no other; make new ones, and a new channel, for a new pair.
+std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const CertificatePair& pair);
+
+// How long the caller's certificate is accepted; absent in plaintext.
+std::optional<Validity> PeerValidity(const grpc::ServerContextBase& context);
 
 // Plaintext, for --insecure on loopback only.
 std::shared_ptr<grpc::ServerCredentials> MakeInsecureServerCredentials();

@@ -7,8 +7,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/excerpt.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/status_macros.h"
 
 namespace tributary {
 namespace {
@@ -24,6 +27,25 @@ int NoPassphrase(char*, int, int, void*) {
   return -1;
 }
 
+// What `print` writes.
+template <typename Print>
+std::string Printed(Print print) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  if (bio == nullptr) {
+    return "";
+  }
+  print(bio.get());
+  const char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<size_t>(size));
+}
+
+std::string NameText(const X509_NAME* name) {
+  return Printed([name](BIO* bio) { X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253); });
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> ReadPem(const std::string& path) {
   absl::StatusOr<std::string> pem = ReadFile(path, kMaxPemBytes);
   if (!pem.ok()) {
@@ -32,19 +54,23 @@ absl::StatusOr<std::string> ReadPem(const std::string& path) {
   return pem;
 }
 
-}  // namespace
-
 absl::Status CredentialsError(absl::string_view message) {
   ERR_clear_error();
   return WithExitCode(absl::UnauthenticatedError(message), ExitCode::kCredentials);
 }
 
 absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path) {
-  const absl::StatusOr<std::string> pem = ReadPem(path);
-  if (!pem.ok()) {
-    return pem.status();
-  }
-  const BioPtr bio = ReadOnlyBio(*pem);
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string pem, ReadPem(path));
+  return ParseCertificates(pem, path);
+}
+
+absl::StatusOr<KeyPtr> LoadPrivateKey(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string pem, ReadPem(path));
+  return ParsePrivateKey(pem, path);
+}
+
+absl::StatusOr<std::vector<X509Ptr>> ParseCertificates(absl::string_view pem, absl::string_view path) {
+  const BioPtr bio = ReadOnlyBio(pem);
   std::vector<X509Ptr> certificates;
   while (X509* certificate = PEM_read_bio_X509(bio.get(), nullptr, NoPassphrase, nullptr)) {
     certificates.emplace_back(certificate);
@@ -58,15 +84,11 @@ absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path) {
   return certificates;
 }
 
-absl::StatusOr<KeyPtr> LoadPrivateKey(const std::string& path) {
-  const absl::StatusOr<std::string> pem = ReadPem(path);
-  if (!pem.ok()) {
-    return pem.status();
-  }
-  const BioPtr bio = ReadOnlyBio(*pem);
+absl::StatusOr<KeyPtr> ParsePrivateKey(absl::string_view pem, absl::string_view path) {
+  const BioPtr bio = ReadOnlyBio(pem);
   KeyPtr key(PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassphrase, nullptr));
   if (key == nullptr) {
-    const bool encrypted = absl::StrContains(*pem, "ENCRYPTED");
+    const bool encrypted = absl::StrContains(pem, "ENCRYPTED");
     return CredentialsError(
         encrypted
             ? absl::StrCat(path,
@@ -90,6 +112,21 @@ std::vector<std::string> UriNames(const X509& certificate) {
     uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)), static_cast<size_t>(ASN1_STRING_length(uri)));
   }
   return uris;
+}
+
+std::string DescribeCertificate(const X509& certificate) {
+  const std::unique_ptr<GENERAL_NAMES, OpenSslDelete<GENERAL_NAMES_free>> names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
+  std::vector<std::string> hosts;
+  for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    hosts.push_back(Printed([&](BIO* bio) { GENERAL_NAME_print(bio, sk_GENERAL_NAME_value(names.get(), i)); }));
+  }
+  ERR_clear_error();
+  // Names and dates are what people look for: a long subject must not push them out.
+  return absl::StrCat("'", Excerpt(NameText(X509_get_subject_name(&certificate))), "' for ",
+                      hosts.empty() ? "no host" : Excerpt(absl::StrJoin(hosts, ", ")), ", issued by '",
+                      Excerpt(NameText(X509_get_issuer_name(&certificate))), "', valid until ",
+                      FormatDate(TimeOf(X509_get0_notAfter(&certificate))));
 }
 
 absl::Time TimeOf(const ASN1_TIME* time) {

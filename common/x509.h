@@ -1,4 +1,4 @@
-// OpenSSL's certificate objects with owners, and the few things tls.cc and pki.cc both read from them. Not for other folders.
+// OpenSSL's certificate objects with owners, and what the certificate code of this folder reads from them. Not for other folders.
 #ifndef TRIBUTARY_COMMON_X509_H_
 #define TRIBUTARY_COMMON_X509_H_
 
@@ -29,14 +29,23 @@ using BioPtr = std::unique_ptr<BIO, OpenSslDelete<BIO_free_all>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, OpenSslDelete<EVP_PKEY_free>>;
 using X509Ptr = std::unique_ptr<X509, OpenSslDelete<X509_free>>;
 
-// Every certificate of a PEM file, in order; at least one. Errors name the path, say what to do, and carry exit code kCredentials.
+// A PEM file as it is. Errors of this and the next: they name the path, say what to do, and carry exit code kCredentials.
+absl::StatusOr<std::string> ReadPem(const std::string& path);
+
+// Every certificate in PEM, in order; at least one. `path`: for messages.
+absl::StatusOr<std::vector<X509Ptr>> ParseCertificates(absl::string_view pem, absl::string_view path);
 absl::StatusOr<std::vector<X509Ptr>> LoadCertificates(const std::string& path);
 
-// The private key of a PEM file. Never asks for a passphrase. Errors as above.
+// The private key in PEM. Never asks for a passphrase.
+absl::StatusOr<KeyPtr> ParsePrivateKey(absl::string_view pem, absl::string_view path);
 absl::StatusOr<KeyPtr> LoadPrivateKey(const std::string& path);
 
 // The URI subject alternative names.
 std::vector<std::string> UriNames(const X509& certificate);
+
+// For people: "'CN=coordinator,O=demo' for DNS:localhost, IP Address:127.0.0.1, URI:spiffe://demo/coordinator, issued by 'CN=demo
+// CA,O=demo', valid until 2026-01-31 12:00 UTC". One line, bounded, also of a certificate that anybody made.
+std::string DescribeCertificate(const X509& certificate);
 
 absl::Time TimeOf(const ASN1_TIME* time);
 

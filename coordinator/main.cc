@@ -9,6 +9,7 @@
 #include <iostream>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -21,6 +22,7 @@
 #include "common/stop_signals.h"
 #include "common/tls.h"
 #include "coordinator/server.h"
+#include "proto/config/reload.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/config.pb.h"
@@ -37,7 +39,7 @@ struct CommandLine {
   bool check = false;
   bool insecure = false;
   bool insecure_anywhere = false;
-  LogLevel log_level = LogLevel::kInfo;
+  std::optional<LogLevel> log_level;
 };
 
 int Fail(const absl::Status& status) {
@@ -68,11 +70,30 @@ class FatalError {
   absl::Status status_;
 };
 
+void SetLogLevelOf(const v1::CoordinatorConfig& config, const CommandLine& command) {
+  SetLogLevel(command.log_level.value_or(LogLevelOf(config.log_level())));
+}
+
+// On SIGHUP.
+void Reload(const CommandLine& command, Server& server) {
+  v1::CoordinatorConfig config;
+  absl::Status status = LoadYaml(command.config, &config);
+  if (status.ok()) {
+    status = server.Reload(config);
+  }
+  if (!status.ok()) {
+    LogError(kComponent, "SIGHUP: nothing is reloaded, and all stays as it was: ", status.message());
+    return;
+  }
+  SetLogLevelOf(config, command);
+}
+
 int Run(const CommandLine& command) {
   v1::CoordinatorConfig config;
   if (const absl::Status status = LoadYaml(command.config, &config); !status.ok()) {
     return Fail(status);
   }
+  SetLogLevelOf(config, command);
   FatalError fatal;
   Server::Options options;
   options.insecure = command.insecure;
@@ -90,7 +111,10 @@ int Run(const CommandLine& command) {
     return Fail(server.status());
   }
 
-  const int signal = TakeStopSignal();
+  int signal = TakeDaemonSignal();
+  for (; signal == SIGHUP; signal = TakeDaemonSignal()) {
+    Reload(command, **server);
+  }
   if (const absl::Status status = fatal.status(); !status.ok()) {
     (*server)->Shutdown(absl::ZeroDuration());
     return Fail(status);
@@ -102,7 +126,8 @@ int Run(const CommandLine& command) {
     drained = true;
     kill(getpid(), SIGTERM);
   });
-  TakeStopSignal();
+  while (TakeDaemonSignal() == SIGHUP) {
+  }
   (*server)->Shutdown(drained ? kShutdownGrace : absl::ZeroDuration());
   if (const absl::Status status = fatal.status(); !status.ok()) {
     return Fail(status);
@@ -119,16 +144,19 @@ int Main(int argc, char** argv) {
   app.add_flag("--check", command.check, "check the configuration and certificates, and exit");
   app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
   app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
-  AddLogLevelOption(&app, &command.log_level);
+  LogLevel log_level = LogLevel::kInfo;
+  AddLogLevelOption(&app, &log_level);
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return static_cast<int>(*end);
   }
   if (command.insecure_anywhere && !command.insecure) {
     return Fail(absl::InvalidArgumentError("--insecure-anywhere needs --insecure"));
   }
-  SetLogLevel(command.log_level);
+  if (app.count("--log-level") > 0) {
+    command.log_level = log_level;
+  }
 
-  BlockStopSignals();
+  BlockDaemonSignals();
   // A peer that goes away, and a file past a size limit, are errors of the call, not the end of the process.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);

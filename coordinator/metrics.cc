@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/optional_gauge.h"
 #include "common/resource_gauges.h"
 #include "prometheus/counter.h"
@@ -121,6 +122,8 @@ struct CoordinatorMetrics::State {
   Children<kByteDirectionLabels.size(), Counter> dense_bytes;
   Histogram* journal_fsync;
   Counter* hash_mismatches;
+  prometheus::Family<Gauge>* certificate_expiry;
+  Gauge* certificate_files_refused;
   std::map<std::string, Site, std::less<>> sites;
 };
 
@@ -155,6 +158,11 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
       &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
   hash_mismatches =
       &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
+  certificate_expiry = &Make(BuildGauge(), "tributary_certificate_expiry_timestamp_seconds",
+                             "When a certificate stops being accepted: the coordinator's, and each site's as it connected last");
+  certificate_files_refused = &Make(BuildGauge(), "tributary_certificate_files_refused",
+                                    "1 while the coordinator's certificate files are not good, and what it read before is in use")
+                                   .Add({});
   Make(BuildGauge(), "tributary_build_info", "Always 1; the labels say what runs")
       .Add({{"program", "tributary-coordinator"}, {"version", TRIBUTARY_VERSION}})
       .Set(1);
@@ -282,6 +290,20 @@ void CoordinatorMetrics::ObserveJournalFsync(double seconds) {
 
 void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
   state_->snapshot_time.Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+}
+
+void CoordinatorMetrics::SetCertificateExpiry(absl::Time wall_time) {
+  state_->certificate_expiry->Add({{"party", "coordinator"}}).Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+}
+
+void CoordinatorMetrics::SetSiteCertificateExpiry(absl::string_view site, absl::Time wall_time) {
+  if (state_->Find(site) != nullptr) {
+    state_->certificate_expiry->Add({{"party", absl::StrCat("site/", site)}}).Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+  }
+}
+
+void CoordinatorMetrics::SetCertificateFiles(CertificateFilesState state) {
+  state_->certificate_files_refused->Set(state == CertificateFilesState::kRefused ? 1 : 0);
 }
 
 void CoordinatorMetrics::CountHashMismatch() {

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/byte_kind.h"
+#include "common/tls.h"
 
 namespace tributary::coordinator {
 
@@ -109,6 +110,11 @@ class CoordinatorMetrics {
   void SetLoss(LossSplit split, double loss);
   void ObserveJournalFsync(double seconds);
   void SetSnapshotTime(absl::Time wall_time);
+  // The coordinator's own certificate. Its series is not there before the first call: without TLS there is none.
+  void SetCertificateExpiry(absl::Time wall_time);
+  // The certificate with which a site of the start connected last.
+  void SetSiteCertificateExpiry(absl::string_view site, absl::Time wall_time);
+  void SetCertificateFiles(CertificateFilesState state);
   void CountHashMismatch();
 
  private:

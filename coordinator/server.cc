@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/certificate_files.h"
+#include "common/certificate_watch.h"
 #include "common/clock.h"
 #include "common/executor.h"
 #include "common/exit_codes.h"
@@ -29,6 +31,7 @@
 #include "coordinator/rpc/rpc_server.h"
 #include "coordinator/site_registry.h"
 #include "nlohmann/json.hpp"
+#include "proto/config/reload.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -38,6 +41,33 @@ constexpr absl::Duration kInsecureWarningInterval = absl::Minutes(1);
 
 TlsFiles FilesOf(const v1::TlsConfig& tls) {
   return {tls.ca(), tls.certificate(), tls.key()};
+}
+
+Identity OwnIdentity(const v1::CoordinatorConfig& config) {
+  return {config.federation(), Role::kCoordinator, ""};
+}
+
+// Addresses, and that there is TLS or a reason to do without.
+absl::Status CheckAddresses(const v1::CoordinatorConfig& config, const Server::Options& options) {
+  const std::pair<const char*, const std::string&> addresses[] = {
+      {"listen", config.listen()}, {"metrics_listen", config.metrics_listen()}, {"health_listen", config.health_listen()}};
+  for (const auto& [key, address] : addresses) {
+    if (!address.empty()) {
+      TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(address, /*least_port=*/0), key));
+    }
+  }
+  if (options.insecure) {
+    if (!options.insecure_anywhere) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.listen()));
+    }
+    return absl::OkStatus();
+  }
+  if (!config.has_tls()) {
+    return WithExitCode(absl::InvalidArgumentError("`tls` is missing: set ca, certificate and key, or start with --insecure for a trial on "
+                                                   "this machine"),
+                        ExitCode::kUsage);
+  }
+  return absl::OkStatus();
 }
 
 // For a client on this machine: nothing connects to a wildcard address.
@@ -65,6 +95,7 @@ class ServerImpl final : public Server {
 
   absl::Status Start();
   const Endpoints& endpoints() const override { return endpoints_; }
+  absl::Status Reload(const v1::CoordinatorConfig& config) override;
   void Drain(std::function<void()> drained) override;
   void Shutdown(absl::Duration grace) override;
 
@@ -75,14 +106,21 @@ class ServerImpl final : public Server {
   absl::Status OpenJournal();
   absl::Status Recover();
   absl::Status PublishEndpoints();
+  void WatchCertificates();
+  void SiteCertificateSeen(const std::string& site, const Validity& validity);
   void WarnInsecure();
 
   const v1::CoordinatorConfig config_;
   const Options options_;
+  // With what was reloaded.
+  v1::CoordinatorConfig in_force_ = config_;
   Endpoints endpoints_;
   // In order of dependence: what is declared later is destroyed earlier.
   SiteRegistry sites_;
+  std::shared_ptr<CertificateFiles> certificates_;  // null: plaintext
+  ExpiryWarnings site_expiry_;                      // on the executor
   std::unique_ptr<CoordinatorMetrics> metrics_;
+  std::unique_ptr<CertificateWatch> certificate_watch_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
@@ -94,7 +132,10 @@ class ServerImpl final : public Server {
 };
 
 absl::Status ServerImpl::Start() {
-  TRIBUTARY_RETURN_IF_ERROR(Check(config_, options_));
+  TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config_, options_));
+  if (!options_.insecure) {
+    TRIBUTARY_ASSIGN_OR_RETURN(certificates_, CertificateFiles::Open(FilesOf(config_.tls()), OwnIdentity(config_)));
+  }
   if (const std::string exposure = KeyExposure(config_.tls().key()); !options_.insecure && !exposure.empty()) {
     LogWarning(kComponent, exposure);
   }
@@ -103,6 +144,9 @@ absl::Status ServerImpl::Start() {
   // lock for good; it is checked at length, while the health port already says that this coordinator is on its way.
   TRIBUTARY_RETURN_IF_ERROR(JournalDisk::Real().Lock(JournalFile()).status());
   metrics_ = std::make_unique<CoordinatorMetrics>(sites_.Names(), config_.data_dir());
+  if (certificates_ != nullptr) {
+    WatchCertificates();
+  }
   if (!config_.health_listen().empty()) {
     absl::StatusOr<std::unique_ptr<HealthServer>> health = HealthServer::Start(config_.health_listen());
     TRIBUTARY_RETURN_IF_ERROR(Annotate(health.status(), "health_listen"));
@@ -121,6 +165,8 @@ absl::Status ServerImpl::Start() {
   }
   RpcServer::Options rpc;
   rpc.transport = options_.insecure ? Transport::kPlaintext : Transport::kMutualTls;
+  rpc.certificates = [files = certificates_] { return files->current(); };
+  rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
   TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, &sites_, coordinator_.get(), executor_.get()));
   endpoints_.listen = Reachable(config_.listen(), rpc_->port());
@@ -185,6 +231,36 @@ absl::Status ServerImpl::PublishEndpoints() {
   return absl::OkStatus();
 }
 
+void ServerImpl::WatchCertificates() {
+  certificate_watch_ = std::make_unique<CertificateWatch>(
+      certificates_,
+      CertificateWatch::Options{.component = kComponent,
+                                .observe = [metrics = metrics_.get()](const CertificatePair& in_use, CertificateFilesState state) {
+                                  metrics->SetCertificateExpiry(in_use.validity.end);
+                                  metrics->SetCertificateFiles(state);
+                                }});
+}
+
+void ServerImpl::SiteCertificateSeen(const std::string& site, const Validity& validity) {
+  metrics_->SetSiteCertificateExpiry(site, validity.end);
+  const std::string expiry = site_expiry_.Check(absl::StrCat("the certificate of site ", site), validity, Clock::Real().WallNow());
+  if (!expiry.empty()) {
+    LogWarning(kComponent, expiry);
+  }
+}
+
+absl::Status ServerImpl::Reload(const v1::CoordinatorConfig& config) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config, options_));
+  if (certificate_watch_ != nullptr) {
+    TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
+  }
+  const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "log_level"}, &in_force_);
+  sites_.Replace({config.sites().begin(), config.sites().end()});
+  rpc_->MembersChanged({config.operators().begin(), config.operators().end()});
+  LogInfo(kComponent, reloaded.Text());
+  return absl::OkStatus();
+}
+
 void ServerImpl::WarnInsecure() {
   LogWarning(kComponent, "--insecure: nothing is encrypted, and anyone who reaches ", endpoints_.listen,
              " can claim any identity; never use this with real data");
@@ -210,34 +286,24 @@ void ServerImpl::Shutdown(absl::Duration grace) {
   if (executor_ != nullptr) {
     executor_->Stop();
   }
+  // Whoever waits for endpoints.json to go, to start the next coordinator, must find the folder free soon after; and it must be gone before
+  // the lock, or it would be the next one's. So the lock, with the journal, is the last thing, and what takes time comes before both.
+  pages_.reset();
+  certificate_watch_.reset();
+  coordinator_.reset();
+  snapshots_.reset();
   if (published_) {
     unlink(EndpointsFile().c_str());
     published_ = false;
   }
+  journal_.reset();
 }
 
 }  // namespace
 
 absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& options) {
-  const std::pair<const char*, const std::string&> addresses[] = {
-      {"listen", config.listen()}, {"metrics_listen", config.metrics_listen()}, {"health_listen", config.health_listen()}};
-  for (const auto& [key, address] : addresses) {
-    if (!address.empty()) {
-      TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(address, /*least_port=*/0), key));
-    }
-  }
-  if (options.insecure) {
-    if (!options.insecure_anywhere) {
-      TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.listen()));
-    }
-    return absl::OkStatus();
-  }
-  if (!config.has_tls()) {
-    return WithExitCode(absl::InvalidArgumentError("`tls` is missing: set ca, certificate and key, or start with --insecure for a trial on "
-                                                   "this machine"),
-                        ExitCode::kUsage);
-  }
-  return CheckTlsFiles(FilesOf(config.tls()), {config.federation(), Role::kCoordinator, ""});
+  TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config, options));
+  return options.insecure ? absl::OkStatus() : LoadCertificatePair(FilesOf(config.tls()), OwnIdentity(config)).status();
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const v1::CoordinatorConfig& config, const Options& options) {

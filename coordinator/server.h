@@ -44,11 +44,16 @@ class Server {
 
   virtual const Endpoints& endpoints() const = 0;
 
+  // Takes over from `config`, which was read again, what can change while it serves: certificate files, sites and operators. Sessions of
+  // sites that are gone from the list are closed. Logs what changed, and which other keys need a restart. An error changes nothing: an
+  // address or a certificate that Check would refuse. Not beside itself or Shutdown.
+  virtual absl::Status Reload(const v1::CoordinatorConfig& config) = 0;
+
   // Health says NOT_SERVING, no new session is accepted, the round in flight is finished within config.drain_timeout, sessions are told
   // when to reconnect; then `drained` is called, on another thread. Once.
   virtual void Drain(std::function<void()> drained) = 0;
 
-  // Ends what still runs, within `grace`, and removes endpoints.json. Blocks. Idempotent.
+  // Ends what still runs, within `grace`, removes endpoints.json, and lets go of the data folder. Blocks. Idempotent.
   virtual void Shutdown(absl::Duration grace) = 0;
 };
 

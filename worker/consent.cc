@@ -93,4 +93,13 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
   return absl::OkStatus();
 }
 
+absl::StatusOr<RunSize> Agree(const v1::ConsentConfig& consent, const v1::RunSpec& spec) {
+  const absl::StatusOr<RunSize> size = SizeOf(spec);
+  if (!size.ok()) {
+    return Annotate(size.status(), "the run is not valid");
+  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckConsent(consent, spec, *size));
+  return size;
+}
+
 }  // namespace tributary::worker

@@ -33,6 +33,9 @@ absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec);
 // the coordinator, so it says nothing of the data. `size`: SizeOf(spec).
 absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size);
 
+// Both: the size of a run that the site takes part in. Errors as of the two; an invalid run "is not valid".
+absl::StatusOr<RunSize> Agree(const v1::ConsentConfig& consent, const v1::RunSpec& spec);
+
 }  // namespace tributary::worker
 
 #endif  // TRIBUTARY_WORKER_CONSENT_H_

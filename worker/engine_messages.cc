@@ -157,7 +157,7 @@ std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view 
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
     case absl::StatusCode::kPermissionDenied:
-      return Ending{WithExitCode(Annotate(status, absl::StrCat(at, " refuses this site")), ExitCode::kCredentials),
+      return Ending{WithExitCode(Annotate(status, absl::StrCat("no session with ", at)), ExitCode::kCredentials),
                     "credentials are refused"};
     case absl::StatusCode::kAborted:
       return Ending{WithExitCode(Annotate(status, absl::StrCat(at,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -39,6 +40,33 @@ v1::RoundStart StartAfter(const v1::RoundStart& trained, const ReplicaPosition& 
 // The longest that the run's snapshots and its commits, `count` of them, can be; UINT64_MAX: more than can be counted.
 uint64_t MaxSnapshotBytes(const RunSize& size);
 uint64_t MaxCommitBytes(const RunSize& size, uint64_t count);
+
+// Calls `visit` with the body, taken out of `message`; not with what calls for no answer, nor with a body that only a newer coordinator
+// knows.
+template <typename Visit>
+void VisitBody(v1::CoordinatorMessage& message, Visit visit) {
+  switch (message.body_case()) {
+    case v1::CoordinatorMessage::kWelcome:
+      return visit(std::move(*message.mutable_welcome()));
+    case v1::CoordinatorMessage::kRunOffer:
+      return visit(std::move(*message.mutable_run_offer()));
+    case v1::CoordinatorMessage::kSyncPlan:
+      return visit(std::move(*message.mutable_sync_plan()));
+    case v1::CoordinatorMessage::kRoundStart:
+      return visit(std::move(*message.mutable_round_start()));
+    case v1::CoordinatorMessage::kReceipt:
+      return visit(std::move(*message.mutable_receipt()));
+    case v1::CoordinatorMessage::kCommit:
+      return visit(std::move(*message.mutable_commit()));
+    case v1::CoordinatorMessage::kRunEnd:
+      return visit(std::move(*message.mutable_run_end()));
+    case v1::CoordinatorMessage::kDrain:
+      return visit(std::move(*message.mutable_drain()));
+    case v1::CoordinatorMessage::kHeartbeatAck:
+    case v1::CoordinatorMessage::BODY_NOT_SET:
+      return;
+  }
+}
 
 // What a worker ends with, and why.
 struct Ending {

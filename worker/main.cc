@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/certificate_files.h"
 #include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/grpc_log.h"
@@ -33,6 +35,7 @@
 #include "common/tls.h"
 #include "optim/model_spec.h"
 #include "optim/weights_file.h"
+#include "proto/config/reload.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
@@ -59,6 +62,7 @@ struct RunCommand {
   bool insecure = false;
   bool insecure_anywhere = false;
   std::string connect_timeout;
+  std::optional<LogLevel> log_level;
 };
 
 struct SoloCommand {
@@ -75,26 +79,29 @@ struct SampleCommand {
   SampleOptions options;
 };
 
-// Asks `worker` to stop at the first signal; at a further Ctrl-C, the process ends at once. The signals are blocked in every thread.
-class StopOnSignal {
+// Has `worker` reload at SIGHUP and stop at the first other signal; at a further Ctrl-C, the process ends at once. The signals are blocked
+// in every thread.
+class HeedSignals {
  public:
-  explicit StopOnSignal(Worker* worker)
-      : thread_([this, worker] {
-          TakeStopSignal();
+  HeedSignals(Worker* worker, std::function<void()> reload)
+      : thread_([this, worker, reload = std::move(reload)] {
+          while (TakeDaemonSignal() == SIGHUP) {
+            reload();
+          }
           if (over_) {
             return;
           }
           LogInfo(kComponent, "stopping (Ctrl-C stops at once)");
           worker->RequestStop("the worker is shutting down");
           // Supervisors like to send SIGTERM more than once.
-          while (!over_ && TakeStopSignal() == SIGTERM) {
+          while (!over_ && TakeDaemonSignal() != SIGINT) {
           }
           if (!over_) {
             std::_Exit(static_cast<int>(ExitCode::kInterrupted));
           }
         }) {}
 
-  ~StopOnSignal() {
+  ~HeedSignals() {
     over_ = true;
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
@@ -116,13 +123,31 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
     return absl::InvalidArgumentError(absl::StrCat(
         command.config, ": `tls` is missing: set ca, certificate and key, or start with --insecure for a trial on this machine"));
   } else {
-    TRIBUTARY_RETURN_IF_ERROR(CheckTlsFiles({config.tls().ca(), config.tls().certificate(), config.tls().key()},
-                                            {config.federation(), Role::kSite, config.site()}));
+    TRIBUTARY_RETURN_IF_ERROR(LoadCertificatePair({config.tls().ca(), config.tls().certificate(), config.tls().key()},
+                                                  {config.federation(), Role::kSite, config.site()})
+                                  .status());
     if (const std::string exposure = KeyExposure(config.tls().key()); !exposure.empty()) {
       LogWarning(kComponent, exposure);
     }
   }
   return ListDataFiles(config.data(), "").status();
+}
+
+// On SIGHUP.
+void Reload(const RunCommand& command, Worker& worker) {
+  v1::WorkerConfig config;
+  absl::Status status = LoadYaml(command.config, &config);
+  if (status.ok()) {
+    status = CheckConfig(config, command);
+  }
+  if (status.ok()) {
+    status = worker.Reload(config);
+  }
+  if (!status.ok()) {
+    LogError(kComponent, "SIGHUP: nothing is reloaded, and all stays as it was: ", status.message());
+    return;
+  }
+  SetLogLevel(command.log_level.value_or(LogLevelOf(config.log_level())));
 }
 
 absl::Status Run(const RunCommand& command) {
@@ -137,7 +162,9 @@ absl::Status Run(const RunCommand& command) {
       (!absl::ParseDuration(command.connect_timeout, &options.connect_timeout) || options.connect_timeout <= absl::ZeroDuration())) {
     return absl::InvalidArgumentError(absl::StrCat("--connect-timeout ", command.connect_timeout, " is not a duration such as 30s or 5m"));
   }
+  BlockDaemonSignals();
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
+  SetLogLevel(command.log_level.value_or(LogLevelOf(options.config.log_level())));
   TRIBUTARY_RETURN_IF_ERROR(CheckConfig(options.config, command));
   const char* const tz = std::getenv("TZ");
   options.time_zone = LoadMachineTimeZone(tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt);
@@ -149,20 +176,26 @@ absl::Status Run(const RunCommand& command) {
     return std::uniform_real_distribution<double>()(engine);
   };
 
-  BlockStopSignals();
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
   absl::Status status;
   {
-    const StopOnSignal stop(worker.get());
+    const HeedSignals heed(worker.get(), [&] { Reload(command, *worker); });
     status = worker->Run();
   }
   if (worker->training()) {
     // A long step cannot be interrupted. What it would have led to, the next start computes again from what was saved.
-    if (!status.ok()) {
+    if (status.ok()) {
+      LogInfo(kComponent, "stopped");
+    } else {
       LogError(kComponent, status.message());
     }
     std::fflush(nullptr);
     std::_Exit(static_cast<int>(ExitCodeOf(status)));
+  }
+  // The last line is said when the state folder is free for another worker.
+  worker.reset();
+  if (status.ok()) {
+    LogInfo(kComponent, "stopped");
   }
   return status;
 }
@@ -292,6 +325,9 @@ int Main(int argc, char** argv) {
   }
   solo.json = format == "json";
   SetLogLevel(log_level);
+  if (app.count("--log-level") > 0) {
+    run.log_level = log_level;
+  }
   signal(SIGPIPE, SIG_IGN);
   RequireTls13();
   RouteGrpcLog(LogLevel::kDebug);

@@ -36,6 +36,9 @@ struct WorkerMetrics::State {
   OptionalGauge residual_norm{Gauge("tributary_worker_residual_norm", "L2 norm of the residual: what was learned and not sent yet.")};
   OptionalGauge round{Gauge("tributary_worker_round", "Round of the state that this replica holds.")};
   OptionalGauge run{Gauge("tributary_worker_run_info", "Always 1; the label is the run that this worker takes part in.")};
+  OptionalGauge certificate_expiry{
+      Gauge("tributary_worker_certificate_expiry_timestamp_seconds", "When this site's certificate stops being accepted.")};
+  prometheus::Gauge* certificate_files_refused;
   ResourceGauges resources;
 
   explicit State(const std::string& state_dir)
@@ -84,6 +87,10 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version, const std::stri
   state.mismatches = &state.Counter("tributary_worker_replica_hash_mismatches_total",
                                     "Commits after which this replica's state differed from the coordinator's.");
   state.connected = &state.Gauge("tributary_worker_connected", "1 while a session to the coordinator is open.").Add({});
+  state.certificate_files_refused = &state
+                                         .Gauge("tributary_worker_certificate_files_refused",
+                                                "1 while this site's certificate files are not good, and what was read before is in use.")
+                                         .Add({});
   state.Gauge("tributary_worker_build_info", "Version of this worker, as a label.")
       .Add({{"version", std::string(software_version)}})
       .Set(1);
@@ -140,6 +147,12 @@ void WorkerMetrics::CountSkippedRound() {
 }
 void WorkerMetrics::CountHashMismatch() {
   state_->mismatches->Increment();
+}
+void WorkerMetrics::SetCertificateExpiry(absl::Time wall_time) {
+  state_->certificate_expiry.Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+}
+void WorkerMetrics::SetCertificateFiles(CertificateFilesState state) {
+  state_->certificate_files_refused->Set(state == CertificateFilesState::kRefused ? 1 : 0);
 }
 
 std::string WorkerMetrics::Text() const {

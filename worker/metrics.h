@@ -7,7 +7,9 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "common/byte_kind.h"
+#include "common/tls.h"
 #include "tributary/v1/session.pb.h"
 #include "worker/training_metrics.h"
 
@@ -40,6 +42,9 @@ class WorkerMetrics final : public TrainingMetrics {
   void CountReceipt(v1::Receipt::Result result);
   void CountSkippedRound();
   void CountHashMismatch();
+  // The site's own certificate. The series is not there before the first call: without TLS there is none.
+  void SetCertificateExpiry(absl::Time wall_time);
+  void SetCertificateFiles(CertificateFilesState state);
 
   // In Prometheus' text format.
   std::string Text() const;

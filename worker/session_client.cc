@@ -27,9 +27,8 @@ class SessionClient::Impl {
       : options_(std::move(options)),
         executor_(executor),
         callbacks_(std::move(callbacks)),
-        line_(options_.up_rate, options_.down_rate, executor, options_.clock) {
-    credentials_ = options_.tls.has_value() ? MakeChannelCredentials(*options_.tls) : MakeInsecureChannelCredentials();
-  }
+        line_(options_.up_rate, options_.down_rate, executor, options_.clock),
+        explainer_("tls") {}
 
   void OpenSession(uint64_t number);
   void Send(uint64_t number, v1::WorkerMessage message);
@@ -43,7 +42,8 @@ class SessionClient::Impl {
 
  private:
   struct Session {
-    bool reported = true;  // false: closed by the owner
+    bool reported = true;                                // false: closed by the owner
+    std::shared_ptr<const CertificatePair> certificate;  // null: plaintext
     std::function<void()> when_done;
     std::unique_ptr<SessionStream> stream;
   };
@@ -56,9 +56,10 @@ class SessionClient::Impl {
   void Prepare(grpc::ClientContext& context) const;
   void Count(ByteDirection direction, ByteKind kind, uint64_t bytes);
   TransferContext ContextFor(ByteDirection direction, ByteKind kind);
-  std::shared_ptr<grpc::Channel> MakeChannel() const;
+  std::shared_ptr<grpc::Channel> MakeChannel(const CertificatePair* certificate) const;
   SessionStreamOwner OwnerOf(uint64_t session);
   void SessionDone(uint64_t number, const absl::Status& status);
+  void ReportClosed(uint64_t number, const absl::Status& status, const std::shared_ptr<const CertificatePair>& certificate);
   // Runs `then` on the executor after the call's last moment on gRPC's threads, with the call taken out of transfers_.
   template <typename Result>
   std::function<void(Result)> Finished(uint64_t transfer, std::function<void(Transfer, Result)> then);
@@ -71,7 +72,6 @@ class SessionClient::Impl {
   const SessionClientOptions options_;
   SerialExecutor* const executor_;
   const SessionClientCallbacks callbacks_;
-  std::shared_ptr<grpc::ChannelCredentials> credentials_;
 
   // On the executor from here on.
   PacedLine line_;
@@ -93,10 +93,13 @@ class SessionClient::Impl {
   std::mutex mutex_;
   std::condition_variable idle_;
   int calls_ = 0;  // guarded by mutex_
+
+  // Asks a server that was refused what it presents, which takes seconds.
+  SerialExecutor explainer_;
 };
 
 void SessionClient::Impl::Prepare(grpc::ClientContext& context) const {
-  if (!options_.tls.has_value()) {
+  if (options_.certificates == nullptr) {
     context.AddMetadata(kInsecureIdentityKey, SpiffeId(options_.identity));
   }
 }
@@ -122,7 +125,7 @@ TransferContext SessionClient::Impl::ContextFor(ByteDirection direction, ByteKin
   return context;
 }
 
-std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
+std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel(const CertificatePair* certificate) const {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -143,7 +146,8 @@ std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel() const {
   if (CheckInsecureAddress(options_.coordinator).ok()) {
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   }
-  return grpc::CreateCustomChannel(options_.coordinator, credentials_, arguments);
+  return grpc::CreateCustomChannel(
+      options_.coordinator, certificate != nullptr ? MakeChannelCredentials(*certificate) : MakeInsecureChannelCredentials(), arguments);
 }
 
 void SessionClient::Impl::Hold() {
@@ -163,7 +167,8 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
     return;
   }
   CloseSession(current_session_);
-  channel_ = MakeChannel();
+  const std::shared_ptr<const CertificatePair> certificate = options_.certificates == nullptr ? nullptr : options_.certificates();
+  channel_ = MakeChannel(certificate.get());
   if (transfer_stub_ != nullptr) {
     old_stubs_.push_back(std::move(transfer_stub_));
   }
@@ -174,6 +179,7 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
   current_session_ = number;
   Hold();
   Session& session = sessions_[number];
+  session.certificate = certificate;
   session.stream = std::make_unique<SessionStream>(OwnerOf(number), channel_);
   session.stream->Open();
 }
@@ -254,12 +260,28 @@ void SessionClient::Impl::SessionDone(uint64_t number, const absl::Status& statu
     current_session_ = 0;
   }
   if (ended.reported && !shutting_down_) {
-    callbacks_.closed(number, options_.tls.has_value() ? ExplainTlsFailure(status) : status);
+    ReportClosed(number, status, ended.certificate);
   }
   if (ended.when_done) {
     ended.when_done();
   }
   Release();
+}
+
+void SessionClient::Impl::ReportClosed(uint64_t number, const absl::Status& status,
+                                       const std::shared_ptr<const CertificatePair>& certificate) {
+  if (certificate == nullptr) {
+    return callbacks_.closed(number, status);
+  }
+  Hold();
+  explainer_.Post([this, number, status, certificate] {
+    executor_->Post([this, number, explained = ExplainTlsFailure(status, options_.coordinator, *certificate)] {
+      if (!shutting_down_) {
+        callbacks_.closed(number, explained);
+      }
+      Release();
+    });
+  });
 }
 
 template <typename Result>

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -23,9 +22,9 @@
 namespace tributary::worker {
 
 struct SessionClientOptions {
-  std::string coordinator;      // host:port
-  std::optional<TlsFiles> tls;  // absent: plaintext (--insecure)
-  Identity identity;            // what the worker claims to be in plaintext; with TLS the certificate says it
+  std::string coordinator;         // host:port
+  CertificateSource certificates;  // asked for each session; empty: plaintext (--insecure)
+  Identity identity;               // what the worker claims to be in plaintext; with TLS the certificate says it
   // A transfer that moves nothing for this long has failed. There is no limit to its total.
   absl::Duration progress_timeout = absl::Seconds(60);
   // Data in one frame of an upload; at most 1 MiB. With `up_rate`, at most what takes a quarter of a second.
@@ -53,7 +52,7 @@ struct SessionClientCallbacks {
 // Not thread-safe: all methods but the constructor and Shutdown are called on the executor.
 class SessionClient {
  public:
-  // `executor` outlives the client. With TLS, call CheckTlsFiles first.
+  // `executor` outlives the client.
   SessionClient(SessionClientOptions options, SerialExecutor* executor, SessionClientCallbacks callbacks);
   // After Shutdown.
   ~SessionClient();

@@ -2,12 +2,15 @@
 
 #include <atomic>
 #include <future>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/certificate_files.h"
+#include "common/certificate_watch.h"
 #include "common/executor.h"
 #include "common/exit_codes.h"
 #include "common/file_store.h"
@@ -18,6 +21,7 @@
 #include "common/time_zone.h"
 #include "common/tls.h"
 #include "common/wire_size.h"
+#include "proto/config/reload.h"
 #include "proto/durations.h"
 #include "worker/consent.h"
 #include "worker/progress_log.h"
@@ -62,14 +66,23 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
   return engine;
 }
 
-SessionClientOptions ClientOptionsOf(const WorkerOptions& options) {
+TlsFiles FilesOf(const v1::TlsConfig& tls) {
+  return {tls.ca(), tls.certificate(), tls.key()};
+}
+
+Identity IdentityOf(const v1::WorkerConfig& config) {
+  return {config.federation(), Role::kSite, config.site()};
+}
+
+// `certificates`: null in plaintext.
+SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates) {
   const v1::WorkerConfig& config = options.config;
   SessionClientOptions client;
   client.coordinator = config.coordinator();
-  if (!options.insecure) {
-    client.tls = TlsFiles{config.tls().ca(), config.tls().certificate(), config.tls().key()};
+  if (certificates != nullptr) {
+    client.certificates = [certificates] { return certificates->current(); };
   }
-  client.identity = {config.federation(), Role::kSite, config.site()};
+  client.identity = IdentityOf(config);
   client.progress_timeout = options.progress_timeout;
   client.frame_bytes = options.frame_bytes;
   client.up_rate = config.bandwidth().up();
@@ -107,14 +120,15 @@ absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
 // as events.
 class Worker::Impl {
  public:
-  Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder)
+  Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder, std::shared_ptr<CertificateFiles> certificates)
       : options_(std::move(options)),
         folder_(std::move(folder)),
+        certificates_(std::move(certificates)),
         metrics_(options_.software_version, options_.config.state_dir()),
         engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),
-        client_(ClientOptionsOf(options_), &executor_,
+        client_(ClientOptionsOf(options_, certificates_), &executor_,
                 {.message =
                      [this](uint64_t session, v1::CoordinatorMessage message) {
                        Handle(event::MessageArrived{session, std::move(message)});
@@ -144,6 +158,18 @@ class Worker::Impl {
     training_.Stop();
   }
 
+  void WatchCertificates() {
+    if (certificates_ == nullptr) {
+      return;
+    }
+    certificate_watch_ = std::make_unique<CertificateWatch>(
+        certificates_, CertificateWatch::Options{.component = std::string(kComponent),
+                                                 .observe = [this](const CertificatePair& in_use, CertificateFilesState state) {
+                                                   metrics_.SetCertificateExpiry(in_use.validity.end);
+                                                   metrics_.SetCertificateFiles(state);
+                                                 }});
+  }
+
   absl::Status StartMetrics() {
     if (options_.config.metrics_listen().empty()) {
       return absl::OkStatus();
@@ -167,6 +193,20 @@ class Worker::Impl {
     ended_.get_future().wait();
     Shutdown();
     return exit_status_;
+  }
+
+  absl::Status Reload(const v1::WorkerConfig& config) {
+    TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(config.consent()));
+    if (certificate_watch_ != nullptr) {
+      TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
+    }
+    const std::lock_guard<std::mutex> lock(reload_mutex_);
+    const Reloaded reloaded = TakeOver(config, {"tls", "consent", "log_level"}, &in_force_);
+    if (reloaded.Took("consent")) {
+      executor_.Post([this, consent = config.consent()] { Handle(event::ConsentChanged{consent}); });
+    }
+    LogInfo(kComponent, reloaded.Text());
+    return absl::OkStatus();
   }
 
   void RequestStop(const std::string& reason) {
@@ -369,9 +409,13 @@ class Worker::Impl {
   }
 
   const WorkerOptions options_;
-  const StateFolder folder_;  // its store: on the training thread
+  const StateFolder folder_;                              // its store: on the training thread
+  const std::shared_ptr<CertificateFiles> certificates_;  // null: plaintext
   WorkerMetrics metrics_;
   std::unique_ptr<PageServer> pages_;
+
+  std::mutex reload_mutex_;
+  v1::WorkerConfig in_force_ = options_.config;  // with what was reloaded; under reload_mutex_
 
   // On the executor.
   WorkerEngine engine_;
@@ -390,6 +434,7 @@ class Worker::Impl {
   SerialExecutor executor_;
   SerialExecutor training_;
   SessionClient client_;
+  std::unique_ptr<CertificateWatch> certificate_watch_;
 };
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
@@ -411,9 +456,14 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
     LogInfo(kComponent, "quiet hours ", absl::StrJoin(spans, ", "), " by the clock of ",
             DescribeTimeZone(*options.time_zone, options.clock->WallNow()), options.once ? "; --once works through them" : "");
   }
+  std::shared_ptr<CertificateFiles> certificates;
+  if (!options.insecure) {
+    TRIBUTARY_ASSIGN_OR_RETURN(certificates, CertificateFiles::Open(FilesOf(options.config.tls()), IdentityOf(options.config)));
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(StateFolder folder, OpenStateFolder(options.config.state_dir()));
-  auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder));
+  auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder), std::move(certificates));
   TRIBUTARY_RETURN_IF_ERROR(impl->StartMetrics());
+  impl->WatchCertificates();
   return std::unique_ptr<Worker>(new Worker(std::move(impl)));
 }
 
@@ -421,6 +471,9 @@ Worker::Worker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Worker::~Worker() = default;
 absl::Status Worker::Run() {
   return impl_->Run();
+}
+absl::Status Worker::Reload(const v1::WorkerConfig& config) {
+  return impl_->Reload(config);
 }
 void Worker::RequestStop(const std::string& reason) {
   impl_->RequestStop(reason);

@@ -46,15 +46,20 @@ struct WorkerOptions {
 
 class Worker {
  public:
-  // Takes config.state_dir for itself (it is made if need be), starts the metrics page, connects to nothing yet. With TLS, call
-  // CheckTlsFiles first. InvalidArgument: a field of the configuration, or quiet hours without a time zone. Exit code kStorage: the folder
-  // cannot be written, or another worker uses it. Errors of PageServer::Start.
+  // Takes config.state_dir for itself (it is made if need be), starts the metrics page, connects to nothing yet.
+  // InvalidArgument: a field of the configuration, or quiet hours without a time zone. Unauthenticated: as of LoadCertificatePair. Exit
+  // code kStorage: the folder cannot be written, or another worker uses it. Errors of PageServer::Start.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
   // Waits for the piece of work under way on the training thread.
   ~Worker();
 
   // Works until it is told to stop or has a reason to end; ExitCodeOf(status) is the program's. Once.
   absl::Status Run();
+
+  // Thread-safe. Takes over from `config`, which was read again, what can change while it works: certificate files and consent. A run that
+  // the new consent does not cover is left; one that was refused before is asked for again. Logs what changed, and which other keys need a
+  // restart. An error changes nothing: a field or a certificate that Create would refuse.
+  absl::Status Reload(const v1::WorkerConfig& config);
 
   // Thread-safe. Tells the coordinator, and has Run return OK.
   void RequestStop(const std::string& reason);

@@ -27,7 +27,7 @@ constexpr absl::Duration kMaxDrain = absl::Minutes(5);
 }  // namespace
 
 WorkerEngine::WorkerEngine(WorkerEngineOptions options)
-    : options_(std::move(options)), saved_runs_(options_.saved_runs.begin(), options_.saved_runs.end()) {
+    : options_(std::move(options)), consent_(options_.consent), saved_runs_(options_.saved_runs.begin(), options_.saved_runs.end()) {
   TRIBUTARY_ASSERT(options_.random != nullptr);
 }
 
@@ -129,27 +129,7 @@ void WorkerEngine::On(event::MessageArrived arrived) {
   if (session_.welcomed == message.has_welcome()) {  // Welcome is the first message, and no other
     return;
   }
-  switch (message.body_case()) {
-    case v1::CoordinatorMessage::kWelcome:
-      return OnMessage(message.welcome());
-    case v1::CoordinatorMessage::kRunOffer:
-      return OnMessage(std::move(*message.mutable_run_offer()));
-    case v1::CoordinatorMessage::kSyncPlan:
-      return OnMessage(std::move(*message.mutable_sync_plan()));
-    case v1::CoordinatorMessage::kRoundStart:
-      return OnMessage(std::move(*message.mutable_round_start()));
-    case v1::CoordinatorMessage::kReceipt:
-      return OnMessage(message.receipt());
-    case v1::CoordinatorMessage::kCommit:
-      return OnMessage(std::move(*message.mutable_commit()));
-    case v1::CoordinatorMessage::kRunEnd:
-      return OnMessage(std::move(*message.mutable_run_end()));
-    case v1::CoordinatorMessage::kDrain:
-      return OnMessage(message.drain());
-    case v1::CoordinatorMessage::kHeartbeatAck:
-    case v1::CoordinatorMessage::BODY_NOT_SET:  // a message that a newer coordinator knows
-      return;
-  }
+  VisitBody(message, [this](auto body) { OnMessage(std::move(body)); });
 }
 
 void WorkerEngine::On(event::SessionClosed closed) {
@@ -251,8 +231,11 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
   ForgetSession();
 
   const std::string at = absl::StrCat("the coordinator at ", options_.coordinator);
-  // Of a session that was welcomed, a failed precondition says nothing about versions.
-  if (!was_welcomed || !absl::IsFailedPrecondition(status)) {
+  // Of a session that was welcomed, a failed precondition says nothing about versions. Credentials that were good once are good: what
+  // stands between (a proxy, the network's login page), a rotation or a list being edited may say otherwise for a moment.
+  const bool may_pass =
+      (was_welcomed && absl::IsFailedPrecondition(status)) || (connecting_.ever_welcomed && ExitCodeOf(status) == ExitCode::kCredentials);
+  if (!may_pass) {
     if (std::optional<Ending> ending = EndingAfter(status, at, options_.software_version); ending.has_value()) {
       return Exit(std::move(ending->status), ending->reason);
     }
@@ -310,32 +293,47 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
     return;
   }
   DropRun();
-  const std::string run_id = offer.run_id();
-  const std::string label = absl::StrCat("run ", offer.spec().name());
-
-  const absl::StatusOr<RunSize> size = SizeOf(offer.spec());
+  const absl::StatusOr<RunSize> size = Agree(consent_, offer.spec());
   if (!size.ok()) {
-    Note(LogLevel::kError, absl::StrCat(label, " is refused as invalid: ", size.status().message()));
-    return RefuseRun(run_id, absl::StrCat("the run is not valid: ", size.status().message()));
-  }
-  const absl::Status status = CheckConsent(options_.consent, offer.spec(), *size);
-  if (!status.ok()) {
-    Note(LogLevel::kWarning, absl::StrCat(label, " is refused: ", status.message()));
-    RefuseRun(run_id, std::string(status.message()));
-    if (options_.once) {
-      Exit(Annotate(status, absl::StrCat(label, " is refused; to take part, change the consent in worker.yaml")),
-           "consent refuses the run");
-    }
-    return;
+    return RefuseOffer(offer, size.status());
   }
   run_.emplace();
   run_->offer = std::move(offer);
   run_->size = *size;
+  const std::string& run_id = run_->offer.run_id();
   if (!absl::c_linear_search(saved_runs_, run_id)) {
     saved_runs_.push_back(run_id);
   }
-  Note(LogLevel::kInfo, absl::StrCat(label, " (", run_id, ") is within this site's consent"));
+  Note(LogLevel::kInfo, absl::StrCat("run ", run_->offer.spec().name(), " (", run_id, ") is within this site's consent"));
   Do(action::PrepareRun{StartWork({.kind = WorkKind::kPrepare}), run_->offer}, "a new run is offered");
+}
+
+void WorkerEngine::RefuseOffer(const v1::RunOffer& offer, const absl::Status& status) {
+  const std::string label = absl::StrCat("run ", offer.spec().name());
+  const bool is_valid = !absl::IsInvalidArgument(status);
+  Note(is_valid ? LogLevel::kWarning : LogLevel::kError, absl::StrCat(label, " is refused: ", status.message()));
+  if (session_.welcomed) {
+    RefuseRun(offer.run_id(), std::string(status.message()));
+  }
+  if (is_valid && options_.once) {
+    Exit(Annotate(status, absl::StrCat(label, " is refused; to take part, change the consent in worker.yaml")), "consent refuses the run");
+  }
+}
+
+void WorkerEngine::On(event::ConsentChanged changed) {
+  consent_ = std::move(changed.consent);
+  if (!run_.has_value()) {
+    if (session_.welcomed) {
+      // In a new session, a run that was refused is offered again.
+      Do(action::CloseSession{session_.number}, "the consent has changed");
+      ForgetSession();
+      connecting_.next_at = now_;
+    }
+  } else if (const absl::Status status = CheckConsent(consent_, run_->offer.spec(), run_->size); !status.ok()) {
+    const v1::RunOffer offer = run_->offer;
+    DropRun();
+    RefuseOffer(offer, status);
+  }
 }
 
 void WorkerEngine::RefuseRun(const std::string& run_id, const std::string& refusal) {

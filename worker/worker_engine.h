@@ -106,6 +106,10 @@ struct MessageArrived {
   uint64_t session = 0;
   v1::CoordinatorMessage message;
 };
+// The site consents to other runs from now on.
+struct ConsentChanged {
+  v1::ConsentConfig consent;
+};
 // The session could not be opened, or has ended.
 struct SessionClosed {
   uint64_t session = 0;
@@ -155,9 +159,9 @@ struct Uploaded {
 
 }  // namespace event
 
-using Event =
-    std::variant<event::Tick, event::StopRequested, event::MessageArrived, event::SessionClosed, event::RunPrepared, event::SnapshotLoaded,
-                 event::CommitsApplied, event::Trained, event::ComputedAhead, event::Evaluated, event::Downloaded, event::Uploaded>;
+using Event = std::variant<event::Tick, event::StopRequested, event::MessageArrived, event::ConsentChanged, event::SessionClosed,
+                           event::RunPrepared, event::SnapshotLoaded, event::CommitsApplied, event::Trained, event::ComputedAhead,
+                           event::Evaluated, event::Downloaded, event::Uploaded>;
 
 namespace action {
 
@@ -385,6 +389,7 @@ class WorkerEngine {
   void On(event::Tick) {}
   void On(event::StopRequested stop);
   void On(event::MessageArrived arrived);
+  void On(event::ConsentChanged changed);
   void On(event::SessionClosed closed);
   void On(event::RunPrepared prepared);
   void On(event::SnapshotLoaded loaded);
@@ -423,6 +428,8 @@ class WorkerEngine {
   // `over`: as in ReleaseRun.
   void DropRun(std::string over = "");
   void RefuseRun(const std::string& run_id, const std::string& refusal);
+  // `status`: as of Agree.
+  void RefuseOffer(const v1::RunOffer& offer, const absl::Status& status);
   void AnswerAccepted();
   // Something was wrong with what was received. After a few times in a row the worker gives up.
   void Resynchronize(absl::string_view reason);
@@ -457,6 +464,7 @@ class WorkerEngine {
   absl::Duration Backoff(int failures);
 
   const WorkerEngineOptions options_;
+  v1::ConsentConfig consent_;
   std::vector<Action> actions_;
   absl::Time now_ = absl::InfinitePast();
   bool exiting_ = false;

@@ -352,9 +352,9 @@ void WorkerEngine::AdvanceRound() {
   if (run_->pending.has_value()) {
     SettlePending(UpdateFate::kNotIncluded, absl::StrCat("round ", round, " starts and no receipt came"));
   }
-  if (start.local_steps() < 1 || start.local_steps() > options_.consent.max_local_steps()) {
+  if (start.local_steps() < 1 || start.local_steps() > consent_.max_local_steps()) {
     return SkipRound(round,
-                     absl::StrCat("consent.max_local_steps of this site allows at most ", options_.consent.max_local_steps(),
+                     absl::StrCat("consent.max_local_steps of this site allows at most ", consent_.max_local_steps(),
                                   "; the round asks for ", start.local_steps()),
                      "the round is outside the consent");
   }
@@ -373,7 +373,7 @@ void WorkerEngine::ComputeAhead() {
   if (!sent || run_->computed_ahead >= next || run_->held->round + 1 != trained.round()) {
     return;
   }
-  if (trained.next_local_steps() < 1 || trained.next_local_steps() > options_.consent.max_local_steps() ||
+  if (trained.next_local_steps() < 1 || trained.next_local_steps() > consent_.max_local_steps() ||
       !std::isfinite(trained.next_learning_rate()) || trained.next_learning_rate() < 0) {
     return;
   }

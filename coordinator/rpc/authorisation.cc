@@ -15,7 +15,7 @@ absl::Status WrongRole(const Identity& identity, absl::string_view wanted) {
 
 absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
   return absl::PermissionDeniedError(absl::StrCat(SpiffeId(identity), " is not in the coordinator's registry; add '", identity.name,
-                                                  "' to `", list, "` in coordinator.yaml and restart the coordinator"));
+                                                  "' to `", list, "` in coordinator.yaml and send the coordinator SIGHUP"));
 }
 
 }  // namespace
@@ -30,19 +30,28 @@ absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContext
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, PeerIdentity(context, federation_, transport_));
   switch (identity.role) {
     case Role::kSite:
-      if (!sites_->Contains(identity.name)) {
-        return NotRegistered(identity, "sites");
-      }
+      TRIBUTARY_RETURN_IF_ERROR(Listed(identity.name));
       return identity;
-    case Role::kOperator:
+    case Role::kOperator: {
+      const std::lock_guard<std::mutex> lock(mutex_);
       if (!operators_.contains(identity.name)) {
         return NotRegistered(identity, "operators");
       }
       return identity;
+    }
     case Role::kCoordinator:
       break;
   }
   return WrongRole(identity, "a site or an operator");
+}
+
+absl::Status Authorisation::Listed(const std::string& site) const {
+  return sites_->Contains(site) ? absl::OkStatus() : NotRegistered({federation_, Role::kSite, site}, "sites");
+}
+
+void Authorisation::SetOperators(std::set<std::string> operators) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  operators_.swap(operators);
 }
 
 absl::StatusOr<std::string> Authorisation::Site(const grpc::ServerContextBase& context) const {

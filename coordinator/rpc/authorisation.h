@@ -3,6 +3,7 @@
 #ifndef TRIBUTARY_COORDINATOR_RPC_AUTHORISATION_H_
 #define TRIBUTARY_COORDINATOR_RPC_AUTHORISATION_H_
 
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -29,12 +30,18 @@ class Authorisation {
   absl::StatusOr<std::string> Operator(const grpc::ServerContextBase& context) const;
   // Either of the two.
   absl::StatusOr<Identity> SiteOrOperator(const grpc::ServerContextBase& context) const;
+  // OK: the site is on the list; else as Site.
+  absl::Status Listed(const std::string& site) const;
+
+  // Replaces the list of operators. Calls under way go on.
+  void SetOperators(std::set<std::string> operators);
 
  private:
   const std::string federation_;
   const SiteRegistry* const sites_;
   const Transport transport_;
-  const std::set<std::string> operators_;
+  mutable std::mutex mutex_;
+  std::set<std::string> operators_;  // under mutex_
 };
 
 }  // namespace tributary::coordinator

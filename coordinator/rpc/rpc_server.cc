@@ -50,10 +50,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::Coordinato
   auto rpc = absl::WrapUnique(new RpcServer(config, options, sites, coordinator, executor));
   grpc::ServerBuilder builder;
   Configure(builder);
-  const TlsFiles files{config.tls().ca(), config.tls().certificate(), config.tls().key()};
-  builder.AddListeningPort(config.listen(),
-                           options.transport == Transport::kPlaintext ? MakeInsecureServerCredentials() : MakeServerCredentials(files),
-                           &rpc->port_);
+  rpc->credentials_ =
+      options.transport == Transport::kPlaintext ? MakeInsecureServerCredentials() : MakeServerCredentials(options.certificates);
+  builder.AddListeningPort(config.listen(), rpc->credentials_, &rpc->port_);
   builder.RegisterService(&rpc->sessions_);
   builder.RegisterService(&rpc->transfers_);
   builder.RegisterService(&rpc->admin_);
@@ -68,6 +67,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::Coordinato
 
 RpcServer::~RpcServer() {
   Shutdown(absl::ZeroDuration());
+}
+
+void RpcServer::MembersChanged(std::set<std::string> operators) {
+  authorisation_.SetOperators(std::move(operators));
+  RunOnExecutor([this] { sessions_.CloseUnlisted(); });
 }
 
 void RpcServer::Shutdown(absl::Duration grace) {

@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -27,6 +28,8 @@ class RpcServer {
  public:
   struct Options {
     Transport transport = Transport::kMutualTls;
+    // With kMutualTls: what to present, asked at every handshake.
+    CertificateSource certificates;
     SessionService::Options sessions;
     TransferService::Options transfers;
     AdminService::Options admin;
@@ -44,6 +47,9 @@ class RpcServer {
   // The port listened on.
   int port() const { return port_; }
 
+  // Those who may call changed: replaces the operators, and closes the sessions of sites that are no longer among `sites`.
+  void MembersChanged(std::set<std::string> operators);
+
   // New sessions get UNAVAILABLE; what is open goes on.
   void RefuseNewSessions() { sessions_.RefuseNew(); }
 
@@ -58,10 +64,11 @@ class RpcServer {
   void RunOnExecutor(const std::function<void()>& work);
 
   SerialExecutor* const executor_;
-  const Authorisation authorisation_;
+  Authorisation authorisation_;
   SessionService sessions_;
   TransferService transfers_;
   AdminService admin_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
 };

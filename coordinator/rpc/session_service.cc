@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/log.h"
+#include "common/tls.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
 
@@ -30,7 +31,18 @@ class SessionService::Session final : public Reactor, public SessionSink {
  public:
   Session(SessionService* service, grpc::CallbackServerContext* context, std::string site)
       : service_(service), context_(context), site_(std::move(site)), self_(this) {
-    Post([this] { Opened(); });
+    Post([this, validity = PeerValidity(*context)] { Opened(validity); });
+  }
+
+  // On the executor. Whether it is still on the list; if not, it is closed.
+  bool CheckListed() {
+    const absl::Status listed = service_->authorisation_->Listed(site_);
+    if (!listed.ok()) {
+      LogInfo("session", "closed, for the site is off the list site=", site_);
+      ReportClosed();
+      Close(listed);
+    }
+    return listed.ok();
   }
 
   // Reactions. gRPC may run them on any of its threads, several at once.
@@ -99,8 +111,15 @@ class SessionService::Session final : public Reactor, public SessionSink {
     service_->executor_->Post(std::move(work));
   }
 
-  void Opened() {
+  void Opened(const std::optional<Validity>& validity) {
     service_->sessions_.insert(this);
+    // The list may have changed since the call came in.
+    if (!CheckListed()) {
+      return;
+    }
+    if (validity.has_value() && service_->options_.certificate_seen) {
+      service_->options_.certificate_seen(site_, *validity);
+    }
     opened_ = true;
     service_->coordinator_->SessionOpened(site_, this);
     Read();
@@ -229,6 +248,12 @@ void SessionService::CloseAll(const absl::Status& status) {
   // A session leaves the set in a later piece of work, so the set does not change here; a copy does not depend on that.
   for (Session* const session : std::vector<Session*>(sessions_.begin(), sessions_.end())) {
     session->Close(status);
+  }
+}
+
+void SessionService::CloseUnlisted() {
+  for (Session* const session : std::vector<Session*>(sessions_.begin(), sessions_.end())) {
+    session->CheckListed();
   }
 }
 

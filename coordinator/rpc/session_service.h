@@ -6,12 +6,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/executor.h"
+#include "common/tls.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/authorisation.h"
 #include "tributary/v1/session.grpc.pb.h"
@@ -29,6 +32,8 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
     uint64_t max_queued_bytes = uint64_t{16} << 20;
     // A session that is being closed gets this long to read its last messages.
     absl::Duration close_grace = absl::Seconds(5);
+    // Told on the executor how long the certificate is accepted with which a site has connected. May be empty.
+    std::function<void(const std::string& site, const Validity& validity)> certificate_seen;
   };
 
   // All must outlive the service.
@@ -42,6 +47,8 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
 
   // On the executor. Closes every session once what waits for it is sent.
   void CloseAll(const absl::Status& status);
+  // On the executor. Closes those of sites that are off the list by now.
+  void CloseUnlisted();
 
  private:
   class Session;

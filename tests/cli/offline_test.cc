@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "common/certificate_files.h"
 #include "common/files.h"
 #include "common/pki.h"
 #include "tests/cli/run_command.h"
@@ -90,8 +91,9 @@ TEST_F(OfflineTest, VersionIsTextOrJson) {
 TEST_F(OfflineTest, PkiMakesFilesThatPassTheirCheck) {
   MakePki();
   const std::string dir = directory_.File("pki");
-  EXPECT_EQ(CheckTlsFiles({dir + "/ca.crt", dir + "/site-berlin.crt", dir + "/site-berlin.key"}, {"demo", Role::kSite, "berlin"}),
-            absl::OkStatus());
+  EXPECT_EQ(
+      LoadCertificatePair({dir + "/ca.crt", dir + "/site-berlin.crt", dir + "/site-berlin.key"}, {"demo", Role::kSite, "berlin"}).status(),
+      absl::OkStatus());
 }
 
 TEST_F(OfflineTest, PkiSaysInJsonWhatItMade) {
@@ -262,9 +264,13 @@ TEST_F(OfflineTest, DoctorChecksACoordinatorsFile) {
   EXPECT_THAT(expired.out, HasSubstr("tributary pki issue DIR --coordinator --host HOST"));
 }
 
-TEST_F(OfflineTest, DoctorWarnsOfACertificateThatSoonExpires) {
+TEST_F(OfflineTest, DoctorWarnsInTheLastThirdOfACertificatesLifetime) {
   MakePki();
-  RunCommand({"pki", "issue", directory_.File("pki"), "--coordinator", "--host", "localhost", "--days", "3", "--force"});
+  ASSERT_TRUE(
+      IssueCertificate(
+          directory_.File("pki"),
+          {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {"localhost"}, .validity = absl::Hours(9), .backdate = absl::Hours(21)})
+          .ok());
   Write(directory_.File("coordinator.yaml"), "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
   const Result result = RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")});
   EXPECT_EQ(result.code, ExitCode::kOk);

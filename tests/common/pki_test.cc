@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "common/certificate_files.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
@@ -39,7 +40,7 @@ class PkiTest : public ::testing::Test {
 
   // The message of a check that must fail for reasons of credentials.
   static std::string Refusal(const TlsFiles& files, const Identity& expected = kBerlin) {
-    const absl::Status status = CheckTlsFiles(files, expected);
+    const absl::Status status = LoadCertificatePair(files, expected).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
     EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
     return std::string(status.message());
@@ -51,9 +52,9 @@ class PkiTest : public ::testing::Test {
 TEST_F(PkiTest, IssuesFilesThatPassTheCheckForTheirIdentity) {
   Issue({.identity = kCoordinator, .hosts = {"localhost", "127.0.0.1", "::1"}});
   Issue({.identity = kAda, .hosts = {}});
-  EXPECT_EQ(CheckTlsFiles(Files("site-berlin"), kBerlin), absl::OkStatus());
-  EXPECT_EQ(CheckTlsFiles(Files("coordinator"), kCoordinator), absl::OkStatus());
-  EXPECT_EQ(CheckTlsFiles(Files("operator-ada"), kAda), absl::OkStatus());
+  EXPECT_EQ(LoadCertificatePair(Files("site-berlin"), kBerlin).status(), absl::OkStatus());
+  EXPECT_EQ(LoadCertificatePair(Files("coordinator"), kCoordinator).status(), absl::OkStatus());
+  EXPECT_EQ(LoadCertificatePair(Files("operator-ada"), kAda).status(), absl::OkStatus());
 }
 
 TEST_F(PkiTest, AKeyThatEverybodyCanReadIsNoticed) {

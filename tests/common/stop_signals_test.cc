@@ -19,5 +19,15 @@ TEST(StopSignals, AreTakenInsteadOfEndingTheProcess) {
   }).join();
 }
 
+TEST(DaemonSignals, IncludeTheOneThatAsksToReadTheConfigurationAgain) {
+  std::thread([] {
+    BlockDaemonSignals();
+    for (const int signal : {SIGHUP, SIGTERM, SIGINT}) {
+      raise(signal);
+      EXPECT_EQ(TakeDaemonSignal(), signal);
+    }
+  }).join();
+}
+
 }  // namespace
 }  // namespace tributary

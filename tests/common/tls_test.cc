@@ -7,26 +7,31 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "common/certificate_files.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/pki.h"
+#include "common/tls_probe.h"
 #include "common/x509.h"
 #include "tests/common/test_folder.h"
+#include "tests/common/unchecked_certificates.h"
 
 namespace tributary {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 const Identity kCoordinator{"demo", Role::kCoordinator, ""};
 const Identity kBerlin{"demo", Role::kSite, "berlin"};
 
 // gRPC reads the variable once a process, so this comes before every test.
-[[maybe_unused]] const bool tls13_only = (RequireTls13(), true);
+[[maybe_unused]] const bool prepared = (RequireTls13(), signal(SIGPIPE, SIG_IGN), true);
 
 // Answers every call with the caller's identity, as a status message.
 class IdentityService final : public grpc::CallbackGenericService {
@@ -54,9 +59,9 @@ class IdentityService final : public grpc::CallbackGenericService {
 class TestServer {
  public:
   TestServer(std::shared_ptr<grpc::ServerCredentials> credentials, const std::string& federation, bool insecure = false)
-      : service_(federation, insecure) {
+      : credentials_(std::move(credentials)), service_(federation, insecure) {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", std::move(credentials), &port_);
+    builder.AddListeningPort("127.0.0.1:0", credentials_, &port_);
     builder.RegisterCallbackGenericService(&service_);
     server_ = builder.BuildAndStart();
   }
@@ -64,6 +69,7 @@ class TestServer {
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
 
  private:
+  const std::shared_ptr<grpc::ServerCredentials> credentials_;
   IdentityService service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
@@ -137,41 +143,42 @@ class TlsTest : public ::testing::Test {
 };
 
 TEST_F(TlsTest, AClientOfTheFederationIsKnownByItsCertificate) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).value(), "spiffe://demo/site/berlin");
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).value(), "spiffe://demo/site/berlin");
 }
 
 TEST_F(TlsTest, MetadataDoesNotOverrideTheCertificate) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin")), {"spiffe://demo/operator/ada"}).value(),
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin"))), {"spiffe://demo/operator/ada"}).value(),
             "spiffe://demo/site/berlin");
 }
 
 TEST_F(TlsTest, AClientWithoutACertificateIsRefused) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = ReadFile(directory_.File("ca.crt"), 10000).value();
   EXPECT_EQ(Call(server.address(), grpc::SslCredentials(options)).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AClientOfAnotherCaIsRefused) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
   ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kBerlin, .hosts = {}}).ok());
   TlsFiles files = Files("site-berlin", "other");
   files.ca = directory_.File("ca.crt");  // it trusts the server; the server must not trust it
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(files)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(files))).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AnExpiredClientIsRefused) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
   Issue({.identity = kBerlin, .hosts = {}, .validity = -absl::Hours(1)});
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AClientOfAnotherFederationIsRefused) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "elsewhere");
-  const absl::Status status = Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status();
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "elsewhere");
+  const absl::Status status = Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(status.message(), "spiffe://demo/site/berlin does not belong to federation elsewhere");
 }
@@ -179,53 +186,101 @@ TEST_F(TlsTest, AClientOfAnotherFederationIsRefused) {
 TEST_F(TlsTest, AServerOfAnotherCaIsRefused) {
   ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kCoordinator, .hosts = {"127.0.0.1"}}).ok());
-  const TestServer server(MakeServerCredentials(Files("coordinator", "other")), "demo");
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator", "other"))), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AServerOfAnotherNameIsRefused) {
   Issue({.identity = kCoordinator, .hosts = {"coordinator.example.org", "127.0.0.2"}});
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, ASiteCannotPoseAsTheCoordinator) {
   Issue({.identity = {"demo", Role::kSite, "mallory"}, .hosts = {"127.0.0.1"}});
-  const TestServer server(MakeServerCredentials(Files("site-mallory")), "demo");
-  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(Files("site-berlin"))).status().code(), absl::StatusCode::kUnavailable);
+  const TestServer server(MakeServerCredentials(Unchecked(Files("site-mallory"))), "demo");
+  EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
+            absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, TheCoordinatorOfAnotherFederationIsRefused) {
   // Its CA is trusted and its host name is right; only its SPIFFE id is of another federation than the client's own.
   ASSERT_TRUE(InitCa(directory_.File("other"), "other", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = {"other", Role::kSite, "berlin"}, .hosts = {}}).ok());
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
   TlsFiles files = Files("site-berlin", "other");
   files.ca = directory_.File("ca.crt");
-  const absl::Status status = Call(server.address(), MakeChannelCredentials(files)).status();
+  const absl::Status status = Call(server.address(), MakeChannelCredentials(ReadUnchecked(files))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("the server is not spiffe://other/coordinator"));
 }
 
 TEST_F(TlsTest, OnlyTls13IsSpoken) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
   EXPECT_TRUE(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).ok());
   EXPECT_FALSE(Handshake(server.address(), Files("site-berlin"), TLS1_2_VERSION).ok());
 }
 
 TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestart) {
-  const TestServer server(MakeServerCredentials(Files("coordinator")), "demo");
+  const auto files = CertificateFiles::Open(Files("coordinator"), kCoordinator).value();
+  const TestServer server(MakeServerCredentials([files] { return files->current(); }), "demo");
   const std::string before = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value();
   Issue({.identity = kCoordinator, .hosts = {"127.0.0.1"}});
-  const absl::Time deadline = Clock::Real().Now() + absl::Seconds(20);
-  std::string after = before;
-  while (after == before && Clock::Real().Now() < deadline) {
-    const auto serial = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION);
-    if (serial.ok()) {
-      after = *serial;
-    }
+  EXPECT_EQ(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value(), before) << "it was not looked at yet";
+  EXPECT_TRUE(files->Refresh().value());
+  EXPECT_NE(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value(), before);
+}
+
+TEST_F(TlsTest, AServerOutlivesFilesThatAreEmptyHalfWrittenOrMismatched) {
+  const auto files = CertificateFiles::Open(Files("coordinator"), kCoordinator).value();
+  const TestServer server(MakeServerCredentials([files] { return files->current(); }), "demo");
+  const std::string before = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value();
+  const std::string certificate = ReadFile(Files("coordinator").certificate, 10000).value();
+  for (const std::string& moment : {std::string(), certificate.substr(0, certificate.size() / 2), certificate.substr(0, 20)}) {
+    directory_.Write("coordinator.crt", moment);
+    EXPECT_FALSE(files->Refresh().ok());
+    EXPECT_EQ(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value(), before);
   }
-  EXPECT_NE(after, before);
+  directory_.Write("coordinator.crt", certificate);
+  directory_.Write("coordinator.key", ReadFile(Files("site-berlin").key, 10000).value());
+  EXPECT_FALSE(files->Refresh().ok());
+  EXPECT_EQ(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value(), before);
+}
+
+TEST_F(TlsTest, ARefusalOfTheServersCertificateSaysWhatItIs) {
+  ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
+  ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kCoordinator, .hosts = {"portal.example.org", "127.0.0.1"}}).ok());
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator", "other"))), "demo");
+  const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
+  const absl::Status status = ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), own);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("the server's certificate is not trusted here"), HasSubstr("It presents 'CN=coordinator,O=demo'"),
+                    HasSubstr("DNS:portal.example.org"), HasSubstr("issued by 'CN=demo CA,O=demo'"), HasSubstr("valid until")));
+}
+
+TEST_F(TlsTest, ARefusalByNameSaysWhichNamesThereAre) {
+  Issue({.identity = kCoordinator, .hosts = {"coordinator.example.org"}});
+  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
+  const absl::Status status = ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), own);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("does not name 127.0.0.1"), HasSubstr("DNS:coordinator.example.org")));
+}
+
+TEST_F(TlsTest, ARefusalOfTheOwnCertificateSaysWhichItIs) {
+  const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
+  const absl::Status status = ExplainTlsFailure(absl::UnavailableError("Ssl handshake failed: TLSV1_ALERT_UNKNOWN_CA"), "127.0.0.1:1", own);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("the coordinator does not trust the CA of the certificate used here"),
+                                                   HasSubstr("Refused is 'CN=berlin,O=demo' for URI:spiffe://demo/site/berlin")));
+}
+
+TEST_F(TlsTest, WhoeverAnswersWithoutTlsPresentsNoCertificate) {
+  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
+  EXPECT_EQ(AskForCertificate(server.address(), "", absl::Seconds(1)).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(PlaintextTest, BelievesTheClaimWhenTheServerItselfIsInsecure) {
@@ -244,7 +299,8 @@ TEST(PlaintextTest, NeedsExactlyOneClaim) {
 TEST(ExplainTlsFailureTest, OnlyACertificateThatIsRefusedIsForGood) {
   const auto explain = [](absl::string_view error) {
     return ExplainTlsFailure(
-        absl::UnavailableError(absl::StrCat("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: ", error)));
+        absl::UnavailableError(absl::StrCat("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: ", error)), "",
+        CertificatePair());
   };
   EXPECT_EQ(
       ExitCodeOf(explain("Ssl handshake failed: SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED")),
@@ -259,7 +315,7 @@ TEST(ExplainTlsFailureTest, OnlyACertificateThatIsRefusedIsForGood) {
 TEST(ExplainTlsFailureTest, AHostsNameIsNoReason) {
   const absl::Status status = absl::UnavailableError(
       "DNS resolution failed for handshake.example.org:8443: C-ares status is not ARES_SUCCESS: Domain name not found");
-  EXPECT_EQ(ExplainTlsFailure(status), status);
+  EXPECT_EQ(ExplainTlsFailure(status, "handshake.example.org:8443", CertificatePair()), status);
 }
 
 TEST(PlaintextTest, AClaimIsWorthNothingWhereTlsIsExpected) {

@@ -27,6 +27,7 @@ namespace tributary::coordinator {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // A running program whose output (both streams) is read line by line.
 class Process {
@@ -108,6 +109,53 @@ TEST_F(CoordinatorProgramTest, StopsInGoodOrderOnSigterm) {
   program.Signal(SIGTERM);
   EXPECT_EQ(program.Wait(), 0) << program.output();
   EXPECT_FALSE(std::filesystem::exists(Endpoints()));
+}
+
+TEST_F(CoordinatorProgramTest, ReadsItsConfigurationAgainOnSighup) {
+  const std::string config = Configure();
+  Process program({"--config", config});
+  ASSERT_TRUE(program.ReadUntil("serving")) << program.output();
+  Configure("lease: 60s\nlog_level: warning\n");
+  program.Signal(SIGHUP);
+  ASSERT_TRUE(program.ReadUntil("reloaded: ")) << program.output();
+  EXPECT_THAT(program.output(), HasSubstr("reloaded: log_level. Changed, and not in force before a restart: lease"));
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Wait(), 0) << program.output();
+  EXPECT_THAT(program.output(), Not(HasSubstr("stopped"))) << "only warnings are logged now";
+}
+
+TEST_F(CoordinatorProgramTest, ABadConfigurationOnSighupLeavesItAsItWas) {
+  const std::string config = Configure();
+  Process program({"--config", config});
+  ASSERT_TRUE(program.ReadUntil("serving")) << program.output();
+  Configure("listne: 1\n");
+  program.Signal(SIGHUP);
+  ASSERT_TRUE(program.ReadUntil("nothing is reloaded")) << program.output();
+  EXPECT_THAT(program.output(), HasSubstr("coordinator.yaml:12: listne"));
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Wait(), 0) << program.output();
+}
+
+TEST_F(CoordinatorProgramTest, OutlivesCertificateFilesThatAreEmptyForAMoment) {
+  const TlsFiles good = FilesFor("coordinator");
+  for (const auto& [from, to] : {std::pair(good.ca, "ca"), std::pair(good.certificate, "crt"), std::pair(good.key, "key")}) {
+    std::filesystem::copy_file(from, folder_.File(to));
+  }
+  const std::string path = folder_.File("coordinator.yaml");
+  std::ofstream(path) << "federation: test\ndata_dir: data\nlisten: 127.0.0.1:0\nhealth_listen: 127.0.0.1:0\nmetrics_listen: ''\n"
+                      << "sites: [berlin]\noperators: [alice]\ntls: {ca: ca, certificate: crt, key: key}\n";
+  Process program({"--config", path});
+  ASSERT_TRUE(program.ReadUntil("serving")) << program.output();
+  for (const char* const name : {"crt", "key", "ca"}) {
+    std::filesystem::resize_file(folder_.File(name), 0);
+  }
+  ASSERT_TRUE(program.ReadUntil("the certificate files are not good")) << program.output();
+  for (const auto& [from, to] : {std::pair(good.ca, "ca"), std::pair(good.certificate, "crt"), std::pair(good.key, "key")}) {
+    std::filesystem::copy_file(from, folder_.File(to), std::filesystem::copy_options::overwrite_existing);
+  }
+  ASSERT_TRUE(program.ReadUntil("the certificate files are good again")) << program.output();
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Wait(), 0) << program.output();
 }
 
 TEST_F(CoordinatorProgramTest, SaysThatItWasInterruptedOnSigint) {

@@ -29,8 +29,8 @@ TEST(CoordinatorMetricsTest, HasEveryCountAndEveryChildFromTheStart) {
        {"tributary_rounds_total{", "tributary_round_duration_seconds_bucket", "tributary_round_phase_seconds_bucket", "tributary_sessions{",
         "tributary_site_up{", "tributary_updates_total{", "tributary_update_rejections_total{", "tributary_bytes_total{",
         "tributary_bytes_per_step_bucket", "tributary_dense_equivalent_bytes_total{", "tributary_journal_fsync_seconds_bucket",
-        "tributary_replica_hash_mismatches_total ", "tributary_build_info{", "tributary_memory_resident_bytes ",
-        "tributary_memory_limit_bytes "}) {
+        "tributary_replica_hash_mismatches_total ", "tributary_certificate_files_refused ", "tributary_build_info{",
+        "tributary_memory_resident_bytes ", "tributary_memory_limit_bytes "}) {
     EXPECT_GT(CountLines(text, name), 0U) << name;
   }
   EXPECT_EQ(CountLines(text, "tributary_bytes_total{"), 2U * 2U * 4U);
@@ -88,6 +88,7 @@ TEST(CoordinatorMetricsTest, AddsNoLabelForASiteThatItWasNotMadeWith) {
   metrics.SetSiteSession("mallory", SiteSession::kOpen);
   metrics.SetSiteLastSeen("mallory", absl::UnixEpoch());
   metrics.CountUpdate("mallory", UpdateResult::kIncluded);
+  metrics.SetSiteCertificateExpiry("mallory", absl::UnixEpoch());
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("mallory")));
 }
 

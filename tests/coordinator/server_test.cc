@@ -22,6 +22,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/common/test_folder.h"
+#include "tests/common/unchecked_certificates.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
 namespace tributary::coordinator {
@@ -65,7 +66,7 @@ class ServerTest : public ::testing::Test {
     EXPECT_FALSE(std::filesystem::exists(config_.data_dir() + "/endpoints.json"));
   }
   static std::shared_ptr<grpc::Channel> ChannelAs(const Server& server, const std::string& stem) {
-    return grpc::CreateChannel(server.endpoints().listen, MakeChannelCredentials(FilesFor(stem)));
+    return grpc::CreateChannel(server.endpoints().listen, MakeChannelCredentials(ReadUnchecked(FilesFor(stem))));
   }
   static void Bound(grpc::ClientContext& context) { context.set_deadline(absl::ToChronoTime(Clock::Real().WallNow() + kPatience)); }
 
@@ -156,6 +157,9 @@ TEST_F(ServerTest, ServesMetricsThatCountWhatMoves) {
   ASSERT_TRUE(page);
   EXPECT_THAT(page->body, HasSubstr("tributary_site_up{site=\"berlin\"} 1"));
   EXPECT_THAT(page->body, HasSubstr("tributary_build_info{"));
+  EXPECT_THAT(page->body, HasSubstr("tributary_certificate_expiry_timestamp_seconds{party=\"coordinator\"} 1"));
+  EXPECT_THAT(page->body, HasSubstr("tributary_certificate_expiry_timestamp_seconds{party=\"site/berlin\"} 1"));
+  EXPECT_THAT(page->body, HasSubstr("tributary_certificate_files_refused 0"));
   EXPECT_THAT(page->body, ::testing::ContainsRegex("tributary_bytes_total\\{direction=\"down\",kind=\"control\",site=\"berlin\"\\} [1-9]"));
   context.TryCancel();
   stream->Finish();
@@ -169,6 +173,69 @@ TEST_F(ServerTest, ServesMetricsOnIpv6) {
   const auto page = httplib::Client("::1", std::stoi(endpoint.substr(endpoint.rfind(':') + 1))).Get("/metrics");
   ASSERT_TRUE(page);
   EXPECT_THAT(page->body, HasSubstr("tributary_build_info{"));
+}
+
+TEST_F(ServerTest, TakesOverSitesAndOperatorsWithoutARestart) {
+  const auto server = Start();
+  const auto stub = v1::SessionService::NewStub(ChannelAs(*server, "site-berlin"));
+  grpc::ClientContext context;
+  Bound(context);
+  const auto stream = stub->Open(&context);
+  v1::WorkerMessage hello;
+  hello.mutable_hello()->set_protocol_version(1);
+  ASSERT_TRUE(stream->Write(hello));
+  v1::CoordinatorMessage message;
+  ASSERT_TRUE(stream->Read(&message));
+
+  config_.clear_sites();
+  config_.add_sites("paris");
+  config_.clear_operators();
+  config_.add_operators("eve");
+  EXPECT_EQ(server->Reload(config_), absl::OkStatus());
+  EXPECT_FALSE(stream->Read(&message)) << "the session of a site that is off the list is closed";
+  const grpc::Status end = stream->Finish();
+  EXPECT_EQ(end.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(end.error_message(), HasSubstr("add 'berlin' to `sites`"));
+
+  const auto admin_status = [&](const std::string& stem) {
+    grpc::ClientContext call;
+    Bound(call);
+    v1::ServerInfo info;
+    return v1::AdminService::NewStub(ChannelAs(*server, stem))->GetServerInfo(&call, {}, &info).error_code();
+  };
+  EXPECT_EQ(admin_status("operator-eve"), grpc::StatusCode::OK);
+  EXPECT_EQ(admin_status("operator-alice"), grpc::StatusCode::PERMISSION_DENIED);
+
+  grpc::ClientContext of_paris;
+  Bound(of_paris);
+  const auto welcome = v1::SessionService::NewStub(ChannelAs(*server, "site-paris"))->Open(&of_paris);
+  ASSERT_TRUE(welcome->Write(hello));
+  EXPECT_TRUE(welcome->Read(&message));
+  of_paris.TryCancel();
+  welcome->Finish();
+}
+
+TEST_F(ServerTest, ABadConfigurationChangesNothing) {
+  const auto server = Start();
+  v1::CoordinatorConfig bad = config_;
+  bad.clear_operators();
+  bad.add_operators("eve");
+  bad.mutable_tls()->set_certificate(folder_.File("none.crt"));
+  EXPECT_EQ(ExitCodeOf(server->Reload(bad)), ExitCode::kCredentials);
+  bad = config_;
+  bad.set_listen("https://coordinator:8443");
+  EXPECT_EQ(ExitCodeOf(server->Reload(bad)), ExitCode::kUsage);
+  const auto stub = v1::AdminService::NewStub(ChannelAs(*server, "operator-alice"));
+  grpc::ClientContext context;
+  Bound(context);
+  v1::ServerInfo info;
+  EXPECT_TRUE(stub->GetServerInfo(&context, {}, &info).ok());
+}
+
+TEST_F(ServerTest, TheFolderIsFreeOnceItHasShutDown) {
+  const auto server = Start();
+  server->Shutdown(absl::ZeroDuration());
+  EXPECT_NE(Start(), nullptr) << "while the object of the first still lives";
 }
 
 TEST_F(ServerTest, DrainsByTellingSessionsWhenToComeBack) {

@@ -52,6 +52,9 @@ COORDINATOR = {
     "tributary_journal_fsync_seconds_count": True,
     "tributary_snapshot_timestamp_seconds": True,
     "tributary_replica_hash_mismatches_total": False,
+    'tributary_certificate_expiry_timestamp_seconds{party="coordinator"}': True,
+    'tributary_certificate_expiry_timestamp_seconds{party="site/alpha"}': True,
+    "tributary_certificate_files_refused": False,
     "tributary_build_info": True,
     # The reduction is one division.
     "sum(tributary_dense_equivalent_bytes_total) / sum(tributary_bytes_total)": True,
@@ -61,6 +64,8 @@ WORKER = {
     "tributary_worker_samples_total": True,
     "tributary_worker_disk_free_bytes": True,
     "tributary_worker_memory_resident_bytes": True,
+    "tributary_worker_certificate_expiry_timestamp_seconds": True,
+    "tributary_worker_certificate_files_refused": False,
     "tributary_worker_residual_norm": True,
     'tributary_worker_bytes_total{direction="up",kind="update"}': True,
 }

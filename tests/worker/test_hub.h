@@ -17,6 +17,7 @@
 #include "common/pki.h"
 #include "common/tls.h"
 #include "tests/common/test_folder.h"
+#include "tests/common/unchecked_certificates.h"
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -58,10 +59,11 @@ class TestHub {
 
   // Without `pki`: plaintext. `port` 0 picks a free one.
   explicit TestHub(Handlers handlers, const TestPki* pki = nullptr, int port = 0)
-      : sessions_(this), transfers_(this), handlers_(std::move(handlers)) {
+      : TestHub(std::move(handlers), pki == nullptr ? nullptr : Unchecked(pki->Files("coordinator")), port) {}
+  TestHub(Handlers handlers, CertificateSource certificates, int port) : sessions_(this), transfers_(this), handlers_(std::move(handlers)) {
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port),
-                             pki == nullptr ? MakeInsecureServerCredentials() : MakeServerCredentials(pki->Files("coordinator")), &port_);
+    credentials_ = certificates == nullptr ? MakeInsecureServerCredentials() : MakeServerCredentials(std::move(certificates));
+    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), credentials_, &port_);
     builder.RegisterService(&sessions_);
     builder.RegisterService(&transfers_);
     server_ = builder.BuildAndStart();
@@ -102,6 +104,7 @@ class TestHub {
   Transfers transfers_;
   const Handlers handlers_;
   int port_ = 0;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::Server> server_;
 };
 

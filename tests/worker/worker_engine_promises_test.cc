@@ -38,6 +38,9 @@ class Walk {
         return Feed(event::Tick{});
       case 2:
         quiet_ = Chance(0.02);
+        if (Chance(0.01)) {
+          return Feed(event::ConsentChanged{AnyConsent()});
+        }
         return session_ != 0 && Chance(0.1) ? Lose() : Feed(event::Tick{});
       case 3:
       case 4:
@@ -88,6 +91,14 @@ class Walk {
       default:
         return absl::UnavailableError("x");
     }
+  }
+
+  v1::ConsentConfig AnyConsent() {
+    v1::ConsentConfig consent = MakeConsent();
+    if (Chance(0.5)) {
+      consent.set_runs(0, "another");
+    }
+    return consent;
   }
 
   void Restart() {

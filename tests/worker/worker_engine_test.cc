@@ -116,6 +116,26 @@ TEST(SessionTest, ARefusalEndsTheWorkerWithACodeForItsCause) {
   }
 }
 
+TEST(SessionTest, OnceReachedARefusalOfCredentialsIsTriedAgain) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Lose();
+  for (const absl::Status& status : {absl::UnauthenticatedError("the TLS handshake failed: presented was 'CN=portal'"),
+                                     absl::PermissionDeniedError("not in the registry")}) {
+    driver.AdvanceToWakeup().Lose(status);
+    EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+    EXPECT_THAT(driver.Notes(), AllOf(HasSubstr(std::string(status.message())), HasSubstr("trying again")));
+  }
+  driver.AdvanceToWakeup().Welcome();
+  EXPECT_TRUE(driver.engine().connected());
+}
+
+TEST(SessionTest, OfACertificateThatIsRefusedNoSideIsBlamedBeforeItsReason) {
+  EngineDriver driver;
+  driver.Tick().Lose(absl::UnauthenticatedError("the TLS handshake failed: the server's certificate is not trusted here"));
+  EXPECT_EQ(driver.Find<action::Exit>()->status.message(),
+            "no session with the coordinator at hub:1: the TLS handshake failed: the server's certificate is not trusted here");
+}
+
 v1::CoordinatorMessage WelcomeIn(uint32_t version) {
   v1::CoordinatorMessage message;
   message.mutable_welcome()->set_software_version("9.9");
@@ -241,6 +261,39 @@ TEST(RunTest, TheModelsSizeIsComparedWithTheConsent) {
   driver.Tick().Welcome().Offer();
   ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
   EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), HasSubstr("17 parameters"));
+}
+
+TEST(RunTest, ARunThatTheNewConsentDoesNotCoverIsLeft) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare();
+  v1::ConsentConfig consent = MakeConsent();
+  consent.set_max_rounds(5);
+  driver.Feed(event::ConsentChanged{consent});
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), HasSubstr("consent.max_rounds"));
+  ASSERT_NE(driver.Find<action::ReleaseRun>(), nullptr);
+  EXPECT_EQ(driver.Find<action::ReleaseRun>()->over, "") << "what is saved of it stays";
+}
+
+TEST(RunTest, ARunThatTheNewConsentCoversTooGoesOn) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare();
+  v1::ConsentConfig consent = MakeConsent();
+  consent.add_runs("koran-*");
+  driver.Feed(event::ConsentChanged{consent});
+  EXPECT_THAT(driver.actions(), IsEmpty());
+}
+
+TEST(RunTest, ARunThatWasRefusedIsAskedForAgainWhenTheConsentChanges) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer(MakeSpec("koran-1"));
+  v1::ConsentConfig consent = MakeConsent();
+  consent.add_runs("koran-*");
+  driver.Feed(event::ConsentChanged{consent});
+  EXPECT_NE(driver.Find<action::CloseSession>(), nullptr);
+  ASSERT_NE(driver.Find<action::OpenSession>(), nullptr) << "a new session is offered every run";
+  driver.Welcome().Offer(MakeSpec("koran-1"));
+  EXPECT_NE(driver.Find<action::PrepareRun>(), nullptr);
 }
 
 TEST(RunTest, AnInvalidRunFromTheNetworkIsRefusedWithItsMistake) {

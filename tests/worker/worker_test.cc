@@ -4,27 +4,33 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <signal.h>
 
+#include <atomic>
 #include <cmath>
+#include <fstream>
 #include <thread>
 
 #include "common/exit_codes.h"
 #include "tests/common/test_folder.h"
 #include "tests/worker/engine_driver.h"
 #include "tests/worker/served_federation.h"
+#include "tests/worker/session_client_support.h"
 
 namespace tributary::worker {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr uint64_t kRounds = 6;
 
-[[maybe_unused]] const bool tls13_only = (RequireTls13(), true);
+// As the program does.
+[[maybe_unused]] const bool prepared = (RequireTls13(), signal(SIGPIPE, SIG_IGN), true);
 
 // The "gradient" is a function of round and parameters, so that two replicas that differ train differently.
 class FakeTrainer final : public Trainer {
@@ -95,6 +101,7 @@ class RunningWorker {
     options.make_trainer = [before = setup.before_step](const TrainerOptions&, const optim::Layout&) {
       return std::make_unique<FakeTrainer>(before);
     };
+    config_ = options.config;
     worker_ = Worker::Create(std::move(options)).value();
     thread_ = std::thread([this] { ended_.Set(worker_->Run()); });
   }
@@ -104,11 +111,13 @@ class RunningWorker {
   }
 
   absl::Status Wait() { return ended_.Wait(); }
+  const v1::WorkerConfig& config() const { return config_; }
   Worker& operator*() { return *worker_; }
   Worker* operator->() { return worker_.get(); }
 
  private:
   const TestFolder directory_;
+  v1::WorkerConfig config_;
   std::unique_ptr<Worker> worker_;
   Awaited<absl::Status> ended_;
   std::thread thread_;
@@ -334,6 +343,63 @@ TEST(WorkerTest, TheMetricsForgetTheLastRunWhenAnotherBegins) {
   EXPECT_THAT(metrics.Text(), HasSubstr("tributary_worker_run_info{run=\"second\"} 1"));
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("first")));
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("tributary_worker_loss{")));
+}
+
+TEST(WorkerTest, AWorkerThatWasConnectedOutlivesAForeignCertificate) {
+  const TestPki pki, foreign;
+  auto federation = std::make_unique<ServedFederation>(Spec(), ServedFederation::Script{.hold_first_round = true});
+  auto hub = std::make_unique<TestHub>(federation->Handlers(), &pki);
+  RunningWorker worker(hub->address(), {.tls = pki.Files("site-berlin")});
+  federation->WaitFor(v1::WorkerMessage::kUpdate, 1);
+  const int port = hub->port();
+  testing::internal::CaptureStderr();
+  hub.reset();
+  {
+    // At the start, an attempt, the question what was presented, and the next attempt.
+    Awaited<bool> next_attempt;
+    const TestHub portal(
+        {.open = WaitForEnd},
+        [&, pair = Unchecked(foreign.Files("coordinator"))(), asked = std::make_shared<std::atomic<int>>(0)] {
+          if (++*asked == 4) {
+            next_attempt.Set(true);
+          }
+          return pair;
+        },
+        port);
+    EXPECT_TRUE(next_attempt.Wait());
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("the server's certificate is not trusted here"), HasSubstr("URI:spiffe://demo/coordinator")));
+  federation->Release();
+  hub = std::make_unique<TestHub>(federation->Handlers(), &pki, port);
+  EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  EXPECT_EQ(federation->round(), kRounds);
+}
+
+TEST(WorkerTest, RenewedFilesAreUsedForTheNextSession) {
+  const TestPki pki;
+  ServedFederation coordinator(Spec(), {.drain = 2});
+  const TestHub hub(coordinator.Handlers(), &pki);
+  RunningWorker worker(hub.address(), {.tls = pki.Files("site-berlin"), .metrics = true, .before_step = [&](uint64_t round) {
+                                         if (round == 1) {
+                                           std::ofstream(pki.Files("site-berlin").key) << "";
+                                         }
+                                       }});
+  EXPECT_EQ(worker.Wait(), absl::OkStatus()) << "the last good pair serves";
+  EXPECT_THAT(worker->metrics().Text(), ContainsRegex("tributary_worker_certificate_expiry_timestamp_seconds 1"));
+}
+
+TEST(WorkerTest, ReloadTakesConsentAndNamesWhatNeedsARestart) {
+  const TestHub hub({.open = WaitForEnd});
+  RunningWorker worker(hub.address(), {.once = false});
+  v1::WorkerConfig config = worker.config();
+  config.mutable_consent()->add_runs("other-*");
+  config.set_threads(7);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(worker->Reload(config), absl::OkStatus());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("reloaded: consent. Changed, and not in force before a restart: threads"));
+  config.mutable_consent()->add_models("gtp");
+  EXPECT_EQ(ExitCodeOf(worker->Reload(config)), ExitCode::kUsage);
 }
 
 TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/pki.h"
 #include "tests/common/test_folder.h"
+#include "tests/common/unchecked_certificates.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -57,6 +58,7 @@ void RpcTest::SetUp() {
 }
 
 void RpcTest::StartServer() {
+  options_.certificates = Unchecked(FilesFor("coordinator"));
   absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(config_, options_, &sites_, &coordinator_, &executor_);
   ASSERT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
@@ -77,7 +79,8 @@ void RpcTest::OnExecutor(std::function<void()> work) {
 }
 
 std::shared_ptr<grpc::Channel> RpcTest::ChannelAs(const std::string& stem, int port) {
-  return grpc::CreateChannel(absl::StrCat("127.0.0.1:", port == 0 ? server_->port() : port), MakeChannelCredentials(FilesFor(stem)));
+  return grpc::CreateChannel(absl::StrCat("127.0.0.1:", port == 0 ? server_->port() : port),
+                             MakeChannelCredentials(ReadUnchecked(FilesFor(stem))));
 }
 
 void RpcTest::Bound(grpc::ClientContext& context) {
