@@ -1,8 +1,10 @@
 #include "coordinator/metrics.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -88,22 +90,31 @@ struct CoordinatorMetrics::State {
   struct Site {
     Gauge* up;
     std::unique_ptr<OptionalGauge> last_seen;
+    std::unique_ptr<OptionalGauge> certificate_expiry;
     Children<kUpdateResults.size(), Counter> updates;
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
 
   State(const std::vector<std::string>& names, const std::string& data_dir);
 
-  Site* Find(absl::string_view name) {
-    const auto found = sites.find(name);
-    return found == sites.end() ? nullptr : &found->second;
+  // Does `what` with the site's series, if it has any.
+  template <typename What>
+  void With(absl::string_view name, What what) {
+    const std::lock_guard<std::mutex> lock(sites_mutex);
+    if (const auto found = sites.find(name); found != sites.end()) {
+      what(found->second);
+    }
   }
+  void SetSites(const std::vector<std::string>& names);
+  Site AddSite(const std::string& name);
+  void Remove(Site& site);
 
   template <typename Builder>
   auto& Make(Builder builder, const char* name, const char* help) {
     return builder.Name(name).Help(help).Register(registry);
   }
   prometheus::Family<Gauge>& MakeGauge(const char* name, const char* help) { return Make(prometheus::BuildGauge(), name, help); }
+  prometheus::Family<Counter>& MakeCounter(const char* name, const char* help) { return Make(prometheus::BuildCounter(), name, help); }
 
   prometheus::Registry registry;
   ResourceGauges resources;
@@ -122,9 +133,20 @@ struct CoordinatorMetrics::State {
   Children<kByteDirectionLabels.size(), Counter> dense_bytes;
   Histogram* journal_fsync;
   Counter* hash_mismatches;
-  prometheus::Family<Gauge>* certificate_expiry;
+  prometheus::Family<Gauge>& certificate_expiry =
+      MakeGauge("tributary_certificate_expiry_timestamp_seconds",
+                "When a certificate stops being accepted: the coordinator's, and each site's as it connected last");
+  OptionalGauge own_certificate_expiry{certificate_expiry, {{"party", "coordinator"}}};
   Gauge* certificate_files_refused;
-  std::map<std::string, Site, std::less<>> sites;
+
+  prometheus::Family<Gauge>& site_up = MakeGauge("tributary_site_up", "1 while the site has a session");
+  prometheus::Family<Gauge>& site_last_seen = MakeGauge("tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
+  prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
+  prometheus::Family<Counter>& site_bytes =
+      MakeCounter("tributary_bytes_total",
+                  "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");
+  std::mutex sites_mutex;
+  std::map<std::string, Site, std::less<>> sites;  // under sites_mutex
 };
 
 CoordinatorMetrics::State::State(const std::vector<std::string>& names, const std::string& data_dir)
@@ -158,39 +180,70 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
       &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
   hash_mismatches =
       &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
-  certificate_expiry = &Make(BuildGauge(), "tributary_certificate_expiry_timestamp_seconds",
-                             "When a certificate stops being accepted: the coordinator's, and each site's as it connected last");
   certificate_files_refused = &Make(BuildGauge(), "tributary_certificate_files_refused",
                                     "1 while the coordinator's certificate files are not good, and what it read before is in use")
                                    .Add({});
   Make(BuildGauge(), "tributary_build_info", "Always 1; the labels say what runs")
       .Add({{"program", "tributary-coordinator"}, {"version", TRIBUTARY_VERSION}})
       .Set(1);
+  SetSites(names);
+}
 
-  auto& up = Make(BuildGauge(), "tributary_site_up", "1 while the site has a session");
-  auto& last_seen = Make(BuildGauge(), "tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
-  auto& updates = Make(BuildCounter(), "tributary_updates_total", "Updates of a site, by result");
-  auto& bytes = Make(BuildCounter(), "tributary_bytes_total",
-                     "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");
+CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::string& name) {
+  Site site;
+  site.up = &site_up.Add({{"site", name}});
+  site.last_seen = std::make_unique<OptionalGauge>(site_last_seen, prometheus::Labels{{"site", name}});
+  site.certificate_expiry = std::make_unique<OptionalGauge>(certificate_expiry, prometheus::Labels{{"party", absl::StrCat("site/", name)}});
+  for (size_t i = 0; i < kUpdateResults.size(); ++i) {
+    site.updates[i] = &site_updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
+  }
+  for (size_t direction = 0; direction < kByteDirectionLabels.size(); ++direction) {
+    for (size_t kind = 0; kind < kByteKindLabels.size(); ++kind) {
+      site.bytes[direction][kind] =
+          &site_bytes.Add({{"site", name}, {"direction", kByteDirectionLabels[direction]}, {"kind", kByteKindLabels[kind]}});
+    }
+  }
+  return site;
+}
+
+void CoordinatorMetrics::State::Remove(Site& site) {
+  site_up.Remove(site.up);
+  site.last_seen->Clear();
+  site.certificate_expiry->Clear();
+  for (Counter* const counter : site.updates) {
+    site_updates.Remove(counter);
+  }
+  for (const auto& direction : site.bytes) {
+    for (Counter* const counter : direction) {
+      site_bytes.Remove(counter);
+    }
+  }
+}
+
+void CoordinatorMetrics::State::SetSites(const std::vector<std::string>& names) {
+  const std::lock_guard<std::mutex> lock(sites_mutex);
+  for (auto site = sites.begin(); site != sites.end();) {
+    if (std::find(names.begin(), names.end(), site->first) != names.end()) {
+      ++site;
+    } else {
+      Remove(site->second);
+      site = sites.erase(site);
+    }
+  }
   for (const std::string& name : names) {
-    Site site;
-    site.up = &up.Add({{"site", name}});
-    site.last_seen = std::make_unique<OptionalGauge>(last_seen, prometheus::Labels{{"site", name}});
-    for (size_t i = 0; i < kUpdateResults.size(); ++i) {
-      site.updates[i] = &updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
+    if (!sites.contains(name)) {
+      sites.emplace(name, AddSite(name));
     }
-    for (size_t direction = 0; direction < kByteDirectionLabels.size(); ++direction) {
-      for (size_t kind = 0; kind < kByteKindLabels.size(); ++kind) {
-        site.bytes[direction][kind] =
-            &bytes.Add({{"site", name}, {"direction", kByteDirectionLabels[direction]}, {"kind", kByteKindLabels[kind]}});
-      }
-    }
-    sites.emplace(name, std::move(site));
   }
 }
 
 CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites, const std::string& data_dir)
     : state_(std::make_unique<State>(sites, data_dir)) {}
+
+void CoordinatorMetrics::SetSites(const std::vector<std::string>& sites) {
+  state_->SetSites(sites);
+}
+
 CoordinatorMetrics& CoordinatorMetrics::None() {
   static CoordinatorMetrics* const metrics = new CoordinatorMetrics({});
   return *metrics;
@@ -239,21 +292,15 @@ void CoordinatorMetrics::SetSessions(SessionState state, int count) {
 }
 
 void CoordinatorMetrics::SetSiteSession(absl::string_view site, SiteSession session) {
-  if (State::Site* const found = state_->Find(site); found != nullptr) {
-    found->up->Set(session == SiteSession::kOpen ? 1 : 0);
-  }
+  state_->With(site, [&](State::Site& found) { found.up->Set(session == SiteSession::kOpen ? 1 : 0); });
 }
 
 void CoordinatorMetrics::SetSiteLastSeen(absl::string_view site, absl::Time wall_time) {
-  if (State::Site* const found = state_->Find(site); found != nullptr) {
-    found->last_seen->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
-  }
+  state_->With(site, [&](State::Site& found) { found.last_seen->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch())); });
 }
 
 void CoordinatorMetrics::CountUpdate(absl::string_view site, UpdateResult result) {
-  if (State::Site* const found = state_->Find(site); found != nullptr) {
-    found->updates[Index(result)]->Increment();
-  }
+  state_->With(site, [&](State::Site& found) { found.updates[Index(result)]->Increment(); });
 }
 
 void CoordinatorMetrics::CountRejection(RejectionReason reason) {
@@ -261,9 +308,7 @@ void CoordinatorMetrics::CountRejection(RejectionReason reason) {
 }
 
 void CoordinatorMetrics::CountBytes(absl::string_view site, ByteDirection direction, ByteKind kind, uint64_t bytes) {
-  if (State::Site* const found = state_->Find(site); found != nullptr) {
-    found->bytes[Index(direction)][Index(kind)]->Increment(static_cast<double>(bytes));
-  }
+  state_->With(site, [&](State::Site& found) { found.bytes[Index(direction)][Index(kind)]->Increment(static_cast<double>(bytes)); });
 }
 
 void CoordinatorMetrics::ObserveBytesPerStep(ByteDirection direction, double bytes) {
@@ -293,13 +338,11 @@ void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
 }
 
 void CoordinatorMetrics::SetCertificateExpiry(absl::Time wall_time) {
-  state_->certificate_expiry->Add({{"party", "coordinator"}}).Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+  state_->own_certificate_expiry.Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
 }
 
 void CoordinatorMetrics::SetSiteCertificateExpiry(absl::string_view site, absl::Time wall_time) {
-  if (state_->Find(site) != nullptr) {
-    state_->certificate_expiry->Add({{"party", absl::StrCat("site/", site)}}).Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
-  }
+  state_->With(site, [&](State::Site& found) { found.certificate_expiry->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch())); });
 }
 
 void CoordinatorMetrics::SetCertificateFiles(CertificateFilesState state) {

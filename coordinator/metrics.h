@@ -1,8 +1,7 @@
 // The coordinator's Prometheus metrics: names, labels and buckets are in metrics.cc and docs/reference/metrics.md only.
 //
 // Every counter and histogram has all its children from the start, so that a rate is defined from zero. A gauge whose value is not known
-// has no series. A site may be a label, because only the sites of the start have series: what is said of any other site, also of one
-// registered later, is ignored.
+// has no series. A site may be a label, because only the sites on the coordinator's list have series: what is said of any other is ignored.
 #ifndef TRIBUTARY_COORDINATOR_METRICS_H_
 #define TRIBUTARY_COORDINATOR_METRICS_H_
 
@@ -73,6 +72,8 @@ class CoordinatorMetrics {
  public:
   // `sites`: those that get series. `data_dir`: the folder whose file system is watched; empty: none.
   explicit CoordinatorMetrics(const std::vector<std::string>& sites, const std::string& data_dir = "");
+  // The list has changed: a new site's series begin, those of a site that is gone go.
+  void SetSites(const std::vector<std::string>& sites);
   // For callers without metrics: nobody reads it. Never destroyed.
   static CoordinatorMetrics& None();
   ~CoordinatorMetrics();
@@ -112,7 +113,7 @@ class CoordinatorMetrics {
   void SetSnapshotTime(absl::Time wall_time);
   // The coordinator's own certificate. Its series is not there before the first call: without TLS there is none.
   void SetCertificateExpiry(absl::Time wall_time);
-  // The certificate with which a site of the start connected last.
+  // The certificate with which a site connected last.
   void SetSiteCertificateExpiry(absl::string_view site, absl::Time wall_time);
   void SetCertificateFiles(CertificateFilesState state);
   void CountHashMismatch();

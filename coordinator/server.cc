@@ -255,7 +255,9 @@ absl::Status ServerImpl::Reload(const v1::CoordinatorConfig& config) {
     TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
   }
   const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "log_level"}, &in_force_);
-  sites_.Replace({config.sites().begin(), config.sites().end()});
+  const std::vector<std::string> sites(config.sites().begin(), config.sites().end());
+  sites_.Replace(sites);
+  metrics_->SetSites(sites);
   rpc_->MembersChanged({config.operators().begin(), config.operators().end()});
   LogInfo(kComponent, reloaded.Text());
   return absl::OkStatus();

@@ -11,8 +11,7 @@
 namespace tributary::coordinator {
 
 // The one list of sites of a coordinator: whoever needs it holds a pointer and asks anew. Only registers: a site that is removed keeps the
-// session it has until somebody closes it. The metrics keep the sites of the start (metrics.h): one that is added later has no series until
-// the coordinator starts again. Thread-safe.
+// session it has until somebody closes it. Thread-safe.
 class SiteRegistry {
  public:
   explicit SiteRegistry(const std::vector<std::string>& sites) : sites_(sites.begin(), sites.end()) {}

@@ -82,6 +82,17 @@ TEST(CoordinatorMetricsTest, CountsBytesBySiteDirectionAndKind) {
   EXPECT_THAT(metrics.Text(), HasSubstr("tributary_bytes_total{direction=\"up\",kind=\"update\",site=\"berlin\"} 0"));
 }
 
+TEST(CoordinatorMetricsTest, FollowsTheListOfSites) {
+  CoordinatorMetrics metrics({"berlin", "paris"});
+  metrics.CountBytes("paris", ByteDirection::kUp, ByteKind::kUpdate, 7);
+  metrics.SetSiteLastSeen("berlin", absl::UnixEpoch());
+  metrics.SetSiteCertificateExpiry("berlin", absl::UnixEpoch());
+  metrics.SetSites({"paris", "oslo"});
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("berlin"))) << "or an alert would miss it for ever";
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_bytes_total{direction=\"up\",kind=\"update\",site=\"paris\"} 7"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_site_up{site=\"oslo\"} 0"));
+}
+
 TEST(CoordinatorMetricsTest, AddsNoLabelForASiteThatItWasNotMadeWith) {
   CoordinatorMetrics metrics({"berlin"});
   metrics.CountBytes("mallory", ByteDirection::kUp, ByteKind::kUpdate, 1);
