@@ -20,8 +20,9 @@
 namespace tributary::cli {
 namespace {
 
+// Of a connection that has worked: credentials that were good once are refused by what stands between, or in the middle of a rotation.
 bool IsTransient(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || ExitCodeOf(status) == ExitCode::kCredentials;
 }
 
 // Who the operator's certificate says it is.

@@ -9,13 +9,16 @@ namespace {
 // is given up, and for a download a new plan is asked for.
 constexpr int kMaxFailures = 20;
 
-// What lines do, for as long as they please.
+// What lines do, for as long as they please; and what stands on them: a proxy that refuses for a moment, where the session beside it was
+// let in with the same certificate. Who is shut out for good loses the session too.
 bool IsWeather(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kAborted:
     case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
       return true;
     default:
       return false;

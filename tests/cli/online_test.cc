@@ -71,8 +71,9 @@ class Shared {
 
 class FakeAdmin final : public v1::AdminService::Service {
  public:
-  std::vector<v1::RunStatus> statuses;  // WatchRun sends these, one attempt after another up to a null run id
-  grpc::Status refusal;                 // of every call, unless OK
+  std::vector<v1::RunStatus> statuses;                               // WatchRun sends these, one attempt after another up to a null run id
+  grpc::Status gap = {grpc::StatusCode::UNAVAILABLE, "restarting"};  // with which an attempt then ends
+  grpc::Status refusal;                                              // of every call, unless OK
   Shared<std::string> caller;
   Shared<v1::RunSpec> submitted;
   Shared<std::string> stop_reason;
@@ -110,7 +111,7 @@ class FakeAdmin final : public v1::AdminService::Service {
     while (next_ < statuses.size()) {
       const v1::RunStatus& status = statuses[next_++];
       if (status.run_id().empty()) {
-        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "restarting");
+        return gap;
       }
       writer->Write(status);
     }
@@ -316,6 +317,14 @@ TEST_F(OnlineTest, WatchOutlivesARestartOfTheCoordinator) {
   const Result result = Command({"run", "watch", "r"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
   EXPECT_THAT(result.err, HasSubstr("trying again"));
+  EXPECT_THAT(result.out, HasSubstr("finished"));
+}
+
+TEST_F(OnlineTest, WatchOutlivesARefusalByWhatStandsBetween) {
+  admin_.statuses = {StatusAt(1, v1::RUNNING), v1::RunStatus(), StatusAt(3, v1::FINISHED)};
+  admin_.gap = {grpc::StatusCode::PERMISSION_DENIED, "403"};
+  const Result result = Command({"run", "watch", "r"});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
   EXPECT_THAT(result.out, HasSubstr("finished"));
 }
 

@@ -110,6 +110,15 @@ TEST(UploadTest, AnUploadThatComesTooLateIsNotTriedAgain) {
   EXPECT_EQ(driver.Find<action::Upload>(), nullptr);
 }
 
+TEST(UploadTest, AnUploadThatAProxyRefusesForAMomentIsContinued) {
+  EngineDriver driver;
+  BeginUpload(driver);
+  driver.Feed(event::Uploaded{driver.Find<action::Upload>()->transfer, absl::PermissionDeniedError("403")});
+  EXPECT_TRUE(driver.engine().has_pending_update());
+  driver.Advance(absl::Seconds(5));
+  EXPECT_NE(driver.Find<action::Upload>(), nullptr);
+}
+
 TEST(UploadTest, AnUploadThatIsRefusedForGoodSkipsTheRound) {
   EngineDriver driver;
   BeginUpload(driver);
@@ -160,7 +169,8 @@ TEST(DownloadTest, ADownloadThatMovesOnIsNeverGivenUpAndSoonContinued) {
 }
 
 TEST(DownloadTest, NoLineIsBadEnoughToEndTheWorker) {
-  for (const absl::Status& status : {absl::UnavailableError("reset"), absl::DeadlineExceededError("nothing moved for 1m")}) {
+  for (const absl::Status& status : {absl::UnavailableError("reset"), absl::DeadlineExceededError("nothing moved for 1m"),
+                                     absl::UnauthenticatedError("401"), absl::PermissionDeniedError("403")}) {
     EngineDriver driver;
     BeginDownload(driver);
     EXPECT_EQ(FailDownloads(driver, status, 500), ExitCode::kOk) << status;
