@@ -170,9 +170,9 @@ class AskingServerCredentials final : public grpc::ServerCredentials {
   }
 
   const CertificateSource source_;
-  grpc_server_credentials* const credentials_;
   std::mutex mutex_;
   std::shared_ptr<const CertificatePair> given_;  // under mutex_
+  grpc_server_credentials* const credentials_;    // after all that Fetch uses
 };
 
 }  // namespace

@@ -170,12 +170,13 @@ absl::Status ServerImpl::Start() {
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
   TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, &sites_, coordinator_.get(), executor_.get()));
   endpoints_.listen = Reachable(config_.listen(), rpc_->port());
+  // Before anybody is told where it serves.
+  if (options_.insecure) {
+    WarnInsecure();
+  }
   TRIBUTARY_RETURN_IF_ERROR(PublishEndpoints());
   if (health_ != nullptr) {
     health_->Set(Health::kServing);
-  }
-  if (options_.insecure) {
-    WarnInsecure();
   }
   LogInfo(kComponent, "serving federation ", config_.federation(), " on ", HostOf(config_.listen()), ":", rpc_->port(),
           endpoints_.health.empty() ? "" : absl::StrCat(", health on ", endpoints_.health),
