@@ -170,7 +170,8 @@ void WorkerEngine::OnMessage(const v1::Welcome& welcome) {
   session_.lease = welcome.lease_ms() == 0 ? kDefaultLease : std::max(absl::Milliseconds(welcome.lease_ms()), kMinLease);
   session_.next_heartbeat = now_ + session_.lease / 3;
   session_.max_inline_bytes = std::min({uint64_t{welcome.max_inline_bytes()}, options_.max_inline_bytes, kMaxInlineBytes});
-  Note(LogLevel::kInfo, absl::StrCat("connected to the coordinator at ", options_.coordinator));
+  connecting_.told.Forget();
+  NoteConnection(LogLevel::kInfo, absl::StrCat("connected to the coordinator at ", options_.coordinator));
 }
 
 void WorkerEngine::OnMessage(const v1::Drain& drain) {
@@ -247,10 +248,8 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
   }
   connecting_.next_at = now_ + Backoff(connecting_.failed_attempts++);
   std::string cause = absl::StrCat(was_welcomed ? "lost " : "cannot reach ", at, ": ", status.message());
-  if (cause != connecting_.last_cause) {
-    Note(LogLevel::kWarning, absl::StrCat(cause, "; trying again until it answers"));
-    connecting_.last_cause = std::move(cause);
-  }
+  NoteConnection(LogLevel::kWarning, absl::StrCat(cause, "; trying again until it answers"));
+  connecting_.last_cause = std::move(cause);
 }
 
 void WorkerEngine::CheckTimers() {

@@ -59,6 +59,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/log.h"
+#include "common/rare_line.h"
 #include "optim/encoder.h"
 #include "proto/wire_limits.h"
 #include "tributary/v1/config.pb.h"
@@ -315,6 +316,7 @@ class WorkerEngine {
     int failed_attempts = 0;
     absl::Time next_at = absl::InfinitePast();
     std::string last_cause;
+    RareLine told;  // that it was reached or lost
   };
   struct Session {
     uint64_t number = 0;  // 0: none is open
@@ -459,6 +461,12 @@ class WorkerEngine {
     actions_.push_back(Action{std::move(what), std::string(reason)});
   }
   void Note(LogLevel level, absl::string_view text) { Do(action::Note{level}, text); }
+  // A line may come and go faster than anybody reads.
+  void NoteConnection(LogLevel level, absl::string_view text) {
+    if (const std::optional<std::string> left_out = connecting_.told.Tell(text, now_)) {
+      Note(level, absl::StrCat(text, *left_out));
+    }
+  }
   void Exit(absl::Status status, absl::string_view reason);
   void SendMessage(v1::WorkerMessage message, absl::string_view reason);
   absl::Duration Backoff(int failures);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "common/wire_size.h"
@@ -235,7 +236,10 @@ SessionService::~SessionService() = default;
 Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
   absl::StatusOr<std::string> site = authorisation_->Site(*context);
   if (!site.ok()) {
-    LogWarning("session", "refused ", context->peer(), ": ", site.status().message());
+    const std::lock_guard<std::mutex> lock(refusals_mutex_);
+    if (const auto left_out = refusals_.Tell(site.status().message(), Clock::Real().Now())) {
+      LogWarning("session", "refused ", context->peer(), ": ", site.status().message(), *left_out);
+    }
     return new RefusedCall(site.status());
   }
   if (refusing_) {

@@ -315,14 +315,20 @@ void ActiveRun::TellChanges() {
   if (state == told_state_ && reason == told_reason_) {
     return;
   }
-  if (state != told_state_) {
+  const bool is_new = state != told_state_;
+  // Running and waiting may take turns as fast as a site comes and goes.
+  const bool is_decision = is_new && state != v1::WAITING && state != v1::RUNNING;
+  if (is_new) {
     deps_.metrics->SetRun(journaled_.spec.name(), StateName(state));
+    standing_line_.Forget();
   }
-  if (state != told_state_ || state == v1::WAITING || engine_.reporting()) {
-    summary_.Flush(At().now);
-    LogInfo("coordinator", StateName(state), ": ", reason, " run=", id());
-  } else if (engine_.short_of_quorum()) {
-    LogWarning("coordinator", reason, " run=", id());
+  const bool warns = !is_new && state != v1::WAITING && !engine_.reporting();
+  if (!warns || engine_.short_of_quorum()) {
+    if (const auto left_out = standing_line_.Tell(reason, At().now); left_out.has_value() || is_decision) {
+      summary_.Flush(At().now);
+      Log(warns ? LogLevel::kWarning : LogLevel::kInfo, "coordinator",
+          absl::StrCat(warns ? "" : absl::StrCat(StateName(state), ": "), reason, " run=", id(), left_out.value_or("")));
+    }
   }
   told_state_ = state;
   told_reason_ = reason;

@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
+#include "common/rare_line.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/metrics.h"
@@ -207,6 +208,8 @@ class ActiveRun {
   // What was last told of it.
   v1::RunState told_state_ = v1::RUN_STATE_UNSPECIFIED;
   std::string told_reason_;
+  // A run that waits tells of every site that comes.
+  RareLine standing_line_{50};
 };
 
 }  // namespace tributary::coordinator

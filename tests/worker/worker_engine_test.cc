@@ -80,6 +80,32 @@ TEST(SessionTest, ACauseIsToldOnceUntilItChanges) {
   EXPECT_THAT(driver.Notes(), HasSubstr("no route"));
 }
 
+TEST(SessionTest, CausesThatAlternateAreToldOnceEach) {
+  EngineDriver driver;
+  driver.Tick();
+  int told = 0;
+  for (int i = 0; i < 8; ++i) {
+    driver.Lose(absl::UnavailableError(i % 2 == 0 ? "refused" : "no route"));
+    told += driver.Notes().empty() ? 0 : 1;
+    driver.AdvanceToWakeup();
+  }
+  EXPECT_EQ(told, 2);
+}
+
+TEST(SessionTest, ALineThatComesAndGoesDoesNotFloodTheLog) {
+  EngineDriver driver;
+  driver.Tick();
+  size_t told = 0;
+  for (int i = 0; i < 50; ++i) {
+    driver.Welcome();
+    told += driver.Notes().empty() ? 0 : 1;
+    driver.Lose(absl::UnavailableError("reset"));
+    told += driver.Notes().empty() ? 0 : 1;
+    driver.AdvanceToWakeup();
+  }
+  EXPECT_EQ(told, RareLine::kLines);
+}
+
 TEST(SessionTest, ItGivesUpWhenTheCoordinatorWasNeverReachedInTime) {
   WorkerEngineOptions options = EngineDriver::DefaultOptions();
   options.connect_timeout = absl::Seconds(3);
