@@ -46,13 +46,10 @@ void AddVersionCommand(CLI::App* app, Session* session) {
   });
 }
 
-ExitCode Report(const absl::Status& status, const Session& session) {
+ExitCode Tell(const absl::Status& status, const Session& session) {
   const ExitCode code = ExitCodeOf(status);
-  if (session.environment.interrupt->raised()) {
-    return ExitCode::kInterrupted;
-  }
   // A run that failed and a doctor who found something have told so already.
-  if (status.ok() || status.message().empty()) {
+  if (status.message().empty()) {
     return code;
   }
   if (session.json()) {
@@ -64,12 +61,25 @@ ExitCode Report(const absl::Status& status, const Session& session) {
   return code;
 }
 
+// How a command that ended with `status` ends the program. What it printed must have arrived.
+ExitCode Report(const absl::Status& status, const Session& session) {
+  const bool interrupted = session.environment.interrupt->raised();
+  if (const absl::Status flushed = session.environment.flush ? session.environment.flush() : absl::OkStatus(); !flushed.ok()) {
+    const ExitCode code = Tell(flushed, session);
+    return status.ok() || interrupted ? code : Tell(status, session);
+  }
+  if (interrupted) {
+    return ExitCodeOf(status) == ExitCode::kReaderGone ? ExitCode::kReaderGone : ExitCode::kInterrupted;
+  }
+  return Tell(status, session);
+}
+
 }  // namespace
 
 absl::StatusOr<Client> Connect(const Session& session) {
   TRIBUTARY_ASSIGN_OR_RETURN(const Connection connection, ResolveConnection(session.connection));
   if (connection.insecure) {
-    *session.environment.err << "warning: --insecure: nothing is encrypted and nobody is authenticated\n";
+    *session.environment.err << "tributary: warning: --insecure: nothing is encrypted and nobody is authenticated\n";
   }
   return Client(connection, session.environment.interrupt, session.environment.clock);
 }
@@ -89,7 +99,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);
   if (const auto end = ParseCommandLine(&app, arguments, *environment.out, *environment.err); end.has_value()) {
-    return *end;
+    return *end == ExitCode::kOk ? Report(absl::OkStatus(), session) : *end;
   }
   if (session.format == "csv" && !app.got_subcommand("run")) {
     return Report(absl::InvalidArgumentError("--format csv is for `run history` only; use text or json"), session);

@@ -3,12 +3,14 @@
 #define TRIBUTARY_CLI_APP_H_
 
 #include <cstddef>
+#include <functional>
 #include <iosfwd>
 #include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "cli/interrupt.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
@@ -21,6 +23,10 @@ struct Environment {
   std::ostream* err = nullptr;
   // A person watches `out` and `err`: progress is shown in place.
   bool terminal = false;
+  // Writes what is buffered in `out`, and says whether all of it arrived (StandardOutput::Flush). Empty: `out` cannot fail.
+  std::function<absl::Status()> flush;
+  // The descriptor behind `out`, if there is one.
+  int out_fd = -1;
   // Width of the lines of a terminal; what goes elsewhere is never cut.
   size_t columns = std::numeric_limits<size_t>::max();
   // Value of TRIBUTARY_CONFIG: the default of --config.

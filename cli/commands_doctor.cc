@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/doctor.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "common/names.h"
 #include "common/status_macros.h"
 #include "common/time_zone.h"
@@ -163,7 +164,7 @@ void Show(const Session& session, const Findings& findings, const std::optional<
   for (const Finding& finding : findings) {
     rows.push_back({kResultNames[static_cast<int>(finding.result)], finding.check, finding.detail});
   }
-  out << FormatTable(rows);
+  out << FormatTable(rows, {session.environment.columns, {}});
 }
 
 // --coordinator takes an address everywhere; here also the coordinator's own file.

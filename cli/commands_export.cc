@@ -84,14 +84,16 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
   }
 
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, optim::EncodeWeights(layout, state.theta, {run.run_id(), round, hash}));
-  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(options.output, bytes));
+  TRIBUTARY_RETURN_IF_ERROR(WriteOutput(options.output, bytes, *session.environment.out));
+  // Beside a model on standard output, nothing else goes there.
+  std::ostream& out = IsStandardOutput(options.output) ? *session.environment.err : *session.environment.out;
   if (session.json()) {
     const nlohmann::ordered_json json = {{"output", options.output},      {"run_id", run.run_id()},      {"round", round},
                                          {"state_hash", DigestHex(hash)}, {"parameters", layout.size()}, {"bytes", bytes.size()}};
-    *session.environment.out << json.dump() << "\n";
+    out << json.dump() << "\n";
   } else {
-    *session.environment.out << options.output << ": run " << run.run_id() << ", round " << round << ", " << layout.size()
-                             << " parameters, state hash " << DigestHex(hash) << "\n";
+    out << options.output << ": run " << run.run_id() << ", round " << round << ", " << layout.size() << " parameters, state hash "
+        << DigestHex(hash) << "\n";
   }
   return absl::OkStatus();
 }
@@ -104,7 +106,7 @@ void AddExportCommand(CLI::App* app, Session* session) {
   command->add_option("RUN", options->run, "run id or name; a name means its newest run (default: the newest run of all)");
   const CLI::Option* round =
       command->add_option("--round", options->round, "round to export (default: the last committed; 0: the initial weights)");
-  command->add_option("--output,-o", options->output, "file to write")->required();
+  command->add_option("--output,-o", options->output, "file to write; - is standard output")->required();
   command->callback([session, options, round] {
     options->has_round = round->count() > 0;
     session->action = [session, options] { return Export(*session, *options); };

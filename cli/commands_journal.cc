@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
@@ -111,7 +112,7 @@ absl::Status ShowRuns(const Session& session, Journal& journal) {
                             {"submitted_unix_ms", run.submitted_unix_ms},
                             {"finished_unix_ms", run.finished_unix_ms}});
   }
-  *session.environment.out << (session.json() ? Print(json) + "\n" : FormatTable(rows));
+  *session.environment.out << (session.json() ? Print(json) + "\n" : FormatTable(rows, {session.environment.columns, {}}));
   return absl::OkStatus();
 }
 
@@ -134,7 +135,8 @@ absl::Status ShowRound(const Session& session, Journal& journal, const Journaled
                                            {"chain hash", DigestHex(commit.chain_hash)},
                                            {"state hash", DigestHex(commit.state_hash)},
                                            {"included", absl::StrJoin(commit.included, ", ")},
-                                           {"accounts", ToJson(commit.round_record)}});
+                                           {"accounts", ToJson(commit.round_record)}},
+                                          {session.environment.columns, {}});
   return absl::OkStatus();
 }
 
@@ -202,15 +204,15 @@ Json ToJson(const JournaledRun& run, const RunContents& contents) {
   return json;
 }
 
-std::string ToText(const JournaledRun& run, const RunContents& contents) {
+std::string ToText(const JournaledRun& run, const RunContents& contents, size_t columns) {
   std::string text = absl::StrCat("run ", run.run_id, ": ", FormatState(run.state), run.reason.empty() ? "" : ": ", run.reason, "\n");
   if (contents.open.has_value()) {
     absl::StrAppend(&text, "round ", contents.open->round, " is open: members ", absl::StrJoin(contents.open->members, ", "),
                     "; updates accepted from ", contents.accepted.empty() ? "nobody" : absl::StrJoin(contents.accepted, ", "), "\n");
   }
-  const auto section = [&text](const std::vector<std::vector<std::string>>& rows) {
+  const auto section = [&text, columns](const std::vector<std::vector<std::string>>& rows) {
     if (rows.size() > 1) {
-      absl::StrAppend(&text, "\n", FormatTable(rows));
+      absl::StrAppend(&text, "\n", FormatTable(rows, {columns, {}}));
     }
   };
   std::vector<std::vector<std::string>> rows = {{"COMMIT", "INCLUDED", "BYTES", "CHAIN", "STATE"}};
@@ -257,7 +259,7 @@ absl::Status Show(const Session& session, const JournalOptions& options) {
     return ShowRound(session, *journal, run, options.round);
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const RunContents contents, Read(*journal, run.run_id));
-  *session.environment.out << (session.json() ? Print(ToJson(run, contents)) + "\n" : ToText(run, contents));
+  *session.environment.out << (session.json() ? Print(ToJson(run, contents)) + "\n" : ToText(run, contents, session.environment.columns));
   return absl::OkStatus();
 }
 

@@ -1,14 +1,19 @@
 // `tributary run`: submit, look, watch, pause, resume, stop.
 #include <CLI/CLI.hpp>
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "common/exit_codes.h"
 #include "common/format_bytes.h"
+#include "common/rare_line.h"
+#include "common/standard_output.h"
 #include "common/status_macros.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
@@ -20,7 +25,7 @@ absl::Status Show(const Session& session, const v1::RunStatus& status) {
   if (session.json()) {
     *session.environment.out << ToJson(status) << "\n";
   } else {
-    *session.environment.out << FormatStatus(status);
+    *session.environment.out << FormatStatus(status, session.environment.columns);
   }
   return absl::OkStatus();
 }
@@ -46,7 +51,7 @@ absl::Status List(const Session& session) {
     rows.push_back({run.spec().name(), run.run_id(), FormatState(run.state()), absl::StrCat(run.round(), "/", run.spec().rounds()),
                     run.has_val_loss() ? absl::StrFormat("%.4f", run.val_loss()) : "-", run.reason()});
   }
-  *session.environment.out << FormatTable(rows);
+  *session.environment.out << FormatTable(rows, {session.environment.columns, {"ID"}});
   return absl::OkStatus();
 }
 
@@ -92,7 +97,7 @@ absl::Status History(const Session& session, const std::string& run) {
                       absl::StrCat(round.included(), "/", round.members()), absl::StrCat(round.stragglers()), FormatBytes(bytes.up),
                       FormatBytes(bytes.down), absl::StrFormat("%.0fx", bytes.reduction), absl::StrFormat("%.2f", round.duration())});
     }
-    out << FormatTable(rows);
+    out << FormatTable(rows, {session.environment.columns, {"LATE", "INCLUDED", "SECONDS", "LESS", "DOWN/STEP", "UP/STEP"}});
   }
   return absl::OkStatus();
 }
@@ -106,9 +111,9 @@ class WatchDisplay {
     std::ostream& out = *session_.environment.out;
     if (session_.json()) {
       out << ToJson(status) << "\n" << std::flush;
-      return;
+      return EndIfLost();
     }
-    gap_.clear();
+    gaps_.Forget();
     // A full last column would have some terminals begin a line.
     const std::string line = FormatStatusLine(status, session_.environment.columns - 1);
     if (line == line_) {
@@ -120,15 +125,16 @@ class WatchDisplay {
     } else {
       out << line << "\n" << std::flush;
     }
+    EndIfLost();
   }
 
   void ShowGap(const absl::Status& status) {
-    if (status.message() == gap_) {
+    const std::optional<std::string> left_out = gaps_.Tell(status.message(), session_.environment.clock->Now());
+    if (!left_out.has_value()) {
       return;
     }
-    gap_ = std::string(status.message());
     EndLine();
-    *session_.environment.err << "tributary: " << gap_ << "; trying again\n";
+    *session_.environment.err << "tributary: " << status.message() << "; trying again" << *left_out << "\n";
   }
 
   // What follows starts on a line of its own.
@@ -140,19 +146,33 @@ class WatchDisplay {
   }
 
  private:
+  // To watch on would show nothing to anybody.
+  void EndIfLost() {
+    if (!*session_.environment.out) {
+      session_.environment.interrupt->Raise();
+    }
+  }
+
   const Session& session_;
   std::string line_;
-  // What was told of the outage that goes on.
-  std::string gap_;
+  RareLine gaps_;
 };
 
 absl::Status Watch(const Session& session, const std::string& run) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus first, client.GetRun(run));
   WatchDisplay display(session);
+  std::atomic<bool> reader_gone = false;
+  const ReaderWatch reader(session.environment.out_fd, [&session, &reader_gone] {
+    reader_gone = true;
+    session.environment.interrupt->Raise();
+  });
   const absl::StatusOr<v1::RunStatus> last = client.WatchRun(
       first.run_id(), [&](const v1::RunStatus& status) { display.Show(status); }, [&](const absl::Status& gap) { display.ShowGap(gap); });
   display.EndLine();
+  if (reader_gone) {
+    return WithExitCode(absl::CancelledError(""), ExitCode::kReaderGone);
+  }
   if (!last.ok()) {
     return last.status();
   }

@@ -9,8 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "cli/app.h"
 #include "common/grpc_log.h"
+#include "common/standard_output.h"
 #include "common/stop_signals.h"
 #include "common/tls.h"
 
@@ -32,13 +34,19 @@ int main(int argc, char** argv) {
     _exit(static_cast<int>(tributary::ExitCode::kInterrupted));
   }).detach();
 
+  tributary::StandardOutput output(STDOUT_FILENO);
   tributary::cli::Environment environment;
   environment.out = &std::cout;
   environment.err = &std::cerr;
+  environment.flush = [&output] { return output.Flush(); };
+  environment.out_fd = STDOUT_FILENO;
   environment.terminal = isatty(STDOUT_FILENO) == 1 && isatty(STDERR_FILENO) == 1;
   if (isatty(STDOUT_FILENO) == 1) {
     winsize window = {};
-    environment.columns = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : 80;
+    const char* const asked = std::getenv("COLUMNS");
+    if (asked == nullptr || !absl::SimpleAtoi(asked, &environment.columns) || environment.columns == 0) {
+      environment.columns = ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 0 ? window.ws_col : 80;
+    }
   }
   environment.interrupt = &interrupt;
   environment.clock = &tributary::Clock::Real();
@@ -48,7 +56,5 @@ int main(int argc, char** argv) {
   if (const char* zone = std::getenv("TZ")) {
     environment.time_zone = zone;
   }
-  const tributary::ExitCode code = tributary::cli::RunTributary(std::vector<std::string>(argv + 1, argv + argc), environment);
-  std::cout.flush();
-  return static_cast<int>(code);
+  return static_cast<int>(tributary::cli::RunTributary(std::vector<std::string>(argv + 1, argv + argc), environment));
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "cli/table.h"
 #include "common/format_bytes.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
@@ -101,18 +102,9 @@ std::string ShortHash(const std::string& hash) {
   return hash.empty() ? "-" : absl::BytesToHexString(hash.substr(0, 6));
 }
 
-// The first `columns` characters at most; "..." where something is missing.
-std::string Shorten(std::string text, size_t columns) {
-  if (text.size() <= columns) {
-    return text;
-  }
-  size_t end = columns - std::min<size_t>(columns, 3);
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) {
-    --end;  // not within a character
-  }
-  text.resize(end);
-  return text + "...";
-}
+// Of a line that is too long for the terminal.
+constexpr size_t kLeastName = 8;
+constexpr size_t kLeastReason = 16;
 
 std::string FormatLosses(const v1::RunStatus& status) {
   std::string text;
@@ -135,25 +127,6 @@ std::string FormatState(v1::RunState state) {
   return absl::AsciiStrToLower(v1::RunState_Name(state));
 }
 
-std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) {
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      absl::StrAppend(&line, row[i], std::string(widths[i] - row[i].size() + 2, ' '));
-    }
-    absl::StrAppend(&text, absl::StripTrailingAsciiWhitespace(line), "\n");
-  }
-  return text;
-}
-
 StepBytes StepBytesOf(const v1::RoundRecord& round) {
   StepBytes bytes;
   const double steps = static_cast<double>(round.members()) * std::max<uint32_t>(round.local_steps(), 1);
@@ -171,8 +144,14 @@ StepBytes StepBytesOf(const v1::RoundRecord& round) {
 
 std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
   const auto connected = std::count_if(status.sites().begin(), status.sites().end(), [](const auto& site) { return site.connected(); });
-  std::string losses = FormatLosses(status), bytes, reduction, reason;
+  std::string train, val, bytes, reduction, reason;
   std::string sites = absl::StrCat("  sites ", connected);
+  if (status.has_train_loss()) {
+    train = absl::StrFormat("  loss %.3f", status.train_loss());
+  }
+  if (status.has_val_loss()) {
+    val = absl::StrFormat("  val %.3f", status.val_loss());
+  }
   if (status.has_last_round()) {
     const StepBytes step = StepBytesOf(status.last_round());
     bytes = absl::StrCat("  up ", FormatBytes(step.up), "  down ", FormatBytes(step.down), " per step");
@@ -183,13 +162,32 @@ std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
   if (!status.reason().empty() && status.state() != v1::RUNNING) {
     reason = absl::StrCat("  (", status.reason(), ")");
   }
-  const std::string head =
-      absl::StrCat(status.spec().name(), "  ", FormatState(status.state()), "  round ", status.round(), "/", status.spec().rounds());
-  const auto line = [&] { return absl::StrCat(head, losses, sites, bytes, reduction, reason); };
-  for (std::string* part : {&bytes, &sites, &losses, &reduction}) {
-    if (line().size() > columns) {
+  std::string name = status.spec().name();
+  const std::string rest = absl::StrCat("  ", FormatState(status.state()), "  round ", status.round(), "/", status.spec().rounds());
+  const auto line = [&] { return absl::StrCat(name, rest, train, val, sites, bytes, reduction, reason); };
+  const auto excess = [&] { return WidthOf(line()) - std::min(WidthOf(line()), columns); };
+  for (std::string* part : {&bytes, &reduction, &sites}) {
+    if (excess() > 0) {
       part->clear();
     }
+  }
+  const std::string whole_reason = reason;
+  const auto shorten_reason = [&] {
+    reason = whole_reason;
+    if (const size_t over = excess(); over > 0 && WidthOf(reason) >= over + kLeastReason) {
+      reason = Shorten(reason, WidthOf(reason) - over);
+    }
+  };
+  shorten_reason();
+  // The losses stay longest, but for the reason of a run that does not go on.
+  for (std::string* part : {val.empty() ? nullptr : &train, reason.empty() ? nullptr : &train, reason.empty() ? nullptr : &val}) {
+    if (part != nullptr && excess() > 0) {
+      part->clear();
+      shorten_reason();
+    }
+  }
+  if (const size_t over = excess(); over > 0) {
+    name = Shorten(name, std::max(kLeastName, WidthOf(name) - std::min(WidthOf(name), over)));
   }
   return Shorten(line(), columns);
 }
@@ -255,7 +253,7 @@ std::string FormatBudget(const v1::RunSpec& spec) {
 
 }  // namespace
 
-std::string FormatStatus(const v1::RunStatus& status) {
+std::string FormatStatus(const v1::RunStatus& status, size_t columns) {
   std::vector<std::vector<std::string>> rows = {
       {"run", absl::StrCat(status.spec().name(), " (", status.run_id(), ")")},
       {"state", absl::StrCat(FormatState(status.state()), status.reason().empty() ? "" : ": ", status.reason())},
@@ -272,7 +270,7 @@ std::string FormatStatus(const v1::RunStatus& status) {
   if (const std::string budget = FormatBudget(status.spec()); !budget.empty()) {
     rows.push_back({"budget", budget});
   }
-  std::string text = FormatTable(rows);
+  std::string text = FormatTable(rows, {columns, {}});
   if (status.sites().empty()) {
     return text;
   }
@@ -283,7 +281,7 @@ std::string FormatStatus(const v1::RunStatus& status) {
                     absl::StrCat(site.updates_late()), absl::StrCat(site.updates_rejected()), absl::StrCat(site.rounds_missed()),
                     FormatBytes(static_cast<double>(site.bytes_up())), FormatBytes(static_cast<double>(site.bytes_down()))});
   }
-  return absl::StrCat(text, "\n", FormatTable(rows));
+  return absl::StrCat(text, "\n", FormatTable(rows, {columns, {"HASH", "REJECTED", "LATE", "INCLUDED", "ROUND", "DOWN", "UP", "MISSED"}}));
 }
 
 std::string FormatHistoryCsv(const v1::RunHistory& history) {

@@ -18,9 +18,6 @@ std::string ToJson(const google::protobuf::Message& message);
 // "running".
 std::string FormatState(v1::RunState state);
 
-// Columns aligned by spaces; the first row is the heading. Ends in a newline.
-std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
-
 // A round's bytes for one worker and one local step, and what dense fp32 would have moved; 0 where nothing was measured.
 struct StepBytes {
   double up = 0;
@@ -31,7 +28,7 @@ struct StepBytes {
 StepBytes StepBytesOf(const v1::RoundRecord& round);
 
 // "bible  running  round 12/200  loss 2.314  val 2.402  sites 4  up 1.20 KiB  down 2.30 KiB per step  857x less". What matters least is
-// left out until the rest fits into `columns` characters.
+// left out until the rest fits into `columns` characters; the losses stay longest.
 std::string FormatStatusLine(const v1::RunStatus& status, size_t columns);
 
 // What a run came to: "bible finished at round 200 of 200, val 2.402; 12.30 MiB up and 20.10 MiB down, 857x less than dense gradients".
@@ -41,8 +38,8 @@ std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& his
 // How a run is optimised, with what its file leaves to the defaults: "distro, k 32 of 4096, local steps 1, pipeline 0".
 std::string FormatMethod(const v1::RunSpec& spec);
 
-// All there is to say about a run, in lines.
-std::string FormatStatus(const v1::RunStatus& status);
+// All there is to say about a run, in lines of at most `columns` characters.
+std::string FormatStatus(const v1::RunStatus& status, size_t columns);
 
 // A heading with the field names of RoundRecord, then one line a round; absent values are empty.
 std::string FormatHistoryCsv(const v1::RunHistory& history);

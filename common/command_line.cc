@@ -5,20 +5,31 @@
 #include <ostream>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/names.h"
 
 namespace tributary {
 namespace {
 
-// What is wrong, if it is a word where a command should be; else empty. After an option that is not known, what follows may be its value.
-std::string ExplainUnknownCommand(const CLI::App& app) {
-  const CLI::App* at = &app;
-  std::string name = app.get_name();
-  while (!at->get_subcommands().empty()) {
-    at = at->get_subcommands().front();
-    absl::StrAppend(&name, " ", at->get_name());
+// What was parsed last of `app`: a command, or itself.
+struct Place {
+  const CLI::App* app;
+  std::string name;  // "tributary run submit"
+};
+
+Place PlaceOf(const CLI::App& app) {
+  Place place = {&app, app.get_name()};
+  while (!place.app->get_subcommands().empty()) {
+    place.app = place.app->get_subcommands().front();
+    absl::StrAppend(&place.name, " ", place.app->get_name());
   }
+  return place;
+}
+
+// What is wrong, if it is a word where a command should be; else empty. After an option that is not known, what follows may be its value.
+std::string ExplainUnknownCommand(const CLI::App& app, const CLI::App* at) {
   std::vector<std::string> commands;
   for (const CLI::App* command : at->get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); })) {
     commands.push_back(command->get_name());
@@ -27,7 +38,7 @@ std::string ExplainUnknownCommand(const CLI::App& app) {
   if (commands.empty() || words.empty() || words[0].empty() || words[0][0] == '-') {
     return "";
   }
-  return absl::StrCat(name, ": unknown command '", words[0], "'", DidYouMean(words[0], commands));
+  return absl::StrCat("unknown command '", words[0], "'", DidYouMean(words[0], commands));
 }
 
 }  // namespace
@@ -53,12 +64,16 @@ std::optional<ExitCode> ParseCommandLine(CLI::App* app, const std::vector<std::s
     app->parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      if (const std::string unknown = ExplainUnknownCommand(*app); !unknown.empty()) {
-        err << unknown << "\nRun with --help for more information.\n";
-        return ExitCode::kUsage;
+      const Place place = PlaceOf(*app);
+      std::string what = ExplainUnknownCommand(*app, place.app);
+      if (what.empty()) {
+        what = absl::StrReplaceAll(absl::StripAsciiWhitespace(error.what()), {{"\n", " "}});
       }
+      err << place.name << ": " << what << (absl::EndsWith(what, "?") ? " See: " : "; see: ") << place.name << " --help\n";
+      return ExitCode::kUsage;
     }
-    return app->exit(error, out, err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
+    app->exit(error, out, err);
+    return ExitCode::kOk;
   }
   return std::nullopt;
 }

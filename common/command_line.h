@@ -25,7 +25,8 @@ std::string VersionText(absl::string_view program, absl::string_view protocol, a
 void AddLogLevelOption(CLI::App* app, LogLevel* level);
 
 // Parses `arguments`, which are without the program's name. Absent: go on; else the program ends with this: kOk after help and version
-// (written to `out`), kUsage after an error (told on `err`; of an unknown command, with the one that may be meant).
+// (written to `out`), kUsage after an error (told on `err` in one line, which
+// begins with the program's name and ends with where to look; of an unknown command, with the one that may be meant).
 std::optional<ExitCode> ParseCommandLine(CLI::App* app, const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err);
 
 }  // namespace tributary

@@ -20,6 +20,7 @@ enum class ExitCode : int {
   kRunFailed = 9,      // the run ended as failed or stopped
   kNotFound = 10,      // no such run, round or site
   kInterrupted = 130,  // SIGINT
+  kReaderGone = 141,   // whoever read standard output has gone
 };
 
 // `status` marked with the exit code it calls for. OK stays OK.

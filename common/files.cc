@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <ostream>
 #include <system_error>
 
 #include "absl/strings/match.h"
@@ -54,7 +55,7 @@ int OpenRetrying(const char* path, int flags, unsigned mode = 0) {
   return fd;
 }
 
-absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::string_view bytes) {
+absl::Status WriteAll(const FileDescriptor& file, const std::string& path, absl::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(file.get(), bytes.data(), bytes.size());
     if (written < 0) {
@@ -65,6 +66,11 @@ absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::s
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
+  return absl::OkStatus();
+}
+
+absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::string_view bytes) {
+  TRIBUTARY_RETURN_IF_ERROR(WriteAll(file, path, bytes));
   if (fsync(file.get()) != 0) {
     return StorageError("write", path, errno);
   }
@@ -72,6 +78,21 @@ absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::s
     return StorageError("write", path, errno);
   }
   return absl::OkStatus();
+}
+
+// What the links at `path` lead to in the end, whether it exists or not.
+absl::StatusOr<std::string> FollowLinks(const std::string& path) {
+  constexpr int kLongestChain = 40;  // as the kernel's
+  std::filesystem::path at = path;
+  for (int links = 0; links < kLongestChain; ++links) {
+    std::error_code no_link;
+    const std::filesystem::path next = std::filesystem::read_symlink(at, no_link);
+    if (no_link) {
+      return at.string();
+    }
+    at = at.parent_path() / next;  // an absolute one replaces it
+  }
+  return StorageError("write", path, ELOOP);
 }
 
 }  // namespace
@@ -186,6 +207,37 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
     return status;
   }
   return SyncPath(FolderOf(path));
+}
+
+bool IsStandardOutput(absl::string_view path) {
+  return path == "-" || path == "/dev/stdout";
+}
+
+absl::Status WriteOutput(const std::string& path, absl::string_view bytes, std::ostream& standard_output) {
+  if (IsStandardOutput(path)) {
+    standard_output.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return absl::OkStatus();
+  }
+  struct stat info = {};
+  const bool is_there = stat(path.c_str(), &info) == 0;
+  if (!is_there || S_ISREG(info.st_mode)) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::string target, FollowLinks(path));
+    return WriteFileAtomically(target, bytes, is_there ? info.st_mode & 07777 : 0644);
+  }
+  if (!S_ISFIFO(info.st_mode) && !S_ISCHR(info.st_mode)) {
+    return WithExitCode(absl::InvalidArgumentError(absl::StrCat("cannot write ", path, ": it is a ",
+                                                                S_ISDIR(info.st_mode)   ? "folder"
+                                                                : S_ISBLK(info.st_mode) ? "block device"
+                                                                                        : "socket",
+                                                                "; name a file, a pipe, or - for standard output")),
+                        ExitCode::kUsage);
+  }
+  FileDescriptor file(OpenRetrying(path.c_str(), O_WRONLY));
+  if (file.get() < 0) {
+    return StorageError("write", path, errno);
+  }
+  TRIBUTARY_RETURN_IF_ERROR(WriteAll(file, path, bytes));
+  return file.Close() == 0 ? absl::OkStatus() : StorageError("write", path, errno);
 }
 
 absl::Status RemoveTemporaryFiles(const std::string& directory) {

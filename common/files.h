@@ -3,6 +3,7 @@
 #define TRIBUTARY_COMMON_FILES_H_
 
 #include <cstdint>
+#include <iosfwd>
 #include <memory>
 #include <string>
 
@@ -29,6 +30,15 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 // Writes a temporary file beside `path`, fsyncs it, renames it to `path`, fsyncs the folder: after a crash `path` holds the old bytes or
 // the new ones. `mode` are the permission bits. ResourceExhausted: disk full (the temporary file is removed). Exit code kStorage.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode = 0644);
+
+// Writes what a person asked for to the place that they named. `-` and /dev/stdout: `standard_output`, which the caller checks. A link is
+// followed, and stays. A file is replaced as by WriteFileAtomically, with its permissions kept; what is no file but takes bytes (a pipe, a
+// character device such as /dev/null) is written to. Block devices, sockets and folders are refused: InvalidArgument. Exit code kStorage
+// otherwise.
+absl::Status WriteOutput(const std::string& path, absl::string_view bytes, std::ostream& standard_output);
+
+// Whether `path` means standard output to WriteOutput.
+bool IsStandardOutput(absl::string_view path);
 
 // Removes what interrupted WriteFileAtomically calls left in `directory` (a crash between write and rename). For a folder's only owner, at
 // its start: it would also remove the temporary file of a write in progress. OK if there is no such folder.

@@ -19,6 +19,7 @@
 #include "common/exit_codes.h"
 #include "common/grpc_log.h"
 #include "common/log.h"
+#include "common/standard_output.h"
 #include "common/stop_signals.h"
 #include "common/tls.h"
 #include "coordinator/server.h"
@@ -42,9 +43,9 @@ struct CommandLine {
   std::optional<LogLevel> log_level;
 };
 
-int Fail(const absl::Status& status) {
+ExitCode Fail(const absl::Status& status) {
   LogError(kComponent, status.message());
-  return static_cast<int>(ExitCodeOf(status));
+  return ExitCodeOf(status);
 }
 
 // The first fatal error; it wakes the main thread as SIGTERM does.
@@ -88,7 +89,7 @@ void Reload(const CommandLine& command, Server& server) {
   SetLogLevelOf(config, command);
 }
 
-int Run(const CommandLine& command) {
+ExitCode Run(const CommandLine& command) {
   v1::CoordinatorConfig config;
   if (const absl::Status status = LoadYaml(command.config, &config); !status.ok()) {
     return Fail(status);
@@ -104,7 +105,7 @@ int Run(const CommandLine& command) {
       return Fail(status);
     }
     std::cout << command.config << ": OK\n";
-    return 0;
+    return ExitCode::kOk;
   }
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config, options);
   if (!server.ok()) {
@@ -133,10 +134,10 @@ int Run(const CommandLine& command) {
     return Fail(status);
   }
   LogInfo(kComponent, "stopped");
-  return static_cast<int>(signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kOk);
+  return signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kOk;
 }
 
-int Main(int argc, char** argv) {
+ExitCode Main(int argc, char** argv) {
   CommandLine command;
   CLI::App app("Schedules the rounds of a federation's runs and aggregates their updates.", "tributary-coordinator");
   app.set_version_flag("--version", VersionText("tributary-coordinator", FormatProtocol({})));
@@ -147,7 +148,7 @@ int Main(int argc, char** argv) {
   LogLevel log_level = LogLevel::kInfo;
   AddLogLevelOption(&app, &log_level);
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
-    return static_cast<int>(*end);
+    return *end;
   }
   if (command.insecure_anywhere && !command.insecure) {
     return Fail(absl::InvalidArgumentError("--insecure-anywhere needs --insecure"));
@@ -157,9 +158,6 @@ int Main(int argc, char** argv) {
   }
 
   BlockDaemonSignals();
-  // A peer that goes away, and a file past a size limit, are errors of the call, not the end of the process.
-  signal(SIGPIPE, SIG_IGN);
-  signal(SIGXFSZ, SIG_IGN);
   RequireTls13();
   RouteGrpcLog(LogLevel::kWarning);
   return Run(command);
@@ -170,5 +168,9 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   umask(077);  // updates and models are for this user alone
-  return tributary::coordinator::Main(argc, argv);
+  // A peer that goes away, and a file past a size limit, are errors of the call, not the end of the process.
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
+  tributary::StandardOutput output(STDOUT_FILENO);
+  return output.End("tributary-coordinator", tributary::coordinator::Main(argc, argv));
 }

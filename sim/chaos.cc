@@ -11,12 +11,14 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "sim/scenario.h"
 #include "sim/simulation.h"
@@ -192,8 +194,7 @@ absl::StatusOr<ChaosReport> RunChaos(const ChaosOptions& options) {
 ChaosReport TraceSeed(uint64_t seed, uint64_t rounds, int workers) {
   ChaosReport report;
   const Outcome outcome = RunScenario(ScenarioOf(seed, rounds, workers), Tracing::kOn);
-  std::printf("seed %llu: %llu events, trace hash %016llx\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(outcome.events), static_cast<unsigned long long>(outcome.trace_hash));
+  std::cout << absl::StreamFormat("seed %d: %d events, trace hash %016x\n", seed, outcome.events, outcome.trace_hash);
   Add(outcome, seed, report);
   return report;
 }

@@ -1,9 +1,11 @@
 // tributary-sim: a federation in one process, for finding defects (--chaos) and for trying a run file.
+#include <signal.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <initializer_list>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "common/clock.h"
 #include "common/command_line.h"
 #include "common/cpu_limits.h"
@@ -21,6 +24,7 @@
 #include "common/files.h"
 #include "common/format_bytes.h"
 #include "common/log.h"
+#include "common/standard_output.h"
 #include "common/status_macros.h"
 #include "proto/protocol_version.h"
 #include "sim/chaos.h"
@@ -47,6 +51,11 @@ struct ResearchCommand {
   std::string json;
   std::string model;
 };
+
+// Where the text goes when results go to the files named: standard output, unless one of them has it.
+std::ostream& TextBeside(std::initializer_list<absl::string_view> files) {
+  return std::any_of(files.begin(), files.end(), IsStandardOutput) ? std::cerr : std::cout;
+}
 
 std::string ReplayCommand(uint64_t seed, const Command& command) {
   return absl::StrCat("tributary-sim --chaos --seed ", seed, " --rounds ", command.options.rounds, " --workers ", command.options.workers,
@@ -79,18 +88,18 @@ nlohmann::ordered_json ToJson(const ChaosReport& report, const Command& command,
           {"seconds", seconds}};
 }
 
-void Print(const ChaosReport& report, const Command& command, double seconds) {
+void Print(const ChaosReport& report, const Command& command, double seconds, std::ostream& out) {
   for (const FailedSeed& failed : report.failed) {
-    absl::PrintF("seed %d, %.3f simulated seconds, event %d: %s: %s\n  replay: %s\n", failed.seed, failed.at, failed.event,
-                 failed.invariant, failed.detail, ReplayCommand(failed.seed, command));
+    out << absl::StreamFormat("seed %d, %.3f simulated seconds, event %d: %s: %s\n  replay: %s\n", failed.seed, failed.at, failed.event,
+                              failed.invariant, failed.detail, ReplayCommand(failed.seed, command));
   }
-  absl::PrintF("%d seeds, %d rounds, %d events, %.0f simulated hours in %.1f s: %d violations\n", report.seeds, report.rounds,
-               report.events, report.simulated_seconds / 3600, seconds, report.failed.size());
+  out << absl::StreamFormat("%d seeds, %d rounds, %d events, %.0f simulated hours in %.1f s: %d violations\n", report.seeds, report.rounds,
+                            report.events, report.simulated_seconds / 3600, seconds, report.failed.size());
   for (const auto& [state, count] : report.runs) {
-    absl::PrintF("  runs %-26s %10d\n", state, count);
+    out << absl::StreamFormat("  runs %-26s %10d\n", state, count);
   }
   for (const auto& [kind, count] : report.faults) {
-    absl::PrintF("  %-31s %10d\n", kind, count);
+    out << absl::StreamFormat("  %-31s %10d\n", kind, count);
   }
 }
 
@@ -118,9 +127,9 @@ absl::Status Chaos(Command command) {
     }
   }
   const double seconds = absl::ToDoubleSeconds(Clock::Real().Now() - start);
-  Print(report, command, seconds);
+  Print(report, command, seconds, TextBeside({command.json}));
   if (!command.json.empty()) {
-    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.json, ToJson(report, command, seconds).dump(2) + "\n"));
+    TRIBUTARY_RETURN_IF_ERROR(WriteOutput(command.json, ToJson(report, command, seconds).dump(2) + "\n", std::cout));
   }
   if (!report.failed.empty()) {
     return absl::InternalError(absl::StrCat(report.failed.size(), " of ", report.seeds, " seeds violate an invariant"));
@@ -135,7 +144,7 @@ std::string Number(bool present, double value) {
   return present ? absl::StrFormat("%.4f", value) : "";
 }
 
-void PrintRounds(const v1::RunHistory& history) {
+void PrintRounds(const v1::RunHistory& history, std::ostream& out) {
   std::vector<std::vector<std::string>> rows = {{"round", "train loss", "val loss", "included", "up", "down", "dense each way"}};
   const size_t rounds = history.rounds_size();
   const size_t step = std::max<size_t>(1, (rounds + kTableRows - 1) / kTableRows);
@@ -149,7 +158,7 @@ void PrintRounds(const v1::RunHistory& history) {
                     FormatBytes(static_cast<double>(record.bytes_up())), FormatBytes(static_cast<double>(record.bytes_down())),
                     FormatBytes(static_cast<double>(record.dense_bytes_per_direction()))});
   }
-  std::cout << cli::FormatTable(rows);
+  out << cli::FormatTable(rows);
 }
 
 absl::Status Research(ResearchCommand command) {
@@ -173,19 +182,20 @@ absl::Status Research(ResearchCommand command) {
   json["faults"] = result->outcome.faults;
   json["seconds"] = seconds;
   if (!command.json.empty()) {
-    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.json, json.dump(2) + "\n"));
+    TRIBUTARY_RETURN_IF_ERROR(WriteOutput(command.json, json.dump(2) + "\n", std::cout));
   }
   if (!command.model.empty()) {
-    TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.model, result->model));
+    TRIBUTARY_RETURN_IF_ERROR(WriteOutput(command.model, result->model, std::cout));
   }
+  std::ostream& out = TextBeside({command.json, command.model});
   if (command.format == "json") {
-    std::cout << json.dump() << "\n";
+    out << json.dump() << "\n";
   } else {
-    PrintRounds(result->history);
-    absl::PrintF("run %s %s at round %d: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id(), cli::FormatState(status.state()),
-                 status.round(), status.reason(), absl::BytesToHexString(status.state_hash()),
-                 FormatBytes(static_cast<double>(status.bytes_up_total())), FormatBytes(static_cast<double>(status.bytes_down_total())),
-                 seconds);
+    PrintRounds(result->history, out);
+    out << absl::StreamFormat("run %s %s at round %d: %s\nstate hash %s, %s up and %s down, %.1f s\n", status.run_id(),
+                              cli::FormatState(status.state()), status.round(), status.reason(),
+                              absl::BytesToHexString(status.state_hash()), FormatBytes(static_cast<double>(status.bytes_up_total())),
+                              FormatBytes(static_cast<double>(status.bytes_down_total())), seconds);
   }
   if (status.state() != v1::FINISHED) {
     return WithExitCode(absl::AbortedError(absl::StrCat("the run ended as ", cli::FormatState(status.state()), ": ", status.reason())),
@@ -199,7 +209,7 @@ absl::Status Record(const std::string& folder) {
   return RecordConversations(folder);
 }
 
-int Main(int argc, char** argv) {
+ExitCode Main(int argc, char** argv) {
   Command command;
   ResearchCommand research;
   command.options.jobs = UsableCores();
@@ -215,14 +225,14 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 1000));
   CLI::Option* const seed =
       app.add_option("--seed", command.seed, "with RUN: seeds the network and its faults; with --chaos: the one seed to run");
-  app.add_option("--json", command.json, "also write the result to this file");
+  app.add_option("--json", command.json, "also write the result to this file; - is standard output");
 
   const std::string of_run = "A run file";
   app.add_option("--data", research.options.data_folder, "folder with one sub-folder of data for each site (default: `data` beside RUN)")
       ->group(of_run);
   app.add_option("--threads", research.options.threads, "training threads, as in worker.yaml")->group(of_run)->capture_default_str();
   app.add_flag("--faults", faults, "add crashes, full disks, broken connections and partitions that lose no update")->group(of_run);
-  app.add_option("--export", research.model, "write the model to this file as safetensors")->group(of_run);
+  app.add_option("--export", research.model, "write the model to this file as safetensors; - is standard output")->group(of_run);
   app.add_option("--format", research.format, "output format: text or json")
       ->group(of_run)
       ->capture_default_str()
@@ -246,11 +256,11 @@ int Main(int argc, char** argv) {
   record->excludes(run_file)->excludes(chaos);
   const std::optional<ExitCode> ended = ParseCommandLine(&app, std::vector<std::string>(argv + 1, argv + argc), std::cout, std::cerr);
   if (ended.has_value()) {
-    return static_cast<int>(*ended);
+    return *ended;
   }
   if (!command.chaos && command.record.empty() && research.options.run_file.empty()) {
-    std::cerr << "tributary-sim: name a run file to try, or say --chaos to look for defects\nRun with --help for more information.\n";
-    return static_cast<int>(ExitCode::kUsage);
+    std::cerr << "tributary-sim: name a run file to try, or say --chaos to look for defects; see: tributary-sim --help\n";
+    return ExitCode::kUsage;
   }
   command.one_seed = seed->count() > 0;
   if (workers != 0) {
@@ -264,12 +274,14 @@ int Main(int argc, char** argv) {
   if (!status.ok()) {
     std::cerr << "tributary-sim: " << status.message() << "\n";
   }
-  return static_cast<int>(ExitCodeOf(status));
+  return ExitCodeOf(status);
 }
 
 }  // namespace
 }  // namespace tributary::sim
 
 int main(int argc, char** argv) {
-  return tributary::sim::Main(argc, argv);
+  signal(SIGPIPE, SIG_IGN);
+  tributary::StandardOutput output(STDOUT_FILENO);
+  return output.End("tributary-sim", tributary::sim::Main(argc, argv));
 }

@@ -1,10 +1,11 @@
 #include "sim/world.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <iostream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace tributary::sim {
 
@@ -53,8 +54,8 @@ void World::AppendLine(std::string& lines, absl::string_view line) const {
 
 void World::Trace(int actor, absl::string_view text) {
   if (tracing) {
-    std::printf("%10.3f #%-7llu %-6s %.*s\n", absl::ToDoubleSeconds(Elapsed()), static_cast<unsigned long long>(events_done_),
-                actor < 0 ? "coord" : absl::StrCat("site-", actor).c_str(), static_cast<int>(text.size()), text.data());
+    std::cout << absl::StreamFormat("%10.3f #%-7d %-6s %s\n", absl::ToDoubleSeconds(Elapsed()), events_done_,
+                                    actor < 0 ? "coord" : absl::StrCat("site-", actor), text);
   }
 }
 

@@ -29,6 +29,7 @@
 #include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/names.h"
+#include "common/standard_output.h"
 #include "common/status_macros.h"
 #include "common/stop_signals.h"
 #include "common/time_zone.h"
@@ -285,7 +286,7 @@ void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
 }
 
-int Main(int argc, char** argv) {
+ExitCode Main(int argc, char** argv) {
   LogLevel log_level = LogLevel::kInfo;
   RunCommand run;
   SoloCommand solo;
@@ -321,14 +322,13 @@ int Main(int argc, char** argv) {
   sample_app.add_option("--seed", sample.options.seed, "seeds the choices")->capture_default_str();
 
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
-    return static_cast<int>(*end);
+    return *end;
   }
   solo.json = format == "json";
   SetLogLevel(log_level);
   if (app.count("--log-level") > 0) {
     run.log_level = log_level;
   }
-  signal(SIGPIPE, SIG_IGN);
   RequireTls13();
   RouteGrpcLog(LogLevel::kDebug);
 
@@ -336,7 +336,7 @@ int Main(int argc, char** argv) {
   if (!status.ok()) {
     LogError(kComponent, status.message());
   }
-  return static_cast<int>(ExitCodeOf(status));
+  return ExitCodeOf(status);
 }
 
 }  // namespace
@@ -344,5 +344,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   umask(077);  // what is kept of a site's training is for this user alone
-  return tributary::worker::Main(argc, argv);
+  signal(SIGPIPE, SIG_IGN);
+  tributary::StandardOutput output(STDOUT_FILENO);
+  return output.End("tributary-worker", tributary::worker::Main(argc, argv));
 }

@@ -2,8 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "common/certificate_files.h"
@@ -16,6 +19,7 @@ namespace tributary::cli {
 namespace {
 
 using ::testing::ContainsRegex;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -69,6 +73,32 @@ TEST_F(OfflineTest, AnUnknownCommandIsNamedWithTheOneThatMayBeMeant) {
   EXPECT_THAT(RunCommand({"fly"}).err, HasSubstr("expected one of: run, export, journal, pki, doctor, version"));
   EXPECT_THAT(RunCommand({"run", "list", "fly"}).err, HasSubstr("not expected: fly")) << "an extra argument is not taken for a command";
   EXPECT_THAT(RunCommand({}).err, HasSubstr("A subcommand is required"));
+}
+
+TEST_F(OfflineTest, AnErrorOfUsageIsOneLineWithTheProgramsNameAndWhereToLook) {
+  EXPECT_EQ(RunCommand({"run", "submit"}).err, "tributary run submit: FILE is required; see: tributary run submit --help\n");
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{}, {"docter"}, {"--confg", "x"}, {"run", "list", "--format", "xml"}, {"export", "--round", "x"}}) {
+    const std::string error = RunCommand(command).err;
+    EXPECT_THAT(error, StartsWith("tributary"));
+    EXPECT_THAT(error, EndsWith(" --help\n"));
+    EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1) << error;
+  }
+}
+
+TEST_F(OfflineTest, OutputThatIsLostIsAnError) {
+  Environment environment;
+  std::ostringstream out, err;
+  Interrupt never;
+  environment.out = &out;
+  environment.err = &err;
+  environment.interrupt = &never;
+  environment.clock = &Clock::Real();
+  environment.flush = [] { return StorageError("write", "standard output", ENOSPC); };
+  for (const std::vector<std::string>& command : {std::vector<std::string>{"version"}, {"--help"}, {"--version"}}) {
+    EXPECT_EQ(RunTributary(command, environment), ExitCode::kStorage);
+    EXPECT_THAT(err.str(), HasSubstr("tributary: cannot write standard output: No space left on device; free some space"));
+  }
 }
 
 TEST_F(OfflineTest, AnUnknownOptionIsNotTakenForACommand) {

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cli/table.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "tributary/v1/run.pb.h"
@@ -15,6 +17,8 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
+
+constexpr size_t kWide = 1000;
 
 v1::RoundRecord Round() {
   v1::RoundRecord round;
@@ -101,14 +105,24 @@ TEST(StatusLineTest, SaysWhereTheRunStands) {
 
 TEST(StatusLineTest, FitsIntoTheTerminal) {
   EXPECT_EQ(FormatStatusLine(Status(), 79), "bible  running  round 12/200  loss 2.314  sites 1  100x less");
-  EXPECT_EQ(FormatStatusLine(Status(), 40), "bible  running  round 12/200  100x less");
+  EXPECT_EQ(FormatStatusLine(Status(), 59), "bible  running  round 12/200  loss 2.314  sites 1");
+  EXPECT_EQ(FormatStatusLine(Status(), 40), "bible  running  round 12/200  loss 2.314");
   v1::RunStatus waiting = Status();
   waiting.set_state(v1::WAITING);
   waiting.set_reason("1 of 2 workers f\xc3\xbcr Z\xc3\xbcrich are ready; the run fails at 12:34");
   EXPECT_EQ(FormatStatusLine(waiting, 50), "bible  waiting  round 12/200  (1 of 2 workers f...");
   for (size_t columns = 0; columns < 120; ++columns) {
-    EXPECT_LE(FormatStatusLine(waiting, columns).size(), std::max<size_t>(columns, 3));
+    EXPECT_LE(WidthOf(FormatStatusLine(waiting, columns)), std::max<size_t>(columns, 3));
   }
+}
+
+TEST(StatusLineTest, KeepsTheLossLongest) {
+  v1::RunStatus status = Status();
+  status.set_val_loss(2.4);
+  EXPECT_EQ(FormatStatusLine(status, 52), "bible  running  round 12/200  loss 2.314  val 2.400");
+  EXPECT_EQ(FormatStatusLine(status, 40), "bible  running  round 12/200  val 2.400");
+  status.mutable_spec()->set_name("a-name-that-fills-the-line");
+  EXPECT_EQ(FormatStatusLine(status, 45), "a-name-t...  running  round 12/200  val 2.400");
 }
 
 TEST(OutcomeTest, TellsTheSavingOfTheWholeRun) {
@@ -127,14 +141,22 @@ TEST(OutcomeTest, TellsTheSavingOfTheWholeRun) {
   EXPECT_EQ(FormatOutcome(status, v1::RunHistory()), "bible finished at round 12 of 200; 8.00 KiB up and 24.00 KiB down");
 }
 
-TEST(TableTest, AlignsColumns) {
-  EXPECT_EQ(FormatTable({{"A", "B"}, {"long", ""}, {"x", "y"}}), "A     B\nlong\nx     y\n");
-}
-
 TEST(StatusTest, ListsTheSites) {
-  const std::string text = FormatStatus(Status());
+  const std::string text = FormatStatus(Status(), kWide);
   EXPECT_THAT(text, HasSubstr("bible (bible-1)"));
   EXPECT_THAT(text, HasSubstr("berlin  yes        training"));
+}
+
+TEST(StatusTest, FitsIntoTheTerminal) {
+  v1::RunStatus status = Status();
+  status.set_reason("1 of 2 sites are ready; the run fails at 12:34 unless another one connects before");
+  for (const size_t columns : {60, 80}) {
+    const std::string text = FormatStatus(status, columns);
+    EXPECT_THAT(text, HasSubstr("before"));
+    for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+      EXPECT_LE(WidthOf(line), columns);
+    }
+  }
 }
 
 TEST(StatusTest, SaysWhatTheBudgetHasChosen) {
@@ -144,10 +166,10 @@ TEST(StatusTest, SaysWhatTheBudgetHasChosen) {
                         "run.yaml", status.mutable_spec())
                   .ok());
   const auto options = OptimizerOptionsOf(status.spec()).value();
-  EXPECT_THAT(FormatStatus(status),
+  EXPECT_THAT(FormatStatus(status, kWide),
               HasSubstr(absl::StrCat("2.00 KiB a step: k ", options.k, ", local steps ", options.local_steps, ", at most 1")));
-  EXPECT_THAT(FormatStatus(Status()), Not(HasSubstr("a step:")));
-  EXPECT_THAT(FormatStatus(status),
+  EXPECT_THAT(FormatStatus(Status(), kWide), Not(HasSubstr("a step:")));
+  EXPECT_THAT(FormatStatus(status, kWide),
               HasSubstr(absl::StrCat("local, k ", options.k, " of 4096, local steps ", options.local_steps, ", pipeline 0")));
 }
 

@@ -8,6 +8,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
+#include <thread>
 
 #include "common/exit_codes.h"
 #include "tests/common/test_folder.h"
@@ -121,6 +123,65 @@ TEST(FilesTest, KnowsTheFreeSpace) {
   const TestFolder directory;
   EXPECT_TRUE(FreeBytes(directory.path()).ok());
   EXPECT_EQ(FreeBytes("/nowhere").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST(WriteOutputTest, ADashIsStandardOutput) {
+  std::ostringstream out;
+  ASSERT_TRUE(WriteOutput("-", "model", out).ok());
+  ASSERT_TRUE(WriteOutput("/dev/stdout", "!", out).ok());
+  EXPECT_EQ(out.str(), "model!");
+}
+
+TEST(WriteOutputTest, ALinkIsFollowedAndStays) {
+  const TestFolder directory;
+  directory.Write("target", "old");
+  std::filesystem::create_symlink("target", directory.File("link"));
+  std::filesystem::create_symlink("new", directory.File("dangling"));
+  std::ostringstream out;
+  ASSERT_TRUE(WriteOutput(directory.File("link"), "model", out).ok());
+  ASSERT_TRUE(WriteOutput(directory.File("dangling"), "other", out).ok());
+  EXPECT_TRUE(std::filesystem::is_symlink(directory.File("link")));
+  EXPECT_EQ(Contents(directory.File("target")), "model");
+  EXPECT_EQ(Contents(directory.File("new")), "other");
+}
+
+TEST(WriteOutputTest, AFileKeepsItsPermissions) {
+  const TestFolder directory;
+  directory.Write("f", "old");
+  std::filesystem::permissions(directory.File("f"), std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::ostringstream out;
+  ASSERT_TRUE(WriteOutput(directory.File("f"), "new", out).ok());
+  EXPECT_EQ(std::filesystem::status(directory.File("f")).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
+TEST(WriteOutputTest, APipeIsWrittenToAndStays) {
+  const TestFolder directory;
+  ASSERT_EQ(mkfifo(directory.File("fifo").c_str(), 0600), 0);
+  std::string read;
+  std::thread reader([&] { read = Contents(directory.File("fifo")); });
+  std::ostringstream out;
+  EXPECT_TRUE(WriteOutput(directory.File("fifo"), "model", out).ok());
+  reader.join();
+  EXPECT_EQ(read, "model");
+  EXPECT_TRUE(std::filesystem::is_fifo(directory.File("fifo")));
+}
+
+TEST(WriteOutputTest, ADeviceStaysADevice) {
+  std::ostringstream out;
+  EXPECT_TRUE(WriteOutput("/dev/null", "model", out).ok());
+  const absl::Status full = WriteOutput("/dev/full", "model", out);
+  EXPECT_EQ(ExitCodeOf(full), ExitCode::kStorage);
+  EXPECT_THAT(std::string(full.message()), HasSubstr("cannot write /dev/full: No space left on device"));
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null") && std::filesystem::is_character_file("/dev/full"));
+}
+
+TEST(WriteOutputTest, AFolderIsRefused) {
+  const TestFolder directory;
+  std::ostringstream out;
+  const absl::Status status = WriteOutput(directory.path(), "model", out);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kUsage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("it is a folder; name a file, a pipe, or - for standard output"));
 }
 
 }  // namespace

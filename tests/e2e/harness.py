@@ -23,6 +23,7 @@ BINARIES = pathlib.Path(os.environ.get("TRIBUTARY_BIN", ROOT / "build" / "releas
 RUN = "tiny"
 EXIT_USAGE, EXIT_CREDENTIALS, EXIT_UNREACHABLE, EXIT_DATA = 2, 3, 4, 5
 EXIT_CONSENT, EXIT_STORAGE, EXIT_DAMAGED, EXIT_RUN_FAILED = 6, 7, 8, 9
+EXIT_READER_GONE = 141
 
 _WORDS = ("river", "stone", "harbour", "winter", "lantern", "orchard", "meadow", "signal", "copper", "thunder", "garden", "window")
 
