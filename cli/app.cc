@@ -94,6 +94,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddSharedOptions(&app, &session);
   AddRunCommands(&app, &session);
   AddExportCommand(&app, &session);
+  AddReportCommands(&app, &session);
   AddJournalCommands(&app, &session);
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);

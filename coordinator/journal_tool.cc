@@ -17,8 +17,10 @@
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/journal/upgrade_journal.h"
+#include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_host.h"
 #include "coordinator/run/run_log.h"
+#include "coordinator/run/run_status.h"
 #include "optim/aggregator.h"
 #include "optim/snapshot.h"
 
@@ -263,6 +265,17 @@ absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std
 
 absl::StatusOr<std::unique_ptr<Journal>> InspectJournal(const std::string& data_dir) {
   return InspectSqliteJournal(JournalIn(data_dir));
+}
+
+absl::StatusOr<RunAsTold> ReadRun(const std::string& data_dir, const std::string& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, InspectJournal(data_dir));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun journaled, FindJournaledRun(*journal, run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal->CommitSummaries(journaled.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal->ValidationLosses(journaled.run_id));
+  RunAsTold told;
+  TRIBUTARY_ASSIGN_OR_RETURN(told.status, StatusFromJournal(*journal, journaled));
+  told.history = MakeHistory(commits, losses);
+  return told;
 }
 
 absl::StatusOr<JournaledRun> FindJournaledRun(Journal& journal, const std::string& run) {

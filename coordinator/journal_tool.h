@@ -11,6 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/journal/journal.h"
+#include "tributary/v1/admin.pb.h"
+#include "tributary/v1/run.pb.h"
 
 namespace tributary::coordinator {
 
@@ -61,6 +63,13 @@ absl::StatusOr<Upgrade> UpgradeJournal(const std::string& data_dir);
 
 // The journal of that folder, to look at.
 absl::StatusOr<std::unique_ptr<Journal>> InspectJournal(const std::string& data_dir);
+
+// What a coordinator would tell operators of a run (id, or the name of the newest that bears it).
+struct RunAsTold {
+  v1::RunStatus status;
+  v1::RunHistory history;
+};
+absl::StatusOr<RunAsTold> ReadRun(const std::string& data_dir, const std::string& run);
 
 // By id, or the newest by name. NotFound.
 absl::StatusOr<JournaledRun> FindJournaledRun(Journal& journal, const std::string& run);

@@ -16,10 +16,13 @@ import time
 
 import demo_data
 import federation
-import report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUN = "kjv-demo"
+BASELINE_RUN = "kjv-baseline"
+# What AdamW reached with the default settings; how it was made is written in it.
+BASELINE = pathlib.Path(__file__).resolve().parent / "baseline_adamw.tsv"
+BASELINE_WORKERS = 4
 MARKER = ".tributary-demo"
 
 MODEL = {"gpt": {"layers": 5, "heads": 4, "width": 128, "context": 64}}
@@ -40,6 +43,29 @@ ROUND_COLUMNS = ("round", "members", "included", "stragglers", "train_loss", "va
                  "commit_seconds", "compute_seconds", "encode_seconds")
 
 
+def human_bytes(count):
+    """1234567 -> "1.23 MB" (powers of ten, three digits)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def human_count(value):
+    """1234.5 -> "1,234"; small values keep three digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def human_seconds(seconds):
+    """Three digits of the unit that reads best."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
 class DemoError(Exception):
     """A message for the person who runs the demo."""
 
@@ -58,6 +84,7 @@ def parse_arguments(arguments):
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="sites, each with a worker (default 4)")
     parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="distro")
     parser.add_argument("--work-dir", default=str(ROOT / "build" / "demo"), metavar="DIR")
+    parser.add_argument("--baseline", action="store_true", help="also train with AdamW and dense gradients, and draw its curve")
     parser.add_argument("--keep", action="store_true", help="keep keys, data, journal and logs")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--binaries", default=str(ROOT / "build" / "release" / "bin"), help=argparse.SUPPRESS)
@@ -113,12 +140,17 @@ def number(message, key):
     return float(message.get(key, 0))
 
 
-def write_run_file(site_federation, arguments):
+def steps_of(arguments):
+    """Local steps of each site."""
     rounds, optimizer = OPTIMIZERS[arguments.optimizer]
-    rounds = arguments.rounds or rounds
+    return (arguments.rounds or rounds) * optimizer.get("local_steps", 1)
+
+
+def write_run_file(site_federation, name, optimizer_name, rounds, arguments):
+    optimizer = OPTIMIZERS[optimizer_name][1]
     warmup = min(optimizer["learning_rate"]["warmup_rounds"], rounds // 4)
-    return site_federation.write_yaml("run.yaml", {
-        "name": RUN,
+    return site_federation.write_yaml(f"{name}.yaml", {
+        "name": name,
         "seed": 1,
         "rounds": rounds,
         "model": MODEL,
@@ -143,15 +175,15 @@ def live_line(status):
     steps = number(last, "members") * max(number(last, "local_steps"), 1)
     if steps and number(last, "round") > 0:
         up, down = number(last, "bytes_up"), number(last, "bytes_down")
-        parts.append(f"{report.human_bytes(up / steps)}/step up, {report.human_bytes(down / steps)} down")
+        parts.append(f"{human_bytes(up / steps)}/step up, {human_bytes(down / steps)} down")
         if up + down > 0:
-            parts.append(f"{report.human_count(2 * number(last, 'dense_bytes_per_direction') / (up + down))}x less than dense")
+            parts.append(f"{human_count(2 * number(last, 'dense_bytes_per_direction') / (up + down))}x less than dense")
     return " | ".join(parts)
 
 
-def follow(site_federation, screen):
+def follow(site_federation, run_name, screen):
     """Shows the run until it is over; returns its last status. DemoError if it ends otherwise than finished."""
-    watcher = site_federation.watch(RUN)
+    watcher = site_federation.watch(run_name)
     lines = queue.Queue()
 
     def read():
@@ -177,7 +209,7 @@ def follow(site_federation, screen):
             watcher.kill()
         watcher.wait()
     screen.clear()
-    status = site_federation.wait_for_end(RUN, timeout=30)
+    status = site_federation.wait_for_end(run_name, timeout=30)
     if status["state"] != "finished":
         raise DemoError(f"the run {status['state']}: {status.get('reason', 'no reason given')}")
     return status
@@ -190,6 +222,45 @@ def write_rounds(path, history):
         for record in history:
             optional_columns = ("train_loss", "val_loss")
             writer.writerow([record.get(column, "" if column in optional_columns else 0) for column in ROUND_COLUMNS])
+
+
+def write_curve(path, name, made_by, history):
+    """The validation loss by steps and bytes of one site, for `tributary report --baseline`."""
+    lines = [f"# name: {name}", f"# Made by: {made_by}. Bytes: of one site, both ways.", "steps\tbytes\tval_loss"]
+    steps = moved = 0
+    for record in history:
+        if number(record, "round") > 0:
+            steps += int(number(record, "local_steps"))
+            moved += (number(record, "bytes_up") + number(record, "bytes_down")) / number(record, "members")
+        if record.get("val_loss") is not None:
+            lines.append(f"{steps}\t{moved:.0f}\t{record['val_loss']:.4f}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def train_baseline(parties, screen, arguments, path):
+    """Trains the same model on the same data for the same steps with AdamW and dense gradients; writes its curve."""
+    screen.stage("training the baseline: AdamW, all gradients sent as they are")
+    parties.submit(write_run_file(parties, BASELINE_RUN, "allreduce", steps_of(arguments), arguments))
+    follow(parties, BASELINE_RUN, screen)
+    made_by = f"deploy/demo.sh --workers {arguments.workers} --rounds {steps_of(arguments)} --optimizer allreduce"
+    write_curve(path, "AdamW, all-reduce", made_by, parties.history(BASELINE_RUN))
+
+
+def baseline_of(arguments, work_dir):
+    """The curve to compare with, or None: one of other settings would compare nothing."""
+    if arguments.baseline:
+        return work_dir / "baseline.tsv"
+    is_default = arguments.workers == BASELINE_WORKERS and steps_of(arguments) == OPTIMIZERS["allreduce"][0]
+    return BASELINE if is_default and arguments.optimizer != "allreduce" else None
+
+
+def write_report(parties, arguments, work_dir, solo_loss, unigram_loss):
+    """Draws report.html with `tributary report`; returns its path."""
+    page, baseline = work_dir / "report.html", baseline_of(arguments, work_dir)
+    parties.operator("report", RUN, "--output", page, "--level", f"one site alone, same steps={solo_loss}",
+                     "--level", f"unigram model={unigram_loss}", "--sample", work_dir / "sample.txt",
+                     *(("--baseline", baseline) if baseline else ()))
+    return page
 
 
 def summarise(arguments, status, history, solo_loss, unigram_loss, sample, seconds):
@@ -254,12 +325,12 @@ def table(summary):
         ("validation loss", f"{summary['val_loss_first']:.3f} -> {summary['val_loss_last']:.3f} nats per byte"),
         ("  one worker alone", f"{summary['solo_val_loss']:.3f} (same steps, own shard)"),
         ("  unigram model", f"{summary['unigram_val_loss']:.3f}"),
-        ("bytes per step", f"{report.human_bytes(up)} up, {report.human_bytes(down)} down, each worker, framing and joining included"),
-        ("  dense fp32", f"{report.human_bytes(dense / 2)} up, {report.human_bytes(dense / 2)} down"),
-        ("  reduction", f"{report.human_count(summary['reduction'])} x"),
-        ("round", ", ".join(f"{name} {report.human_seconds(seconds)}" for name, seconds in times.items())),
-        ("wall time", f"{report.human_seconds(summary['wall_seconds'])}: "
-         + ", ".join(f"{name} {report.human_seconds(seconds)}" for name, seconds in summary["phase_seconds"].items())),
+        ("bytes per step", f"{human_bytes(up)} up, {human_bytes(down)} down, each worker, framing and joining included"),
+        ("  dense fp32", f"{human_bytes(dense / 2)} up, {human_bytes(dense / 2)} down"),
+        ("  reduction", f"{human_count(summary['reduction'])} x"),
+        ("round", ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in times.items())),
+        ("wall time", f"{human_seconds(summary['wall_seconds'])}: "
+         + ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in summary["phase_seconds"].items())),
     ]
     lines = [f"{name:<20} {value}" for name, value in rows]
     lines.append("state hash")
@@ -309,23 +380,28 @@ def run(arguments, screen):
         parties.start_coordinator()
         parties.write_operator_config()
         for site in sites:
-            parties.write_worker_config(site, data / site, consent={"runs": [RUN], "models": ["gpt"]})
+            parties.write_worker_config(site, data / site, consent={"runs": [RUN, BASELINE_RUN], "models": ["gpt"]})
             parties.start_worker(site)
-        run_file = write_run_file(parties, arguments)
+        rounds = arguments.rounds or OPTIMIZERS[arguments.optimizer][0]
+        run_file = write_run_file(parties, RUN, arguments.optimizer, rounds, arguments)
         lap("prepare")
 
         screen.stage(f"training with {len(sites)} workers (logs: {parties.directory})")
         parties.submit(run_file)
-        status = follow(parties, screen)
+        status = follow(parties, RUN, screen)
         history = parties.history(RUN)
         write_rounds(work_dir / "rounds.csv", history)
         lap("training")
 
+        if arguments.baseline:
+            train_baseline(parties, screen, arguments, work_dir / "baseline.tsv")
+            lap("baseline")
+
         screen.stage("exporting the model")
         model = work_dir / "model.safetensors"
         parties.operator("export", RUN, "--output", model)
-        parties.close()
         sample = run_worker(parties, "sample", "--run", run_file, "--model", model, "--prompt", "And the LORD said", "--bytes", 400).strip()
+        (work_dir / "sample.txt").write_text(sample + "\n", encoding="utf-8")
         lap("export")
 
         screen.stage("training one worker alone on its shard for the same steps")
@@ -336,7 +412,8 @@ def run(arguments, screen):
 
         summary = summarise(arguments, status, history, solo_result["val_loss"], unigram_loss, sample, seconds)
         (work_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-        page = report.write_report(work_dir)
+        page = write_report(parties, arguments, work_dir, solo_result["val_loss"], unigram_loss)
+        parties.close()
     if summary["hashes_equal"] and not arguments.keep:
         parties.remove()
 

@@ -2,11 +2,12 @@
 # One command trains one model across several sites: installs what is needed, builds, and runs a federation on this machine.
 #
 #   bash deploy/demo.sh [--rounds N] [--workers N] [--optimizer distro|demo|allreduce|local]
-#                       [--work-dir DIR] [--keep] [--format text|json]
+#                       [--baseline] [--work-dir DIR] [--keep] [--format text|json]
 #
 #   --rounds N       rounds to train (default: what fits into about two minutes on two idle cores)
 #   --workers N      sites, each with a worker of its own (default 4)
 #   --optimizer NAME what travels: distro (default), demo (as published), local (several steps a round), allreduce (dense baseline)
+#   --baseline       also train with AdamW and dense gradients, to compare with (takes as long again, or longer)
 #   --work-dir DIR   where report.html, rounds.csv, summary.json and model.safetensors go (default build/demo)
 #   --keep           keep keys, data, journal and logs too when all went well
 #   --format json    print summary.json instead of the table
@@ -23,7 +24,7 @@ root_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for argument in "$@"; do
   case "$argument" in
     -h | --help)
-      sed -n '2,14s/^# \{0,1\}//p' "$0"
+      sed -n '2,15s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
   esac

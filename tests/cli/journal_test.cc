@@ -196,6 +196,15 @@ TEST_F(JournalCommand, ShowsRunsRoundsAndEvidence) {
   EXPECT_EQ(Journal({"show", "--round", "4"}).code, ExitCode::kUsage);
 }
 
+TEST_F(JournalCommand, ReportDrawsARunOfAStoppedCoordinator) {
+  const Result result = RunCommand({"report", run_, "--data-dir", federation_.folder(), "--output", "-"});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
+  EXPECT_THAT(result.out, HasSubstr(absl::StrCat("Run ", run_, ", submitted")));
+  EXPECT_THAT(result.out, HasSubstr("<svg"));
+  EXPECT_THAT(result.out, HasSubstr("site-1"));
+  EXPECT_EQ(RunCommand({"report", "nowhere", "--data-dir", federation_.folder(), "--output", "-"}).code, ExitCode::kNotFound);
+}
+
 TEST_F(JournalCommand, TruncateAsksFirst) {
   const Result result = Journal({"truncate-to", run_, "7"});
   EXPECT_EQ(result.code, ExitCode::kUsage);

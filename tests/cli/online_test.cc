@@ -376,6 +376,27 @@ TEST_F(OnlineTest, ExportWritesTheStateAsSafetensors) {
   EXPECT_EQ(model->metadata.at("tributary.state_hash").size(), 64u);
 }
 
+TEST_F(OnlineTest, ReportsAndComparisonsAreWrittenAsPages) {
+  admin_.statuses = {StatusAt(2, v1::FINISHED)};
+  const std::string file = directory_.File("page.html");
+  const Result report = Command({"report", "r", "--output", file, "--level", "alone=1.5", "--format", "json"});
+  EXPECT_EQ(report.code, ExitCode::kOk) << report.err;
+  EXPECT_EQ(Json::parse(report.out).at("runs").at(0), "r-1");
+  EXPECT_THAT(*ReadFile(file, 1 << 20), HasSubstr("<!DOCTYPE html>"));
+  EXPECT_EQ(Command({"compare", "r", "r-1", "--output", file}).code, ExitCode::kOk);
+  EXPECT_THAT(*ReadFile(file, 1 << 20), HasSubstr("2 runs compared"));
+}
+
+TEST_F(OnlineTest, AReportWithAWrongComparisonSaysWhatIsRight) {
+  admin_.statuses = {StatusAt(2, v1::FINISHED)};
+  const std::string file = directory_.File("page.html");
+  const Result level = Command({"report", "r", "--output", file, "--level", "alone"});
+  EXPECT_EQ(level.code, ExitCode::kUsage);
+  EXPECT_THAT(level.err, HasSubstr("NAME=LOSS"));
+  EXPECT_EQ(Command({"compare", "r", "--output", file}).code, ExitCode::kUsage);
+  EXPECT_FALSE(std::filesystem::exists(file));
+}
+
 TEST_F(OnlineTest, ExportGoesOnWhereTheLinkBroke) {
   ServeState();
   transfer_.fault = FakeTransfer::Fault::kBreakOnce;

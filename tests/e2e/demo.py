@@ -55,6 +55,8 @@ class Demo(unittest.TestCase):
             self.assertEqual(len(rounds), 6)
             page = (pathlib.Path(folder) / "report.html").read_text(encoding="utf-8")
             self.assertIn("<svg", page)
+            self.assertIn("one site alone, same steps", page)
+            self.assertNotIn("AdamW", page, "a curve of other settings compares nothing")
             self.assertNotRegex(page, r"(src|href)=|url\(", "the report needs something from outside")
             self.assertTrue((pathlib.Path(folder) / "model.safetensors").exists())
             self.assertEqual(processes_with(folder), [])
