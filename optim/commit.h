@@ -24,6 +24,8 @@ std::string EncodeCommit(const Commit& commit);
 
 // InvalidArgument: truncated, trailing bytes, an unknown version, a non-finite learning rate.
 absl::StatusOr<Commit> DecodeCommit(absl::string_view record);
+// The same in the record's own memory: a dense payload is as long as the model.
+absl::StatusOr<Commit> DecodeCommit(std::string&& record);
 
 // Records as a download carries them: each behind its length, 4 bytes little-endian, which must be able to hold it.
 void AppendCommitRecord(absl::string_view record, std::string& out);
@@ -31,6 +33,8 @@ inline constexpr uint64_t kCommitRecordPrefixBytes = 4;
 
 // The records of such bytes. DataLoss: not exactly `count` whole ones.
 absl::StatusOr<std::vector<std::string>> SplitCommitRecords(absl::string_view bytes, uint64_t count);
+// The same; one record stays in the memory of `bytes`.
+absl::StatusOr<std::vector<std::string>> SplitCommitRecords(std::string&& bytes, uint64_t count);
 
 // Hash of the log up to and including `record`: SHA-256(previous || record). The chain starts from the run's layout hash and
 // the hash of state[0].

@@ -8,6 +8,13 @@
 
 namespace tributary::worker {
 
+namespace {
+
+// Of what a coordinator announces, to be set aside at once: growing step by step moves long downloads again and again.
+constexpr uint64_t kMaxReserved = uint64_t{1} << 30;
+
+}  // namespace
+
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) {
     return absl::OkStatus();
@@ -148,6 +155,9 @@ absl::Status DownloadCall::Accept(const v1::DownloadFrame& frame) {
     return absl::DataLossError(absl::StrCat("the frame at ", frame.offset(), " fails its checksum"));
   }
   partial.total_bytes = frame.total_bytes();
+  if (partial.bytes.empty()) {
+    partial.bytes.reserve(std::min(partial.total_bytes, kMaxReserved));
+  }
   partial.bytes.append(frame.data());
   partial.hasher.Update(frame.data());
   if (!frame.sha256().empty()) {

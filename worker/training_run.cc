@@ -151,11 +151,11 @@ absl::StatusOr<ReplicaPosition> TrainingRun::LoadSnapshot(absl::string_view byte
   return Position();
 }
 
-absl::Status TrainingRun::ApplyCommits(const std::vector<std::string>& records, ReplicaPosition& held) {
+absl::Status TrainingRun::ApplyCommits(std::vector<std::string> records, ReplicaPosition& held) {
   absl::Status status;
-  for (const std::string& record : records) {
+  for (std::string& record : records) {
     absl::Time start = dependencies_.clock->Now();
-    absl::StatusOr<optim::Commit> commit = optim::DecodeCommit(record);
+    absl::StatusOr<optim::Commit> commit = optim::DecodeCommit(std::move(record));
     status = commit.status();
     if (status.ok() && commit->round <= state_->round) {
       continue;

@@ -67,7 +67,7 @@ class TrainingRun {
   absl::StatusOr<ReplicaPosition> LoadSnapshot(absl::string_view bytes);
   // Applies the records in order; records of rounds already held are skipped. Stops at the first that fails; `held` says where the replica
   // stands.
-  absl::Status ApplyCommits(const std::vector<std::string>& records, ReplicaPosition& held);
+  absl::Status ApplyCommits(std::vector<std::string> records, ReplicaPosition& held);
 
   // Evaluates the state held if the round asks for it, trains from the state that the round starts from (the one held or, in a pipelined
   // run, the one before), encodes, and saves what that led to. The update stays pending until Settle.

@@ -340,13 +340,13 @@ class Worker::Impl {
     return [this, work](absl::StatusOr<ReplicaPosition> held) { Handle(event::SnapshotLoaded{work, std::move(held)}); };
   }
   void Do(action::ApplyCommits& action) {
-    auto records = std::make_shared<const std::vector<std::string>>(std::move(action.records));
+    auto records = std::make_shared<std::vector<std::string>>(std::move(action.records));
     Debug();
     OnTrainingThread<event::CommitsApplied>(
         [records, work = action.work](TrainingRun* run) {
           event::CommitsApplied applied;
           applied.work = work;
-          applied.status = run->ApplyCommits(*records, applied.held);
+          applied.status = run->ApplyCommits(std::move(*records), applied.held);
           return applied;
         },
         [this](event::CommitsApplied applied) { Handle(std::move(applied)); });

@@ -135,7 +135,7 @@ void WorkerEngine::On(event::Downloaded downloaded) {
       asked_.sync->snapshot = *std::move(downloaded.bytes);
     } else {
       const uint64_t count = asked_.sync.has_value() ? asked_.sync->plan.target_round() - run_->held->round : 1;
-      absl::StatusOr<std::vector<std::string>> records = optim::SplitCommitRecords(*downloaded.bytes, count);
+      absl::StatusOr<std::vector<std::string>> records = optim::SplitCommitRecords(*std::move(downloaded.bytes), count);
       status = records.status();
       if (status.ok() && asked_.sync.has_value()) {
         asked_.sync->records = *std::move(records);

@@ -100,5 +100,23 @@ TEST(CommitTest, TheChainHashIsThatOfThePreviousHashAndTheRecord) {
   EXPECT_EQ(ChainHash(previous, "record"), Sha256(joined));
 }
 
+TEST(CommitTest, ARecordThatIsGivenAwayIsTakenApartInItsOwnMemory) {
+  Commit commit = Example();
+  commit.payload = std::string(1000, 'p');
+  std::string framed = Framed({EncodeCommit(commit)});
+  const char* const memory = framed.data();
+  absl::StatusOr<std::vector<std::string>> records = SplitCommitRecords(std::move(framed), 1);
+  ASSERT_TRUE(records.ok()) << records.status();
+  ASSERT_EQ(records->size(), 1u);
+  const absl::StatusOr<Commit> decoded = DecodeCommit(std::move(records->front()));
+  ASSERT_TRUE(decoded.ok()) << decoded.status();
+  EXPECT_EQ(decoded->payload, commit.payload);
+  EXPECT_EQ(decoded->payload.data(), memory);
+
+  EXPECT_THAT(*SplitCommitRecords(std::string(Framed({"one", "two"})), 2), ElementsAre("one", "two"));
+  EXPECT_EQ(SplitCommitRecords(Framed({"one"}) + "x", 1).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(SplitCommitRecords(std::string("abc"), 1).status().code(), absl::StatusCode::kDataLoss);
+}
+
 }  // namespace
 }  // namespace tributary::optim
