@@ -43,6 +43,11 @@ class Folder final : public FileStore {
     return WriteFileAtomically(PathOf(name), bytes, mode_);
   }
 
+  absl::Status Append(const std::string& name, absl::string_view bytes) override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckName(name));
+    return AppendToFile(PathOf(name), bytes, mode_);
+  }
+
   bool Exists(const std::string& name) const override { return IsSafe(name) && access(PathOf(name).c_str(), F_OK) == 0; }
 
   absl::Status Remove(const std::string& name) override {

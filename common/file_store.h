@@ -1,4 +1,4 @@
-// Named byte strings, each whole or not there, in one flat place: a folder on disk, or in simulations a disk that fails as disks do.
+// Named byte strings in one flat place, replaced whole or added to: a folder on disk, or in simulations a disk that fails as disks do.
 #ifndef TRIBUTARY_COMMON_FILE_STORE_H_
 #define TRIBUTARY_COMMON_FILE_STORE_H_
 
@@ -25,6 +25,9 @@ class FileStore {
   // Durable when it returns OK; after a crash at any moment there are the old bytes or the new ones. ResourceExhausted: no space, and
   // nothing is left behind.
   virtual absl::Status Write(const std::string& name, absl::string_view bytes) = 0;
+  // Adds to the end of `name`, which is made if need be. Durable when it returns OK; after a crash at any moment there are the old bytes,
+  // followed by none, some or all of `bytes`. ResourceExhausted: no space.
+  virtual absl::Status Append(const std::string& name, absl::string_view bytes) = 0;
   virtual bool Exists(const std::string& name) const = 0;
   // OK if there is no such name.
   virtual absl::Status Remove(const std::string& name) = 0;

@@ -209,6 +209,23 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
   return SyncPath(FolderOf(path));
 }
 
+absl::Status AppendToFile(const std::string& path, absl::string_view bytes, unsigned mode) {
+  const bool is_new = access(path.c_str(), F_OK) != 0;
+  FileDescriptor file(OpenRetrying(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, mode));
+  const off_t end = file.get() < 0 ? -1 : lseek(file.get(), 0, SEEK_END);
+  if (end < 0) {
+    return StorageError("write", path, errno);
+  }
+  absl::Status status = WriteAndSync(file, path, bytes);
+  if (!status.ok()) {
+    if (truncate(path.c_str(), end) != 0) {
+      status = Annotate(std::move(status), "part of it may be left in the file");
+    }
+    return status;
+  }
+  return is_new ? SyncPath(FolderOf(path)) : absl::OkStatus();
+}
+
 bool IsStandardOutput(absl::string_view path) {
   return path == "-" || path == "/dev/stdout";
 }

@@ -31,6 +31,11 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
 // the new ones. `mode` are the permission bits. ResourceExhausted: disk full (the temporary file is removed). Exit code kStorage.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode = 0644);
 
+// Adds `bytes` to the end of `path`, which is made if need be, and fsyncs it (the folder too if it was made): after a crash the file holds
+// what it held, followed by none, some or all of `bytes`. After an error it is as before, if the disk lets that be done. As above
+// otherwise.
+absl::Status AppendToFile(const std::string& path, absl::string_view bytes, unsigned mode = 0644);
+
 // Writes what a person asked for to the place that they named. `-` and /dev/stdout: `standard_output`, which the caller checks. A link is
 // followed, and stays. A file is replaced as by WriteFileAtomically, with its permissions kept; what is no file but takes bytes (a pipe, a
 // character device such as /dev/null) is written to. Block devices, sockets and folders are refused: InvalidArgument. Exit code kStorage

@@ -177,6 +177,10 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   if (lossless) {
     return scenario;
   }
+  // Copies of a site's state every round, every few rounds, or hardly ever.
+  scenario.persist = v1::SPARINGLY;
+  scenario.disk_write_time = absl::Milliseconds(200) * static_cast<int64_t>(seed % 4 * (seed % 4));
+  scenario.max_logged_payload = seed % 3 == 0 ? 0 : worker::kMaxLoggedPayload;
   scenario.faults.insert(scenario.faults.end(), {Fault::kWorkerDiskLoss, Fault::kBitFlip, Fault::kWorkerStop});
   if (random.Chance(0.05)) {
     scenario.faults.push_back(Fault::kStopRun);

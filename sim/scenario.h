@@ -65,6 +65,9 @@ struct Scenario {
   // By site, as in worker.yaml; fewer than sites: the others have none.
   std::vector<std::string> quiet_hours;
   std::vector<uint64_t> bandwidth_up;
+  v1::Persist persist = v1::EVERY_ROUND;
+  absl::Duration disk_write_time = absl::ZeroDuration();  // of the sites (SimDisk::write_time)
+  uint64_t max_logged_payload = worker::kMaxLoggedPayload;
   NetworkConditions network;
   absl::Duration training = absl::Milliseconds(500);
   std::vector<Fault> faults;  // each as likely as the others

@@ -426,10 +426,23 @@ class SimDisk::Store final : public FileStore {
   }
 
   absl::Status Write(const std::string& name, absl::string_view bytes) override {
+    disk_->busy_ += disk_->write_time;
     const Outcome outcome = disk_->Change_();
     if (outcome == Outcome::kDone || (outcome == Outcome::kDied && disk_->world_->random.Chance(0.5))) {
       disk_->stored_[PathOf(name)] = std::string(bytes);
       disk_->removed_unsynced_.clear();
+    }
+    return disk_->Explain(outcome, PathOf(name));
+  }
+
+  absl::Status Append(const std::string& name, absl::string_view bytes) override {
+    const Outcome outcome = disk_->Change_();
+    if (outcome == Outcome::kDied) {
+      bytes = bytes.substr(0, disk_->world_->random.Below(bytes.size() + 1));
+    }
+    if (outcome == Outcome::kDone || outcome == Outcome::kDied) {
+      absl::StrAppend(&disk_->stored_[PathOf(name)], bytes);
+      disk_->removed_unsynced_.erase(PathOf(name));
     }
     return disk_->Explain(outcome, PathOf(name));
   }

@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/file_store.h"
 #include "coordinator/journal/journal_disk.h"
 #include "sim/world.h"
@@ -49,6 +50,9 @@ class SimDisk final : public coordinator::JournalDisk {
   // Its files as files of this machine, and back: for tools that work on a stopped coordinator's folder. What was there before goes.
   absl::Status CopyTo(const std::string& folder) const;
   absl::Status CopyFrom(const std::string& folder);
+  // What a FileStore's Write takes on a clock that is `busy` ahead of the world's: nothing waits for it, but whoever measures sees it.
+  absl::Duration write_time;
+  absl::Duration busy() const { return busy_; }
   // A planted defect: syncs do nothing.
   bool lies_about_sync = false;
 
@@ -92,6 +96,7 @@ class SimDisk final : public coordinator::JournalDisk {
   std::map<std::string, std::shared_ptr<File>> files_;
   std::map<std::string, std::string> stored_;            // FileStores: path -> bytes, all durable
   std::map<std::string, std::string> removed_unsynced_;  // ditto, removed, but the folder is not synced
+  absl::Duration busy_;
   Trouble trouble_ = Trouble::kNone;
   std::optional<uint64_t> changes_until_death_;
   bool dead_ = false;

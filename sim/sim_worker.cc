@@ -29,6 +29,7 @@ SimWorker::SimWorker(World* world, Network* network, const Witness* witness, Sim
       witness_(witness),
       options_(std::move(options)),
       disk_(world, absl::StrCat("disk of ", options_.config.site())) {
+  disk_.write_time = options_.disk_write_time;
   network_->Attach(options_.number, options_.config.site(), this);
 }
 
@@ -228,8 +229,12 @@ void SimWorker::CarryOut(worker::Action& action) {
             process_->run_id = prepare.offer.run_id();
             Do(quick, [this, work = prepare.work, offer = std::move(prepare.offer)] {
               process_->run.reset();
-              absl::StatusOr<std::unique_ptr<worker::TrainingRun>> run = worker::TrainingRun::Create(
-                  options_.config, offer, {.make_trainer = options_.make_trainer, .clock = world_, .store = process_->store.get()});
+              absl::StatusOr<std::unique_ptr<worker::TrainingRun>> run =
+                  worker::TrainingRun::Create(options_.config, offer,
+                                              {.make_trainer = options_.make_trainer,
+                                               .clock = &clock_,
+                                               .store = process_->store.get(),
+                                               .max_logged_payload = options_.max_logged_payload});
               if (run.ok()) {
                 process_->run = *std::move(run);
               } else if (options_.on_misfit && !absl::IsAborted(run.status())) {  // Aborted: its disk, which will be well again
@@ -240,10 +245,12 @@ void SimWorker::CarryOut(worker::Action& action) {
           },
           [&](action::ReleaseRun& release) {
             Do(absl::ZeroDuration(), [this, over = release.over] {
-              process_->run.reset();
               if (!over.empty()) {
                 worker::RemoveSavedState(over, *process_->store).IgnoreError();  // tried again when the run is next heard of
+              } else if (process_->run != nullptr) {
+                process_->run->Keep().IgnoreError();  // costs the residual
               }
+              process_->run.reset();
             });
           },
           [&](action::InitializeState& initialize) {
@@ -308,6 +315,9 @@ void SimWorker::CarryOut(worker::Action& action) {
           [&](action::Exit& exit) {
             if (world_->tracing) {
               world_->Trace(options_.number, absl::StrCat("exits: ", exit.status.ToString()));
+            }
+            if (process_->run != nullptr && !process_->busy) {
+              process_->run->Keep().IgnoreError();  // costs the residual
             }
             Kill(kSupervisorDelay, SimDisk::Loss::kNothing);
           },

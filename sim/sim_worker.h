@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/clock.h"
 #include "sim/network.h"
 #include "sim/sim_disk.h"
 #include "sim/witness.h"
@@ -35,6 +36,10 @@ struct SimWorkerOptions {
   absl::Duration training = absl::Milliseconds(500);
   // It refuses a run that it cannot train, with this error.
   std::function<void(const absl::Status&)> on_misfit;
+  // Of its disk (SimDisk::write_time).
+  absl::Duration disk_write_time;
+  // What its log keeps (worker/sent_log.h).
+  uint64_t max_logged_payload = worker::kMaxLoggedPayload;
   // Not null: what goes wrong here.
   Mischief* mischief = nullptr;
 };
@@ -67,6 +72,18 @@ class SimWorker final : public SitePort {
   absl::Duration FrozenFor() const override;
 
  private:
+  // The world's, and what the disk takes.
+  class DiskClock final : public Clock {
+   public:
+    DiskClock(const World* world, const SimDisk* disk) : world_(world), disk_(disk) {}
+    absl::Time Now() const override { return world_->Now() + disk_->busy(); }
+    absl::Time WallNow() const override { return world_->WallNow(); }
+
+   private:
+    const World* const world_;
+    const SimDisk* const disk_;
+  };
+
   // What dies with the process.
   struct Process {
     explicit Process(worker::WorkerEngineOptions options) : engine(std::move(options)) {}
@@ -101,6 +118,7 @@ class SimWorker final : public SitePort {
   const Witness* const witness_;
   const SimWorkerOptions options_;
   SimDisk disk_;
+  DiskClock clock_{world_, &disk_};
   std::unique_ptr<Process> process_;
   uint64_t life_ = 0;
   absl::Time frozen_until_ = absl::InfinitePast();

@@ -56,6 +56,9 @@ Simulation::Simulation(const Scenario& scenario)
     options.config.set_site(scenario.coordinator.sites(i));
     options.config.set_coordinator("coordinator:8443");
     options.config.set_threads(scenario.threads);
+    options.config.set_persist(scenario.persist);
+    options.disk_write_time = scenario.disk_write_time;
+    options.max_logged_payload = scenario.max_logged_payload;
     if (!scenario.data_folders.empty()) {
       options.config.set_data(scenario.data_folders[i]);
     }

@@ -87,6 +87,17 @@ v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& 
   return message;
 }
 
+absl::string_view WhyNoUpdate(const absl::Status& training) {
+  switch (training.code()) {
+    case absl::StatusCode::kFailedPrecondition:
+      return "the loss or the gradient is not finite, or too large to send";
+    case absl::StatusCode::kAlreadyExists:
+      return "the worker was restarted, and the update that it had sent cannot be made again";
+    default:
+      return "training failed; the site's own log says why";
+  }
+}
+
 v1::WorkerMessage SkippedMessage(const std::string& run_id, uint64_t round, absl::string_view reason) {
   v1::WorkerMessage message;
   message.mutable_update_skipped()->set_run_id(run_id);

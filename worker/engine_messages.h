@@ -25,6 +25,9 @@ v1::WorkerMessage AcceptanceMessage(const std::string& run_id);
 v1::WorkerMessage RefusalMessage(const std::string& run_id, const std::string& refusal);
 v1::WorkerMessage ReadyMessage(const std::string& run_id, const std::optional<ReplicaPosition>& held);
 v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending);
+// What the coordinator is told of a round that training gave no update, as Trained says. The details may tell of the data, and those stay
+// here.
+absl::string_view WhyNoUpdate(const absl::Status& training);
 v1::WorkerMessage SkippedMessage(const std::string& run_id, uint64_t round, absl::string_view reason);
 // Without a loss: it could not be had.
 v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, std::optional<double> loss);

@@ -15,7 +15,9 @@
 namespace tributary::worker {
 namespace {
 
-constexpr std::array<const char*, 5> kPhases = {"compute", "encode", "persist", "apply", "evaluate"};
+// In the order of StepPhase.
+constexpr std::array<const char*, 9> kPhases = {"compute",  "encode", "persist", "upload",  "settle",
+                                                "download", "apply",  "hash",    "evaluate"};
 
 }  // namespace
 

@@ -38,8 +38,15 @@ absl::Time WrittenAt(absl::string_view name, const FileStore& store) {
   return stat(store.PathOf(name).c_str(), &info) == 0 ? absl::TimeFromTimespec(info.st_mtim) : absl::InfiniteFuture();
 }
 
+// InfinitePast: neither copy nor log is there.
 absl::Time SavedAt(absl::string_view run_id, const FileStore& store) {
-  return WrittenAt(FileOf(run_id), store);
+  absl::Time saved = absl::InfinitePast();
+  for (const std::string& name : {FileOf(run_id), absl::StrCat(run_id, kSentSuffix)}) {
+    if (store.Exists(name)) {
+      saved = std::max(saved, WrittenAt(name, store));
+    }
+  }
+  return saved;
 }
 
 // Takes integers and fields off a body. After one that is not there, all are empty and ok() is false.
@@ -133,6 +140,7 @@ absl::StatusOr<std::string> SetSavedStateAside(const std::string& run_id, FileSt
 
 absl::Status RemoveSavedState(const std::string& run_id, FileStore& store) {
   TRIBUTARY_RETURN_IF_ERROR(store.Remove(FileOf(run_id)));
+  TRIBUTARY_RETURN_IF_ERROR(store.Remove(absl::StrCat(run_id, kSentSuffix)));
   return store.Remove(UnusedMarkOf(run_id));
 }
 
@@ -140,10 +148,12 @@ absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, store.Names());
   std::vector<std::string> runs;
   for (absl::string_view name : names) {
-    if (absl::ConsumeSuffix(&name, kSuffix)) {
+    if (absl::ConsumeSuffix(&name, kSuffix) || absl::ConsumeSuffix(&name, kSentSuffix)) {
       runs.emplace_back(name);
     }
   }
+  std::sort(runs.begin(), runs.end());
+  runs.erase(std::unique(runs.begin(), runs.end()), runs.end());
   std::stable_sort(runs.begin(), runs.end(),
                    [&store](const std::string& a, const std::string& b) { return SavedAt(a, store) < SavedAt(b, store); });
   return runs;

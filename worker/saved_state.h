@@ -1,9 +1,9 @@
-// What a worker keeps of a run over a restart: one file a run in its state folder, "<run id>.state".
+// A whole copy of what a worker knows of a run: one file a run in its state folder, "<run id>.state". When copies are made, and what is
+// kept between them: state_keeper.h.
 //
-// It is replaced after every round that was trained, before anything of that round's update is sent. So a worker that was killed holds the
-// newest update that the coordinator can have of it, and learns from SyncPlan.last_receipt what became of that; what Settle does then is
-// not written down, for it follows from the file and the receipt again. Killed before the write, it trains the round again from the file of
-// the round before: batches depend on the round alone, so to the same bits.
+// A copy is made after a round was trained, before anything of that round's update is sent. A worker that was killed after it, and before
+// the next round, holds the newest update that the coordinator can have of it, and learns from SyncPlan.last_receipt what became of that;
+// what Settle does then is not written down, for it follows from the file and the receipt again.
 //
 // Format: optim/sealed_state.h of kind "worker", whose body is: length of the run id (4) and run id, likewise the site; round (8); 1 if an
 // update is pending, else 0 (1); if so, each with its length before it (8): base state hash, payload, SHA-256 of the payload, UpdateReport
@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/file_store.h"
 #include "optim/layout.h"
@@ -42,6 +43,9 @@ struct SavedState {
   std::string trainer;
 };
 
+// Of the log of what was sent since (sent_log.h).
+inline constexpr absl::string_view kSentSuffix = ".sent";
+
 // Replaces what is saved of this run. Errors of FileStore::Write.
 absl::Status WriteSavedState(const StateOwner& owner, const SavedState& state, FileStore& store);
 
@@ -51,7 +55,7 @@ absl::StatusOr<SavedState> ReadSavedState(const StateOwner& owner, const FileSto
 // Renames the file of this run to *.damaged, for people to look at. Returns where it is now. Errors of FileStore.
 absl::StatusOr<std::string> SetSavedStateAside(const std::string& run_id, FileStore& store);
 
-// OK if nothing is saved of this run.
+// Copy and log. OK if nothing is saved of this run.
 absl::Status RemoveSavedState(const std::string& run_id, FileStore& store);
 
 // Ids of the runs that something is saved of, the one written longest ago first.

@@ -6,7 +6,7 @@
 
 namespace tributary::worker {
 
-enum class StepPhase { kCompute, kEncode, kPersist, kApply, kEvaluate };
+enum class StepPhase { kCompute, kEncode, kPersist, kUpload, kSettle, kDownload, kApply, kHash, kEvaluate };
 
 // Shows nothing; WorkerMetrics (metrics.h) does. Thread-safe, like all that derives from it.
 class TrainingMetrics {

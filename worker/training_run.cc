@@ -69,57 +69,87 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
   TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, run->dependencies_.make_encoder(run->optimizer_, run->layout_, run->threads_));
   TRIBUTARY_ASSIGN_OR_RETURN(run->trainer_, run->dependencies_.make_trainer(options, run->layout_));
   run->direction_.resize(run->layout_.size());
+  if (FileStore* const store = run->dependencies_.store; store != nullptr) {
+    run->keeper_ = std::make_unique<StateKeeper>(run->Owner(), config.persist(), store, run->dependencies_.clock,
+                                                 run->dependencies_.max_logged_payload);
+  }
   TRIBUTARY_RETURN_IF_ERROR(run->Restore());
   return run;
 }
 
 absl::Status TrainingRun::Restore() {
-  if (dependencies_.store == nullptr) {
+  if (keeper_ == nullptr) {
     return absl::OkStatus();
   }
-  absl::StatusOr<SavedState> saved = ReadSavedState(Owner(), *dependencies_.store);
-  if (absl::IsNotFound(saved.status())) {
-    return absl::OkStatus();
+  absl::StatusOr<StateKeeper::Kept> kept = keeper_->Open();
+  if (!kept.ok()) {
+    return WithExitCode(absl::AbortedError(absl::StrCat("the saved state of run ", run_id_, ": ", kept.status().message())),
+                        ExitCode::kStorage);
   }
-  absl::Status status = saved.status();
-  if (status.ok()) {
-    status = encoder_->RestoreState(saved->encoder);
+  if (kept->sent.newest.has_value()) {
+    (kept->sent.newest->update.payload != nullptr ? pending_ : lost_) = kept->sent.newest;
   }
-  if (status.ok()) {
-    status = trainer_->RestoreState(saved->trainer);
-    // Both or none.
-    if (!status.ok()) {
-      TRIBUTARY_ASSIGN_OR_RETURN(encoder_, dependencies_.make_encoder(optimizer_, layout_, threads_));
+  const bool copied = !absl::IsNotFound(kept->copy.status());
+  const std::string copy_round = kept->copy.ok() ? absl::StrCat("saved in round ", kept->copy->round) : "";
+  const bool sent_since = kept->sent.any;
+  if (const absl::Status status = RestoreCopy(*std::move(kept)); !status.ok()) {
+    if (!absl::IsDataLoss(status)) {
+      return status;
     }
+    const absl::StatusOr<std::string> aside = SetSavedStateAside(run_id_, *dependencies_.store);
+    LogWarning("worker", "run ", spec_.name(), ": the saved state cannot be used: ", status.message(),
+               "; continuing with an empty residual. ",
+               aside.ok() ? absl::StrCat("The file is kept as ", *aside) : std::string(aside.status().message()));
+  } else if (sent_since) {
+    LogInfo("worker", "run ", spec_.name(), ": updates were sent after the state was last saved whole; continuing with an empty residual");
+  } else if (copied) {
+    LogInfo("worker", "run ", spec_.name(), ": continuing from the state ", copy_round);
   }
-  if (status.ok()) {
-    pending_ = std::move(saved->pending);
-    LogInfo("worker", "run ", spec_.name(), ": continuing from the state saved in round ", saved->round);
-    return absl::OkStatus();
-  }
-  if (!absl::IsDataLoss(status)) {
-    return WithExitCode(absl::AbortedError(absl::StrCat("the saved state of run ", run_id_, ": ", status.message())), ExitCode::kStorage);
-  }
-  const absl::StatusOr<std::string> aside = SetSavedStateAside(run_id_, *dependencies_.store);
-  LogWarning("worker", "run ", spec_.name(), ": the saved state cannot be used: ", status.message(),
-             "; continuing with an empty residual. ",
-             aside.ok() ? absl::StrCat("The file is kept as ", *aside) : std::string(aside.status().message()));
+  unsettled_ = pending_;
   return absl::OkStatus();
 }
 
-absl::Status TrainingRun::Save(uint64_t round, std::optional<PendingUpdate> pending) {
-  if (dependencies_.store == nullptr) {
+absl::Status TrainingRun::RestoreCopy(StateKeeper::Kept kept) {
+  if (absl::IsNotFound(kept.copy.status())) {
+    return absl::OkStatus();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(SavedState copy, std::move(kept.copy));
+  if (kept.sent.any) {
+    return trainer_->RestoreState(copy.trainer);
+  }
+  TRIBUTARY_RETURN_IF_ERROR(encoder_->RestoreState(copy.encoder));
+  const absl::Status status = trainer_->RestoreState(copy.trainer);
+  if (!status.ok()) {
+    // Both or none.
+    TRIBUTARY_ASSIGN_OR_RETURN(encoder_, dependencies_.make_encoder(optimizer_, layout_, threads_));
+    return status;
+  }
+  pending_ = std::move(copy.pending);
+  return absl::OkStatus();
+}
+
+SavedState TrainingRun::Whole() const {
+  return {.round = trained_round_, .pending = unsettled_, .encoder = encoder_->SaveState(), .trainer = trainer_->SaveState()};
+}
+
+absl::Status TrainingRun::Save() {
+  if (keeper_ == nullptr) {
     return absl::OkStatus();
   }
   absl::Time start = dependencies_.clock->Now();
-  const absl::Status status = WriteSavedState(
-      Owner(), {.round = round, .pending = std::move(pending), .encoder = encoder_->SaveState(), .trainer = trainer_->SaveState()},
-      *dependencies_.store);
-  if (!status.ok()) {
+  if (const absl::Status status = keeper_->Keep(trained_round_, unsettled_, [this] { return Whole(); }); !status.ok()) {
     return WithExitCode(absl::AbortedError(status.message()), ExitCode::kStorage);
   }
   dependencies_.metrics->ObserveStep(StepPhase::kPersist, Lap(*dependencies_.clock, start));
   return absl::OkStatus();
+}
+
+absl::Status TrainingRun::Keep() {
+  if (keeper_ == nullptr || !keeper_->behind()) {
+    return absl::OkStatus();
+  }
+  DropAhead();
+  return keeper_->KeepWhole([this] { return Whole(); });
 }
 
 ReplicaPosition TrainingRun::Position() const {
@@ -177,7 +207,9 @@ absl::Status TrainingRun::ApplyCommits(std::vector<std::string> records, Replica
     dependencies_.metrics->ObserveStep(StepPhase::kApply, Lap(*dependencies_.clock, start));
   }
   dependencies_.metrics->SetRound(state_->round);
+  absl::Time hashing = dependencies_.clock->Now();
   held = Position();
+  dependencies_.metrics->ObserveStep(StepPhase::kHash, Lap(*dependencies_.clock, hashing));
   return status;
 }
 
@@ -218,10 +250,25 @@ void TrainingRun::ComputeAhead(const v1::RoundStart& start) {
 
 absl::StatusOr<TrainedUpdate> TrainingRun::Train(const v1::RoundStart& start) {
   absl::StatusOr<TrainedUpdate> update = TrainAndEncode(start);
+  if (update.ok() && ContradictsSent(start, *update)) {
+    // What was sent may be in the model: nothing of this round may stay in the residual, to be sent again.
+    TRIBUTARY_ASSIGN_OR_RETURN(encoder_, dependencies_.make_encoder(optimizer_, layout_, threads_));
+    update = absl::AlreadyExistsError("an update was sent before this worker was restarted, and training again leads to another");
+  }
+  if (lost_.has_value() && !update.ok()) {
+    return update;  // what is known of the lost one stays on disk until another takes its place
+  }
+  lost_.reset();
+  trained_round_ = start.round();
+  unsettled_ = update.ok() ? std::make_optional(PendingUpdate{start.round(), start.base_state_hash(), *update}) : std::nullopt;
   // Also without an update: the inner optimiser may have moved.
-  TRIBUTARY_RETURN_IF_ERROR(
-      Save(start.round(), update.ok() ? std::make_optional(PendingUpdate{start.round(), start.base_state_hash(), *update}) : std::nullopt));
+  TRIBUTARY_RETURN_IF_ERROR(Save());
   return update;
+}
+
+bool TrainingRun::ContradictsSent(const v1::RoundStart& start, const TrainedUpdate& update) const {
+  return lost_.has_value() && lost_->round == start.round() && lost_->base_hash == start.base_state_hash() &&
+         lost_->update.sha256 != update.sha256;
 }
 
 absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& start) {
@@ -256,8 +303,11 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
 }
 
 void TrainingRun::Settle(UpdateFate fate) {
+  absl::Time start = dependencies_.clock->Now();
   encoder_->Settle(fate);
+  unsettled_.reset();
   dependencies_.metrics->SetResidualNorm(encoder_->ResidualNorm());
+  dependencies_.metrics->ObserveStep(StepPhase::kSettle, Lap(*dependencies_.clock, start));
 }
 
 absl::StatusOr<double> TrainingRun::Evaluate() {

@@ -23,6 +23,7 @@
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "worker/saved_state.h"
+#include "worker/state_keeper.h"
 #include "worker/trainer.h"
 #include "worker/training_metrics.h"
 #include "worker/worker_engine.h"
@@ -47,8 +48,9 @@ class TrainingRun {
     EncoderFactory make_encoder = optim::MakeUpdateEncoder;
     Clock* clock = &Clock::Real();
     TrainingMetrics* metrics = &TrainingMetrics::None();
-    // Where residual, trainer and pending update are kept (saved_state.h); null: nowhere, and a restart loses them.
+    // Where residual, trainer and pending update are kept (state_keeper.h); null: nowhere, and a restart loses them.
     FileStore* store = nullptr;
+    uint64_t max_logged_payload = kMaxLoggedPayload;
   };
 
   // Model, encoder and trainer of the run that is offered, as they were saved if they were. What is saved but damaged is set aside with a
@@ -71,21 +73,29 @@ class TrainingRun {
 
   // Evaluates the state held if the round asks for it, trains from the state that the round starts from (the one held or, in a pipelined
   // run, the one before), encodes, and saves what that led to. The update stays pending until Settle.
-  // FailedPrecondition: the loss or the gradient is not finite, or too large to send. Internal: the base is neither of the two. Aborted,
-  // exit code kStorage: it cannot be saved; the update must not be sent, and the program should end.
+  // FailedPrecondition: the loss or the gradient is not finite, or too large to send. Internal: the base is neither of the two.
+  // AlreadyExists: an update of this round was sent before the restart, and this is not the same (state_keeper.h). Aborted, exit code
+  // kStorage: it cannot be saved; the update must not be sent, and the program should end.
   absl::StatusOr<TrainedUpdate> Train(const v1::RoundStart& start);
   // The computing part of a Train to come, from the state held. Train uses it if its round, base and parameters are these.
   void ComputeAhead(const v1::RoundStart& start);
   void Settle(UpdateFate fate);
   absl::StatusOr<double> Evaluate();
 
+  // Saves what is not saved yet, before the run is let go of. Errors of FileStore.
+  absl::Status Keep();
+
  private:
   explicit TrainingRun(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
   ReplicaPosition Position() const;
   absl::StatusOr<StepResult> Compute(const v1::RoundStart& start);
   absl::StatusOr<TrainedUpdate> TrainAndEncode(const v1::RoundStart& start);
-  absl::Status Save(uint64_t round, std::optional<PendingUpdate> pending);
+  absl::Status Save();
+  SavedState Whole() const;
   absl::Status Restore();
+  absl::Status RestoreCopy(StateKeeper::Kept kept);
+  // Whether an update of this round and base was sent before the restart, and is not this one.
+  bool ContradictsSent(const v1::RoundStart& start, const TrainedUpdate& update) const;
   StateOwner Owner() const { return {run_id_, site_, &layout_}; }
 
   Dependencies dependencies_;
@@ -115,8 +125,13 @@ class TrainingRun {
   };
   // As if it had not been computed.
   void DropAhead();
-  std::optional<Ahead> ahead_;  // what direction_ holds, if it was computed ahead
-  std::optional<PendingUpdate> pending_;
+  std::optional<Ahead> ahead_;           // what direction_ holds, if it was computed ahead
+  std::unique_ptr<StateKeeper> keeper_;  // null: without a store
+  uint64_t trained_round_ = 0;
+  std::optional<PendingUpdate> unsettled_;  // the newest update, until Settle
+  std::optional<PendingUpdate> pending_;    // until it is taken
+  // Sent before the restart, and its payload is not known any more.
+  std::optional<PendingUpdate> lost_;
 };
 
 }  // namespace tributary::worker

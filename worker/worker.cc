@@ -12,9 +12,6 @@
 #include "common/certificate_files.h"
 #include "common/certificate_watch.h"
 #include "common/executor.h"
-#include "common/exit_codes.h"
-#include "common/file_store.h"
-#include "common/files.h"
 #include "common/log.h"
 #include "common/page_server.h"
 #include "common/status_macros.h"
@@ -28,6 +25,7 @@
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 #include "worker/session_client.h"
+#include "worker/state_folder.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
@@ -35,6 +33,8 @@ namespace {
 
 constexpr absl::string_view kComponent = "worker";
 constexpr absl::Duration kInsecureReminder = absl::Minutes(1);
+// What a piece of work may still take when the worker ends.
+constexpr absl::Duration kLastWork = absl::Seconds(10);
 // Below, heartbeats alone would fill the line.
 constexpr uint64_t kMinRate = 1024;
 // Timers are set on the executor's clock; one that is early by rounding must not spin.
@@ -90,30 +90,6 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::sh
   return client;
 }
 
-// The folder of what must survive a restart, this process's own.
-struct StateFolder {
-  std::unique_ptr<FolderLock> lock;
-  std::unique_ptr<FileStore> store;
-  std::vector<std::string> saved_runs;
-};
-
-absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
-  StateFolder folder;
-  TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(path));
-  absl::StatusOr<std::unique_ptr<FolderLock>> lock = FolderLock::Take(path);
-  if (absl::IsFailedPrecondition(lock.status())) {
-    return WithExitCode(absl::FailedPreconditionError(absl::StrCat(
-                            "state_dir ", path, " is in use by another worker; stop that one, or give this one another folder")),
-                        ExitCode::kStorage);
-  }
-  TRIBUTARY_RETURN_IF_ERROR(lock.status());
-  folder.lock = *std::move(lock);
-  // What a residual tells of the data is for this user alone.
-  TRIBUTARY_ASSIGN_OR_RETURN(folder.store, OpenFolder(path, 0600));
-  TRIBUTARY_ASSIGN_OR_RETURN(folder.saved_runs, SavedRuns(*folder.store));
-  return folder;
-}
-
 }  // namespace
 
 // Carries out the engine's actions: sessions and transfers through client_, work through training_ on the TrainingRun; answers come back
@@ -139,10 +115,12 @@ class Worker::Impl {
                      },
                  .downloaded =
                      [this](uint64_t transfer, absl::StatusOr<std::string> bytes, uint64_t arrived) {
+                       metrics_.ObserveStep(StepPhase::kDownload, absl::ToDoubleSeconds(options_.clock->Now() - download_began_));
                        Handle(event::Downloaded{transfer, std::move(bytes), arrived});
                      },
                  .uploaded =
                      [this](uint64_t transfer, absl::Status status, uint64_t arrived) {
+                       metrics_.ObserveStep(StepPhase::kUpload, absl::ToDoubleSeconds(options_.clock->Now() - upload_began_));
                        Handle(event::Uploaded{transfer, std::move(status), arrived});
                      },
                  .moved =
@@ -192,6 +170,7 @@ class Worker::Impl {
     });
     ended_.get_future().wait();
     Shutdown();
+    KeepRun();
     return exit_status_;
   }
 
@@ -224,6 +203,31 @@ class Worker::Impl {
     }
     client_.Shutdown();
     executor_.Stop();
+  }
+
+  // A stop that was asked for costs nothing, unless the work under way takes long: whoever stops a service does not wait long.
+  void KeepRun() {
+    if (options_.config.persist() == v1::EVERY_ROUND) {
+      return;
+    }
+    auto kept = std::make_shared<std::promise<void>>();
+    ++pieces_of_work_;
+    training_.Post([this, kept] {
+      if (!stopping_ && run_ != nullptr) {
+        Warn(run_->Keep());
+      }
+      --pieces_of_work_;
+      kept->set_value();
+    });
+    if (kept->get_future().wait_for(absl::ToChronoSeconds(kLastWork)) != std::future_status::ready) {
+      LogWarning(kComponent, "the training step takes long and is cut off; what was learned since the state was last saved is lost");
+    }
+  }
+
+  static void Warn(const absl::Status& status) {
+    if (!status.ok()) {
+      LogWarning(kComponent, status.message());
+    }
   }
 
   void RemindOfInsecurity() {
@@ -317,16 +321,16 @@ class Worker::Impl {
   }
   void Do(const action::ReleaseRun& action) {
     OnTrainingThread<absl::Status>(
-        [this, over = action.over](TrainingRun*) {
+        [this, over = action.over](TrainingRun* run) {
+          // A run that is not over may be offered again.
+          const absl::Status status = !over.empty()    ? RemoveSavedState(over, *folder_.store)
+                                      : run != nullptr ? run->Keep()
+                                                       : absl::OkStatus();
           run_ = nullptr;
           metrics_.EndRun();
-          return over.empty() ? absl::OkStatus() : RemoveSavedState(over, *folder_.store);
+          return status;
         },
-        [](absl::Status status) {
-          if (!status.ok()) {
-            LogWarning(kComponent, status.message());
-          }
-        });
+        Warn);
   }
   void Do(const action::InitializeState& action) {
     OnTrainingThread<absl::StatusOr<ReplicaPosition>>([](TrainingRun* run) { return run->InitializeFromSeed(); }, LoadedInto(action.work));
@@ -385,10 +389,12 @@ class Worker::Impl {
 
   void Do(action::Download& action) {
     Debug();
+    download_began_ = options_.clock->Now();
     client_.Download(action.transfer, std::move(action.request), action.max_bytes);
   }
   void Do(action::Upload& action) {
     Debug();
+    upload_began_ = options_.clock->Now();
     client_.Upload(action.transfer, std::move(action.header), std::move(action.payload));
   }
   void Do(const action::CancelTransfer& action) { client_.CancelTransfer(action.transfer); }
@@ -422,6 +428,9 @@ class Worker::Impl {
   ProgressLog progress_;
   std::string reason_;
   absl::Time timer_ = absl::InfiniteFuture();
+  // The newest transfer each way: there is one at a time.
+  absl::Time upload_began_;
+  absl::Time download_began_;
   absl::Status exit_status_;
   std::promise<void> ended_;
 

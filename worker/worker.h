@@ -64,8 +64,8 @@ class Worker {
   // Thread-safe. Tells the coordinator, and has Run return OK.
   void RequestStop(const std::string& reason);
 
-  // Whether the training thread still works. After Run: a program that must end now need not wait for it: what is saved is whole at any
-  // moment.
+  // Whether the training thread still works. After Run, which has waited some time for it: a program that must end now need not wait
+  // longer, for what is saved is whole at any moment.
   bool training() const;
 
   // host:port of the metrics page; empty: none.

@@ -22,10 +22,13 @@
 //  4. An abandoned number needs no answer, and one that comes is ignored. CloseSession abandons a session, CancelTransfer a transfer,
 //     ReleaseRun the work before it; that work is done all the same, in its turn, and ReleaseRun lets go of what it led to. The end of a
 //     session abandons no work: the result counts in the next one.
-//  5. What Train led to (the update, the encoder's and the trainer's state) is durable before Trained is reported. So no byte of an update
-//     leaves that a restart would forget. If it cannot be written, Trained says Aborted: the update is not sent, and the program ends.
+//  5. What Train led to is durable before Trained is reported, as far as state_keeper.h promises: at least, that this update was made. So
+//  no
+//     byte of an update leaves that a restart would forget. If it cannot be written, Trained says Aborted: the update is not sent, and the
+//     program ends.
 //  6. Settle need not become durable: after a restart RunPrepared brings the pending update back, and the coordinator's plan says again
-//     what became of it. ReleaseRun{over} removes what is saved of that run.
+//     what became of it. If it cannot be brought back, none of that round is sent but the same. ReleaseRun{over} removes what is saved of
+//     that run.
 //  7. Sends of a session leave in the order given, the Hello first; those of a session that is over are dropped. Messages of a session are
 //     reported in the order received. Transfers go beside the session, in no order.
 //  8. A Tick comes at NextWakeup() at the latest, which each event may move. An early one does no harm.
@@ -134,7 +137,8 @@ struct CommitsApplied {
   absl::Status status;
   ReplicaPosition held;
 };
-// Aborted: the state folder cannot be written, and no update may be sent that a restart would forget.
+// AlreadyExists: an update of this round was sent before the restart, and another must not follow it. Aborted: the state folder cannot be
+// written, and no update may be sent that a restart would forget.
 struct Trained {
   uint64_t work = 0;
   absl::StatusOr<TrainedUpdate> update;

@@ -400,11 +400,7 @@ void WorkerEngine::On(event::Trained trained) {
     }
     Note(LogLevel::kError, absl::StrCat("round ", round, " gets no update from this site: ", status.message()));
     if (asked_.open_round == round) {
-      // The details may tell of the data, and those stay here.
-      SkipRound(round,
-                status.code() == absl::StatusCode::kFailedPrecondition ? "the loss or the gradient is not finite, or too large to send"
-                                                                       : "training failed; the site's own log says why",
-                "there is no update to send");
+      SkipRound(round, WhyNoUpdate(status), "there is no update to send");
     }
     return;
   }

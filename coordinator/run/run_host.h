@@ -114,7 +114,7 @@ class RunHost {
   // has begun to fetch.
   bool StillServes(const v1::SyncPlan& plan) const;
   // The newest round, at most the last commit, that holds an update of this site; 0: none. A site's pending update is of this round, or was
-  // not included: nothing is sent before it is saved as the newest there (worker/saved_state.h), and none after it before its own fate is
+  // not included: nothing is sent before it is saved as the newest there (worker/state_keeper.h), and none after it before its own fate is
   // known.
   absl::StatusOr<uint64_t> LastIncluded(const std::string& site);
   // The journaled record. NotFound.

@@ -36,6 +36,16 @@ TEST_F(FileStoreTest, KeepsWhatWasWritten) {
             std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
 }
 
+TEST_F(FileStoreTest, AddsToWhatIsThere) {
+  const std::unique_ptr<FileStore> files = Open();
+  ASSERT_TRUE(files->Append("a", "1").ok());
+  ASSERT_TRUE(files->Append("a", "23").ok());
+  EXPECT_EQ(*files->Read("a", 10), "123");
+  EXPECT_EQ(std::filesystem::status(files->PathOf("a")).permissions() & std::filesystem::perms::all,
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  EXPECT_EQ(files->Append("../a", "1").code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(FileStoreTest, BoundsItsReads) {
   const std::unique_ptr<FileStore> files = Open();
   ASSERT_TRUE(files->Write("a", "12345").ok());

@@ -27,7 +27,6 @@ class MixedReleases(harness.FederationTest):
         self.start_coordinator(parties, coordinator)
         parties.write_operator_config()
         for site, binaries in zip(SITES, workers):
-            parties.write_worker_config(site, parties.directory / "data" / site)
             self.start_worker(parties, site, binaries)
         parties.binaries = operator
         self.submit(parties, rounds=ROUNDS, **EXACT)
@@ -39,7 +38,10 @@ class MixedReleases(harness.FederationTest):
         parties.start_coordinator()
         parties.binaries = operator
 
+    # The previous release knows no `persist`, and does what this one does with `every_round`.
     def start_worker(self, parties, site, binaries):
+        exact = {"persist": "every_round"} if binaries == THIS else {}
+        parties.write_worker_config(site, parties.directory / "data" / site, **exact)
         operator, parties.binaries = parties.binaries, binaries
         parties.start_worker(site)
         parties.binaries = operator

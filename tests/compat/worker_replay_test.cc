@@ -40,6 +40,7 @@ class WorkerReplay : public ::testing::TestWithParam<std::string> {
     consent.set_max_rounds(1000);
     consent.set_max_parameters(1000);
     config_.set_threads(1);
+    config_.set_persist(v1::EVERY_ROUND);
     for (const RecordedLine& line : recording.lines) {
       Expect(line);
       world_.After(line.at - world_.Elapsed(), "recorded", 0, [this, line] { Tell(line); });

@@ -145,7 +145,9 @@ class Chaos:
         parties.start_coordinator()
         parties.write_operator_config()
         for site in parties.sites:
-            parties.write_worker_config(site, parties.directory / "data" / site, **{"max_backoff": "200ms", **(worker_config or {})})
+            # Most scenarios compare bits.
+            config = {"max_backoff": "200ms", "persist": "every_round", **(worker_config or {})}
+            parties.write_worker_config(site, parties.directory / "data" / site, **config)
             if workers:
                 parties.start_worker(site)
 

@@ -43,7 +43,7 @@ class WorkerKill(harness.FederationTest):
     def hash_of_a_run(self, name, optimizer, kills):
         """The final state of a run whose rounds wait for both sites, one of which is killed at random times."""
         parties = self.make("alpha", "beta", name=name)
-        self.start(parties)
+        self.start(parties, persist="every_round")
         spec = harness.run_spec(rounds=EXACT_ROUNDS, participation={"min_workers": 2, "quorum": 1.0, "min_deadline": "60s",
                                                                                "max_deadline": "60s"})
         spec["optimizer"] = {"learning_rate": {"peak": 0.005, "kind": "constant"}, **optimizer}

@@ -1,4 +1,4 @@
-// What survives a restart: the file, and a replica that goes on from it.
+// What survives a restart with `persist: every_round`: the file, and a replica that goes on from it.
 #include "worker/saved_state.h"
 
 #include <fcntl.h>
@@ -6,19 +6,14 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <cmath>
 #include <cstdio>
 
-#include "common/bytes.h"
 #include "common/checksum.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
-#include "optim/model_spec.h"
-#include "proto/config/run_options.h"
 #include "tests/common/test_folder.h"
-#include "tests/worker/engine_driver.h"
-#include "worker/training_run.h"
+#include "tests/worker/training_site.h"
 
 namespace tributary::worker {
 namespace {
@@ -28,9 +23,6 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
-
-constexpr absl::string_view kModes[] = {"distro", "local", "demo", "allreduce", "diloco", "signsgd"};
-constexpr uint64_t kRounds = 6;
 
 class SavedStateTest : public ::testing::Test {
  protected:
@@ -153,97 +145,6 @@ TEST_F(SavedStateTest, AClockThatIsWrongForAWhileRemovesNothing) {
   EXPECT_THAT(*RemoveAbandonedStates("other", now, *store_), IsEmpty());
   EXPECT_FALSE(store_->Exists("run-1.unused")) << "it is in use after all";
   EXPECT_THAT(*SavedRuns(*store_), ElementsAre("run-1"));
-}
-
-// A trainer with a memory, as the inner optimiser has one.
-class RememberingTrainer final : public Trainer {
- public:
-  absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
-                                              absl::Span<float> direction) override {
-    memory_ = 0.5f * memory_ + static_cast<float>(parameters.round);
-    for (size_t i = 0; i < theta.size(); ++i) {
-      direction[i] = 0.1f * static_cast<float>(std::sin(static_cast<double>(memory_) * 31 + static_cast<double>(i)));
-    }
-    if (fail) {
-      return absl::FailedPreconditionError("not finite");
-    }
-    return StepResult{.train_loss = 1.5f, .compute_seconds = 0};
-  }
-  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
-  std::string SaveState() const override { return std::string(reinterpret_cast<const char*>(&memory_), sizeof(memory_)); }
-  absl::Status RestoreState(absl::string_view state) override {
-    return ByteReader(state).Read(memory_) ? absl::OkStatus() : absl::DataLossError("too short");
-  }
-
-  static inline bool fail = false;
-
- private:
-  float memory_ = 0;
-};
-
-// The trainer and encoder of a site, round by round, as often killed as the test wants.
-class Site {
- public:
-  Site(absl::string_view mode, const std::string& directory) : directory_(directory) {
-    offer_.set_run_id("run-1");
-    const std::string yaml = absl::StrCat(
-        "name: bible-1\nrounds: 10\nmodel: {mlp: {inputs: 2, hidden: [3], outputs: 2}}\n"
-        "data: {kind: csv, label_column: y}\noptimizer: {mode: ",
-        mode, ", learning_rate: {peak: 0.01}}\n");
-    const absl::Status parsed = ParseYaml(yaml, "run.yaml", offer_.mutable_spec());
-    EXPECT_TRUE(parsed.ok()) << parsed;
-    const optim::Layout layout = *optim::MakeLayout(*ModelSpecOf(offer_.spec()));
-    offer_.set_layout_hash(DigestBytes(layout.hash()));
-    Start();
-  }
-
-  // As after kill -9: what was in memory is gone. Returns what the file says is pending.
-  std::optional<PendingUpdate> Start() {
-    run_.reset();
-    store_ = OpenFolder(directory_, 0600).value();
-    v1::WorkerConfig config;
-    config.set_site("berlin");
-    config.set_threads(1);
-    run_ = TrainingRun::Create(
-               config, offer_,
-               {.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<RememberingTrainer>(); },
-                .store = store_.get()})
-               .value();
-    EXPECT_TRUE(run_->InitializeFromSeed().ok());
-    return run_->TakePending();
-  }
-
-  absl::StatusOr<TrainedUpdate> Train(uint64_t round) {
-    v1::RoundStart start;
-    start.set_round(round);
-    start.set_learning_rate(0.01f);
-    start.set_local_steps(2);
-    start.set_base_state_hash(HashOf(round - 1));
-    return run_->Train(start);
-  }
-  void Settle(UpdateFate fate) { run_->Settle(fate); }
-
- private:
-  const std::string directory_;
-  v1::RunOffer offer_;
-  std::unique_ptr<FileStore> store_;
-  std::unique_ptr<TrainingRun> run_;
-};
-
-// Every third round's update is not included.
-UpdateFate FateOf(uint64_t round) {
-  return round % 3 != 0 ? UpdateFate::kIncluded : UpdateFate::kNotIncluded;
-}
-
-std::vector<std::string> Undisturbed(absl::string_view mode) {
-  const TestFolder directory;
-  Site site(mode, directory.path());
-  std::vector<std::string> payloads;
-  for (uint64_t round = 1; round <= kRounds; ++round) {
-    payloads.push_back(*site.Train(round)->payload);
-    site.Settle(FateOf(round));
-  }
-  return payloads;
 }
 
 TEST(TrainingRunRestartTest, AKillAfterTheWriteLeavesTheSameUpdatePending) {

@@ -81,6 +81,7 @@ class TrainingRunTest : public ::testing::Test {
     v1::WorkerConfig config;
     config.set_site("berlin");
     config.set_threads(1);
+    config.set_persist(v1::EVERY_ROUND);
     TrainingRun::Dependencies dependencies;
     dependencies.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<ConstantTrainer>(); };
     dependencies.make_encoder = [this](const optim::OptimizerOptions& options, const optim::Layout&,

@@ -163,6 +163,22 @@ TEST_F(RestartTest, AnUpdateThatCannotBeSavedIsNotSentAndEndsTheWorker) {
   EXPECT_THAT(std::string(driver.Find<action::Exit>()->status.message()), HasSubstr("disk full"));
 }
 
+TEST_F(RestartTest, ARoundWhoseUpdateCannotBeMadeAgainIsSkippedAndTheNextIsTrained) {
+  EngineDriver driver;
+  driver.Join().Start(1);
+  ASSERT_TRUE(driver.Training());
+  driver.Feed(event::Trained{driver.train_work(), absl::AlreadyExistsError("another was sent")});
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kUpdate), nullptr);
+  const auto* skipped = driver.Sent(v1::WorkerMessage::kUpdateSkipped);
+  ASSERT_NE(skipped, nullptr);
+  EXPECT_EQ(skipped->update_skipped().round(), 1u);
+  EXPECT_THAT(skipped->update_skipped().reason(), HasSubstr("restarted"));
+  driver.Receipt(1, v1::Receipt::INCLUDED);
+  EXPECT_EQ(driver.Find<action::Settle>(), nullptr) << "what was sent came through after all";
+  driver.Commit(1).Applied(1).Start(2);
+  EXPECT_TRUE(driver.Training());
+}
+
 TEST_F(RestartTest, TheEndOfTheRunRemovesWhatIsSaved) {
   EngineDriver driver;
   driver.Join().End(v1::STOPPED);
