@@ -75,13 +75,18 @@ absl::Status Verify(const Session& session, const JournalOptions& options) {
   if (session.json()) {
     Json json = {{"runs", Json::array()}, {"problems", result->problems}};
     for (const auto& run : result->runs) {
-      json["runs"].push_back(
-          {{"run_id", run.run_id}, {"commits", run.commits}, {"snapshots", run.snapshots}, {"state_hash", run.state_hash}});
+      json["runs"].push_back({{"run_id", run.run_id},
+                              {"commits", run.commits},
+                              {"pruned", run.pruned},
+                              {"snapshots", run.snapshots},
+                              {"state_hash", run.state_hash}});
     }
     out << Print(json) << "\n";
   } else {
     for (const auto& run : result->runs) {
-      out << "run " << run.run_id << ": " << run.commits << " commits, " << run.snapshots << " snapshots, state " << run.state_hash << "\n";
+      out << "run " << run.run_id << ": " << run.commits << " commits"
+          << (run.pruned == 0 ? "" : absl::StrCat(" (1 to ", run.pruned, " pruned)")) << ", " << run.snapshots << " snapshots, state "
+          << run.state_hash << "\n";
     }
     for (const std::string& problem : result->problems) {
       out << "DAMAGED: " << problem << "\n";
@@ -131,7 +136,7 @@ absl::Status ShowRound(const Session& session, Journal& journal, const Journaled
   }
   *session.environment.out << FormatTable({{"run", run.run_id},
                                            {"round", absl::StrCat(round)},
-                                           {"record", absl::StrCat(commit.record.size(), " bytes")},
+                                           {"record", commit.record.empty() ? "pruned" : absl::StrCat(commit.record.size(), " bytes")},
                                            {"chain hash", DigestHex(commit.chain_hash)},
                                            {"state hash", DigestHex(commit.state_hash)},
                                            {"included", absl::StrJoin(commit.included, ", ")},
@@ -218,8 +223,8 @@ std::string ToText(const JournaledRun& run, const RunContents& contents, size_t 
   std::vector<std::vector<std::string>> rows = {{"COMMIT", "INCLUDED", "BYTES", "CHAIN", "STATE"}};
   for (const CommitSummary& commit : contents.commits) {
     rows.push_back({absl::StrCat(commit.round), absl::StrCat(commit.round_record.included(), "/", commit.round_record.members()),
-                    absl::StrCat(commit.record_bytes), DigestHex(commit.chain_hash).substr(0, kShortHash),
-                    DigestHex(commit.state_hash).substr(0, kShortHash)});
+                    commit.record_bytes == 0 ? "pruned" : absl::StrCat(commit.record_bytes),
+                    DigestHex(commit.chain_hash).substr(0, kShortHash), DigestHex(commit.state_hash).substr(0, kShortHash)});
   }
   section(rows);
   rows = {{"SNAPSHOT", "FILE", "STATE"}};
@@ -310,7 +315,7 @@ absl::Status Upgrade(const Session& session, const JournalOptions& options) {
 }  // namespace
 
 void AddJournalCommands(CLI::App* app, Session* session) {
-  CLI::App* journal = app->add_subcommand("journal", "Check, show, take back or upgrade the journal of a stopped coordinator");
+  CLI::App* journal = app->add_subcommand("journal", "Check, show, take back or upgrade the journal of a stopped coordinator"); with the coordinator stopped, take it back or upgrade it");
   journal->require_subcommand(1);
   const auto options = std::make_shared<JournalOptions>();
   const auto add = [&](const char* name, const char* help, absl::Status (*action)(const Session&, const JournalOptions&)) {

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
+#include "coordinator/run/log_keeping.h"
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
@@ -30,6 +31,7 @@ absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
   if (config.snapshots().every() == 0 || config.snapshots().keep() == 0) {
     return absl::InvalidArgumentError("snapshots: every and keep must be at least 1");
   }
+  TRIBUTARY_RETURN_IF_ERROR(CheckLogConfig(config.log()));
   if (config.max_update() == 0) {
     return absl::InvalidArgumentError("max_update: must be at least 1 byte");
   }
@@ -59,6 +61,12 @@ CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependenci
     : config_(config), deps_(WithMetrics(std::move(dependencies))), store_(deps_.snapshots), membership_(DurationOf(config.lease())) {}
 
 absl::Status CoordinatorImpl::Recover() {
+  if (Prunes(config_.log()) && !deps_.journal->CanPrune()) {
+    LogWarning("coordinator",
+               "log.keep has no effect, all commits stay: the journal is in the format of an earlier release; stop this "
+               "coordinator, then `tributary journal upgrade ",
+               config_.data_dir(), "`");
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, deps_.journal->Runs());
   for (const JournaledRun& run : runs) {
     runs_.push_back(Run{run, std::nullopt});

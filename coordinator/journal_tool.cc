@@ -17,6 +17,7 @@
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/journal/upgrade_journal.h"
+#include "coordinator/run/log_keeping.h"
 #include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_host.h"
 #include "coordinator/run/run_log.h"
@@ -33,6 +34,23 @@ std::string JournalIn(const std::string& data_dir) {
 
 std::string SnapshotsIn(const std::string& data_dir) {
   return data_dir + "/snapshots";
+}
+
+// What the first record that a log still has continues.
+struct Head {
+  Digest chain_hash{};
+  Digest state_hash{};
+};
+
+// `snapshots`: with that of the initial weights first. `pruned`: the newest pruned round; 0: none.
+absl::StatusOr<Head> HeadOf(const RunModel& model, Journal& journal, const std::string& run_id,
+                            const std::vector<JournaledSnapshot>& snapshots, uint64_t pruned) {
+  const Digest& initial = snapshots.front().state_hash;
+  if (pruned == 0) {
+    return Head{ChainStart(model.layout, initial), initial};
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal.Commit(run_id, pruned));
+  return Head{commit.chain_hash, commit.state_hash};
 }
 
 // Checks one run and adds what it finds to `result`.
@@ -57,21 +75,34 @@ class RunCheck {
       Note(absl::DataLossError("the snapshot of the initial weights is gone"));
       return absl::OkStatus();
     }
-    std::string state_hash = DigestHex(snapshots.front().state_hash);
-    absl::StatusOr<optim::ReplicaState> state = LoadSnapshot(model, store_, snapshots.front());
+    TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t pruned, journal_.PrunedThrough(run_.run_id));
+    const auto start = std::find_if(snapshots.begin(), snapshots.end(), [&](const auto& snapshot) { return snapshot.round >= pruned; });
+    if (start == snapshots.end()) {
+      Note(absl::DataLossError(absl::StrCat("it is pruned up to round ", pruned, ", and no snapshot is as new")));
+      return absl::OkStatus();
+    }
+    std::string state_hash = DigestHex(start->state_hash);
+    absl::StatusOr<optim::ReplicaState> state = LoadSnapshot(model, store_, *start);
     if (state.ok()) {
-      Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
-      auto newer = snapshots.begin() + 1;
-      const absl::Status visited = journal_.VisitCommits(run_.run_id, 1, last, [&](uint64_t round, const JournaledCommit& commit) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const Head head, HeadOf(model, journal_, run_.run_id, snapshots, pruned));
+      Digest chain = head.chain_hash;
+      auto next = start;
+      const auto check_snapshot = [&](uint64_t round, const Digest& hash) {
+        return next != snapshots.end() && next->round == round && (next++)->state_hash != hash
+                   ? absl::DataLossError(absl::StrCat("snapshot and commit of round ", round, " name different states"))
+                   : absl::OkStatus();
+      };
+      Note(check_snapshot(pruned, head.state_hash));
+      const absl::Status visited = journal_.VisitCommits(run_.run_id, pruned + 1, last, [&](uint64_t round, const JournaledCommit& commit) {
         chain = optim::ChainHash(chain, commit.record);
         if (chain != commit.chain_hash) {
           return absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain"));
         }
-        TRIBUTARY_RETURN_IF_ERROR(ReplayCommit(model, round, commit, *state));
-        TRIBUTARY_RETURN_IF_ERROR(CheckState(model, *state, commit.state_hash));
-        if (newer != snapshots.end() && newer->round == round && (newer++)->state_hash != commit.state_hash) {
-          return absl::DataLossError(absl::StrCat("snapshot and commit of round ", round, " name different states"));
+        if (round > start->round) {
+          TRIBUTARY_RETURN_IF_ERROR(ReplayCommit(model, round, commit, *state));
+          TRIBUTARY_RETURN_IF_ERROR(CheckState(model, *state, commit.state_hash));
         }
+        TRIBUTARY_RETURN_IF_ERROR(check_snapshot(round, commit.state_hash));
         state_hash = DigestHex(commit.state_hash);
         return progress(run_.run_id, round, last);
       });
@@ -82,9 +113,9 @@ class RunCheck {
     }
     if (!found_) {
       // As a start of the coordinator would: also the updates, and the round that is open.
-      Note(RunHost::Open(run_, v1::SnapshotConfig(), &journal_, &store_, &Clock::Real()).status());
+      Note(RunHost::Open(run_, {}, &journal_, &store_, &Clock::Real()).status());
     }
-    result_.runs.push_back({run_.run_id, last, snapshots.size(), state_hash});
+    result_.runs.push_back({run_.run_id, last, pruned, snapshots.size(), state_hash});
     return absl::OkStatus();
   }
 
@@ -116,15 +147,18 @@ class Restart {
     if (snapshots.empty() || snapshots.front().round != 0) {
       return absl::DataLossError(absl::StrCat("run ", run_.run_id, " has no snapshot of its initial weights; restore a backup"));
     }
-    Digest chain = ChainStart(model.layout, snapshots.front().state_hash);
-    Digest journaled = snapshots.front().state_hash;
-    TRIBUTARY_RETURN_IF_ERROR(journal_.VisitCommits(run_.run_id, 1, round_, [&](uint64_t round, const JournaledCommit& commit) {
-      chain = optim::ChainHash(chain, commit.record);
-      journaled = commit.state_hash;
-      return chain == commit.chain_hash
-                 ? absl::OkStatus()
-                 : absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain; name a round before it"));
-    }));
+    TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t pruned_records, journal_.PrunedThrough(run_.run_id));
+    TRIBUTARY_ASSIGN_OR_RETURN(const Head head, HeadOf(model, journal_, run_.run_id, snapshots, pruned_records));
+    Digest chain = head.chain_hash;
+    Digest journaled = head.state_hash;
+    TRIBUTARY_RETURN_IF_ERROR(
+        journal_.VisitCommits(run_.run_id, pruned_records + 1, round_, [&](uint64_t round, const JournaledCommit& commit) {
+          chain = optim::ChainHash(chain, commit.record);
+          journaled = commit.state_hash;
+          return chain == commit.chain_hash
+                     ? absl::OkStatus()
+                     : absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain; name a round before it"));
+        }));
     TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, RunLog(run_.run_id, &model, &journal_, &store_).StateAt(round_));
     JournaledSnapshot start;
     start.round = round_;
@@ -243,7 +277,7 @@ absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std
     fs::remove_all(fresh, ignored);
   });
   TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(SnapshotsIn(fresh)));
-  TRIBUTARY_RETURN_IF_ERROR(journal.BackUp(JournalIn(fresh)));
+  TRIBUTARY_RETURN_IF_ERROR(journal.BackUp(JournalIn(fresh), [](uint64_t, uint64_t) { return absl::OkStatus(); }));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, FolderToRead(SnapshotsIn(data_dir))->Names());
   for (const std::string& name : names) {
     const std::string to = SnapshotsIn(fresh) + "/" + name;
@@ -259,6 +293,20 @@ absl::Status CopyFolder(Journal& journal, const std::string& data_dir, const std
   TRIBUTARY_RETURN_IF_ERROR(SyncPath(fresh));
   fs::rename(fresh, copy, error);
   return error ? StorageError("write", copy, error.value()) : SyncPath(data_dir);
+}
+
+// NotFound: the run cannot be taken back to that round, because what led there is pruned.
+absl::Status CheckReachable(Journal& journal, const JournaledRun& run, uint64_t round) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t pruned, journal.PrunedThrough(run.run_id));
+  const absl::StatusOr<std::vector<JournaledSnapshot>> snapshots = journal.Snapshots(run.run_id);
+  if (pruned == 0 || absl::IsDataLoss(snapshots.status())) {
+    return absl::OkStatus();  // what is damaged may be of later rounds; without those it is seen what leads to this one
+  }
+  TRIBUTARY_RETURN_IF_ERROR(snapshots.status());
+  const uint64_t oldest = OldestState(pruned, *snapshots);
+  // Sites of a pipelined run start from the state before the last.
+  const bool needs_one_before = run.spec.pipeline() != 0 && oldest < UINT64_MAX;
+  return CheckNotPruned(run.run_id, round, pruned, needs_one_before ? oldest + 1 : oldest);
 }
 
 }  // namespace
@@ -329,6 +377,7 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
     return WithExitCode(absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is over and ends at round ", last, " already")),
                         ExitCode::kUsage);
   }
+  TRIBUTARY_RETURN_IF_ERROR(CheckReachable(*journal, found, round));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, journal->Runs());
   for (const JournaledRun& other : runs) {
     // Submission sees to it that a name means one run; queueing this one again must, too.
@@ -348,8 +397,8 @@ absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const st
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<FileStore> files, OpenFolder(SnapshotsIn(data_dir)));
   Restart restart(journal.get(), files.get(), found, round);
   absl::StatusOr<std::vector<std::string>> damaged = journal->Truncate(run_id, round, [&restart] { return restart.Settle(); });
-  if (absl::IsDataLoss(damaged.status())) {
-    // What leads to the round is not sound: nothing was taken back, and the copy is useless.
+  if (absl::IsDataLoss(damaged.status()) || absl::IsNotFound(damaged.status())) {
+    // What leads to the round is not sound or not there: nothing was taken back, and the copy is useless.
     std::error_code error;
     std::filesystem::remove_all(done.backup, error);
     return WithExitCode(damaged.status(), ExitCode::kDamaged);

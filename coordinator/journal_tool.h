@@ -23,6 +23,7 @@ struct Verification {
   struct RunResult {
     std::string run_id;
     uint64_t commits = 0;
+    uint64_t pruned = 0;  // of these, from the first on, are without their records
     uint64_t snapshots = 0;
     std::string state_hash;  // hexadecimal, of the newest commit
   };
@@ -32,8 +33,8 @@ struct Verification {
 };
 
 // Checks everything: the rows and SQLite's own structure, every run's hash chain from its layout on, every state hash by replaying every
-// commit on the initial weights, every snapshot, and that the updates kept make the commits journaled. `progress` is told after each round;
-// an error of it ends the work.
+// commit on the initial weights (of a pruned run, from the last pruned commit and from the oldest snapshot since), every snapshot, and that
+// the updates kept make the commits journaled. `progress` is told after each round; an error of it ends the work.
 absl::StatusOr<Verification> VerifyJournal(
     const std::string& data_dir, const std::function<absl::Status(const std::string& run_id, uint64_t round, uint64_t last)>& progress);
 
@@ -46,8 +47,8 @@ struct Truncation {
 };
 
 // Takes `run` (an id, or the name of the newest run that bears it) back to `round`, so that it goes on from there, all at once or not at
-// all. What is after `round` may be damaged; what leads there must be sound. FailedPrecondition, exit code kUsage: the run has no such
-// round, or is over and another run bears its name now. AlreadyExists: there is a copy from an earlier time.
+// all. What is after `round` may be damaged; what leads there must be sound. NotFound: the round is pruned. FailedPrecondition, exit code
+// kUsage: the run has no such round, or is over and another run bears its name now. AlreadyExists: there is a copy from an earlier time.
 absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const std::string& run, uint64_t round);
 
 // The journal was in format `from` and is in format `to`, the newest.

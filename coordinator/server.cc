@@ -29,6 +29,7 @@
 #include "coordinator/metrics.h"
 #include "coordinator/rpc/health_server.h"
 #include "coordinator/rpc/rpc_server.h"
+#include "coordinator/run/log_keeping.h"
 #include "coordinator/site_registry.h"
 #include "nlohmann/json.hpp"
 #include "proto/config/reload.h"
@@ -306,6 +307,7 @@ void ServerImpl::Shutdown(absl::Duration grace) {
 
 absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config, options));
+  TRIBUTARY_RETURN_IF_ERROR(WithExitCode(CheckLogConfig(config.log()), ExitCode::kUsage));
   return options.insecure ? absl::OkStatus() : LoadCertificatePair(FilesOf(config.tls()), OwnIdentity(config)).status();
 }
 

@@ -58,6 +58,8 @@ v1::CoordinatorConfig ConfigOf(const std::vector<std::string>& sites) {
   config.mutable_snapshots()->set_keep(2);
   config.mutable_snapshots()->set_log(uint64_t{256} << 20);
   config.mutable_snapshots()->mutable_replay()->set_seconds(10);
+  // The log is in memory, and nobody comes back to a past state.
+  config.mutable_log()->set_keep(v1::LogConfig::SINCE_SNAPSHOT);
   config.set_max_inline(256 << 10);
   config.set_max_update(uint64_t{4} << 30);
   config.mutable_drain_timeout()->set_seconds(20);

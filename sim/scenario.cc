@@ -138,6 +138,11 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   scenario.seed = seed;
   scenario.workers = workers;
   scenario.coordinator = ConfigOf(workers, random);
+  if (seed % 2 == 0) {
+    v1::LogConfig& log = *scenario.coordinator.mutable_log();
+    log.set_keep(v1::LogConfig::SINCE_SNAPSHOT);
+    log.set_rounds(seed % 4 == 0 ? seed % 32 : 0);
+  }
   scenario.network.frame_bytes = 64 << random.Below(5);
   const double dice = random.Uniform();
   scenario.kind = dice < 0.05   ? Scenario::Kind::kQuiet

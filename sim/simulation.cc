@@ -363,6 +363,9 @@ void Simulation::TakeLogBack(absl::Duration pause) {
   }
   coordinator_.Kill(world_.random.Chance(0.5) ? SimDisk::Loss::kUnsynced : SimDisk::Loss::kNothing, pause);
   const absl::StatusOr<coordinator::Truncation> done = take_back(disk_, run_id, round);
+  if (absl::IsNotFound(done.status())) {
+    return;  // pruned, and they are told so
+  }
   if (!done.ok()) {
     return world_.Violate("a log can be taken back", absl::StrCat(run_id, " to round ", round, ": ", done.status().ToString()));
   }
@@ -417,9 +420,16 @@ void Simulation::CheckEnd() {
   }
   witness_.Compare(**journal);
   for (const auto& [run_id, run] : witness_.runs()) {
+    const uint64_t pruned = (*journal)->PrunedThrough(run_id).value_or(0);
     uint64_t expected = 0;
+    for (; expected < pruned; ++expected) {
+      const absl::StatusOr<coordinator::JournaledCommit> commit = (*journal)->Commit(run_id, expected + 1);
+      if (!commit.ok() || commit->included != run.included[expected]) {
+        return world_.Violate("chain intact", absl::StrCat(run_id, ": the pruned commit ", expected + 1, " is another"));
+      }
+    }
     const absl::Status visited =
-        (*journal)->VisitCommits(run_id, 1, run.round(), [&](uint64_t round, const coordinator::JournaledCommit& commit) {
+        (*journal)->VisitCommits(run_id, pruned + 1, run.round(), [&](uint64_t round, const coordinator::JournaledCommit& commit) {
           ++expected;
           return round == expected && commit.included == run.included[round - 1] ? absl::OkStatus() : absl::DataLossError("another commit");
         });

@@ -48,18 +48,55 @@ absl::Status CommitTables::Add(const RunRef& run, uint64_t round, const Journale
   return arrivals_.Replace({run.number}, {commit.arrivals[0], commit.arrivals[1]});
 }
 
+absl::StatusOr<JournaledCommit> CommitTables::WithoutRecord(const RunRef& run, uint64_t round, CommitKey& key) const {
+  Query row(database_, commits_.Select("WHERE run = ? AND round = ?", Part::kWithoutLarge));
+  JournaledCommit commit;
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, Next(run, row.Int(run.number).Unsigned(round), key, commit, Part::kWithoutLarge));
+  if (!found) {
+    return DamagedJournal(database_.path(), absl::StrCat("run ", run.id, ": the commit of round ", round, " is gone"));
+  }
+  return commit;
+}
+
+absl::StatusOr<bool> CommitTables::IsPruned(const RunRef& run, uint64_t round) const {
+  // Of a long record SQLite looks only at the length.
+  Query row(database_, "SELECT LENGTH(record) FROM commits WHERE run = ? AND round = ?");
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run.number).Unsigned(round).Step());
+  return found && row.GetInt(0) == 0;
+}
+
+absl::StatusOr<uint64_t> CommitTables::PrunedThrough(const RunRef& run) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(uint64_t last, Last(run));
+  // All up to one round, and none after it.
+  uint64_t pruned = 0;
+  while (pruned < last) {
+    const uint64_t middle = pruned + (last - pruned + 1) / 2;
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool is_pruned, IsPruned(run, middle));
+    if (is_pruned) {
+      pruned = middle;
+    } else {
+      last = middle - 1;
+    }
+  }
+  return pruned;
+}
+
+absl::Status CommitTables::Prune(const RunRef& run, uint64_t last, uint64_t max_bytes) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t pruned, PrunedThrough(run));
+  uint64_t bytes = 0;
+  for (uint64_t round = pruned + 1; round <= last && bytes < max_bytes; ++round) {
+    CommitKey key;
+    TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, WithoutRecord(run, round, key));
+    bytes += key.record_bytes;
+    TRIBUTARY_RETURN_IF_ERROR(commits_.Replace({run.number, round, 0, Crc32c("")}, commit));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CommitTables::ReplaceAccounts(const RunRef& run, const v1::RoundRecord& round_record,
                                            const std::vector<v1::SiteStatus>& site_totals) {
   CommitKey key;
-  JournaledCommit commit;
-  {
-    Query row(database_, commits_.Select("WHERE run = ? AND round = ?", Part::kWithoutLarge));
-    row.Int(run.number).Unsigned(round_record.round());
-    TRIBUTARY_ASSIGN_OR_RETURN(const bool found, Next(run, row, key, commit, Part::kWithoutLarge));
-    if (!found) {
-      return DamagedJournal(database_.path(), absl::StrCat("run ", run.id, ": the commit of round ", round_record.round(), " is gone"));
-    }
-  }
+  TRIBUTARY_ASSIGN_OR_RETURN(JournaledCommit commit, WithoutRecord(run, round_record.round(), key));
   commit.round_record = round_record;
   TRIBUTARY_RETURN_IF_ERROR(
       commits_.Update(key, commit, "WHERE run = ? AND round = ?", {run.number, static_cast<int64_t>(round_record.round())}));
@@ -103,6 +140,11 @@ absl::Status CommitTables::Visit(const RunRef& run, uint64_t first, uint64_t las
   }
   if (first > last) {
     return absl::OkStatus();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool is_pruned, IsPruned(run, first));
+  if (is_pruned) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t pruned, PrunedThrough(run));
+    return absl::NotFoundError(absl::StrCat("run ", run.id, ": the commits of rounds up to ", pruned, " are pruned, gone by log.keep"));
   }
   // What the first one continues starts from the run's layout and initial weights, which the journal does not know.
   std::optional<Digest> previous;

@@ -34,14 +34,19 @@ class CommitTables {
   // Replaces the accounts of the newest commit.
   absl::Status ReplaceAccounts(const RunRef& run, const v1::RoundRecord& round_record, const std::vector<v1::SiteStatus>& site_totals);
 
+  // Drops records from the first that is there up to that of `last`, or till about `max_bytes` have gone.
+  absl::Status Prune(const RunRef& run, uint64_t last, uint64_t max_bytes);
+  // The newest round whose record was pruned; 0: none.
+  absl::StatusOr<uint64_t> PrunedThrough(const RunRef& run) const;
+
   // 0: none.
   absl::StatusOr<uint64_t> Last(const RunRef& run) const;
   // The newest round whose commit holds an update of the site; 0: none does.
   absl::StatusOr<uint64_t> LastIncluded(const RunRef& run, const std::string& site) const;
-  // NotFound.
+  // NotFound. Of a pruned round: without its record.
   absl::StatusOr<JournaledCommit> Commit(const RunRef& run, uint64_t round) const;
   // In order, checking that each continues the one before; stops at the first error of `visit`, which may read the journal. NotFound: the
-  // log has no such rounds.
+  // log has no such rounds, or they are pruned.
   absl::Status Visit(const RunRef& run, uint64_t first, uint64_t last,
                      absl::FunctionRef<absl::Status(uint64_t round, const JournaledCommit&)> visit) const;
   // Ascending, without reading the records.
@@ -55,6 +60,9 @@ class CommitTables {
   absl::Status DropAfter(const RunRef& run, uint64_t round);
 
  private:
+  absl::StatusOr<bool> IsPruned(const RunRef& run, uint64_t round) const;
+  // DataLoss, exit code kDamaged: it is gone or damaged.
+  absl::StatusOr<JournaledCommit> WithoutRecord(const RunRef& run, uint64_t round, CommitKey& key) const;
   absl::StatusOr<Digest> ChainHash(const RunRef& run, uint64_t round) const;
   // The next of `rows`, its record checked too if that part is read.
   absl::StatusOr<bool> Next(const RunRef& run, Query& rows, CommitKey& key, JournaledCommit& commit, Part part) const;

@@ -48,6 +48,9 @@ class ForwardingJournal : public Journal {
   absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) override {
     return journal_->CommitSummaries(run_id);
   }
+  absl::StatusOr<uint64_t> PruneCommits(const std::string& run_id, uint64_t last) override { return journal_->PruneCommits(run_id, last); }
+  absl::StatusOr<uint64_t> PrunedThrough(const std::string& run_id) override { return journal_->PrunedThrough(run_id); }
+  bool CanPrune() const override { return journal_->CanPrune(); }
   absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) override { return journal_->SiteTotals(run_id); }
   absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& record,
                                const std::vector<v1::SiteStatus>& totals) override {
@@ -76,7 +79,7 @@ class ForwardingJournal : public Journal {
 
   absl::Status CheckIntegrity() override { return journal_->CheckIntegrity(); }
   absl::Status CheckRun(const JournaledRun& run) override { return journal_->CheckRun(run); }
-  absl::Status BackUp(const std::string& path) override { return journal_->BackUp(path); }
+  absl::Status BackUp(const std::string& path, const CopyProgress& progress) override { return journal_->BackUp(path, progress); }
   absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override {
     return journal_->Truncate(run_id, round, settle);

@@ -62,7 +62,7 @@ struct JournaledCommit {
 // What the journal knows of a commit besides its bytes.
 struct CommitSummary {
   uint64_t round = 0;
-  uint64_t record_bytes = 0;
+  uint64_t record_bytes = 0;  // 0: pruned
   Digest chain_hash{};
   Digest state_hash{};
   v1::RoundRecord round_record;
@@ -99,6 +99,8 @@ struct JournaledEvidence {
   std::string software_version;  // of the worker
 };
 
+using CopyProgress = std::function<absl::Status(uint64_t done, uint64_t total)>;
+
 // Not thread-safe: used from the coordinator's executor (reads for downloads too). Every write is durable when it returns OK.
 // Errors of all writes: ResourceExhausted (disk full; nothing was written), Internal (storage), exit code kStorage.
 // DataLoss, exit code kDamaged: the journal fails its checks.
@@ -128,14 +130,23 @@ class Journal {
   virtual absl::StatusOr<uint64_t> LastCommit(const std::string& run_id) = 0;
   // The newest round whose commit holds an update of this site; 0: none does.
   virtual absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) = 0;
-  // NotFound.
+  // NotFound. Of a pruned round: without its record.
   virtual absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) = 0;
-  // Calls `visit` for commits first..last in order; stops at its first error and returns it.
+  // Calls `visit` for commits first..last in order; stops at its first error and returns it. NotFound: not all are there, or pruned.
   virtual absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
                                     const std::function<absl::Status(uint64_t round, const JournaledCommit&)>& visit) = 0;
 
   // Of every commit, ascending, without reading the records.
   virtual absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) = 0;
+  // Drops the records of the oldest commits up to that of `last`, all at once; what else is known of those rounds stays, their hashes
+  // too, so that the chain is still checked from the first record that is kept. No more than about kMaxPrunedAtOnce bytes go in one call.
+  // Returns the newest pruned round. FailedPrecondition: there is no snapshot of `last` or later, or the journal cannot (CanPrune).
+  virtual absl::StatusOr<uint64_t> PruneCommits(const std::string& run_id, uint64_t last) = 0;
+  // The newest round whose record was pruned, and with it all before; 0: none.
+  virtual absl::StatusOr<uint64_t> PrunedThrough(const std::string& run_id) = 0;
+  // Not in a format of earlier releases, which would take a pruned log for a damaged one.
+  virtual bool CanPrune() const = 0;
+
   // Counters of all sites as the newest commit (or ReplaceAccounts) left them; empty before.
   virtual absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) = 0;
   // Replaces the round record of the newest commit and the counters: at the end of a run, for the bytes that moved after that commit.
@@ -174,8 +185,9 @@ class Journal {
   virtual absl::Status CheckIntegrity() = 0;
   // Every check of every row of a run that needs the journal alone, however long it takes.
   virtual absl::Status CheckRun(const JournaledRun& run) = 0;
-  // Writes a whole and durable copy to `path`, where no file may be. After an error a part of it may be there.
-  virtual absl::Status BackUp(const std::string& path) = 0;
+  // Writes a whole and durable copy of what this connection sees to `path`, where no file may be. `progress` is told now and then how many
+  // of the journal's bytes are copied; an error of it ends the work. After an error a part of the copy may be there.
+  virtual absl::Status BackUp(const std::string& path, const CopyProgress& progress) = 0;
   // Takes back everything after commit `round`, sound or not: later commits, updates, snapshots and losses, and the open round. What else
   // of this run is damaged and can be done without goes too (losses, counters, arrivals, events, evidence), and is returned by name. A run
   // that was over or being stopped is queued again. `settle` then sees the journal as it will be, and returns the snapshot to go on from
@@ -190,6 +202,7 @@ inline constexpr int64_t kMaxEvidence = 1'000;
 inline constexpr int64_t kMaxEventsOfSite = 200;
 inline constexpr int64_t kMaxEvidenceOfSite = 20;
 inline constexpr int64_t kMaxNotedOfSite = 100;
+inline constexpr uint64_t kMaxPrunedAtOnce = uint64_t{1} << 30;
 
 }  // namespace tributary::coordinator
 

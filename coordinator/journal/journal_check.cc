@@ -36,11 +36,19 @@ absl::Status CheckRun(Database& database, const JournalTables& tables, const Jou
   TRIBUTARY_RETURN_IF_ERROR(tables.events.Events(run).status());
   TRIBUTARY_RETURN_IF_ERROR(tables.events.Evidence(run).status());
   uint64_t bytes = 0;
+  uint64_t pruned = 0;
   for (size_t i = 0; i < summaries.size(); ++i) {
     if (summaries[i].round != i + 1) {
       return DamagedJournal(database.path(), absl::StrCat("run ", run.id, " has no commit of round ", i + 1));
     }
+    if (summaries[i].record_bytes == 0 && pruned != i) {
+      return DamagedJournal(database.path(), absl::StrCat("run ", run.id, ": the record of round ", i + 1, " is gone"));
+    }
+    pruned += summaries[i].record_bytes == 0 ? 1 : 0;
     bytes += summaries[i].record_bytes;
+  }
+  if (pruned > 0 && (snapshots.empty() || snapshots.back().round < pruned)) {
+    return DamagedJournal(database.path(), absl::StrCat("run ", run.id, " is pruned up to round ", pruned, ", where no snapshot is"));
   }
   const uint64_t last = summaries.size();
   if (depth == Depth::kWhole) {
@@ -50,7 +58,7 @@ absl::Status CheckRun(Database& database, const JournalTables& tables, const Jou
   }
   // What is older than the newest snapshot is not replayed by a start, and is checked when it is read.
   const bool all_commits = depth == Depth::kWhole || bytes <= static_cast<uint64_t>(kFullCheckBytes) || snapshots.empty();
-  const uint64_t first = all_commits ? 1 : snapshots.back().round + 1;
+  const uint64_t first = all_commits ? pruned + 1 : snapshots.back().round + 1;
   return tables.commits.Visit(run, first, last, [](uint64_t, const JournaledCommit&) { return absl::OkStatus(); });
 }
 

@@ -15,12 +15,6 @@ namespace {
 // Frozen: it identifies the file. "TRIB".
 constexpr int64_t kApplicationId = 0x54524942;
 
-absl::StatusOr<int64_t> ReadPragma(Database& database, absl::string_view sql) {
-  Query row(database, sql);
-  TRIBUTARY_RETURN_IF_ERROR(row.Run());
-  return row.GetInt(0);
-}
-
 // The tables' definitions, in their order.
 std::vector<std::string> CreateTexts(Database& database, int64_t format) {
   std::vector<std::string> texts;
@@ -84,6 +78,10 @@ absl::StatusOr<std::unique_ptr<Database>> CreateDatabase(const std::string& path
   TRIBUTARY_RETURN_IF_ERROR(RemoveDatabase(path, disk));
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                              Database::Open(path, named, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, disk.vfs()));
+  if (format >= kFormatWithPruning) {
+    // Only an empty file can be made so.
+    TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA auto_vacuum = INCREMENTAL"));
+  }
   TRIBUTARY_RETURN_IF_ERROR(database->Execute("PRAGMA journal_mode = WAL"));
   TRIBUTARY_RETURN_IF_ERROR(database->Execute("BEGIN IMMEDIATE"));
   for (const std::string& table : CreateTexts(*database, format)) {

@@ -19,6 +19,9 @@ namespace tributary::coordinator {
 // The first format that has JournaledEvent::actor in a column of its own.
 inline constexpr int64_t kFormatWithActors = 3;
 
+// The first format in which a commit may be without its record, pruned, and whose files can shrink.
+inline constexpr int64_t kFormatWithPruning = 4;
+
 struct RunKey {
   int64_t number = 0;  // order of submission; other tables name the run by it
 };
@@ -69,8 +72,8 @@ inline constexpr TableSpec<UpdateKey, JournaledUpdate> kUpdates = {"updates", kU
 struct CommitKey {
   int64_t run = 0;
   uint64_t round = 0;
-  uint64_t record_bytes = 0;
-  int64_t record_crc = 0;  // CRC-32C of the record
+  uint64_t record_bytes = 0;  // 0: pruned
+  int64_t record_crc = 0;     // CRC-32C of the record
 };
 using CommitColumn = Column<CommitKey, JournaledCommit>;
 inline constexpr CommitColumn kCommitColumns[] = {

@@ -41,6 +41,10 @@ class Database {
   // Prepared once and kept.
   absl::StatusOr<sqlite3_stmt*> Cached(absl::string_view sql);
 
+  // Copies all that this connection sees, damage included, page by page to `path`, where no file may be; not synced yet. A transaction that
+  // is open keeps what is seen the same over the whole copy, whatever others write. `progress`: of Journal::BackUp.
+  absl::Status CopyTo(const std::string& path, const std::function<absl::Status(uint64_t done, uint64_t total)>& progress);
+
   const std::string& path() const { return path_; }
   bool InTransaction() const { return sqlite3_get_autocommit(database_.get()) == 0; }
 
@@ -142,6 +146,13 @@ class Query {
   int bound_ = 0;
   absl::Status status_;
 };
+
+// The number that a pragma gives.
+inline absl::StatusOr<int64_t> ReadPragma(Database& database, absl::string_view sql) {
+  Query row(database, sql);
+  const absl::StatusOr<bool> found = row.Step();
+  return found.ok() ? absl::StatusOr<int64_t>(row.GetInt(0)) : found.status();
+}
 
 }  // namespace tributary::coordinator
 

@@ -1,5 +1,8 @@
 #include "coordinator/journal/sqlite_journal.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
@@ -10,6 +13,14 @@
 #include "coordinator/journal/journal_truncation.h"
 
 namespace tributary::coordinator {
+namespace {
+
+// Pages that pruned rounds leave are used again. What is more than the rounds up to the next pruning may need, twice what was logged since
+// the last one and this, is given back: moving its pages takes about as long as writing them.
+constexpr int64_t kReserveBytes = int64_t{64} << 20;
+constexpr int64_t kMaxGivenBackAtOnce = int64_t{256} << 20;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<SqliteJournal>> SqliteJournal::Over(std::unique_ptr<Database> database, std::shared_ptr<const void> lock,
                                                                    std::function<void(double)> fsync_observer) {
@@ -78,6 +89,7 @@ absl::StatusOr<std::optional<JournaledRound>> SqliteJournal::OpenRound(const std
 absl::Status SqliteJournal::AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const bool known, tables_.rounds.HasUpdate(run, round, update));
+  logged_bytes_ += update.payload.size();
   return known ? absl::OkStatus() : Write([&] { return tables_.rounds.AddUpdate(run, round, update); });
 }
 
@@ -90,6 +102,7 @@ absl::Status SqliteJournal::VisitUpdates(const std::string& run_id, uint64_t rou
 absl::Status SqliteJournal::AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
   TRIBUTARY_RETURN_IF_ERROR(tables_.commits.CheckNext(run, round, commit));
+  logged_bytes_ += commit.record.size();
   return Write([&]() -> absl::Status {
     TRIBUTARY_RETURN_IF_ERROR(tables_.commits.Add(run, round, commit));
     return tables_.rounds.Close(run);
@@ -120,6 +133,30 @@ absl::Status SqliteJournal::VisitCommits(const std::string& run_id, uint64_t fir
 absl::StatusOr<std::vector<CommitSummary>> SqliteJournal::CommitSummaries(const std::string& run_id) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
   return tables_.commits.Summaries(run);
+}
+
+absl::StatusOr<uint64_t> SqliteJournal::PruneCommits(const std::string& run_id, uint64_t last) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, tables_.snapshots.All(run));
+  if (!CanPrune() || snapshots.empty() || snapshots.back().round < last) {
+    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, ": commits up to round ", last, " cannot be pruned"));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(Write([&] { return tables_.commits.Prune(run, last, kMaxPrunedAtOnce); }));
+  TRIBUTARY_RETURN_IF_ERROR(Shrink());
+  return tables_.commits.PrunedThrough(run);
+}
+
+absl::StatusOr<uint64_t> SqliteJournal::PrunedThrough(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  return tables_.commits.PrunedThrough(run);
+}
+
+absl::Status SqliteJournal::Shrink() {
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t page_bytes, ReadPragma(*database_, "PRAGMA page_size"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const int64_t free_pages, ReadPragma(*database_, "PRAGMA freelist_count"));
+  const int64_t reserve = kReserveBytes + 2 * static_cast<int64_t>(std::exchange(logged_bytes_, 0));
+  const int64_t spare = std::min(free_pages * page_bytes - reserve, kMaxGivenBackAtOnce) / page_bytes;
+  return spare > 0 ? database_->Execute(absl::StrCat("PRAGMA incremental_vacuum(", spare, ")")) : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<v1::SiteStatus>> SqliteJournal::SiteTotals(const std::string& run_id) {
@@ -211,8 +248,8 @@ absl::Status SqliteJournal::CheckRun(const JournaledRun& run) {
   return CheckWholeRun(*database_, tables_, run);
 }
 
-absl::Status SqliteJournal::BackUp(const std::string& path) {
-  TRIBUTARY_RETURN_IF_ERROR(Query(*database_, "VACUUM INTO ?").Text(path).Run());
+absl::Status SqliteJournal::BackUp(const std::string& path, const CopyProgress& progress) {
+  TRIBUTARY_RETURN_IF_ERROR(database_->CopyTo(path, progress));
   return SyncPath(path);
 }
 

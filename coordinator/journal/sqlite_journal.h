@@ -19,6 +19,7 @@
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/journal_disk.h"
 #include "coordinator/journal/journal_tables.h"
+#include "coordinator/journal/schema.h"
 #include "coordinator/journal/sqlite_database.h"
 
 namespace tributary::coordinator {
@@ -49,6 +50,9 @@ class SqliteJournal final : public Journal {
   absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
                             const std::function<absl::Status(uint64_t, const JournaledCommit&)>& visit) override;
   absl::StatusOr<std::vector<CommitSummary>> CommitSummaries(const std::string& run_id) override;
+  absl::StatusOr<uint64_t> PruneCommits(const std::string& run_id, uint64_t last) override;
+  absl::StatusOr<uint64_t> PrunedThrough(const std::string& run_id) override;
+  bool CanPrune() const override { return format_ >= kFormatWithPruning; }
   absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) override;
   absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& round_record,
                                const std::vector<v1::SiteStatus>& site_totals) override;
@@ -65,7 +69,7 @@ class SqliteJournal final : public Journal {
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override;
   absl::Status CheckIntegrity() override;
   absl::Status CheckRun(const JournaledRun& run) override;
-  absl::Status BackUp(const std::string& path) override;
+  absl::Status BackUp(const std::string& path, const CopyProgress& progress) override;
   absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override;
 
@@ -75,17 +79,22 @@ class SqliteJournal final : public Journal {
       : lock_(std::move(lock)),
         database_(std::move(database)),
         fsync_observer_(std::move(fsync_observer)),
+        format_(format),
         tables_(database_.get(), format) {}
 
   // `body` and what was noted in one transaction, durable when this returns OK, undone on any error.
   absl::Status Write(absl::FunctionRef<absl::Status()> body);
+  // Gives back to the file system what the rounds up to the next pruning are not going to use again; some of it, if it is much.
+  absl::Status Shrink();
   // Inside a transaction.
   absl::Status InsertSnapshot(const RunRef& run, const JournaledSnapshot& snapshot);
 
   std::shared_ptr<const void> lock_;
   std::unique_ptr<Database> database_;
   std::function<void(double)> fsync_observer_;
+  const int64_t format_;
   JournalTables tables_;
+  uint64_t logged_bytes_ = 0;  // of updates and commits, since the last PruneCommits
 };
 
 }  // namespace tributary::coordinator

@@ -52,8 +52,8 @@ ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& confi
 absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
                                                            Dependencies dependencies) {
   Journal& journal = *dependencies.journal;
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host,
-                             RunHost::Open(run, config.snapshots(), dependencies.journal, dependencies.snapshots, dependencies.clock));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host, RunHost::Open(run, {config.snapshots(), config.log()}, dependencies.journal,
+                                                                          dependencies.snapshots, dependencies.clock));
   RunPosition position = host->position();
   TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, journal.LatestArrivals(run.run_id));
   if (run.state == v1::PAUSED) {

@@ -150,7 +150,7 @@ void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
   if (answers_plan) {
     unfinished_syncs_.erase(site);
   }
-  if (!answers_plan || host_->round() - ready.round() > kMaxCatchUp) {
+  if (!answers_plan || host_->round() - ready.round() > kMaxCatchUp || !host_->LeadsOnFrom(ready.round())) {
     SendPlan(site, held, "");
     return;
   }

@@ -60,6 +60,9 @@ absl::Status RunHost::CheckSummaries(const std::vector<CommitSummary>& summaries
       return Damaged(absl::StrCat("commit ", hashes_.size(), " is missing"));
     }
     hashes_.push_back(DigestBytes(summary.state_hash));
+    if (summary.record_bytes == 0) {
+      pruned_ = summary.round;
+    }
     record_bytes_.push_back(record_bytes_.back() + summary.record_bytes);
   }
   return absl::OkStatus();
@@ -77,7 +80,8 @@ absl::StatusOr<const JournaledSnapshot*> RunHost::LoadStart(const std::vector<Jo
       state_ = *std::move(state);
       return &*snapshot;
     }
-    const bool oldest = snapshot + 1 == snapshots.rend();
+    // Without the commits after it, an older one leads nowhere.
+    const bool oldest = snapshot + 1 == snapshots.rend() || !LeadsOnFrom((snapshot + 1)->round);
     if (oldest || !absl::IsDataLoss(state.status())) {
       return state.status();
     }

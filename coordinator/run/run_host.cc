@@ -9,6 +9,7 @@
 #include "common/checksum.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "coordinator/run/log_keeping.h"
 #include "optim/snapshot.h"
 #include "proto/durations.h"
 
@@ -21,20 +22,20 @@ constexpr double kReadBytesPerSecond = 200e6;
 
 }  // namespace
 
-RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
-                 SnapshotStore* store, const Clock* clock)
+RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const Keeping& keeping, Journal* journal, SnapshotStore* store,
+                 const Clock* clock)
     : run_id_(run.run_id),
       model_(std::move(model)),
-      snapshot_config_(snapshots),
+      keeping_(keeping),
       journal_(journal),
       store_(store),
       clock_(clock),
       log_(run.run_id, model_.get(), journal, store) {}
 
-absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
+absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, const Keeping& keeping, Journal* journal,
                                                        SnapshotStore* store, const Clock* clock) {
   TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(run.spec));
-  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), snapshots, journal, store, clock));
+  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), keeping, journal, store, clock));
   TRIBUTARY_ASSIGN_OR_RETURN(host->aggregator_, optim::MakeAggregator(host->model_->options, host->model_->layout));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(host->Recover(), absl::StrCat("run ", run.run_id)));
   return host;
@@ -162,29 +163,37 @@ void RunHost::CountLogged(uint64_t bytes) {
 }
 
 bool RunHost::SnapshotDue() const {
+  const v1::SnapshotConfig& config = keeping_.snapshots;
   const uint64_t newest = snapshots_.rbegin()->first;
-  const absl::Duration replay = DurationOf(snapshot_config_.replay());
-  return state_.round - newest >= snapshot_config_.every() || (snapshot_config_.log() > 0 && log_bytes_ >= snapshot_config_.log()) ||
+  const absl::Duration replay = DurationOf(config.replay());
+  return state_.round - newest >= config.every() || (config.log() > 0 && log_bytes_ >= config.log()) ||
          (replay > absl::ZeroDuration() && replay_cost_ >= replay);
 }
 
 absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
-  if (snapshots_.contains(state_.round)) {
-    return absl::OkStatus();
+  if (!snapshots_.contains(state_.round)) {
+    JournaledSnapshot snapshot;
+    snapshot.round = state_.round;
+    std::copy(state_hash().begin(), state_hash().end(), snapshot.state_hash.begin());
+    const std::string aggregator_state = aggregator_->SaveState();
+    snapshot.aggregator_hash = Sha256(aggregator_state);
+    TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store_->SaveAggregator(run_id_, state_.round, aggregator_state));
+    TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, optim::EncodeSnapshot(model_->layout, state_)));
+    TRIBUTARY_RETURN_IF_ERROR(journal_->AddSnapshot(run_id_, snapshot));
+    snapshots_[snapshot.round] = snapshot;
+    replay_cost_ = absl::ZeroDuration();
+    log_bytes_ = 0;
   }
-  JournaledSnapshot snapshot;
-  snapshot.round = state_.round;
-  std::copy(state_hash().begin(), state_hash().end(), snapshot.state_hash.begin());
-  const std::string aggregator_state = aggregator_->SaveState();
-  snapshot.aggregator_hash = Sha256(aggregator_state);
-  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store_->SaveAggregator(run_id_, state_.round, aggregator_state));
-  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, optim::EncodeSnapshot(model_->layout, state_)));
-  TRIBUTARY_RETURN_IF_ERROR(journal_->AddSnapshot(run_id_, snapshot));
-  snapshots_[snapshot.round] = snapshot;
-  replay_cost_ = absl::ZeroDuration();
-  log_bytes_ = 0;
-  // The initial weights stay, besides the newest `keep`.
-  const size_t kept = std::min<size_t>(snapshots_.size() - 1, snapshot_config_.keep());
+  // Also what a crash after an earlier snapshot has left.
+  TRIBUTARY_RETURN_IF_ERROR(PruneSnapshots(wanted));
+  return PruneLog();
+}
+
+absl::Status RunHost::PruneSnapshots(const std::set<uint64_t>& wanted) {
+  // The initial weights stay, besides the newest `keep`. A site that joins a pipelined run starts from the one before the newest
+  // (PlanSync), which must not be the initial weights if the commits after those are gone.
+  const uint32_t least = (Prunes(keeping_.log) || pruned_ > 0) && model_->spec.pipeline() != 0 ? 2 : 1;
+  const size_t kept = std::min<size_t>(snapshots_.size() - 1, std::max(least, keeping_.snapshots.keep()));
   const uint64_t first_kept = kept == 0 ? UINT64_MAX : std::prev(snapshots_.end(), static_cast<int64_t>(kept))->first;
   for (auto old = std::next(snapshots_.begin()); old != snapshots_.end() && old->first < first_kept;) {
     if (wanted.contains(old->first)) {
@@ -199,9 +208,24 @@ absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
   return absl::OkStatus();
 }
 
+absl::Status RunHost::PruneLog() {
+  const auto oldest = std::next(snapshots_.begin());
+  const bool only_one = oldest == snapshots_.end() || std::next(oldest) == snapshots_.end();
+  if (!journal_->CanPrune() || oldest == snapshots_.end() || (only_one && model_->spec.pipeline() != 0)) {
+    return absl::OkStatus();
+  }
+  if (const uint64_t last = PrunableThrough(keeping_.log, record_bytes_, oldest->first); last > pruned_) {
+    TRIBUTARY_ASSIGN_OR_RETURN(pruned_, journal_->PruneCommits(run_id_, last));
+  }
+  return absl::OkStatus();
+}
+
 bool RunHost::StillServes(const v1::SyncPlan& plan) const {
-  return !plan.needs_snapshot() || (snapshots_.contains(plan.snapshot_round()) &&
-                                    record_bytes_.back() - record_bytes_[plan.snapshot_round()] <= model_->SnapshotBytes());
+  if (!plan.needs_snapshot()) {
+    return LeadsOnFrom(plan.first_commit() - 1);
+  }
+  return snapshots_.contains(plan.snapshot_round()) && LeadsOnFrom(plan.snapshot_round()) &&
+         record_bytes_.back() - record_bytes_[plan.snapshot_round()] <= model_->SnapshotBytes();
 }
 
 bool RunHost::Agrees(uint64_t round, absl::string_view state_hash) const {
@@ -235,7 +259,7 @@ v1::SyncPlan RunHost::PlanSync(const std::optional<v1::HeldState>& held, absl::s
     } else {
       const uint64_t commits = record_bytes_.back() - record_bytes_[held->round()];
       const uint64_t snapshot = model_->SnapshotBytes() + record_bytes_.back() - record_bytes_[from];
-      if (from <= held->round() || commits <= snapshot) {
+      if (from <= held->round() || (LeadsOnFrom(held->round()) && commits <= snapshot)) {
         from = held->round();
         needs_snapshot = false;
       }

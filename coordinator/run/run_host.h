@@ -51,6 +51,11 @@ absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapsh
 // Not thread-safe. After an error of a method that writes, the object is of no further use: the process must stop (the journal is intact).
 class RunHost {
  public:
+  // When snapshots are taken, and what of the past stays.
+  struct Keeping {
+    v1::SnapshotConfig snapshots;
+    v1::LogConfig log;
+  };
   // What an accepted update of the open round leaves behind besides its part of the sum.
   struct Accepted {
     std::string digest;  // SHA-256 of the payload
@@ -60,7 +65,7 @@ class RunHost {
   // Rebuilds the run from the journal (recovery.cc): newest snapshot, commits since, and the sum of the open round. Every recomputed commit
   // and the state that they lead to must be the journaled one. `journal`, `store` and `clock` must outlive the host.
   // DataLoss, exit code kDamaged: journal or snapshot damaged, with the place. FailedPrecondition: the run was never fully submitted.
-  static absl::StatusOr<std::unique_ptr<RunHost>> Open(const JournaledRun& run, const v1::SnapshotConfig& snapshots, Journal* journal,
+  static absl::StatusOr<std::unique_ptr<RunHost>> Open(const JournaledRun& run, const Keeping& keeping, Journal* journal,
                                                        SnapshotStore* store, const Clock* clock);
   RunHost(const RunHost&) = delete;
   RunHost& operator=(const RunHost&) = delete;
@@ -97,7 +102,7 @@ class RunHost {
   absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
                             Arrivals arrivals);
 
-  // Snapshot of the current state, unless there is one; prunes older ones, but not those of the rounds `wanted`.
+  // Snapshot of the current state, unless there is one; prunes older ones, but not those of the rounds `wanted`, and the log.
   absl::Status SaveSnapshot(const std::set<uint64_t>& wanted);
   // Rounds, bytes of commits and updates, or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0
   // is none.
@@ -109,6 +114,8 @@ class RunHost {
   bool Agrees(uint64_t round, absl::string_view state_hash) const;
   // How a site gets to the current state, or nearer to it, in the fewest bytes. `reason`: why it must start over.
   v1::SyncPlan PlanSync(const std::optional<v1::HeldState>& held, absl::string_view reason) const;
+  // Whether the log still has every commit after that round.
+  bool LeadsOnFrom(uint64_t round) const { return round >= pruned_; }
   // Whether a plan made earlier is still one to go on with: what it names is there, and the commits since its snapshot are not more bytes
   // than a snapshot is. A slow line that breaks may need longer than the time between two snapshots, or two rounds: it must find what it
   // has begun to fetch.
@@ -117,12 +124,12 @@ class RunHost {
   // not included: nothing is sent before it is saved as the newest there (worker/state_keeper.h), and none after it before its own fate is
   // known.
   absl::StatusOr<uint64_t> LastIncluded(const std::string& site);
-  // The journaled record. NotFound.
+  // The journaled record. NotFound. Of a pruned round: without its bytes.
   absl::StatusOr<JournaledCommit> Commit(uint64_t round) { return journal_->Commit(run_id_, round); }
 
  private:
-  RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const v1::SnapshotConfig& snapshots, Journal* journal,
-          SnapshotStore* store, const Clock* clock);
+  RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const Keeping& keeping, Journal* journal, SnapshotStore* store,
+          const Clock* clock);
 
   // recovery.cc
   absl::Status Recover();
@@ -132,12 +139,14 @@ class RunHost {
   // Returns how many bytes its updates have.
   absl::StatusOr<uint64_t> ResumeOpenRound();
 
+  absl::Status PruneSnapshots(const std::set<uint64_t>& wanted);
+  absl::Status PruneLog();
   // A record or a payload went into the log.
   void CountLogged(uint64_t bytes);
 
   const std::string run_id_;
   const std::unique_ptr<RunModel> model_;  // at a fixed address: log_ and aggregator_ point into it
-  const v1::SnapshotConfig snapshot_config_;
+  const Keeping keeping_;
   Journal* const journal_;
   SnapshotStore* const store_;
   const Clock* const clock_;
@@ -151,6 +160,7 @@ class RunHost {
   std::vector<std::string> hashes_;
   std::vector<uint64_t> record_bytes_;
   std::map<uint64_t, JournaledSnapshot> snapshots_;  // journaled, by round
+  uint64_t pruned_ = 0;                              // records up to that of this round are gone
   // Since the newest snapshot.
   absl::Duration replay_cost_;
   uint64_t log_bytes_ = 0;                         // of commits and updates

@@ -8,6 +8,7 @@
 #include "common/cpu_limits.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "coordinator/run/log_keeping.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/parallel.h"
@@ -102,6 +103,8 @@ absl::StatusOr<optim::ReplicaState> RunLog::StateAt(uint64_t round) {
     return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no round ", round, " yet: the last commit is ", last));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t pruned, journal_->PrunedThrough(run_id_));
+  TRIBUTARY_RETURN_IF_ERROR(CheckNotPruned(run_id_, round, pruned, OldestState(pruned, snapshots)));
   for (auto snapshot = snapshots.rbegin(); snapshot != snapshots.rend(); ++snapshot) {
     if (snapshot->round > round || (!store_->Exists(snapshot->file) && snapshot + 1 != snapshots.rend())) {
       continue;

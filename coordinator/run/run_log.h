@@ -67,13 +67,15 @@ class RunLog {
   RunLog(std::string run_id, const RunModel* model, Journal* journal, const SnapshotStore* store)
       : run_id_(std::move(run_id)), model_(model), journal_(journal), store_(store) {}
 
-  // state[round], from the newest snapshot at or before it whose file is there, and the commits since. NotFound: not committed yet.
+  // state[round], from the newest snapshot at or before it whose file is there, and the commits since. NotFound: not committed yet,
+  // or pruned.
   absl::StatusOr<optim::ReplicaState> StateAt(uint64_t round);
 
   // The snapshot file of that round. Shared by all who ask while one of them still holds it. NotFound: no snapshot of that round.
   absl::StatusOr<SharedBytes> Snapshot(uint64_t round);
 
-  // Records first..last, as optim::SplitCommitRecords reads them. NotFound: not all committed. InvalidArgument: an empty range.
+  // Records first..last, as optim::SplitCommitRecords reads them. NotFound: not all committed, or pruned. InvalidArgument: an empty
+  // range.
   // ResourceExhausted: more than kMaxCommitDownload bytes.
   absl::StatusOr<SharedBytes> Commits(uint64_t first, uint64_t last);
 

@@ -30,12 +30,14 @@ using Json = nlohmann::json;
 // A run of 12 rounds that stands after round 8, with snapshots of rounds 0, 3 and 6, round 9 open and site-1's update missing in it.
 class JournalCommand : public ::testing::Test {
  protected:
-  explicit JournalCommand(int64_t format = coordinator::kNewestFormat) : federation_(2, /*snapshot_every=*/3) {
+  explicit JournalCommand(int64_t format = coordinator::kNewestFormat, v1::LogConfig::Keep keep = v1::LogConfig::ALL)
+      : federation_(2, /*snapshot_every=*/3) {
     federation_.Crash();
     const std::string journal = federation_.folder() + "/journal.db";
     std::filesystem::remove(journal);
     EXPECT_TRUE(coordinator::CreateJournal(journal, format, coordinator::JournalDisk::Real()).ok());
     federation_.config.mutable_snapshots()->set_keep(2);
+    federation_.config.mutable_log()->set_keep(keep);
     EXPECT_TRUE(federation_.Restart().ok());
     run_ = Submit(federation_, MakeSpec("toy", 12, 2));
     federation_.site(1).alter = [](std::string& payload, uint64_t round) {
@@ -375,6 +377,49 @@ TEST_F(JournalCommand, ARunThatWasOverIsQueuedAgain) {
   Finish();
 }
 
+// The same, with the commits up to the oldest kept snapshot, of round 3, pruned.
+class JournalCommandOnAPrunedLog : public JournalCommand {
+ protected:
+  JournalCommandOnAPrunedLog() : JournalCommand(coordinator::kNewestFormat, v1::LogConfig::SINCE_SNAPSHOT) {}
+};
+
+TEST_F(JournalCommandOnAPrunedLog, VerifyAndShowSayWhatIsPruned) {
+  const Result verified = Journal({"verify"});
+  EXPECT_EQ(verified.code, ExitCode::kOk) << verified.out;
+  EXPECT_THAT(verified.out, HasSubstr(absl::StrCat("run ", run_, ": 8 commits (1 to 3 pruned), 3 snapshots, state ")));
+  EXPECT_EQ(Json::parse(Journal({"verify", "--format", "json"}).out)["runs"][0]["pruned"], 3);
+  const Json shown = Json::parse(Journal({"show", run_, "--format", "json"}).out);
+  EXPECT_EQ(shown["commits"].size(), 8u);
+  EXPECT_EQ(shown["commits"][2]["record_bytes"], 0);
+  EXPECT_THAT(Journal({"show", run_, "--round", "2"}).out, HasSubstr("pruned"));
+}
+
+TEST_F(JournalCommandOnAPrunedLog, VerifyFindsAPrunedCommitThatDoesNotLeadToTheSnapshot) {
+  Damage("UPDATE snapshots SET state_hash = zeroblob(32) WHERE round = 3");
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kDamaged);
+}
+
+TEST_F(JournalCommandOnAPrunedLog, VerifyMissesARecordThatWasNotPruned) {
+  Damage("UPDATE commits SET record = x'' WHERE round = 5");
+  const Result result = Journal({"verify"});
+  EXPECT_EQ(result.code, ExitCode::kDamaged);
+  EXPECT_THAT(result.out, HasSubstr("the commit of round 5 fails its checksum"));
+}
+
+TEST_F(JournalCommandOnAPrunedLog, ARunIsTakenBackToAStateThatIsThereAndToNoOther) {
+  const Result gone = Journal({"truncate-to", run_, "2", "--yes"});
+  EXPECT_EQ(gone.code, ExitCode::kNotFound);
+  EXPECT_THAT(gone.err, HasSubstr("at round 2: pruned; rounds up to 3 are gone by log.keep"));
+  EXPECT_FALSE(std::filesystem::exists(absl::StrCat(federation_.folder(), "/before-truncate-", run_, "-2")));
+  for (const char* const round : {"5", "3", "0"}) {
+    ASSERT_EQ(Journal({"truncate-to", run_, round, "--yes"}).code, ExitCode::kOk) << round;
+    EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk) << Journal({"verify"}).out;
+  }
+  Finish();
+  federation_.Crash();
+  EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk) << Journal({"verify"}).out;
+}
+
 // What a coordinator of the release before left, and this one went on with.
 class JournalCommandInAnOldFormat : public JournalCommand {
  protected:
@@ -403,7 +448,7 @@ TEST_F(JournalCommandInAnOldFormat, UpgradeLetsTheRunGoOnAndTheCopyToo) {
 
   // The copy stays whole, whatever the run that goes on prunes; and a coordinator goes on from it.
   const std::string copy = done["backup"];
-  EXPECT_EQ(copy, federation_.folder() + "/before-upgrade-to-format-3");
+  EXPECT_EQ(copy, federation_.folder() + "/before-upgrade-to-format-4");
   EXPECT_EQ(RunCommand({"journal", "verify", copy}).code, ExitCode::kOk);
   EXPECT_EQ(Json::parse(RunCommand({"journal", "show", copy, run_, "--format", "json"}).out), before);
   federation_.Crash();
@@ -412,13 +457,13 @@ TEST_F(JournalCommandInAnOldFormat, UpgradeLetsTheRunGoOnAndTheCopyToo) {
 }
 
 TEST_F(JournalCommandInAnOldFormat, UpgradeSaysWhereTheCopyIsAndWantsItMovedBeforeItMakesAnother) {
-  EXPECT_THAT(Journal({"upgrade"}).out, HasSubstr("as it was: " + federation_.folder() + "/before-upgrade-to-format-3"));
-  std::filesystem::copy_file(federation_.folder() + "/before-upgrade-to-format-3/journal.db", federation_.folder() + "/journal.db",
+  EXPECT_THAT(Journal({"upgrade"}).out, HasSubstr("as it was: " + federation_.folder() + "/before-upgrade-to-format-4"));
+  std::filesystem::copy_file(federation_.folder() + "/before-upgrade-to-format-4/journal.db", federation_.folder() + "/journal.db",
                              std::filesystem::copy_options::overwrite_existing);
   const std::map<std::string, std::string> files = Files();
   const Result again = Journal({"upgrade"});
   EXPECT_EQ(again.code, ExitCode::kUsage);
-  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-3 exists already; move it away, then run this again"));
+  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-4 exists already; move it away, then run this again"));
   EXPECT_EQ(Files(), files);
 }
 
@@ -426,7 +471,7 @@ TEST_F(JournalCommand, UpgradeHasNothingToDoInTheNewestFormat) {
   const std::map<std::string, std::string> files = Files();
   const Result result = Journal({"upgrade"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("the journal is already in format 3, the newest"));
+  EXPECT_THAT(result.out, HasSubstr("the journal is already in format 4, the newest"));
   EXPECT_EQ(Files(), files);
 }
 

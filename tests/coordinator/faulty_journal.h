@@ -38,6 +38,11 @@ class FaultyJournal final : public ForwardingJournal {
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override {
     return Write([&] { return ForwardingJournal::AddCommit(run_id, round, commit); });
   }
+  absl::StatusOr<uint64_t> PruneCommits(const std::string& run_id, uint64_t last) override {
+    absl::StatusOr<uint64_t> pruned;
+    const absl::Status status = Write([&] { return (pruned = ForwardingJournal::PruneCommits(run_id, last)).status(); });
+    return status.ok() ? pruned : status;
+  }
   absl::Status ReplaceAccounts(const std::string& run_id, const v1::RoundRecord& record,
                                const std::vector<v1::SiteStatus>& totals) override {
     return Write([&] { return ForwardingJournal::ReplaceAccounts(run_id, record, totals); });

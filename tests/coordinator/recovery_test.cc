@@ -35,10 +35,11 @@ struct Outcome {
 };
 
 // Runs with a fault at one write of the journal, restarts after it, and runs to the end.
-Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault fault) {
+Outcome RunWithFault(const std::string& mode, v1::LogConfig::Keep keep, int fail_at, FaultyJournal::Fault fault) {
   SCOPED_TRACE(
       absl::StrCat(mode, ": fault at write ", fail_at, fault == FaultyJournal::Fault::kNotWritten ? " (not written)" : " (written)"));
   Federation federation(3);
+  federation.config.mutable_log()->set_keep(keep);
   const v1::RunSpec spec = MakeSpec("toy", 5, 3, mode, "evaluation: {every: 2}");
   EXPECT_TRUE(federation.Restart(fail_at, fault).ok());
   if (!federation.coordinator().SubmitRun(spec, "anna").ok() || !federation.alive()) {
@@ -86,7 +87,9 @@ Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault 
   for (int i = 0; i < 3; ++i) {
     EXPECT_FALSE(federation.site(i).pending()) << "every update has its receipt";
   }
-  for (uint64_t round = 0; round <= 5; ++round) {
+  const uint64_t pruned = *federation.journal().PrunedThrough(status.run_id());
+  EXPECT_EQ(pruned, keep == v1::LogConfig::ALL ? 0u : 5u) << "snapshots of rounds 2, 4 and 5, of which the last is kept";
+  for (uint64_t round = pruned; round <= 5; ++round) {
     v1::DownloadRequest request;
     request.set_run_id(status.run_id());
     request.set_state_at_round(round);
@@ -95,14 +98,18 @@ Outcome RunWithFault(const std::string& mode, int fail_at, FaultyJournal::Fault 
   return outcome;
 }
 
-class CrashEverywhere : public ::testing::TestWithParam<const char*> {};
+struct Crashed {
+  const char* mode;
+  v1::LogConfig::Keep keep;
+};
+class CrashEverywhere : public ::testing::TestWithParam<Crashed> {};
 
 TEST_P(CrashEverywhere, AtNoWriteDoesACrashChangeTheModel) {
-  const Outcome undisturbed = RunWithFault(GetParam(), -1, FaultyJournal::Fault::kNotWritten);
+  const Outcome undisturbed = RunWithFault(GetParam().mode, GetParam().keep, -1, FaultyJournal::Fault::kNotWritten);
   ASSERT_GT(undisturbed.writes, 30);
   for (int write = 0; write < undisturbed.writes; ++write) {
     for (const auto fault : {FaultyJournal::Fault::kNotWritten, FaultyJournal::Fault::kWrittenButNotAcknowledged}) {
-      const Outcome outcome = RunWithFault(GetParam(), write, fault);
+      const Outcome outcome = RunWithFault(GetParam().mode, GetParam().keep, write, fault);
       ASSERT_EQ(Hex(outcome.hash), Hex(undisturbed.hash)) << "fault at write " << write;
       if (::testing::Test::HasFailure()) {
         return;
@@ -111,9 +118,13 @@ TEST_P(CrashEverywhere, AtNoWriteDoesACrashChangeTheModel) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, CrashEverywhere, ::testing::Values("distro", "local", "allreduce", "diloco, weighting: samples"),
+INSTANTIATE_TEST_SUITE_P(Modes, CrashEverywhere,
+                         ::testing::Values(Crashed{"distro", v1::LogConfig::ALL}, Crashed{"distro", v1::LogConfig::SINCE_SNAPSHOT},
+                                           Crashed{"local", v1::LogConfig::ALL}, Crashed{"allreduce", v1::LogConfig::ALL},
+                                           Crashed{"diloco, weighting: samples", v1::LogConfig::ALL}),
                          [](const auto& info) {
-                           return absl::StrReplaceAll(info.param, {{", weighting: ", "_by_"}});
+                           return absl::StrCat(absl::StrReplaceAll(info.param.mode, {{", weighting: ", "_by_"}}),
+                                               info.param.keep == v1::LogConfig::ALL ? "" : "_pruned");
                          });
 
 TEST(Recovery, KilledAgainAndAgainItStillFinishesWithTheSameModel) {
@@ -316,7 +327,7 @@ TEST(Recovery, BytesOfUpdatesMakeASnapshotDueTooAlsoAfterARestart) {
   config.set_every(1000);
   for (const bool enough : {false, true}) {
     config.set_log(commits + updates + (enough ? 0 : 1));
-    const auto host = RunHost::Open((*journal)->Runs()->front(), config, journal->get(), &store, &Clock::Real());
+    const auto host = RunHost::Open((*journal)->Runs()->front(), {config, {}}, journal->get(), &store, &Clock::Real());
     ASSERT_TRUE(host.ok()) << host.status();
     EXPECT_EQ((*host)->SnapshotDue(), enough);
   }
@@ -372,9 +383,9 @@ TEST(Recovery, ASnapshotIsDueWhenReplayWouldTakeTooLong) {
   config.set_keep(1);
   config.mutable_replay()->set_seconds(1000);
   const absl::StatusOr<std::vector<JournaledRun>> runs = (*journal)->Runs();
-  EXPECT_FALSE((*RunHost::Open(runs->front(), config, journal->get(), &store, &clock))->SnapshotDue());
+  EXPECT_FALSE((*RunHost::Open(runs->front(), {config, {}}, journal->get(), &store, &clock))->SnapshotDue());
   config.mutable_replay()->set_seconds(5);
-  const absl::StatusOr<std::unique_ptr<RunHost>> host = RunHost::Open(runs->front(), config, journal->get(), &store, &clock);
+  const absl::StatusOr<std::unique_ptr<RunHost>> host = RunHost::Open(runs->front(), {config, {}}, journal->get(), &store, &clock);
   ASSERT_TRUE(host.ok()) << host.status();
   EXPECT_TRUE((*host)->SnapshotDue()) << (*host)->replay_cost();
 }

@@ -15,8 +15,8 @@ from harness import federation
 from chaos_kit import Mismatch, pause, percentiles, restart_figures
 
 SITES = ("alpha", "beta")
-# Small, but with everything that a coordinator writes: rounds, updates, commits, snapshots that are pruned, a clean stop.
-SNAPSHOTS = {"every": 2, "keep": 1}
+# Small, but with everything that a coordinator writes: rounds, updates, commits, snapshots and commits that are pruned, a clean stop.
+KEEPING = {"snapshots": {"every": 2, "keep": 1}, "log": {"keep": "since_snapshot"}}
 LEASE = 2  # seconds
 LOCAL = {"mode": "local", "local_steps": 3, "value_bits": 2}
 WRITES = ("write", "pwrite")
@@ -33,7 +33,7 @@ class CrashRun:
         self.chaos = chaos
         self.spec = chaos.spec(SITES, rounds=3)
         self.expected = chaos.reference(SITES, self.spec)
-        self.parties = chaos.make(*SITES, snapshots=SNAPSHOTS)
+        self.parties = chaos.make(*SITES, **KEEPING)
         chaos.start(self.parties)
         self.listen = self.parties.address()
         self.parties.processes["coordinator"].stop()
@@ -46,7 +46,7 @@ class CrashRun:
         shutil.rmtree(self.parties.data_dir)
         self.parties.data_dir = self.parties.directory / f"data-{next(self.numbers)}"
         self.log.unlink(missing_ok=True)
-        self.parties.write_coordinator_config(listen=self.listen, snapshots=SNAPSHOTS)
+        self.parties.write_coordinator_config(listen=self.listen, **KEEPING)
 
     def shim(self, **environment):
         return self.chaos.crashing(self.parties.data_dir, CRASH_LOG=self.log, **environment)

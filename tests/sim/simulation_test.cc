@@ -150,6 +150,8 @@ TEST_F(SimulationTest, EveryKindOfRunAndPolicyIsDrawn) {
     drawn["snapshots.log"] += snapshots.log() <= 16384 && snapshots.every() >= 1000;
     drawn["snapshots.replay"] += snapshots.replay().seconds() == 0 && snapshots.every() >= 1000 && scenario.tick > absl::ZeroDuration();
     drawn["snapshots.every"] += snapshots.every() <= 20;
+    drawn["log.keep"] += scenario.coordinator.log().keep() == v1::LogConfig::SINCE_SNAPSHOT;
+    drawn["log.rounds"] += scenario.coordinator.log().rounds() > 0;
     drawn["quiet hours"] +=
         std::any_of(scenario.quiet_hours.begin(), scenario.quiet_hours.end(), [](auto& hours) { return !hours.empty(); });
     drawn["bandwidth"] += std::any_of(scenario.bandwidth_up.begin(), scenario.bandwidth_up.end(), [](uint64_t up) { return up != 0; });

@@ -52,6 +52,9 @@ void Fill(Journal& journal) {
     AddCommits(journal, "second", round, round);
   }
   ASSERT_TRUE(journal.AddSnapshot("second", {2, "second-2.snapshot", Sha256("two"), "second-2.aggregator", Sha256("residual")}).ok());
+  if (journal.CanPrune()) {
+    ASSERT_EQ(*journal.PruneCommits("second", 2), 2u);
+  }
   ASSERT_TRUE(journal.SetValidationLoss("second", 0, 5.5).ok());
   ASSERT_TRUE(journal.SetValidationLoss("second", 2, 2.25).ok());
   journal.NoteEvent("second", {1700000000000, "paris", "late", 3, "round 3 is closed"});
@@ -119,7 +122,8 @@ class JournalFormatsTest : public SqliteJournalTest {
   // Keeps the journal as it was beside the new one.
   absl::StatusOr<FormatChange> Upgrade(JournalDisk& disk = JournalDisk::Real()) {
     return UpgradeSqliteJournal(
-        path(), Agree, [this](Journal& old, FormatChange) { return old.BackUp(kept()); }, disk);
+        path(), Agree,
+        [this](Journal& old, FormatChange) { return old.BackUp(kept(), [](uint64_t, uint64_t) { return absl::OkStatus(); }); }, disk);
   }
   static absl::Status Agree(FormatChange) { return absl::OkStatus(); }
   std::string kept() const { return folder_.File("kept.db"); }

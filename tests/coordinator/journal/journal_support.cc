@@ -86,7 +86,12 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
         absl::StrAppend(&text, " update ", round, " ", update.site, " ", update.payload, " ", update.report.SerializeAsString());
       }
     }
-    const absl::Status visited = journal.VisitCommits(run.run_id, 1, *last, [&](uint64_t round, const JournaledCommit& commit) {
+    const auto pruned = journal.PrunedThrough(run.run_id);
+    if (!pruned.ok()) {
+      return pruned.status();
+    }
+    absl::StrAppend(&text, " pruned ", *pruned);
+    const absl::Status visited = journal.VisitCommits(run.run_id, *pruned + 1, *last, [&](uint64_t round, const JournaledCommit& commit) {
       absl::StrAppend(&text, " commit ", round, " ", commit.record, std::string(commit.state_hash.begin(), commit.state_hash.end()),
                       commit.round_record.SerializeAsString());
       return absl::OkStatus();

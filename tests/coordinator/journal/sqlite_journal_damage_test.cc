@@ -17,6 +17,7 @@
 #include "common/exit_codes.h"
 #include "coordinator/journal/column_codec.h"
 #include "coordinator/journal/journal.h"
+#include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/open_journal.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -94,8 +95,8 @@ TEST_F(DamagedJournalTest, RefusesAFileThatIsNoJournal) {
 TEST_F(DamagedJournalTest, RefusesANewerFormatAndSaysToUpgrade) {
   std::string newer = MakeSoundFile();
   // SQLite's header holds user_version, big-endian, at offset 60.
-  ASSERT_EQ(newer[63], 3);
-  newer[63] = 4;
+  ASSERT_EQ(newer[63], kNewestFormat);
+  newer[63] = kNewestFormat + 1;
   ExpectRefusedAsDamaged(newer, "newer version of Tributary");
   newer[63] = 1;
   ExpectRefusedAsDamaged(newer, "which an unreleased version of Tributary wrote");

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <random>
@@ -15,6 +16,7 @@
 #include "common/exit_codes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/open_journal.h"
+#include "coordinator/journal/sqlite_database.h"
 #include "coordinator/journal/updates_of.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -199,6 +201,55 @@ TEST_F(SqliteJournalTest, SummarisesCommitsAndReplacesTheAccountsOfTheNewest) {
   EXPECT_EQ((*summaries)[2].record_bytes, journal->Commit("run", 3)->record.size());
   ASSERT_EQ(journal->SiteTotals("run")->size(), 1U);
   EXPECT_EQ((*journal->SiteTotals("run"))[0].site(), "rome");
+}
+
+TEST_F(SqliteJournalTest, PrunesTheOldestRecordsAndKeepsTheChain) {
+  std::string fourth;
+  {
+    const auto journal = Open();
+    ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+    AddCommits(*journal, "run", 1, 5);
+    EXPECT_EQ(*journal->PrunedThrough("run"), 0u);
+    fourth = journal->Commit("run", 4)->record;
+    EXPECT_EQ(journal->PruneCommits("run", 3).status().code(), absl::StatusCode::kFailedPrecondition) << "no snapshot";
+    ASSERT_TRUE(journal->AddSnapshot("run", {4, "run-4.snapshot", Sha256("four"), "", {}}).ok());
+    EXPECT_EQ(journal->PruneCommits("run", 5).status().code(), absl::StatusCode::kFailedPrecondition) << "newer than the snapshot";
+    EXPECT_EQ(*journal->PruneCommits("run", 2), 2u);
+    EXPECT_EQ(*journal->PruneCommits("run", 3), 3u);
+    EXPECT_EQ(*journal->PruneCommits("run", 1), 3u) << "nothing comes back";
+  }
+  const auto journal = Open();
+  EXPECT_EQ(*journal->PrunedThrough("run"), 3u);
+  EXPECT_EQ(journal->Commit("run", 2)->record, "");
+  EXPECT_EQ(journal->Commit("run", 2)->included.size(), 2u);
+  EXPECT_EQ(journal->Commit("run", 4)->record, fourth);
+  EXPECT_EQ((*journal->CommitSummaries("run"))[2].round_record.bytes_up(), 51);
+  std::vector<uint64_t> seen;
+  const auto visit = [&seen](uint64_t round, const JournaledCommit&) {
+    seen.push_back(round);
+    return absl::OkStatus();
+  };
+  EXPECT_EQ(journal->VisitCommits("run", 3, 5, visit).code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(journal->VisitCommits("run", 4, 5, visit).ok());
+  EXPECT_THAT(seen, ElementsAre(4, 5));
+  EXPECT_TRUE(journal->CheckRun(MakeRun("run")).ok());
+  AddCommits(*journal, "run", 6, 6);
+}
+
+TEST_F(SqliteJournalTest, GivesPrunedSpaceBackToTheFileSystem) {
+  const auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  AddCommits(*journal, "run", 1, 24, std::string(8 << 20, 'x'));
+  ASSERT_TRUE(journal->AddSnapshot("run", {24, "run-24.snapshot", Sha256("x"), "", {}}).ok());
+  EXPECT_EQ(*journal->PruneCommits("run", 22), 22u);
+  // What was logged just now might be needed again.
+  ASSERT_TRUE(Database::Open(path(), path(), SQLITE_OPEN_READWRITE).value()->Execute("PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  const uint64_t reserved = std::filesystem::file_size(path());
+  AddCommits(*journal, "run", 25, 25, "small");
+  ASSERT_TRUE(journal->AddSnapshot("run", {25, "run-25.snapshot", Sha256("x"), "", {}}).ok());
+  EXPECT_EQ(*journal->PruneCommits("run", 24), 24u);
+  ASSERT_TRUE(Database::Open(path(), path(), SQLITE_OPEN_READWRITE).value()->Execute("PRAGMA wal_checkpoint(TRUNCATE)").ok());
+  EXPECT_LE(std::filesystem::file_size(path()), reserved / 2);
 }
 
 TEST_F(SqliteJournalTest, KeepsTheNewestValidationLossOfEachRound) {
