@@ -96,6 +96,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddExportCommand(&app, &session);
   AddReportCommands(&app, &session);
   AddJournalCommands(&app, &session);
+  AddBackupCommands(&app, &session);
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);

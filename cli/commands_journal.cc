@@ -1,4 +1,5 @@
-// `tributary journal`: the data folder of a coordinator that is stopped, checked, shown, taken back to an earlier round, and upgraded.
+// `tributary journal`: a coordinator's data folder checked and shown, also in service; and of one that is stopped, taken back to an earlier
+// round, and upgraded.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -315,7 +316,8 @@ absl::Status Upgrade(const Session& session, const JournalOptions& options) {
 }  // namespace
 
 void AddJournalCommands(CLI::App* app, Session* session) {
-  CLI::App* journal = app->add_subcommand("journal", "Check, show, take back or upgrade the journal of a stopped coordinator"); with the coordinator stopped, take it back or upgrade it");
+  CLI::App* journal =
+      app->add_subcommand("journal", "Check or show a coordinator's journal; with the coordinator stopped, take it back or upgrade it");
   journal->require_subcommand(1);
   const auto options = std::make_shared<JournalOptions>();
   const auto add = [&](const char* name, const char* help, absl::Status (*action)(const Session&, const JournalOptions&)) {

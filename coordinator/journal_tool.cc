@@ -14,6 +14,7 @@
 #include "common/file_store.h"
 #include "common/files.h"
 #include "common/status_macros.h"
+#include "coordinator/folder_view.h"
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/journal/upgrade_journal.h"
@@ -27,14 +28,6 @@
 
 namespace tributary::coordinator {
 namespace {
-
-std::string JournalIn(const std::string& data_dir) {
-  return data_dir + "/journal.db";
-}
-
-std::string SnapshotsIn(const std::string& data_dir) {
-  return data_dir + "/snapshots";
-}
 
 // What the first record that a log still has continues.
 struct Head {
@@ -343,22 +336,22 @@ absl::StatusOr<JournaledRun> FindJournaledRun(Journal& journal, const std::strin
 
 absl::StatusOr<Verification> VerifyJournal(const std::string& data_dir,
                                            const std::function<absl::Status(const std::string&, uint64_t, uint64_t)>& progress) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, InspectJournal(data_dir));
+  TRIBUTARY_ASSIGN_OR_RETURN(const FolderView view, LookAt(data_dir));
+  Journal* const journal = view.journal.get();
   Verification result;
   if (const absl::Status whole = journal->CheckIntegrity(); !whole.ok()) {
     // What stands in such a journal proves nothing more.
     result.problems.emplace_back(whole.message());
     return result;
   }
-  const std::unique_ptr<FileStore> files = FolderToRead(SnapshotsIn(data_dir));
-  SnapshotStore store(files.get());
+  SnapshotStore store(view.snapshots.get());
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, journal->Runs());
   for (const JournaledRun& run : runs) {
     if (const absl::Status rows = journal->CheckRun(run); !rows.ok()) {
       result.problems.emplace_back(rows.message());
       continue;
     }
-    TRIBUTARY_RETURN_IF_ERROR(RunCheck(journal.get(), &store, run, result).Check(progress));
+    TRIBUTARY_RETURN_IF_ERROR(RunCheck(journal, &store, run, result).Check(progress));
   }
   return result;
 }

@@ -1,4 +1,5 @@
-// What `tributary journal` does with the data folder of a coordinator that is stopped.
+// What `tributary journal` does with a coordinator's data folder. Looking and checking do not disturb a coordinator that works in it; what
+// changes the journal needs it stopped.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_TOOL_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_TOOL_H_
 
@@ -17,7 +18,7 @@
 namespace tributary::coordinator {
 
 // All errors: NotFound (no journal in that folder, no such run), FailedPrecondition with exit code kStorage (a coordinator uses the
-// folder), DataLoss with exit code kDamaged.
+// folder; not of what only looks), DataLoss with exit code kDamaged.
 
 struct Verification {
   struct RunResult {

@@ -14,12 +14,19 @@
 namespace tributary::coordinator {
 namespace {
 
-absl::StatusOr<std::shared_ptr<const void>> LockExisting(const std::string& path, JournalDisk& disk) {
+absl::Status CheckExists(const std::string& path, JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<int64_t> size, disk.Size(path));
-  if (!size.has_value()) {
-    return absl::NotFoundError(absl::StrCat("there is no journal ", path, "; name the coordinator's data_dir"));
-  }
-  return disk.Lock(path);
+  return size.has_value() ? absl::OkStatus()
+                          : absl::NotFoundError(absl::StrCat("there is no journal ", path, "; name the coordinator's data_dir"));
+}
+
+// Beside the coordinator that owns the folder. It goes on writing, and what is seen here stays what it is now: SQLite's write-ahead log
+// keeps it until this connection is closed.
+absl::StatusOr<std::unique_ptr<Journal>> LookBesideItsOwner(const std::string& path, JournalDisk& disk) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(path, path, SQLITE_OPEN_READONLY, disk.vfs()));
+  TRIBUTARY_RETURN_IF_ERROR(database->Execute("BEGIN"));
+  TRIBUTARY_RETURN_IF_ERROR(ReadPragma(*database, "SELECT COUNT(*) FROM sqlite_schema").status());  // from here on
+  return SqliteJournal::Over(std::move(database), nullptr, nullptr);
 }
 
 // Looks, through a connection that cannot write, before the journal is opened for writing: a damaged file stays as it is.
@@ -63,13 +70,20 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenSqliteJournal(const std::string& pa
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> InspectSqliteJournal(const std::string& path) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, LockExisting(path, JournalDisk::Real()));
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path, JournalDisk::Real()));
-  return SqliteJournal::Over(std::move(database), std::move(lock), nullptr);
+  JournalDisk& disk = JournalDisk::Real();
+  TRIBUTARY_RETURN_IF_ERROR(CheckExists(path, disk));
+  absl::StatusOr<std::shared_ptr<const void>> lock = disk.Lock(path);
+  if (absl::IsFailedPrecondition(lock.status())) {
+    return LookBesideItsOwner(path, disk);
+  }
+  TRIBUTARY_RETURN_IF_ERROR(lock.status());
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenToLook(path, disk));
+  return SqliteJournal::Over(std::move(database), *std::move(lock), nullptr);
 }
 
 absl::StatusOr<std::unique_ptr<Journal>> RepairSqliteJournal(const std::string& path) {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, LockExisting(path, JournalDisk::Real()));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExists(path, JournalDisk::Real()));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::shared_ptr<const void> lock, JournalDisk::Real().Lock(path));
   {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, OpenToLook(path, JournalDisk::Real()));
     TRIBUTARY_RETURN_IF_ERROR(CheckFormat(*database).status());

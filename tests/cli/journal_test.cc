@@ -13,6 +13,7 @@
 #include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/sqlite_database.h"
 #include "coordinator/journal/updates_of.h"
+#include "coordinator/journal_tool.h"
 #include "tests/cli/run_command.h"
 #include "tests/coordinator/federation.h"
 
@@ -112,13 +113,48 @@ TEST_F(JournalCommand, VerifyPassesASoundFolderAndChangesNothing) {
   EXPECT_EQ(Journal({"verify"}).code, ExitCode::kOk);
 }
 
-TEST_F(JournalCommand, RefusesWhileACoordinatorUsesTheFolder) {
+TEST_F(JournalCommand, LooksAtAWorkingCoordinatorsFolderWithoutDisturbingIt) {
   ASSERT_TRUE(federation_.Restart().ok());
-  for (const char* const command : {"verify", "show", "upgrade"}) {
-    const Result result = Journal({command});
-    EXPECT_EQ(result.code, ExitCode::kStorage) << command;
-    EXPECT_THAT(result.err, HasSubstr("is in use by a running coordinator; stop that one"));
+  federation_.ConnectAll();
+  const Result verified = Journal({"verify"});
+  EXPECT_EQ(verified.code, ExitCode::kOk) << verified.out << verified.err;
+  EXPECT_THAT(verified.out, HasSubstr(absl::StrCat("run ", run_, ": 8 commits, 3 snapshots, state ")));
+  EXPECT_THAT(Journal({"show", run_}).out, HasSubstr("round 9 is open"));
+  federation_.site(1).alter = nullptr;
+  for (int i = 0; i < federation_.size(); ++i) {
+    federation_.site(i).Disconnect();
   }
+  federation_.RunToEnd(run_);
+  EXPECT_EQ(federation_.Status(run_).round(), 12u);
+  CommonHash(federation_, run_);
+  EXPECT_THAT(Journal({"verify"}).out, HasSubstr("12 commits"));
+}
+
+// The coordinator commits, and removes snapshots and commits, while they are checked.
+TEST_F(JournalCommand, VerifySeesOneMomentOfAWorkingCoordinator) {
+  federation_.config.mutable_snapshots()->set_keep(1);
+  federation_.config.mutable_log()->set_keep(v1::LogConfig::SINCE_SNAPSHOT);
+  ASSERT_TRUE(federation_.Restart().ok());
+  bool finished = false;
+  const auto result = coordinator::VerifyJournal(federation_.folder(), [&](const std::string&, uint64_t, uint64_t) {
+    if (!std::exchange(finished, true)) {
+      federation_.site(1).alter = nullptr;
+      federation_.RunToEnd(run_);
+    }
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_TRUE(finished);
+  EXPECT_EQ(federation_.Status(run_).round(), 12u);
+  EXPECT_THAT(result->problems, SizeIs(0));
+  EXPECT_EQ(result->runs.at(0).commits, 8u);
+}
+
+TEST_F(JournalCommand, ChangesNothingWhileACoordinatorUsesTheFolder) {
+  ASSERT_TRUE(federation_.Restart().ok());
+  const Result result = Journal({"upgrade"});
+  EXPECT_EQ(result.code, ExitCode::kStorage);
+  EXPECT_THAT(result.err, HasSubstr("is in use by a running coordinator; stop that one"));
   EXPECT_EQ(Journal({"truncate-to", run_, "3", "--yes"}).code, ExitCode::kStorage);
 }
 

@@ -31,6 +31,7 @@ SCENARIOS = {
     "coordinator_at_crash_points": (chaos_crashes.crash_points, True),
     "coordinator_at_crash_points_of_a_recovery": (chaos_crashes.crash_points_of_a_recovery, False),
     "truncation_at_crash_points": (chaos_crashes.truncation_at_crash_points, True),
+    "restore_at_crash_points": (chaos_crashes.restore_at_crash_points, False),
     "upgrade_at_crash_points": (chaos_crashes.upgrade_at_crash_points, True),
     "coordinator_at_random_times": (chaos_crashes.coordinator_at_random_times, True),
     "coordinator_at_random_times_pipelined": (chaos_crashes.coordinator_at_random_times_pipelined, False),

@@ -280,6 +280,49 @@ def upgrade_at_crash_points(chaos):
     return crashes.kill(("upgrade",), state, (newest, crashes.commits(crashes.found)))
 
 
+def restore_at_crash_points(chaos):
+    """`tributary restore` is killed at any change that it makes: the folder is whole, or has no journal and is not taken for one."""
+    crashes = JournalToolCrashes(chaos)
+    parties, folder = crashes.parties, crashes.folder
+    backup = parties.directory / "backup"
+    parties.tool("backup", crashes.found, backup)
+    due = crashes.commits(backup)
+    if due != crashes.commits(crashes.found):
+        raise Mismatch(f"the backup has {due} commits, the folder {crashes.commits(crashes.found)}")
+
+    def restore(**environment):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        parties.command_prefix = chaos.crashing(folder, **environment)
+        try:
+            return parties.tool("restore", backup, folder, check=False).returncode
+        finally:
+            parties.command_prefix = ()
+
+    counted = parties.directory / "calls"
+    if restore(CRASH_LOG=counted) != 0:
+        raise Mismatch("restore fails under the shim, which is to kill nothing")
+    points = counted.read_text(encoding="utf-8").splitlines()
+    whole = 0
+    cases = range(1, len(points) + 1)
+    for number in cases if chaos.long else chaos.random.sample(cases, 6):
+        if restore(CRASH_AT=number) != -signal.SIGKILL:
+            raise Mismatch(f"restore was not killed at call {number} of {len(points)}: {points[number - 1]}")
+        chaos.figures["kills_journal_tool"] += 1
+        if (folder / "journal.db").exists():
+            whole += 1
+            if crashes.commits(folder) != due:
+                raise Mismatch(f"killed at call {number} ({points[number - 1]}): a folder with a journal is not whole")
+    if restore() != 0 or crashes.commits(folder) != due:
+        raise Mismatch("given again, the command did not get it done")
+    shutil.rmtree(crashes.found)
+    folder.rename(crashes.found)
+    parties.start_coordinator()
+    crashes.log.wait(f"continues after round {due}", 30)
+    chaos.finish(parties, crashes.spec, timeout=120)
+    return {"points": len(points), "whole": whole}
+
+
 def coordinator_at_random_times(chaos):
     """kill -9 between nothing and 1.2 s after exec, again and again, over as many runs as that takes."""
     return _coordinator(chaos, 100 if chaos.long else 5, {})
