@@ -36,6 +36,9 @@ absl::Status Submit(const Session& session, const std::string& file) {
   TRIBUTARY_RETURN_IF_ERROR(WithExitCode(Annotate(ValidateRunSpec(spec), file), ExitCode::kUsage));
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.SubmitRun(spec));
+  for (const std::string& warning : status.warnings()) {
+    *session.environment.err << "warning: " << warning << "\n";
+  }
   return Show(session, status);
 }
 

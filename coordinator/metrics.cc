@@ -132,6 +132,7 @@ struct CoordinatorMetrics::State {
   Children<kByteDirectionLabels.size(), Histogram> bytes_per_step;
   Children<kByteDirectionLabels.size(), Counter> dense_bytes;
   Histogram* journal_fsync;
+  Gauge* disk_forecast;
   Counter* hash_mismatches;
   prometheus::Family<Gauge>& certificate_expiry =
       MakeGauge("tributary_certificate_expiry_timestamp_seconds",
@@ -178,6 +179,8 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
   }
   journal_fsync =
       &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
+  disk_forecast =
+      &Make(BuildGauge(), "tributary_disk_forecast_bytes", "The most that the run in progress may still add to the data folder").Add({});
   hash_mismatches =
       &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
   certificate_files_refused = &Make(BuildGauge(), "tributary_certificate_files_refused",
@@ -335,6 +338,10 @@ void CoordinatorMetrics::ObserveJournalFsync(double seconds) {
 
 void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
   state_->snapshot_time.Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
+}
+
+void CoordinatorMetrics::SetDiskForecast(uint64_t bytes) {
+  state_->disk_forecast->Set(static_cast<double>(bytes));
 }
 
 void CoordinatorMetrics::SetCertificateExpiry(absl::Time wall_time) {

@@ -111,6 +111,8 @@ class CoordinatorMetrics {
   void SetLoss(LossSplit split, double loss);
   void ObserveJournalFsync(double seconds);
   void SetSnapshotTime(absl::Time wall_time);
+  // The most that the run in progress may still add to the folder; 0: none is.
+  void SetDiskForecast(uint64_t bytes);
   // The coordinator's own certificate. Its series is not there before the first call: without TLS there is none.
   void SetCertificateExpiry(absl::Time wall_time);
   // The certificate with which a site connected last.

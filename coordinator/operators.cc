@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
+#include "coordinator/run/disk_need.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
@@ -96,6 +97,10 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
     LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
                config_.max_update());
   }
+  std::string warning;
+  if (const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir()); free.ok()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(warning, JudgeDisk(model, config_, MostMembers(model, deps_.sites->size()), *free));
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model));
 
   Run run;
@@ -111,7 +116,12 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   runs_.push_back(std::move(run));
   ActivateNext();
   AfterChange();
-  return GetRun(run_id);
+  TRIBUTARY_ASSIGN_OR_RETURN(v1::RunStatus status, GetRun(run_id));
+  if (!warning.empty()) {
+    LogWarning("coordinator", "run ", run_id, ": ", warning);
+    status.add_warnings(warning);
+  }
+  return status;
 }
 
 absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
@@ -122,6 +132,7 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   dependencies.metrics = deps_.metrics;
   dependencies.membership = &membership_;
   dependencies.environment = this;
+  dependencies.sites = deps_.sites->size();
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> opened, ActiveRun::Open(run.journaled, config_, start, dependencies));
   ActiveRun& active = *opened;
   active_.emplace(active.id(), std::move(opened));

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/overloaded.h"
 #include "common/status_macros.h"
+#include "coordinator/run/disk_need.h"
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/round_report.h"
 #include "coordinator/run/run_status.h"
@@ -78,7 +79,16 @@ absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& r
     LogInfo("coordinator", "run ", run.run_id, " starts");
   }
   ShowStanding(active->Status(), *dependencies.metrics);
+  active->ForecastDisk();
   return active;
+}
+
+void ActiveRun::ForecastDisk() {
+  const RunModel& model = host_->model();
+  const uint64_t members = MostMembers(model, deps_.sites);
+  const uint64_t now = DiskBytes(model, config_, members, host_->round());
+  const uint64_t at_end = DiskBytes(model, config_, members, model.spec.rounds());
+  deps_.metrics->SetDiskForecast(at_end - std::min(at_end, now));
 }
 
 bool ActiveRun::Survives(const absl::Status& status) {
@@ -247,6 +257,7 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   if (!Survives(KeepSnapshot())) {
     return;
   }
+  ForecastDisk();
   Dispatch(RoundCommitted{host_->state_hash()});
 }
 
@@ -303,6 +314,7 @@ void ActiveRun::Finish(const EndRun& end) {
   summary_.Flush(At().now);
   Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator",
       absl::StrCat("run ", id(), " ", StateName(end.state), ": ", end.reason));
+  deps_.metrics->SetDiskForecast(0);
   // Before the last message, whose bytes are in no record any more.
   ended_ = Status();
   deps_.environment->Broadcast(std::make_shared<const v1::CoordinatorMessage>(RunEndMessage(*ended_)));

@@ -65,6 +65,7 @@ class ActiveRun {
     CoordinatorMetrics* metrics = nullptr;
     Membership* membership = nullptr;  // who is connected is the coordinator's to say, how far each has come the run's
     RunEnvironment* environment = nullptr;
+    uint64_t sites = 0;  // of the federation
   };
   // What a site's Hello said, for the run that is offered to it.
   struct Greeting {
@@ -163,6 +164,7 @@ class ActiveRun {
   void TellRoundStart(const std::string& site, bool update_held);
   void CommitRound(const CloseRound& close);
   absl::Status KeepSnapshot();
+  void ForecastDisk();
   // False after a storage error.
   bool RecordValidationLoss(uint64_t round, double loss);
   std::shared_ptr<const v1::CoordinatorMessage> CommitMessage(uint64_t round, const std::string& record,

@@ -157,6 +157,30 @@ std::string PageAfterRestart(Federation& federation) {
   return page;
 }
 
+TEST(Coordinator, ForecastsTheDiskAndWarnsWhereItMayNotDo) {
+  Federation federation(2, 3);
+  CoordinatorMetrics metrics({"site-0", "site-1"});
+  federation.metrics = &metrics;
+  ASSERT_TRUE(federation.Restart().ok());
+  const auto forecast = [&metrics] {
+    const std::string page = metrics.Text();
+    return std::stod(page.substr(page.find("\ntributary_disk_forecast_bytes ") + 31));
+  };
+  EXPECT_EQ(forecast(), 0);
+  // A hundred million dense commits take 140 GB.
+  const absl::StatusOr<v1::RunStatus> submitted =
+      federation.coordinator().SubmitRun(MakeSpec("endless", 100'000'000, 2, "allreduce"), "anna");
+  ASSERT_TRUE(submitted.ok()) << submitted.status();
+  EXPECT_GT(forecast(), 100e9);
+  if (*FreeBytes(federation.folder()) < 100'000'000'000) {
+    ASSERT_EQ(submitted->warnings_size(), 1);
+    EXPECT_THAT(submitted->warnings(0), HasSubstr("its 100000000 rounds with up to 2 sites may take "));
+  }
+  EXPECT_EQ(federation.Status("endless").warnings_size(), 0);
+  ASSERT_TRUE(federation.coordinator().StopRun("endless", {"anna", ""}).ok());
+  EXPECT_EQ(forecast(), 0);
+}
+
 TEST(Coordinator, ShowsNoLossBeforeThereIsOne) {
   Federation federation(2);
   Submit(federation, MakeSpec("toy", 2, 2));

@@ -51,6 +51,7 @@ COORDINATOR = {
     'tributary_loss{split="validation"}': True,
     "tributary_journal_fsync_seconds_count": True,
     "tributary_snapshot_timestamp_seconds": True,
+    "tributary_disk_forecast_bytes": False,
     "tributary_replica_hash_mismatches_total": False,
     'tributary_certificate_expiry_timestamp_seconds{party="coordinator"}': True,
     'tributary_certificate_expiry_timestamp_seconds{party="site/alpha"}': True,
