@@ -24,6 +24,8 @@ _BANNED = (
     (r"\bgetenv\(", r"^(common|optim|proto|coordinator|worker|cli|sim)/.*\.(cc|h)$", r"(^|/)main\.cc$",
      "read the environment in main only"),
     (r"IgnoreError\(\)(?!.*//)", r".*\.(cc|h)$", r"^$", "say behind it why no error is hidden"),
+    (r"\(void\) ?[\w:]+[(.-]|std::ignore", r".*\.(cc|h)$", r"^tests/bench/",
+     "look at the result, or say IgnoreError() and why"),
     (r"using namespace", r".*\.(cc|h)$", r"^tests/.*\.cc$", "name what you use"),
     (r"""["'][^"'\s]*:(8443|8081|9464|50051)["']""", r"^tests/e2e/", r"^$", "bind port zero"),
 )
