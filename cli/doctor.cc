@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "common/certificate_files.h"
 #include "common/files.h"
+#include "common/folder_probe.h"
 #include "common/format_bytes.h"
 #include "common/pki.h"
 #include "common/status_macros.h"
@@ -97,7 +98,11 @@ void CheckFolder(const std::string& name, const std::string& path, uint64_t need
   if (!std::filesystem::is_directory(existing, error)) {
     return Fail(name, absl::StrCat(existing.string(), " is not a folder; choose another path for ", path), ExitCode::kStorage, findings);
   }
-  if (access(existing.c_str(), R_OK | W_OK | X_OK) != 0) {
+  if (existing == std::filesystem::absolute(path, error)) {
+    if (const absl::Status probed = ProbeFolder(existing.string()); !probed.ok()) {
+      return Fail(name, probed, findings);
+    }
+  } else if (access(existing.c_str(), R_OK | W_OK | X_OK) != 0) {
     return Fail(name, absl::StrCat("cannot write in ", existing.string(), "; let the user that runs this program write there"),
                 ExitCode::kStorage, findings);
   }

@@ -19,6 +19,7 @@ enum class ExitCode : int {
   kDamaged = 8,        // a journal, snapshot or model file that fails its checks
   kRunFailed = 9,      // the run ended as failed or stopped
   kNotFound = 10,      // no such run, round or site
+  kMemory = 11,        // a run does not fit into the memory there is
   kInterrupted = 130,  // SIGINT
   kReaderGone = 141,   // whoever read standard output has gone
 };

@@ -354,6 +354,7 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
       if (downloader != Downloader::kOperator) {
         return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
       }
+      TRIBUTARY_RETURN_IF_ERROR(CheckRoomToDownload(model));
       TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));
       return std::make_shared<const std::string>(optim::EncodeSnapshot(model.layout, state));
     }

@@ -16,6 +16,7 @@
 #include "common/byte_kind.h"
 #include "common/clock.h"
 #include "common/file_store.h"
+#include "common/memory_limits.h"
 #include "common/shared_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/operator_act.h"
@@ -52,6 +53,8 @@ class Coordinator {
     Journal* journal = nullptr;
     FileStore* snapshots = nullptr;         // what is in it and not in the journal is removed
     CoordinatorMetrics* metrics = nullptr;  // null: nobody reads them
+    // What a run may take, asked before one is submitted or taken up. Empty or an error: nobody knows, and nothing is refused for it.
+    std::function<absl::StatusOr<MemoryLimits>()> memory;
     // Runs work on this same executor after a delay.
     std::function<void(absl::Duration, std::function<void()>)> post_after;
     // A storage error after which nothing more can be promised: the process must stop with this status.
@@ -59,7 +62,8 @@ class Coordinator {
   };
 
   // Recovers everything the journal holds: replays the open run's commits on its newest snapshot, adds the accepted updates of the round in
-  // flight, and is ready to continue it. DataLoss, exit code kDamaged: journal or snapshot damaged, with what to do.
+  // flight, and is ready to continue it. DataLoss, exit code kDamaged: journal or snapshot damaged, with what to do. FailedPrecondition,
+  // exit code kMemory: the open run does not fit into memory any more.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(const v1::CoordinatorConfig& config, Dependencies dependencies);
   virtual ~Coordinator() = default;
 
@@ -85,7 +89,7 @@ class Coordinator {
   // Operators. Acts are durable before they are answered, and journaled with the name of who did them. NotFound: no such run.
   // FailedPrecondition: it is over, or not in a state for this. Unavailable: shutting down, or the journal has failed. Exit code kStorage:
   // the journal could not be written. Of a submission, InvalidArgument: not a run that this federation can do; AlreadyExists: a live run
-  // has that name.
+  // has that name; FailedPrecondition, exit code kMemory: it does not fit into memory, and both figures are named.
   virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) = 0;
   virtual v1::ListRunsResponse ListRuns() = 0;
   virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;

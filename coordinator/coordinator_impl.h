@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/memory_need.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
@@ -98,6 +99,12 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   std::string NewRunId(const std::string& name) const;
   absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state,
                                  const OperatorAct& submitted);
+  // What there is of memory, if anybody knows.
+  std::optional<MemoryLimits> Room() const;
+  MemoryNeed NeedOf(const RunModel& model) const;
+  absl::Status CheckRoomToSubmit(const RunModel& model) const;
+  // Of a state, which is made for this and encoded.
+  absl::Status CheckRoomToDownload(const RunModel& model) const;
   absl::Status Activate(const Run& run, ActiveRun::Start start);
   void ActivateNext();
   // Takes a run that is over out of `active_`.

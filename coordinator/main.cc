@@ -9,6 +9,7 @@
 #include <iostream>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -137,6 +138,13 @@ ExitCode Run(const CommandLine& command) {
   return signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kOk;
 }
 
+// What a run needs is looked at before it is taken; this is for all else.
+[[noreturn]] void OnOutOfMemory() {
+  constexpr char kText[] = "ERROR coordinator: out of memory; give it more (nothing that was acknowledged is lost)\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  std::_Exit(static_cast<int>(ExitCode::kMemory));
+}
+
 ExitCode Main(int argc, char** argv) {
   CommandLine command;
   CLI::App app("Schedules the rounds of a federation's runs and aggregates their updates.", "tributary-coordinator");
@@ -157,6 +165,7 @@ ExitCode Main(int argc, char** argv) {
     command.log_level = log_level;
   }
 
+  std::set_new_handler(OnOutOfMemory);
   BlockDaemonSignals();
   RequireTls13();
   RouteGrpcLog(LogLevel::kWarning);

@@ -1,5 +1,7 @@
 // The queue of runs, and what operators ask and are told.
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +13,7 @@
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/disk_need.h"
+#include "coordinator/run/memory_need.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
@@ -80,6 +83,35 @@ absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const R
   return deps_.journal->AddSnapshot(run.run_id, snapshot);
 }
 
+std::optional<MemoryLimits> CoordinatorImpl::Room() const {
+  const absl::StatusOr<MemoryLimits> limits = deps_.memory ? deps_.memory() : absl::UnavailableError("not asked");
+  return limits.ok() ? std::make_optional(*limits) : std::nullopt;
+}
+
+MemoryNeed CoordinatorImpl::NeedOf(const RunModel& model) const {
+  return MemoryForRounds(model, std::min<uint64_t>(model.spec.participation().max_workers(), deps_.sites->size()));
+}
+
+absl::Status CoordinatorImpl::CheckRoomToSubmit(const RunModel& model) const {
+  const std::optional<MemoryLimits> room = Room();
+  if (!room.has_value()) {
+    return absl::OkStatus();
+  }
+  const std::string needs = absl::StrCat("run ", model.spec.name(), " needs, on the coordinator,");
+  if (active_.empty()) {
+    return CheckMemory(needs, NeedOf(model), *room);
+  }
+  // It is to wait behind another, and what that one holds will be free. Whether it fits then is looked at when it begins.
+  TRIBUTARY_RETURN_IF_ERROR(CheckMemory(needs, NeedOf(model), {room->total, room->total, "all there is"}));
+  return CheckMemory(absl::StrCat("beside run ", active_.begin()->first, ", to submit run ", model.spec.name(), " needs"),
+                     MemoryToSubmit(model), *room);
+}
+
+absl::Status CoordinatorImpl::CheckRoomToDownload(const RunModel& model) const {
+  const std::optional<MemoryLimits> room = Room();
+  return room.has_value() ? CheckMemory("this download needs, on the coordinator,", MemoryToSubmit(model), *room) : absl::OkStatus();
+}
+
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) {
   if (failed_ || draining_) {
     return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
@@ -97,19 +129,22 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
     LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
                config_.max_update());
   }
+  TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
   std::string warning;
   if (const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir()); free.ok()) {
     TRIBUTARY_ASSIGN_OR_RETURN(warning, JudgeDisk(model, config_, MostMembers(model, deps_.sites->size()), *free));
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model));
 
   Run run;
   run.journaled.run_id = NewRunId(spec.name());
   run.journaled.spec = spec;
   run.journaled.state = v1::SUBMITTED;
   run.journaled.submitted_unix_ms = UnixMillis();
-  // Not the end of the coordinator if this fails: nothing was promised yet, and a half-stored run is marked as failed at the next start.
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state, {operator_name, ""}), "the run could not be stored"));
+  {  // so that the run has its room when it begins
+    TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model));
+    // Not the end of the coordinator if this fails: nothing was promised yet, and a half-stored run is marked as failed at the next start.
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state, {operator_name, ""}), "the run could not be stored"));
+  }
   const std::string run_id = run.journaled.run_id;
   LogInfo("coordinator", "run ", run_id, " submitted by ", operator_name, ": ", model.layout.size(), " parameters, ", spec.rounds(),
           " rounds");
@@ -133,6 +168,12 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   dependencies.membership = &membership_;
   dependencies.environment = this;
   dependencies.sites = deps_.sites->size();
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(run.journaled.spec));
+  if (const std::optional<MemoryLimits> room = Room(); room.has_value()) {
+    const bool is_new = start == ActiveRun::Start::kNew;
+    TRIBUTARY_RETURN_IF_ERROR(CheckMemory(absl::StrCat("run ", run.journaled.run_id, is_new ? " needs" : ": to take it up again needs"),
+                                          is_new ? NeedOf(model) : MemoryToHold(model), *room));
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> opened, ActiveRun::Open(run.journaled, config_, start, dependencies));
   ActiveRun& active = *opened;
   active_.emplace(active.id(), std::move(opened));

@@ -3,8 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <future>
 #include <utility>
 #include <vector>
@@ -16,8 +14,10 @@
 #include "common/executor.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/folder_probe.h"
 #include "common/listening.h"
 #include "common/log.h"
+#include "common/memory_limits.h"
 #include "common/names.h"
 #include "common/page_server.h"
 #include "common/status_macros.h"
@@ -30,6 +30,7 @@
 #include "coordinator/rpc/health_server.h"
 #include "coordinator/rpc/rpc_server.h"
 #include "coordinator/run/log_keeping.h"
+#include "coordinator/run/memory_need.h"
 #include "coordinator/site_registry.h"
 #include "nlohmann/json.hpp"
 #include "proto/config/reload.h"
@@ -80,12 +81,6 @@ std::string Reachable(const std::string& host_port, int port) {
     host = "[::1]";
   }
   return absl::StrCat(host, ":", port);
-}
-
-absl::Status NoData(const std::string& folder, int error) {
-  return WithExitCode(absl::InternalError(absl::StrCat("data_dir ", folder, " cannot be written: ", std::strerror(error),
-                                                       "; let this user write there, or choose another data_dir")),
-                      ExitCode::kStorage);
 }
 
 class ServerImpl final : public Server {
@@ -168,6 +163,7 @@ absl::Status ServerImpl::Start() {
   rpc.transport = options_.insecure ? Transport::kPlaintext : Transport::kMutualTls;
   rpc.certificates = [files = certificates_] { return files->current(); };
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
+  rpc.transfers.max_spool_bytes = kMaxSpoolBytes;
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
   TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, &sites_, coordinator_.get(), executor_.get()));
   endpoints_.listen = Reachable(config_.listen(), rpc_->port());
@@ -187,10 +183,7 @@ absl::Status ServerImpl::Start() {
 
 absl::Status ServerImpl::PrepareFolder() {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(MakeDirectories(config_.data_dir()), "data_dir"));
-  if (access(config_.data_dir().c_str(), R_OK | W_OK | X_OK) != 0) {
-    return NoData(config_.data_dir(), errno);
-  }
-  return absl::OkStatus();
+  return Annotate(ProbeFolder(config_.data_dir()), "data_dir");
 }
 
 absl::Status ServerImpl::OpenJournal() {
@@ -210,6 +203,7 @@ absl::Status ServerImpl::Recover() {
   dependencies.journal = journal_.get();
   dependencies.snapshots = snapshots_.get();
   dependencies.metrics = metrics_.get();
+  dependencies.memory = [] { return ReadMemoryLimits(); };
   dependencies.post_after = [executor = executor_.get()](absl::Duration delay, std::function<void()> work) {
     executor->PostAfter(delay, std::move(work));
   };

@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/exit_codes.h"
 #include "common/overloaded.h"
 #include "common/status_macros.h"
 #include "worker/quiet_hours.h"
@@ -120,6 +121,10 @@ const std::optional<worker::ReplicaPosition>& SimWorker::held() const {
 }
 
 void SimWorker::OnMessage(uint64_t session, v1::CoordinatorMessage message) {
+  if (message.has_run_refused() && options_.on_misfit) {
+    options_.on_misfit(
+        WithExitCode(absl::FailedPreconditionError(absl::StrCat("site ", name(), ": ", message.run_refused().reason())), ExitCode::kData));
+  }
   Handle(event::MessageArrived{session, std::move(message)});
 }
 void SimWorker::OnClosed(uint64_t session, const absl::Status& status) {
@@ -240,7 +245,8 @@ void SimWorker::CarryOut(worker::Action& action) {
               } else if (options_.on_misfit && !absl::IsAborted(run.status())) {  // Aborted: its disk, which will be well again
                 options_.on_misfit(Annotate(run.status(), absl::StrCat("run ", offer.spec().name(), " cannot be trained here")));
               }
-              Handle(event::RunPrepared{work, run.status(), run.ok() ? process_->run->TakePending() : std::nullopt});
+              Handle(run.ok() ? event::RunPrepared{work, absl::OkStatus(), process_->run->TakePending(), process_->run->columns_digest()}
+                              : event::RunPrepared{work, run.status()});
             });
           },
           [&](action::ReleaseRun& release) {

@@ -52,10 +52,11 @@ v1::WorkerMessage LeaveMessage(const std::string& reason) {
   return message;
 }
 
-v1::WorkerMessage AcceptanceMessage(const std::string& run_id) {
+v1::WorkerMessage AcceptanceMessage(const std::string& run_id, const std::string& columns_digest) {
   v1::WorkerMessage message;
   message.mutable_run_answer()->set_run_id(run_id);
   message.mutable_run_answer()->set_accepted(true);
+  message.mutable_run_answer()->set_columns_digest(columns_digest);
   return message;
 }
 

@@ -21,7 +21,7 @@ namespace tributary::worker {
 v1::WorkerMessage HelloMessage(const std::string& software_version, const std::string& run_id, const std::optional<ReplicaPosition>& held);
 v1::WorkerMessage HeartbeatMessage();
 v1::WorkerMessage LeaveMessage(const std::string& reason);
-v1::WorkerMessage AcceptanceMessage(const std::string& run_id);
+v1::WorkerMessage AcceptanceMessage(const std::string& run_id, const std::string& columns_digest);
 v1::WorkerMessage RefusalMessage(const std::string& run_id, const std::string& refusal);
 v1::WorkerMessage ReadyMessage(const std::string& run_id, const std::optional<ReplicaPosition>& held);
 v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending);
@@ -65,6 +65,8 @@ void VisitBody(v1::CoordinatorMessage& message, Visit visit) {
       return visit(std::move(*message.mutable_run_end()));
     case v1::CoordinatorMessage::kDrain:
       return visit(std::move(*message.mutable_drain()));
+    case v1::CoordinatorMessage::kRunRefused:
+      return visit(std::move(*message.mutable_run_refused()));
     case v1::CoordinatorMessage::kHeartbeatAck:
     case v1::CoordinatorMessage::BODY_NOT_SET:
       return;

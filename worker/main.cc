@@ -131,7 +131,11 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
       LogWarning(kComponent, exposure);
     }
   }
-  return ListDataFiles(config.data(), "").status();
+  // What of it a run can read, its kind of data says; that there is something, and what is never read, can be said now.
+  TRIBUTARY_ASSIGN_OR_RETURN(const DataFiles found, ListDataFiles(config.data(), ""));
+  LogInfo(kComponent, "data folder ", config.data(), ": ", found.files.size(), found.files.size() == 1 ? " file" : " files",
+          DescribeLeftOut(found));
+  return absl::OkStatus();
 }
 
 // On SIGHUP.

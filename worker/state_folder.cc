@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
+#include "common/folder_probe.h"
 #include "common/status_macros.h"
 #include "worker/saved_state.h"
 
@@ -20,6 +21,8 @@ absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
   }
   TRIBUTARY_RETURN_IF_ERROR(lock.status());
   folder.lock = *std::move(lock);
+  // Now, and not with the first round.
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(ProbeFolder(path), "state_dir"));
   // What a residual tells of the data is for this user alone.
   TRIBUTARY_ASSIGN_OR_RETURN(folder.store, OpenFolder(path, 0600));
   TRIBUTARY_ASSIGN_OR_RETURN(folder.saved_runs, SavedRuns(*folder.store));

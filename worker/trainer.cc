@@ -40,6 +40,8 @@ class LocalTrainer final : public Trainer {
     return result;
   }
 
+  DataDescription data() const override { return data_->description(); }
+
   uint64_t training_samples() const override { return data_->training_samples(); }
 
   absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override { return ValidationLoss(*model_, *data_, theta); }

@@ -16,6 +16,7 @@
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
+#include "worker/data/data_description.h"
 
 namespace tributary::worker {
 
@@ -58,6 +59,9 @@ class Trainer {
   // gradient of a local step is not finite; skip the round (the moments stay finite).
   virtual absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                                       absl::Span<float> direction) = 0;
+
+  // What it trains on. A trainer without data of its own has nothing to say.
+  virtual DataDescription data() const { return {}; }
 
   // Samples in the site's training split: rows of a table, or windows of `context` tokens that fit into the text side by side. A trainer
   // without data of its own has 1.

@@ -16,6 +16,7 @@
 #include "optim/snapshot.h"
 #include "optim/state_hash.h"
 #include "proto/config/run_options.h"
+#include "worker/memory_need.h"
 #include "worker/refusal.h"
 
 namespace tributary::worker {
@@ -65,9 +66,13 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
         "the coordinator's model has different blocks from this worker's; install the version that the coordinator runs";
     return WithRefusal(absl::FailedPreconditionError(kOtherBlocks), kOtherBlocks);
   }
+  TRIBUTARY_RETURN_IF_ERROR(run->CheckRoom());
   run->threads_ = optim::UsefulThreads(run->layout_.size(), options.threads);
   TRIBUTARY_ASSIGN_OR_RETURN(run->encoder_, run->dependencies_.make_encoder(run->optimizer_, run->layout_, run->threads_));
   TRIBUTARY_ASSIGN_OR_RETURN(run->trainer_, run->dependencies_.make_trainer(options, run->layout_));
+  if (const std::string data = run->trainer_->data().text; !data.empty()) {
+    LogInfo("worker", "run ", run->spec_.name(), ": read ", data);
+  }
   run->direction_.resize(run->layout_.size());
   if (FileStore* const store = run->dependencies_.store; store != nullptr) {
     run->keeper_ = std::make_unique<StateKeeper>(run->Owner(), config.persist(), store, run->dependencies_.clock,
@@ -75,6 +80,17 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
   }
   TRIBUTARY_RETURN_IF_ERROR(run->Restore());
   return run;
+}
+
+absl::Status TrainingRun::CheckRoom() const {
+  const absl::StatusOr<MemoryLimits> room = dependencies_.memory();
+  if (!room.ok()) {
+    return absl::OkStatus();
+  }
+  const MemoryNeed need =
+      MemoryToTrain(model_, optimizer_, layout_, spec_.data().batch_size(), spec_.pipeline() != 0 ? Pipelining::kOn : Pipelining::kOff);
+  const absl::Status fits = CheckMemory("the run needs, at this site,", need, *room);
+  return fits.ok() ? fits : WithRefusal(fits, fits.message());
 }
 
 absl::Status TrainingRun::Restore() {

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "common/clock.h"
 #include "common/file_store.h"
+#include "common/memory_limits.h"
 #include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/options.h"
@@ -48,6 +49,8 @@ class TrainingRun {
     EncoderFactory make_encoder = optim::MakeUpdateEncoder;
     Clock* clock = &Clock::Real();
     TrainingMetrics* metrics = &TrainingMetrics::None();
+    // What there is; asked before anything is made. An error: nobody knows, and no run is refused for it.
+    std::function<absl::StatusOr<MemoryLimits>()> memory = [] { return ReadMemoryLimits(); };
     // Where residual, trainer and pending update are kept (state_keeper.h); null: nowhere, and a restart loses them.
     FileStore* store = nullptr;
     uint64_t max_logged_payload = kMaxLoggedPayload;
@@ -55,11 +58,14 @@ class TrainingRun {
 
   // Model, encoder and trainer of the run that is offered, as they were saved if they were. What is saved but damaged is set aside with a
   // warning: it costs the residual. InvalidArgument: the run is not valid. FailedPrecondition: this program's model has another layout than
-  // the coordinator's (versions differ). Errors of Trainer::Create (exit code kData). All of these are this run's alone, and say with
-  // RefusalOf what its operator is told. Aborted, exit code kStorage: what is saved cannot be read, and no run can be trained.
+  // the coordinator's (versions differ); or, exit code kMemory, it does not fit into memory. Errors of Trainer::Create (exit code kData).
+  // All of these are this run's alone, and say with RefusalOf what its operator is told. Aborted, exit code kStorage: what is saved cannot
+  // be read, and no run can be trained.
   static absl::StatusOr<std::unique_ptr<TrainingRun>> Create(const v1::WorkerConfig& config, const v1::RunOffer& offer,
                                                              Dependencies dependencies);
 
+  // SHA-256 of the columns that this site trains on, for the coordinator to compare; empty: it has none.
+  std::string columns_digest() const { return trainer_->data().columns_digest; }
   // The update that was pending in what was saved, once.
   std::optional<PendingUpdate> TakePending() { return std::exchange(pending_, std::nullopt); }
 
@@ -92,6 +98,7 @@ class TrainingRun {
   absl::StatusOr<TrainedUpdate> TrainAndEncode(const v1::RoundStart& start);
   absl::Status Save();
   SavedState Whole() const;
+  absl::Status CheckRoom() const;
   absl::Status Restore();
   absl::Status RestoreCopy(StateKeeper::Kept kept);
   // Whether an update of this round and base was sent before the restart, and is not this one.

@@ -292,22 +292,22 @@ class Worker::Impl {
   void Do(action::PrepareRun& action) {
     progress_.BeginRun(action.offer.spec().name(), options_.clock->Now());
     auto offer = std::make_shared<const v1::RunOffer>(std::move(action.offer));
-    OnTrainingThread<absl::StatusOr<std::optional<PendingUpdate>>>(
-        [this, offer](TrainingRun*) -> absl::StatusOr<std::optional<PendingUpdate>> {
+    OnTrainingThread<event::RunPrepared>(
+        [this, offer, work = action.work](TrainingRun*) {
           run_.reset();  // before the next one takes memory
           metrics_.BeginRun(offer->spec().name());
-          TRIBUTARY_ASSIGN_OR_RETURN(run_, TrainingRun::Create(options_.config, *offer,
-                                                               {.make_trainer = options_.make_trainer,
-                                                                .make_encoder = options_.make_encoder,
-                                                                .clock = options_.clock,
-                                                                .metrics = &metrics_,
-                                                                .store = folder_.store.get()}));
+          auto run = TrainingRun::Create(options_.config, *offer,
+                                         {.make_trainer = options_.make_trainer,
+                                          .make_encoder = options_.make_encoder,
+                                          .clock = options_.clock,
+                                          .metrics = &metrics_,
+                                          .store = folder_.store.get()});
+          run_ = run.ok() ? *std::move(run) : nullptr;
           RemoveAbandoned(offer->run_id());
-          return run_->TakePending();
+          return run_ == nullptr ? event::RunPrepared{work, run.status()}
+                                 : event::RunPrepared{work, absl::OkStatus(), run_->TakePending(), run_->columns_digest()};
         },
-        [this, work = action.work](absl::StatusOr<std::optional<PendingUpdate>> pending) {
-          Handle(event::RunPrepared{work, pending.status(), pending.ok() ? *std::move(pending) : std::nullopt});
-        });
+        [this](event::RunPrepared prepared) { Handle(std::move(prepared)); });
   }
   // On the training thread.
   void RemoveAbandoned(const std::string& current_run) {

@@ -312,7 +312,7 @@ void WorkerEngine::RefuseOffer(const v1::RunOffer& offer, const absl::Status& st
   const bool is_valid = !absl::IsInvalidArgument(status);
   Note(is_valid ? LogLevel::kWarning : LogLevel::kError, absl::StrCat(label, " is refused: ", status.message()));
   if (session_.welcomed) {
-    RefuseRun(offer.run_id(), std::string(status.message()));
+    SendMessage(RefusalMessage(offer.run_id(), std::string(status.message())), status.message());
   }
   if (is_valid && options_.once) {
     Exit(Annotate(status, absl::StrCat(label, " is refused; to take part, change the consent in worker.yaml")), "consent refuses the run");
@@ -335,12 +335,8 @@ void WorkerEngine::On(event::ConsentChanged changed) {
   }
 }
 
-void WorkerEngine::RefuseRun(const std::string& run_id, const std::string& refusal) {
-  SendMessage(RefusalMessage(run_id, refusal), refusal);
-}
-
 void WorkerEngine::AnswerAccepted() {
-  SendMessage(AcceptanceMessage(run_->offer.run_id()), "the run is accepted");
+  SendMessage(AcceptanceMessage(run_->offer.run_id(), run_->columns_digest), "the run is accepted");
   asked_.plan_awaited = true;
 }
 
@@ -351,21 +347,31 @@ void WorkerEngine::On(event::RunPrepared prepared) {
   if (prepared.status.ok()) {
     run_->prepared = true;
     run_->pending = std::move(prepared.pending);
+    run_->columns_digest = std::move(prepared.columns_digest);
     if (session_.welcomed) {
       AnswerAccepted();
     }
     return;
   }
-  const std::string label = absl::StrCat("run ", run_->offer.spec().name());
-  const std::string run_id = run_->offer.run_id();
-  Note(LogLevel::kError, absl::StrCat(label, " cannot be trained here: ", prepared.status.message()));
-  DropRun();
   if (session_.welcomed) {
-    RefuseRun(run_id, RefusalOf(prepared.status));
+    SendMessage(RefusalMessage(run_->offer.run_id(), RefusalOf(prepared.status)), "the run cannot be trained here");
   }
+  GiveUpRun(prepared.status);
+}
+
+void WorkerEngine::OnMessage(const v1::RunRefused& refused) {
+  if (Mine(refused.run_id())) {
+    GiveUpRun(WithExitCode(absl::FailedPreconditionError(absl::StrCat("the coordinator refuses this site: ", refused.reason())),
+                           ExitCode::kData));
+  }
+}
+
+void WorkerEngine::GiveUpRun(const absl::Status& why) {
+  Note(LogLevel::kError, absl::StrCat("run ", run_->offer.spec().name(), " cannot be trained here: ", why.message()));
+  DropRun();
   // A state folder that cannot be read needs a person: no other run will fare better. What does not fit this run may fit the next.
-  if (options_.once || absl::IsAborted(prepared.status)) {
-    Exit(Annotate(prepared.status, absl::StrCat(label, " cannot be trained here")), "the run cannot be prepared");
+  if (options_.once || absl::IsAborted(why)) {
+    Exit(Annotate(why, "the run cannot be trained here"), "the run cannot be trained here");
   }
 }
 
@@ -486,10 +492,9 @@ void WorkerEngine::Exit(absl::Status status, absl::string_view reason) {
 }
 
 void WorkerEngine::SendMessage(v1::WorkerMessage message, absl::string_view reason) {
-  if (session_.number == 0) {
-    return;
+  if (session_.number != 0) {
+    Do(action::Send{session_.number, std::move(message)}, reason);
   }
-  Do(action::Send{session_.number, std::move(message)}, reason);
 }
 
 }  // namespace tributary::worker

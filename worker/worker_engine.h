@@ -119,13 +119,14 @@ struct SessionClosed {
   uint64_t session = 0;
   absl::Status status;
 };
-// `pending`: the update that was pending when this run was last let go of, if any; the encoder holds it as before. `status` Aborted: the
-// state folder cannot be read, and the program ends. Any other error is the run's: it is refused with RefusalOf(status), and the worker
-// stays for others.
+// `pending`: the update that was pending when this run was last let go of, if any; the encoder holds it as before. `columns_digest`: what
+// the coordinator is told of the data (DataDescription). `status` Aborted: the state folder cannot be read, and the program ends. Any other
+// error is the run's: it is refused with RefusalOf(status), and the worker stays for others.
 struct RunPrepared {
   uint64_t work = 0;
   absl::Status status;
   std::optional<PendingUpdate> pending = std::nullopt;
+  std::string columns_digest = {};
 };
 struct SnapshotLoaded {
   uint64_t work = 0;
@@ -355,6 +356,7 @@ class WorkerEngine {
     v1::RunOffer offer;
     RunSize size;
     bool prepared = false;
+    std::string columns_digest;
     Work work;
     std::optional<ReplicaPosition> held;
     // Highest round known to be committed.
@@ -414,6 +416,7 @@ class WorkerEngine {
   void OnMessage(v1::Commit commit);
   void OnMessage(v1::RunEnd end);
   void OnMessage(const v1::Drain& drain);
+  void OnMessage(const v1::RunRefused& refused);
 
   // Session.
   void Connect(absl::string_view reason);
@@ -433,10 +436,10 @@ class WorkerEngine {
   void FinishRun();
   // `over`: as in ReleaseRun.
   void DropRun(std::string over = "");
-  void RefuseRun(const std::string& run_id, const std::string& refusal);
   // `status`: as of Agree.
   void RefuseOffer(const v1::RunOffer& offer, const absl::Status& status);
   void AnswerAccepted();
+  void GiveUpRun(const absl::Status& why);
   // Something was wrong with what was received. After a few times in a row the worker gives up.
   void Resynchronize(absl::string_view reason);
   void AskForPlan(absl::string_view reason);

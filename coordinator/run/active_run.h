@@ -176,6 +176,9 @@ class ActiveRun {
 
   // In active_run_sites.cc.
 
+  // Why a site with these columns cannot take part beside the others; empty: it can, and is known by them from now on. The columns of a run
+  // are those of the first site that takes part in it, as long as that one is there or an update of it is in the run.
+  std::string AdmitColumns(const std::string& site, const std::string& digest);
   // It takes no part in the run on this session.
   void Refused(const std::string& site, const std::string& why);
   // Has accepted the run, on a session that is open.
@@ -201,6 +204,8 @@ class ActiveRun {
   std::map<std::string, UnfinishedSync> unfinished_syncs_;  // by site
   absl::Time last_accepted_ = absl::InfinitePast();         // of the open round
   absl::Time evidence_written_ = absl::InfinitePast();
+
+  bool told_of_unknown_columns_ = false;
 
   std::deque<Event> events_;
   bool dispatching_ = false;

@@ -64,6 +64,19 @@ void ActiveRun::OnRunAnswer(const std::string& site, const v1::RunAnswer& answer
     Refused(site, Excerpt(answer.refusal()));
     return;
   }
+  if (!answer.columns_digest().empty() && answer.columns_digest().size() != kDigestBytes) {
+    deps_.environment->Close(site, absl::InvalidArgumentError("RunAnswer: columns_digest is not a SHA-256"));
+    Dispatch(MembersChanged{});
+    return;
+  }
+  if (const std::string why = AdmitColumns(site, answer.columns_digest()); !why.empty()) {
+    v1::CoordinatorMessage message;
+    message.mutable_run_refused()->set_run_id(id());
+    message.mutable_run_refused()->set_reason(why);
+    SendMessage(*deps_.environment, site, std::move(message));
+    Refused(site, why);
+    return;
+  }
   const std::optional<v1::HeldState> held = std::exchange(asked->second.held, std::nullopt);
   const bool of_this_run = held.has_value() && held->run_id() == id() && !held->state_hash().empty();
   if (of_this_run && !host_->Agrees(held->round(), held->state_hash())) {
@@ -71,6 +84,28 @@ void ActiveRun::OnRunAnswer(const std::string& site, const v1::RunAnswer& answer
     return;
   }
   SendPlan(site, held, "");
+}
+
+std::string ActiveRun::AdmitColumns(const std::string& site, const std::string& digest) {
+  if (digest.empty()) {
+    const bool has_columns = !host_->model().spec.data().label_column().empty();
+    if (has_columns && !std::exchange(told_of_unknown_columns_, true)) {
+      LogWarning("coordinator", "run ", id(), ": the worker's release ", sites_[site].software_version,
+                 " does not tell its columns, and nobody compares them with the other sites' site=", site);
+    }
+    return "";
+  }
+  const auto first = [](const std::string& bytes) { return absl::BytesToHexString(bytes.substr(0, 4)); };
+  for (const v1::SiteStatus& other : accounts_.SiteTotals()) {
+    const bool counts = other.updates_included() > 0 || (other.site() != site && Consented(other.site()));
+    if (counts && !other.columns_digest().empty() && other.columns_digest() != digest) {
+      return absl::StrCat("its list of columns differs from ",
+                          other.site() == site ? "its own before" : absl::StrCat("that of ", other.site()), " (digests ", first(digest),
+                          " and ", first(other.columns_digest()), "): the sites of a run need the same columns in the same order");
+    }
+  }
+  accounts_.site(site).set_columns_digest(digest);
+  return "";
 }
 
 const v1::SyncPlan* ActiveRun::UnfinishedPlan(const std::string& site, const std::string& held, uint64_t included) const {

@@ -20,6 +20,7 @@ TEST(ExitCodesTest, NumbersAreFrozen) {
   EXPECT_EQ(static_cast<int>(ExitCode::kDamaged), 8);
   EXPECT_EQ(static_cast<int>(ExitCode::kRunFailed), 9);
   EXPECT_EQ(static_cast<int>(ExitCode::kNotFound), 10);
+  EXPECT_EQ(static_cast<int>(ExitCode::kMemory), 11);
   EXPECT_EQ(static_cast<int>(ExitCode::kInterrupted), 130);
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "common/exit_codes.h"
+#include "common/folder_probe.h"
 #include "tests/common/test_folder.h"
 
 namespace tributary {
@@ -182,6 +183,29 @@ TEST(WriteOutputTest, AFolderIsRefused) {
   const absl::Status status = WriteOutput(directory.path(), "model", out);
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kUsage);
   EXPECT_THAT(std::string(status.message()), HasSubstr("it is a folder; name a file, a pipe, or - for standard output"));
+}
+
+TEST(FolderProbeTest, LeavesNothingBehindInAFolderThatCanBeWritten) {
+  TestFolder folder;
+  EXPECT_EQ(ProbeFolder(folder.path()), absl::OkStatus());
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(FolderProbeTest, NoticesAFolderThatCannotBeWrittenWhateverItsPermissionsSay) {
+  EXPECT_EQ(ExitCodeOf(ProbeFolder("/proc/self")), ExitCode::kStorage);  // root may write everywhere but there
+}
+
+TEST(FolderProbeTest, NoticesThatThereIsNoRoom) {
+  TestFolder folder;
+  signal(SIGXFSZ, SIG_IGN);
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const struct rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+  const absl::Status full = ProbeFolder(folder.path());
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
 }  // namespace

@@ -161,6 +161,9 @@ void FakeSite::Handle(const v1::CoordinatorMessage& message) {
       return Settle(message.receipt().round(), message.receipt().result() == v1::Receipt::INCLUDED);
     case v1::CoordinatorMessage::kCommit:
       return OnCommit(message.commit());
+    case v1::CoordinatorMessage::kRunRefused:
+      refused_with = message.run_refused().reason();
+      return;
     case v1::CoordinatorMessage::kRunEnd:
       end = message.run_end();
       return;
@@ -184,6 +187,7 @@ void FakeSite::OnOffer(const v1::RunOffer& offer) {
     encoder_ = Must(optim::MakeUpdateEncoder(model_->options, model_->layout));
   }
   message.mutable_run_answer()->set_accepted(true);
+  message.mutable_run_answer()->set_columns_digest(columns_digest);
   Say(std::move(message));
 }
 
@@ -369,6 +373,7 @@ absl::Status Federation::Restart(int fail_at_write, FaultyJournal::Fault fault) 
   snapshots_ = *std::move(snapshots);
   dependencies.snapshots = snapshots_.get();
   dependencies.metrics = metrics;
+  dependencies.memory = memory;
   dependencies.post_after = [this](absl::Duration delay, std::function<void()> work) {
     timers_.push_back(Timer{clock.Now() + delay, timers_made_++, std::move(work)});
   };

@@ -65,6 +65,7 @@ class FakeSite {
   bool silent = false;                                              // trains, but sends no update
   bool idle = false;                                                // does nothing about a plan
   std::string refusal;                                              // not empty: refuses the run
+  std::string columns_digest;                                       // that it tells
   std::function<void(v1::Hello& hello)> alter_hello;                // as workers of other releases
   std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
   uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)
@@ -77,6 +78,7 @@ class FakeSite {
   std::vector<v1::SyncPlan> plans;
   std::vector<v1::RoundStart> starts;
   std::optional<v1::RunEnd> end;
+  std::string refused_with;
   uint64_t bytes_downloaded = 0;
   absl::Status closed_with;
 
@@ -151,7 +153,8 @@ class Federation {
 
   v1::CoordinatorConfig config;
   SiteRegistry registry{{}};
-  CoordinatorMetrics* metrics = nullptr;  // of the next Restart
+  CoordinatorMetrics* metrics = nullptr;                 // of the next Restart
+  std::function<absl::StatusOr<MemoryLimits>()> memory;  // likewise
   SimulatedClock clock{absl::FromUnixSeconds(1767225600)};
   absl::Status fatal;  // what the coordinator reported
   std::vector<std::string> notified;

@@ -279,6 +279,32 @@ class BadInput(harness.FederationTest):
         self.assertGreaterEqual(parties.status(harness.RUN)["round"], committed)
         parties.wait_for_round(harness.RUN, committed + 5, timeout=60)
 
+    @unittest.skipUnless(can_mount(), "needs root, to mount a small file system")
+    def test_folders_that_cannot_be_written_are_noticed_at_start(self):
+        parties = self.running("alpha")
+        folder = parties.directory / "read-only"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,ro", "tributary-e2e", str(folder)], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", str(folder)], check=False)
+        config = parties.write_worker_config("alpha", self.data(parties), state_dir=str(folder))
+        self.assert_fails(parties.start_worker("alpha"), harness.EXIT_STORAGE, "state_dir: cannot write ", "Read-only file system")
+        doctor = parties.tool("doctor", "--worker", config, check=False)
+        self.assertIn("Read-only file system", doctor.stdout)
+        self.assertEqual(doctor.returncode, harness.EXIT_STORAGE)
+        config = parties.write_coordinator_config(data_dir=str(folder))
+        self.assert_fails(parties.start("second", "tributary-coordinator", "--config", config), harness.EXIT_STORAGE,
+                          "data_dir: cannot write ", "Read-only file system")
+
+    def test_a_model_that_does_not_fit_into_memory(self):
+        parties = self.running("alpha")
+        run_file = parties.write_yaml("large.yaml", {
+            "name": "large", "rounds": 4, "model": {"mlp": {"inputs": 2, "hidden": [900_000, 1_000_000], "outputs": 2}},
+            "data": {"kind": "csv", "label_column": "y"}, "optimizer": {"mode": "allreduce", "learning_rate": {"peak": 0.01}}})
+        submitted = parties.tool("--config", parties.directory / "operator.yaml", "run", "submit", run_file, check=False)
+        self.assertEqual(submitted.returncode, harness.EXIT_USAGE, submitted.stderr)
+        self.assertRegex(submitted.stderr, r"run large needs, on the coordinator, \d+\.\d+ TiB of memory \(.*\), and .* are available")
+        self.assertTrue(parties.processes["coordinator"].running())
+
 
 if __name__ == "__main__":
     harness.main()

@@ -1,5 +1,6 @@
 // Tables as training and validation batches, and what bad rows get.
 #include <cmath>
+#include <filesystem>
 #include <set>
 #include <string>
 
@@ -113,6 +114,63 @@ TEST(CsvSource, QuotesByteOrderMarksBlankLinesAndWindowsLineEndsAreUnderstood) {
   EXPECT_THAT((*source)->TrainingTargetCounts(), ElementsAre(1, 1, 1));
 }
 
+std::vector<uint64_t> CountsOf(const std::string& name, absl::string_view text) {
+  TestFolder folder;
+  folder.Write(name, text);
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  EXPECT_TRUE(source.ok()) << source.status();
+  return source.ok() ? (*source)->TrainingTargetCounts() : std::vector<uint64_t>();
+}
+
+TEST(CsvSource, FilesAreReadWhateverTheirLineEndsTheCaseOfTheirNameOrTheSeparatorTheyName) {
+  EXPECT_THAT(CountsOf("T.CSV", "a,b,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"), ElementsAre(1, 1, 1));
+  EXPECT_THAT(CountsOf("mac.csv", "a,b,y\r1,2,0\r1,2,1\r\r1,2,2\r1,2,2"), ElementsAre(1, 1, 1));
+  EXPECT_THAT(CountsOf("t.csv", "\xef\xbb\xbfsep=;\r\na;b;y\r\n1;2;0\r\n1;2;1\r\n1;2;2\r\n1;2;2\r\n"), ElementsAre(1, 1, 1));
+  EXPECT_THAT(CountsOf("t.csv", "sep=\t\na\t\"b\"\ty\n1\t2\t0\n1\t2\t1\n1\t2\t2\n1\t2\t2\n"), ElementsAre(1, 1, 1));
+}
+
+TEST(CsvSource, WhatIsNotReadIsNamed) {
+  EXPECT_THAT(ErrorOf("sep=x\naxb\n"), HasSubstr("/t.csv:1: fields are separated by a comma, a semicolon, a bar or a tab"));
+  EXPECT_THAT(ErrorOf(absl::string_view("\xff\xfe"
+                                        "a\0,\0y\0",
+                                        8)),
+              HasSubstr("/t.csv is UTF-16: convert it"));
+  EXPECT_THAT(ErrorOf(absl::string_view("a\0,\0y\0", 6)), HasSubstr("/t.csv: byte 1 is 0, as in UTF-16"));
+}
+
+TEST(CsvSource, SaysWhatWasReadAndWhatWasLeftOut) {
+  TestFolder folder;
+  folder.Write("1.csv", "y,a,b\n0,1,2\n1,2,3\n");
+  folder.Write("2.csv", "y,a,b\n2,1,2\n2,2,3\n");
+  folder.Write("notes.txt", "not a table");
+  folder.Write(".hidden.csv", "");
+  std::filesystem::create_directory(folder.File("old"));
+  std::filesystem::create_symlink("/nonexistent", folder.File("gone.csv"));
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ((*source)->description().text,
+            "2 files, 36 B, 4 rows (3 for training, 1 for validation), 2 columns besides the label; not read: .hidden.csv (hidden), "
+            "gone.csv (a link that leads to no file), notes.txt (not .csv), old (a folder)");
+}
+
+std::string ColumnsOf(absl::string_view text) {
+  TestFolder folder;
+  folder.Write("t.csv", text);
+  const auto source = MakeCsvSource(OptionsFor(folder), TwoColumns());
+  EXPECT_TRUE(source.ok()) << source.status();
+  return source.ok() ? (*source)->description().columns_digest : "";
+}
+
+TEST(CsvSource, TheDigestOfTheColumnsIsOfTheirNamesAndTheirOrderAlone) {
+  const std::string digest = ColumnsOf("a,b,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n");
+  EXPECT_EQ(digest.size(), 32u);
+  EXPECT_EQ(ColumnsOf("y,a,b\n0,3,4\n1,1,2\n1,1,2\n1,1,2\n"), digest) << "where the label stands does not matter";
+  EXPECT_EQ(ColumnsOf("sep=;\n \"a\";b ;y\n3;4;0\n1;2;1\n1;2;1\n1;2;1\n"), digest) << "nor how it is written";
+  EXPECT_NE(ColumnsOf("b,a,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"), digest);
+  EXPECT_NE(ColumnsOf("a,c,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"), digest);
+  EXPECT_NE(ColumnsOf("a,b ,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"), ColumnsOf("ab,,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"));
+}
+
 TEST(CsvSource, ARowOfAnotherLengthNamesFileAndLine) {
   const std::string error = ErrorOf("a,b,y\n1,2,0\n\n1,2\n");
   EXPECT_THAT(error, HasSubstr("/t.csv:4: 2 values, but the header has 3"));
@@ -136,7 +194,7 @@ TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
   EXPECT_THAT(ErrorOf("a,b,z\n"), HasSubstr("/t.csv:1: no column 'y' (the run's data.label_column); the columns are: a, b, z"));
   EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label, but the run's model takes 2"));
   EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' appears twice"));
-  EXPECT_THAT(ErrorOf("a;b;y\n"), HasSubstr("fields must be separated by commas"));
+  EXPECT_THAT(ErrorOf("a;b;y\n"), HasSubstr("fields must be separated by commas, or a first line must say by what"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("/t.csv: the file is empty"));
   EXPECT_THAT(ErrorOf("a,b,\"y\n"), HasSubstr("/t.csv:1: a quoted field is not closed"));
 }

@@ -137,6 +137,37 @@ TEST(TextSource, TextThatIsNotUtf8NamesFileAndByte) {
   EXPECT_THAT(ErrorOf(MakeTextSource(OptionsFor(folder), 4)), HasSubstr(folder.File("latin1.txt") + ": byte 10 is not UTF-8"));
 }
 
+TEST(TextSource, Utf16AndFilesThatAreNoTextAreNamed) {
+  TestFolder folder;
+  folder.Write("notepad.txt", absl::string_view("\xfe\xff\0a", 4));
+  EXPECT_THAT(ErrorOf(MakeTextSource(OptionsFor(folder), 4)), HasSubstr(folder.File("notepad.txt") + " is UTF-16: convert it"));
+  folder.Write("notepad.txt", absl::string_view("a\0b\0", 4));
+  EXPECT_THAT(ErrorOf(MakeTextSource(OptionsFor(folder), 4)), HasSubstr("notepad.txt: byte 1 is 0, as in UTF-16"));
+}
+
+TEST(TextSource, AByteOrderMarkIsNoText) {
+  TestFolder folder;
+  folder.Write("a.txt", "\xef\xbb\xbf" + std::string(40, 'x'));
+  const auto source = MakeTextSource(OptionsFor(folder), 4);
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ((*source)->TrainingTargetCounts()[0xef], 0u);
+}
+
+TEST(TextSource, SaysWhatWasReadAndNamesOnlyAFewOfWhatWasLeftOut) {
+  TestFolder folder;
+  folder.Write("a.txt", std::string(40, 'x'));
+  for (int i = 0; i < 12; ++i) {
+    folder.Write(absl::StrCat(".hidden-", 10 + i), "");
+  }
+  const auto source = MakeTextSource(OptionsFor(folder), 4);
+  ASSERT_TRUE(source.ok()) << source.status();
+  const DataDescription& description = (*source)->description();
+  EXPECT_THAT(description.text,
+              HasSubstr("1 file, 40 B of text (30 B for training, 10 B for validation); not read: .hidden-10 (hidden), "));
+  EXPECT_THAT(description.text, HasSubstr(" and 2 more"));
+  EXPECT_EQ(description.columns_digest, "");
+}
+
 TEST(TextSource, TooLittleTextSaysHowMuchIsNeeded) {
   TestFolder folder;
   folder.Write("a.txt", "short text, all of it");

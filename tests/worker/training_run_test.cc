@@ -11,11 +11,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/exit_codes.h"
 #include "common/file_store.h"
 #include "optim/layout.h"
 #include "proto/config/run_options.h"
 #include "tests/common/test_folder.h"
 #include "tests/worker/engine_driver.h"
+#include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
@@ -95,6 +97,7 @@ class TrainingRunTest : public ::testing::Test {
       return std::make_unique<AskedEncoder>(&asked_);
     };
     dependencies.store = store;
+    dependencies.memory = memory_;
     return TrainingRun::Create(config, offer_, std::move(dependencies));
   }
 
@@ -108,6 +111,7 @@ class TrainingRunTest : public ::testing::Test {
 
   v1::RunOffer offer_;
   absl::Status encoder_status_;
+  std::function<absl::StatusOr<MemoryLimits>()> memory_ = [] { return ReadMemoryLimits(); };
   Asked asked_;
 };
 
@@ -134,6 +138,17 @@ TEST_F(TrainingRunTest, TheFateOfEveryUpdateReachesTheEncoder) {
 TEST_F(TrainingRunTest, AnEncoderThatCannotBeMadeIsAnErrorOfTheRun) {
   encoder_status_ = absl::UnavailableError("no such device");
   EXPECT_EQ(Create().status(), encoder_status_);
+}
+
+TEST_F(TrainingRunTest, ARunThatDoesNotFitIntoMemoryIsRefusedBeforeAnythingIsMade) {
+  memory_ = [] { return MemoryLimits{1000, 100, "a test"}; };
+  const absl::Status refused = Create().status();
+  EXPECT_EQ(ExitCodeOf(refused), ExitCode::kMemory);
+  EXPECT_EQ(asked_.made, 0);
+  EXPECT_THAT(RefusalOf(refused), ::testing::HasSubstr("the run needs, at this site, "));
+  EXPECT_THAT(RefusalOf(refused), ::testing::HasSubstr("100 B of 1000 B are available (a test)"));
+  memory_ = [] { return absl::UnavailableError("no /proc"); };
+  EXPECT_TRUE(Create().ok());
 }
 
 TEST_F(TrainingRunTest, WhatTheTrainerCannotRestoreTheEncoderForgetsToo) {

@@ -186,5 +186,42 @@ TEST_F(RestartTest, TheEndOfTheRunRemovesWhatIsSaved) {
   EXPECT_EQ(driver.Find<action::ReleaseRun>()->over, "run-1");
 }
 
+TEST(Refusals, ByTheCoordinatorEndTheRunForThisWorkerWhichStaysForOthers) {
+  EngineDriver driver;
+  driver.Join();
+  v1::CoordinatorMessage message;
+  message.mutable_run_refused()->set_run_id("run-1");
+  message.mutable_run_refused()->set_reason("its list of columns differs");
+  driver.Receive(message);
+  EXPECT_THAT(driver.Notes(), HasSubstr("the coordinator refuses this site: its list of columns differs"));
+  ASSERT_NE(driver.Find<action::ReleaseRun>(), nullptr);
+  EXPECT_EQ(driver.Find<action::ReleaseRun>()->over, "") << "what is saved stays";
+  EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
+  driver.Receive(message);  // once more, of a run that it has no more
+  EXPECT_EQ(driver.Notes(), "");
+  driver.Offer(MakeSpec("bible-2"), "run-2");
+  EXPECT_NE(driver.Find<action::PrepareRun>(), nullptr);
+}
+
+TEST(Refusals, ByTheCoordinatorEndAWorkerThatIsThereForOneRun) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.once = true;
+  EngineDriver driver(std::move(options));
+  driver.Join();
+  v1::CoordinatorMessage message;
+  message.mutable_run_refused()->set_run_id("run-1");
+  driver.Receive(std::move(message));
+  ASSERT_NE(driver.Find<action::Exit>(), nullptr);
+  EXPECT_EQ(ExitCodeOf(driver.Find<action::Exit>()->status), ExitCode::kData);
+}
+
+TEST(Acceptances, TellTheDigestOfTheColumns) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer();
+  driver.Feed(event::RunPrepared{driver.TakeWork<action::PrepareRun>(), absl::OkStatus(), std::nullopt, "digest"});
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().columns_digest(), "digest");
+}
+
 }  // namespace
 }  // namespace tributary::worker

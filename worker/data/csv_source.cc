@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -13,6 +14,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "common/bytes.h"
+#include "common/checksum.h"
+#include "common/format_bytes.h"
 #include "common/status_macros.h"
 #include "worker/data/data_source.h"
 #include "worker/data/folder.h"
@@ -32,12 +36,13 @@ struct Table {
 
 class CsvSource final : public DataSource {
  public:
-  CsvSource(Table training, Table validation, const TableOptions& table, const DataOptions& options)
+  CsvSource(Table training, Table validation, const TableOptions& table, const DataOptions& options, DataDescription description)
       : training_(std::move(training)),
         validation_(std::move(validation)),
         columns_(static_cast<size_t>(table.inputs)),
         classes_(static_cast<size_t>(table.outputs)),
-        spacing_(validation_.rows(), options.evaluation_batches, options.batch_size) {}
+        spacing_(validation_.rows(), options.evaluation_batches, options.batch_size),
+        description_(std::move(description)) {}
 
   Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
     Batch batch = Reserve(rows);
@@ -48,6 +53,8 @@ class CsvSource final : public DataSource {
   }
 
   uint64_t training_samples() const override { return training_.rows(); }
+
+  const DataDescription& description() const override { return description_; }
 
   uint32_t validation_batches() const override { return spacing_.batches(); }
 
@@ -88,6 +95,7 @@ class CsvSource final : public DataSource {
   const size_t columns_;
   const size_t classes_;
   const EvenSpacing spacing_;
+  const DataDescription description_;
 };
 
 // Walks through a file line by line, with the place for messages.
@@ -95,16 +103,15 @@ class LineReader {
  public:
   LineReader(absl::string_view file, absl::string_view text) : file_(file), rest_(text) {}
 
-  // The next line that is not blank, without its line end.
+  // The next line that is not blank, without its line end: that of Unix, Windows or old Macs.
   bool Next(absl::string_view& line) {
     while (!rest_.empty()) {
-      const size_t end = rest_.find('\n');
-      line = rest_.substr(0, end);
-      rest_.remove_prefix(end == absl::string_view::npos ? rest_.size() : end + 1);
-      ++number_;
-      if (absl::EndsWith(line, "\r")) {
-        line.remove_suffix(1);
+      line = rest_.substr(0, rest_.find_first_of("\r\n"));
+      rest_.remove_prefix(line.size());
+      if (!absl::ConsumePrefix(&rest_, "\r\n") && !rest_.empty()) {
+        rest_.remove_prefix(1);
       }
+      ++number_;
       if (!absl::StripAsciiWhitespace(line).empty()) {
         return true;
       }
@@ -124,11 +131,31 @@ class LineReader {
   uint64_t number_ = 0;
 };
 
+// A first line "sep=;", by which spreadsheets say what separates the fields; absent: it is another line.
+std::optional<absl::string_view> SeparatorNamed(absl::string_view line) {
+  absl::ConsumePrefix(&line, "\"");
+  if (!absl::StartsWithIgnoreCase(line, "sep=")) {
+    return std::nullopt;
+  }
+  line.remove_prefix(4);
+  return line.substr(0, 1);
+}
+
+bool IsBlank(char c, char separator) {
+  return c != separator && absl::ascii_isspace(static_cast<unsigned char>(c));
+}
+
+void SkipBlanks(absl::string_view& text, char separator) {
+  while (!text.empty() && IsBlank(text.front(), separator)) {
+    text.remove_prefix(1);
+  }
+}
+
 // The fields of one line (RFC 4180, without line breaks inside quotes), without the blanks around them.
-absl::StatusOr<std::vector<std::string>> SplitLine(const LineReader& reader, absl::string_view line) {
+absl::StatusOr<std::vector<std::string>> SplitLine(const LineReader& reader, absl::string_view line, char separator) {
   std::vector<std::string> fields;
   while (true) {
-    line = absl::StripLeadingAsciiWhitespace(line);
+    SkipBlanks(line, separator);
     std::string field;
     if (absl::StartsWith(line, "\"")) {
       line.remove_prefix(1);
@@ -145,12 +172,12 @@ absl::StatusOr<std::vector<std::string>> SplitLine(const LineReader& reader, abs
         field.push_back('"');
         line.remove_prefix(1);
       }
-      line = absl::StripLeadingAsciiWhitespace(line);
-      if (!line.empty() && line[0] != ',') {
+      SkipBlanks(line, separator);
+      if (!line.empty() && line[0] != separator) {
         return reader.Error("text after the closing quote of a field");
       }
     } else {
-      const absl::string_view plain = line.substr(0, line.find(','));
+      const absl::string_view plain = line.substr(0, line.find(separator));
       field = std::string(absl::StripTrailingAsciiWhitespace(plain));
       line.remove_prefix(plain.size());
     }
@@ -182,22 +209,32 @@ class CsvReader {
   CsvReader(const DataOptions& options, const TableOptions& table) : options_(options), table_(table) {}
 
   absl::Status ReadFile(absl::string_view file, absl::string_view text) {
-    absl::ConsumePrefix(&text, "\xef\xbb\xbf");  // the byte order mark that spreadsheets write
     LineReader reader(file, text);
     absl::string_view line;
-    if (!reader.Next(line)) {
+    char separator = ',';
+    bool begins = reader.Next(line);
+    if (const auto named = begins ? SeparatorNamed(line) : std::nullopt; named.has_value()) {
+      if (named->empty() || !absl::StrContains(",;|\t", *named)) {
+        return reader.Error("fields are separated by a comma, a semicolon, a bar or a tab");
+      }
+      separator = named->front();
+      begins = reader.Next(line);
+    }
+    ++files_;
+    bytes_ += text.size();
+    if (!begins) {
       return DataError(absl::StrCat(file, ": the file is empty; it needs a header row and rows of numbers"));
     }
-    TRIBUTARY_ASSIGN_OR_RETURN(std::vector<std::string> header, SplitLine(reader, line));
+    TRIBUTARY_ASSIGN_OR_RETURN(std::vector<std::string> header, SplitLine(reader, line, separator));
     TRIBUTARY_RETURN_IF_ERROR(SetHeader(reader, file, std::move(header), line));
     while (reader.Next(line)) {
-      TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> fields, SplitLine(reader, line));
+      TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> fields, SplitLine(reader, line, separator));
       TRIBUTARY_RETURN_IF_ERROR(AddRow(reader, fields));
     }
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<DataSource>> Finish() {
+  absl::StatusOr<std::unique_ptr<DataSource>> Finish(const DataFiles& found) {
     if (training_.rows() == 0 || validation_.rows() == 0) {
       return WithRefusal(DataError(absl::StrCat("data folder ", options_.folder, ": too few rows: ", row_, " with validation_fraction ",
                                                 options_.validation_fraction, " leave ", training_.rows(), " for training and ",
@@ -205,7 +242,12 @@ class CsvReader {
                          absl::StrCat("too few rows for the run's data.validation_fraction, ", options_.validation_fraction));
     }
     Standardise();
-    return std::make_unique<CsvSource>(std::move(training_), std::move(validation_), table_, options_);
+    DataDescription description{
+        absl::StrCat(files_, files_ == 1 ? " file, " : " files, ", FormatBytes(static_cast<double>(bytes_)), ", ", row_, " rows (",
+                     training_.rows(), " for training, ", validation_.rows(), " for validation), ", table_.inputs,
+                     table_.inputs == 1 ? " column" : " columns", " besides the label", DescribeLeftOut(found)),
+        ColumnsDigest()};
+    return std::make_unique<CsvSource>(std::move(training_), std::move(validation_), table_, options_, std::move(description));
   }
 
  private:
@@ -218,7 +260,7 @@ class CsvReader {
           absl::StrCat("the header differs from that of ", first_file_, ": all files need the same columns in the same order"));
     }
     if (header.size() == 1 && line.find_first_of(";\t") != absl::string_view::npos) {
-      return reader.Error("fields must be separated by commas");
+      return reader.Error("fields must be separated by commas, or a first line must say by what, as 'sep=;' does");
     }
     std::vector<std::string> sorted = header;
     std::sort(sorted.begin(), sorted.end());
@@ -270,6 +312,18 @@ class CsvReader {
     return absl::OkStatus();
   }
 
+  // Of the names in their order, each after its length; where the label stands does not matter.
+  std::string ColumnsDigest() const {
+    std::string names = "tributary columns 1\n";
+    for (size_t i = 0; i < header_.size(); ++i) {
+      if (i != label_index_) {
+        AppendLittleEndian(static_cast<uint32_t>(header_[i].size()), names);
+        names.append(header_[i]);
+      }
+    }
+    return DigestBytes(Sha256(names));
+  }
+
   // Mean 0 and standard deviation 1 over the training rows; a column that is constant there is only shifted.
   void Standardise() {
     const auto columns = static_cast<size_t>(table_.inputs);
@@ -301,6 +355,8 @@ class CsvReader {
   std::string first_file_;
   size_t label_index_ = 0;
   uint64_t row_ = 0;
+  uint64_t files_ = 0;
+  uint64_t bytes_ = 0;
   Table training_;
   Table validation_;
 };
@@ -308,14 +364,14 @@ class CsvReader {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataSource>> MakeCsvSource(const DataOptions& options, const TableOptions& table) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListDataFiles(options.folder, ".csv"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const DataFiles found, ListDataFiles(options.folder, ".csv"));
   CsvReader reader(options, table);
   uint64_t budget = kMaxDataBytes;
-  for (const std::string& file : files) {
+  for (const std::string& file : found.files) {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, ReadDataFile(file, budget));
     TRIBUTARY_RETURN_IF_ERROR(reader.ReadFile(file, text));
   }
-  return reader.Finish();
+  return reader.Finish(found);
 }
 
 }  // namespace tributary::worker

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "worker/data/counter_rng.h"
+#include "worker/data/data_description.h"
 #include "worker/models/batch.h"
 
 namespace tributary::worker {
@@ -25,6 +26,8 @@ class DataSource {
 
   // Size of the training split, at least 1: rows, or windows of text that fit side by side.
   virtual uint64_t training_samples() const = 0;
+
+  virtual const DataDescription& description() const = 0;
 
   // Validation batches, evenly spaced through the split; at least one.
   virtual uint32_t validation_batches() const = 0;
@@ -43,9 +46,9 @@ struct DataOptions {
   uint32_t batch_size = 0;
 };
 
-// UTF-8 text, one token a byte, in windows of `context` tokens. All visible files of the folder, one after another by name; the last
-// `validation_fraction` of every file is for validation.
-// DataError (folder.h): an empty or unreadable folder, a file that is not UTF-8 ("/data/a.txt: byte 17 is not UTF-8"), too little text.
+// UTF-8 text, one token a byte and line ends as they are, in windows of `context` tokens. All visible files of the folder, one after
+// another by name; the last `validation_fraction` of every file is for validation. DataError (folder.h): an empty or unreadable folder, a
+// file that is not UTF-8 ("/data/a.txt: byte 17 is not UTF-8"), too little text.
 absl::StatusOr<std::unique_ptr<DataSource>> MakeTextSource(const DataOptions& options, int64_t context);
 
 struct TableOptions {
@@ -54,8 +57,9 @@ struct TableOptions {
   int64_t outputs = 2;  // labels are the integers 0..outputs-1
 };
 
-// Tables of numbers: all visible .csv files of the folder, with the same header row. Fields are separated by commas and may be quoted;
-// blank lines are skipped. Features are standardised with mean and standard deviation of this site's training rows. Every
+// Tables of numbers: all visible .csv files of the folder, with the same header row. Fields are separated by commas, or by what a first
+// line "sep=;" says (a comma, a semicolon, a bar or a tab), and may be quoted. Lines end as on Unix, Windows or old Macs; blank ones are
+// skipped. Features are standardised with mean and standard deviation of this site's training rows. Every
 // 1/validation_fraction-th row is for validation, so that files sorted by label are split fairly. DataError with file and line: a missing
 // or repeated column, a row of another length, a field that is not a finite number, a label out of range; or too few rows. With a refusal
 // (worker/refusal.h) where another run could train on these tables.

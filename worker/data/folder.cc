@@ -7,8 +7,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "worker/data/utf8.h"
 #include "worker/refusal.h"
 
 namespace tributary::worker {
@@ -20,22 +22,46 @@ std::string AbsolutePath(const std::string& path) {
   return error ? path : absolute.lexically_normal().string();
 }
 
+// Empty: it is data.
+std::string WhyLeftOut(const std::filesystem::directory_entry& entry, absl::string_view extension) {
+  const std::string name = entry.path().filename().string();
+  std::error_code error;
+  if (absl::StartsWith(name, ".")) {
+    return "hidden";
+  }
+  if (entry.is_directory(error)) {
+    return "a folder";
+  }
+  if (!entry.is_regular_file(error)) {
+    return entry.is_symlink(error) ? "a link that leads to no file" : "not a file";
+  }
+  return absl::EndsWithIgnoreCase(name, extension) ? "" : absl::StrCat("not ", extension);
+}
+
+DataFiles Bounded(DataFiles found) {
+  std::sort(found.left_out.begin(), found.left_out.end());
+  found.left_out_count = found.left_out.size();
+  found.left_out.resize(std::min(found.left_out.size(), kMaxNamed));
+  return found;
+}
+
 }  // namespace
 
 absl::Status DataError(absl::string_view message) {
   return WithExitCode(absl::InvalidArgumentError(message), ExitCode::kData);
 }
 
-absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder, absl::string_view extension) {
+absl::StatusOr<DataFiles> ListDataFiles(const std::string& folder, absl::string_view extension) {
   namespace fs = std::filesystem;
   std::error_code error;
-  std::vector<std::string> files;
+  DataFiles found;
+  std::vector<std::string>& files = found.files;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    // A broken link, or an entry that went away meanwhile, is not a file of data.
-    std::error_code ignored;
-    if (!absl::StartsWith(name, ".") && absl::EndsWith(name, extension) && entry->is_regular_file(ignored)) {
+    const std::string why = WhyLeftOut(*entry, extension);
+    if (why.empty()) {
       files.push_back(entry->path().string());
+    } else {
+      found.left_out.push_back(absl::StrCat(PrintableUtf8(entry->path().filename().string()), " (", why, ")"));
     }
   }
   if (error) {
@@ -45,11 +71,20 @@ absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder
   if (files.empty()) {
     const std::string kind = extension.empty() ? "files" : absl::StrCat(extension, " files");
     absl::Status status = DataError(absl::StrCat("data folder ", AbsolutePath(folder), " holds no ", kind,
-                                                 ": put this site's data there, or point `data` in worker.yaml at it"));
+                                                 ": put this site's data there, or point `data` in worker.yaml at it",
+                                                 DescribeLeftOut(Bounded(std::move(found)))));
     return extension.empty() ? status : WithRefusal(std::move(status), absl::StrCat("this site holds no ", kind, " (the run's data.kind)"));
   }
   std::sort(files.begin(), files.end());
-  return files;
+  return Bounded(std::move(found));
+}
+
+std::string DescribeLeftOut(const DataFiles& files) {
+  if (files.left_out.empty()) {
+    return "";
+  }
+  const uint64_t more = files.left_out_count - files.left_out.size();
+  return absl::StrCat("; not read: ", absl::StrJoin(files.left_out, ", "), more > 0 ? absl::StrCat(" and ", more, " more") : "");
 }
 
 absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budget) {
@@ -62,6 +97,17 @@ absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budg
     return DataError(bytes.status().message());
   }
   budget -= bytes->size();
+  if (absl::StartsWith(*bytes, "\xff\xfe") || absl::StartsWith(*bytes, "\xfe\xff")) {
+    return DataError(absl::StrCat(path, " is UTF-16: convert it (iconv -f UTF-16 -t UTF-8), or save it as UTF-8"));
+  }
+  if (const size_t zero = bytes->find('\0'); zero != std::string::npos) {
+    return DataError(absl::StrCat(path, ": byte ", zero,
+                                  " is 0, as in UTF-16 (iconv -f UTF-16LE -t UTF-8 converts it) and in files that are",
+                                  " no text: convert the file, or move it out of the data folder"));
+  }
+  if (absl::StartsWith(*bytes, "\xef\xbb\xbf")) {  // the byte order mark that spreadsheets write
+    bytes->erase(0, 3);
+  }
   return bytes;
 }
 

@@ -19,11 +19,23 @@ inline constexpr uint64_t kMaxDataBytes = uint64_t{4} << 30;
 // InvalidArgument with exit code kData.
 absl::Status DataError(absl::string_view message);
 
-// Visible regular files (or links to some) directly in `folder` whose names end in `extension` (empty: all), sorted by name.
-// DataError: the folder is missing or cannot be read, or holds no such file.
-absl::StatusOr<std::vector<std::string>> ListDataFiles(const std::string& folder, absl::string_view extension);
+// What a data folder holds.
+struct DataFiles {
+  std::vector<std::string> files;  // to be read, paths, by name
+  // The rest, by name: "notes.txt (not .csv)", "old (a folder)". The first kMaxNamed of `left_out_count`.
+  std::vector<std::string> left_out;
+  uint64_t left_out_count = 0;
+};
+inline constexpr size_t kMaxNamed = 10;
 
-// The whole file. DataError: it cannot be read, or `budget`, which it is charged to, does not suffice.
+// Visible regular files (or links to some) directly in `folder` whose names end in `extension`, in upper or lower case (empty: all).
+// DataError: the folder is missing or cannot be read, or holds no such file.
+absl::StatusOr<DataFiles> ListDataFiles(const std::string& folder, absl::string_view extension);
+// "; not read: notes.txt (not .csv), old (a folder) and 3 more", or nothing.
+std::string DescribeLeftOut(const DataFiles& files);
+
+// The whole file, which is to be text, without its byte order mark. DataError: it cannot be read, or is UTF-16 or binary (it has a byte 0),
+// or `budget`, which it is charged to, does not suffice.
 absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budget);
 
 }  // namespace tributary::worker

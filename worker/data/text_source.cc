@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/format_bytes.h"
 #include "common/status_macros.h"
 #include "worker/data/data_source.h"
 #include "worker/data/folder.h"
@@ -16,11 +17,12 @@ namespace {
 
 class TextSource final : public DataSource {
  public:
-  TextSource(std::string training, std::string validation, uint64_t context, const DataOptions& options)
+  TextSource(std::string training, std::string validation, uint64_t context, const DataOptions& options, DataDescription description)
       : training_(std::move(training)),
         validation_(std::move(validation)),
         context_(context),
-        spacing_(Windows(validation_), options.evaluation_batches, options.batch_size) {}
+        spacing_(Windows(validation_), options.evaluation_batches, options.batch_size),
+        description_(std::move(description)) {}
 
   Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
     Batch batch = Reserve(rows);
@@ -31,6 +33,8 @@ class TextSource final : public DataSource {
   }
 
   uint64_t training_samples() const override { return training_.size() / context_; }
+
+  const DataDescription& description() const override { return description_; }
 
   uint32_t validation_batches() const override { return spacing_.batches(); }
 
@@ -74,6 +78,7 @@ class TextSource final : public DataSource {
   const std::string validation_;
   const uint64_t context_;
   const EvenSpacing spacing_;
+  const DataDescription description_;
 };
 
 absl::Status CheckLength(absl::string_view split, uint64_t bytes, uint64_t context, const DataOptions& options) {
@@ -91,10 +96,10 @@ absl::Status CheckLength(absl::string_view split, uint64_t bytes, uint64_t conte
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataSource>> MakeTextSource(const DataOptions& options, int64_t context) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> files, ListDataFiles(options.folder, ""));
+  TRIBUTARY_ASSIGN_OR_RETURN(const DataFiles found, ListDataFiles(options.folder, ""));
   std::string training, validation;
   uint64_t budget = kMaxDataBytes;
-  for (const std::string& file : files) {
+  for (const std::string& file : found.files) {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, ReadDataFile(file, budget));
     const size_t valid = ValidUtf8Prefix(text);
     if (valid < text.size()) {
@@ -108,7 +113,13 @@ absl::StatusOr<std::unique_ptr<DataSource>> MakeTextSource(const DataOptions& op
   const auto length = static_cast<uint64_t>(context);
   TRIBUTARY_RETURN_IF_ERROR(CheckLength("training", training.size(), length, options));
   TRIBUTARY_RETURN_IF_ERROR(CheckLength("validation", validation.size(), length, options));
-  return std::make_unique<TextSource>(std::move(training), std::move(validation), length, options);
+  const size_t files = found.files.size();
+  DataDescription description{
+      absl::StrCat(files, files == 1 ? " file, " : " files, ", FormatBytes(static_cast<double>(training.size() + validation.size())),
+                   " of text (", FormatBytes(static_cast<double>(training.size())), " for training, ",
+                   FormatBytes(static_cast<double>(validation.size())), " for validation)", DescribeLeftOut(found)),
+      ""};
+  return std::make_unique<TextSource>(std::move(training), std::move(validation), length, options, std::move(description));
 }
 
 }  // namespace tributary::worker

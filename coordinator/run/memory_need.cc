@@ -1,0 +1,65 @@
+#include "coordinator/run/memory_need.h"
+
+#include <algorithm>
+
+#include "optim/chunk_plan.h"
+#include "optim/encoder.h"
+#include "optim/modes.h"
+
+namespace tributary::coordinator {
+namespace {
+
+// Of the aggregator, from its making on (sparse modes) or from the first round on (dense ones).
+uint64_t SumBytes(const RunModel& model) {
+  const optim::OptimizerOptions& options = model.options;
+  switch (optim::TraitsOf(options.mode).family) {
+    case optim::Family::kValues:
+      return static_cast<uint64_t>(model.layout.size()) * sizeof(int64_t);
+    case optim::Family::kSigns:
+      return static_cast<uint64_t>(model.layout.size()) * sizeof(int16_t);
+    case optim::Family::kFloatComponents:
+      return static_cast<uint64_t>(optim::ChunkPlan(options, model.layout).places()) * (sizeof(int64_t) + sizeof(uint16_t));
+    case optim::Family::kLevels: {
+      const bool narrow = options.rule == optim::Rule::kSign && options.normalize && options.weighting == optim::Weighting::kUniform;
+      const uint64_t place = (narrow ? sizeof(int32_t) : sizeof(int64_t)) + (options.commit_k == 0 ? sizeof(uint16_t) : 0);
+      return static_cast<uint64_t>(optim::ChunkPlan(options, model.layout).places()) * place;
+    }
+  }
+  return 0;
+}
+
+// What snapshots hold of the aggregator: sums are a residual in the modes that have one.
+uint64_t AggregatorSnapshotBytes(const RunModel& model) {
+  return optim::TraitsOf(model.options.mode).family == optim::Family::kLevels ? SumBytes(model) : 0;
+}
+
+}  // namespace
+
+MemoryNeed MemoryToSubmit(const RunModel& model) {
+  return {{{"model state", model.SnapshotBytes()}, {"snapshot", model.SnapshotBytes()}}};
+}
+
+MemoryNeed MemoryToHold(const RunModel& model) {
+  return {{{"model state", model.SnapshotBytes()},
+           {"sums of a round", SumBytes(model)},
+           {"snapshot", std::max(model.SnapshotBytes(), AggregatorSnapshotBytes(model))}}};
+}
+
+MemoryNeed MemoryForRounds(const RunModel& model, uint64_t members) {
+  const optim::PayloadBounds payloads = optim::MaxPayloadBytes(model.options, model.layout);
+  // A snapshot is written after the commit, when the updates are gone.
+  const uint64_t incoming = std::min(members * payloads.update, std::max(kMaxSpoolBytes, payloads.update));
+  // The commit, its record, and the message that it travels in.
+  const uint64_t commit = 3 * payloads.commit;
+  const uint64_t snapshot = model.SnapshotBytes() + AggregatorSnapshotBytes(model);
+  MemoryNeed need{{{"model state", model.SnapshotBytes()}, {"sums of a round", SumBytes(model)}}};
+  if (incoming + commit >= snapshot) {
+    need.terms.push_back({"updates on their way in", incoming});
+    need.terms.push_back({"commit", commit});
+  } else {
+    need.terms.push_back({"snapshot", snapshot});
+  }
+  return need;
+}
+
+}  // namespace tributary::coordinator

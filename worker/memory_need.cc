@@ -1,0 +1,54 @@
+#include "worker/memory_need.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "optim/encoder.h"
+#include "optim/modes.h"
+
+namespace tributary::worker {
+namespace {
+
+// Numbers that the backward pass of one sample reads, at least.
+uint64_t ActivationsOf(const optim::GptModel& gpt) {
+  // Of a token in a layer: two norms, queries, keys and values, attention, the two halves of the perceptron; and its row of scores.
+  const auto width = static_cast<uint64_t>(gpt.width);
+  const uint64_t token = static_cast<uint64_t>(gpt.layers) * (14 * width + static_cast<uint64_t>(gpt.heads * gpt.context));
+  return static_cast<uint64_t>(gpt.context) * (token + 2 * 256);
+}
+
+uint64_t ActivationsOf(const optim::MlpModel& mlp) {
+  uint64_t numbers = static_cast<uint64_t>(mlp.inputs + 2 * mlp.outputs);
+  for (const int64_t width : mlp.hidden) {
+    numbers += 2 * static_cast<uint64_t>(width);
+  }
+  return numbers;
+}
+
+}  // namespace
+
+MemoryNeed MemoryToTrain(const optim::ModelSpec& model, const optim::OptimizerOptions& optimizer, const optim::Layout& layout,
+                         uint32_t batch_size, Pipelining pipelining) {
+  const uint64_t vector = static_cast<uint64_t>(layout.size()) * sizeof(float);
+  const optim::ModeTraits& mode = optim::TraitsOf(optimizer.mode);
+  const uint64_t state = vector * (1 + static_cast<uint64_t>(mode.slots));
+  const bool sparse = mode.family == optim::Family::kFloatComponents || mode.family == optim::Family::kLevels;
+  const uint64_t residual = sparse ? vector : 0;
+  const bool local = mode.direction == optim::Direction::kPseudoGradient;
+  const uint64_t moments = local ? 2 * vector : 0;  // they persist
+  const uint64_t update = optim::MaxPayloadBytes(optimizer, layout).update;
+  const uint64_t activations = std::visit([](const auto& kind) { return ActivationsOf(kind); }, model) * batch_size * sizeof(float);
+  MemoryNeed need{{{"model state", state},
+                   {"state before", pipelining == Pipelining::kOn ? vector + moments : 0},
+                   {"gradient", vector},
+                   {"residual", residual},
+                   {"local optimiser", local ? 2 * vector + moments : 0},
+                   {"update", update}}};
+  // What is saved of residual, moments and update is put together in memory. It is not there while a snapshot is read, nor during a step.
+  const uint64_t saved = residual + moments + update;
+  const uint64_t most = std::max({saved, state, activations});
+  need.terms.push_back({most == activations ? "activations" : most == saved ? "saved state" : "snapshot", most});
+  return need;
+}
+
+}  // namespace tributary::worker
