@@ -169,6 +169,9 @@ absl::Status Research(ResearchCommand command) {
       absl::FPrintF(stderr, "\rround %d of %d  loss %.4f ", record.round(), rounds, record.train_loss());
     };
   }
+  command.options.on_data = [](const std::string& site, const std::string& data) {
+    absl::FPrintF(stderr, "site %s: read %s\n", site, data);
+  };
   const absl::Time start = Clock::Real().Now();
   const absl::StatusOr<ResearchResult> result = RunResearch(command.options);
   if (terminal) {

@@ -2,17 +2,23 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/memory_need.h"
 #include "common/names.h"
 #include "common/status_macros.h"
+#include "coordinator/run/memory_need.h"
+#include "optim/encoder.h"
 #include "optim/state_hash.h"
 #include "optim/weights_file.h"
 #include "proto/config/run_options.h"
 #include "proto/config/yaml.h"
 #include "worker/data/folder.h"
+#include "worker/memory_need.h"
 #include "worker/trainer.h"
 
 namespace tributary::sim {
@@ -70,6 +76,22 @@ v1::CoordinatorConfig ConfigOf(const std::vector<std::string>& sites) {
   return config;
 }
 
+// The coordinator, the workers and the whole log are in this process.
+absl::Status CheckRoom(const v1::RunSpec& spec, uint64_t sites) {
+  const absl::StatusOr<MemoryLimits> room = ReadMemoryLimits();
+  if (!room.ok()) {
+    return absl::OkStatus();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const coordinator::RunModel model, coordinator::RunModel::Of(spec));
+  const MemoryNeed worker = worker::MemoryToTrain(model.model, model.options, model.layout, spec.data().batch_size(),
+                                                  spec.pipeline() != 0 ? worker::Pipelining::kOn : worker::Pipelining::kOff);
+  MemoryNeed need = coordinator::MemoryForRounds(model, sites);
+  need.terms.push_back({absl::StrCat(sites, " workers"), sites * worker.total()});
+  need.terms.push_back(
+      {absl::StrCat("the log of ", spec.rounds(), " rounds"), spec.rounds() * optim::MaxPayloadBytes(model.options, model.layout).commit});
+  return CheckMemory(absl::StrCat("to simulate run ", spec.name(), " needs"), need, *room);
+}
+
 }  // namespace
 
 absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
@@ -82,12 +104,23 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
       options.data_folder.empty() ? (std::filesystem::path(options.run_file).parent_path() / "data").string() : options.data_folder;
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> sites, SitesIn(folder, options.workers));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckMinWorkers(spec, static_cast<int>(sites.size())), options.run_file));
+  // Sites do not come and go here: a run that began without those that are still reading would be another one than is asked about.
+  v1::ParticipationSpec& participation = *spec.mutable_participation();
+  participation.set_min_workers(std::max(participation.min_workers(), std::min<uint32_t>(participation.max_workers(), sites.size())));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRoom(spec, sites.size()));
   scenario.workers = static_cast<int>(sites.size());
   scenario.coordinator = ConfigOf(sites);
   for (const std::string& site : sites) {
     scenario.data_folders.push_back(absl::StrCat(folder, "/", site));
   }
-  scenario.make_trainer = worker::Trainer::Create;
+  scenario.make_trainer = [&options, told = std::set<std::string>()](const worker::TrainerOptions& trainer,
+                                                                     const optim::Layout& layout) mutable {
+    absl::StatusOr<std::unique_ptr<worker::Trainer>> made = worker::Trainer::Create(trainer, layout);
+    if (made.ok() && options.on_data && told.insert(trainer.site).second) {
+      options.on_data(trainer.site, (*made)->data().text);
+    }
+    return made;
+  };
   scenario.threads = options.threads;
   scenario.limit = absl::Hours(24 * 365 * 100);
   scenario.network.frame_bytes = 256 << 10;

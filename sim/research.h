@@ -22,6 +22,8 @@ struct ResearchOptions {
   uint64_t seed = 1;        // of the network and its faults; the run's own seed stands in the run file
   uint32_t threads = 1;     // for training, as in worker.yaml
   Weather weather = Weather::kFair;
+  // Told once of each site's data, when it has been read: how much of it, and what was left out.
+  std::function<void(const std::string& site, const std::string& data)> on_data;
   // Told of each commit.
   std::function<void(const v1::RoundRecord& record, uint64_t rounds)> progress;
 };
@@ -33,8 +35,10 @@ struct ResearchResult {
   std::string model;  // safetensors, as `tributary export` writes it
 };
 
-// InvalidArgument names the key or folder; what the coordinator answers to a run that it does not take; errors of a site's trainer (exit
-// code kData); Internal: an invariant was violated. A run that failed is not an error here: its status says so.
+// Every site takes part: a `participation.min_workers` below their number is raised to it (as far as max_workers).
+// InvalidArgument names the key or folder; FailedPrecondition, exit code kMemory: federation and log do not fit into this machine's memory,
+// or, exit code kData: the sites' tables have different columns; what the coordinator answers to a run that it does not take; errors of a
+// site's trainer (exit code kData); Internal: an invariant was violated. A run that failed is not an error here: its status says so.
 absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options);
 
 }  // namespace tributary::sim
