@@ -24,6 +24,8 @@ void AddSharedOptions(CLI::App* app, Session* session) {
   app->add_option("--ca", connection.tls.ca, "CA certificate of the federation (PEM)")->group(group);
   app->add_option("--cert", connection.tls.certificate, "this operator's certificate (PEM)")->group(group);
   app->add_option("--key", connection.tls.key, "its key (PEM)")->group(group);
+  app->add_option("--proxy", connection.proxy, "HTTP proxy on the way to the coordinator: http://[USER[:PASSWORD]@]HOST:PORT, or none")
+      ->group(group);
   app->add_flag("--insecure", connection.insecure, "no TLS; loopback only, for trials on one machine")->group(group);
   app->add_flag("--insecure-anywhere", connection.insecure_anywhere, "with --insecure: allow any address")->group(group);
   app->add_option("--federation", connection.federation, "with --insecure: name of the federation")->group(group);
@@ -87,6 +89,7 @@ absl::StatusOr<Client> Connect(const Session& session) {
 ExitCode RunTributary(const std::vector<std::string>& arguments, const Environment& environment) {
   Session session{.environment = environment, .connection = {}, .action = {}};
   session.connection.config = environment.config;
+  session.connection.proxies = environment.proxies;
   CLI::App app("Operates a federation that trains one model across institutions: runs, exports, certificates, checks.", "tributary");
   app.set_version_flag("--version", VersionText("tributary", FormatProtocol({})));
   app.require_subcommand(1);

@@ -14,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
+#include "common/proxy.h"
 
 namespace tributary::cli {
 
@@ -33,6 +34,7 @@ struct Environment {
   std::string config;
   // Value of TZ; absent: unset.
   std::optional<std::string> time_zone;
+  ProxyEnvironment proxies;
   Interrupt* interrupt = nullptr;
   const Clock* clock = nullptr;
 };

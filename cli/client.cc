@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/certificate_files.h"
+#include "common/channel.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/names.h"
@@ -58,11 +59,6 @@ absl::string_view CauseOf(absl::string_view message) {
 
 grpc::ChannelArguments ArgumentsOfChannel() {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // No decompression: a small message could become a large one.
-  arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE);
   // The history of a long run is one message.
   arguments.SetMaxReceiveMessageSize(256 << 20);
   return arguments;
@@ -78,6 +74,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
     TakeIfEmpty(config.coordinator(), &all.coordinator);
     TakeIfEmpty(config.federation(), &all.federation);
     TakeIfEmpty(config.name(), &all.name);
+    TakeIfEmpty(config.proxy(), &all.proxy);
     TakeIfEmpty(config.tls().ca(), &all.tls.ca);
     TakeIfEmpty(config.tls().certificate(), &all.tls.certificate);
     TakeIfEmpty(config.tls().key(), &all.tls.key);
@@ -89,7 +86,9 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
   }
   TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(all.coordinator), "coordinator"));
 
-  Connection connection{.address = all.coordinator, .insecure = all.insecure, .files = all.tls, .tls = {}, .identity = {}};
+  TRIBUTARY_ASSIGN_OR_RETURN(Route route, ChooseRoute(all.coordinator, all.proxy, all.proxies));
+  Connection connection{
+      .address = all.coordinator, .route = std::move(route), .insecure = all.insecure, .files = all.tls, .tls = {}, .identity = {}};
   if (all.insecure) {
     if (!all.insecure_anywhere) {
       TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(all.coordinator));
@@ -120,9 +119,9 @@ Client::Client(const Connection& connection, Interrupt* interrupt, const Clock* 
     : connection_(connection),
       interrupt_(interrupt),
       clock_(clock),
-      channel_(grpc::CreateCustomChannel(connection.address,
-                                         connection.insecure ? MakeInsecureChannelCredentials() : MakeChannelCredentials(connection.tls),
-                                         ArgumentsOfChannel())),
+      channel_(MakeChannel(connection.address,
+                           connection.insecure ? MakeInsecureChannelCredentials() : MakeChannelCredentials(connection.tls),
+                           connection.route, ArgumentsOfChannel())),
       admin_(v1::AdminService::NewStub(channel_)),
       transfer_(v1::TransferService::NewStub(channel_)) {}
 
@@ -141,14 +140,14 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
     return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
   }
   const std::string cause(CauseOf(status.error_message()));
-  const std::string& address = connection_.address;
+  const std::string address = DescribeDestination(connection_.address, connection_.route);
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE: {
-      if (!connection_.insecure) {
-        const absl::Status tls = ExplainTlsFailure(absl::UnavailableError(status.error_message()), address, connection_.tls);
-        if (tls.message() != status.error_message()) {
-          return Annotate(tls, absl::StrCat("cannot reach the coordinator at ", address));
-        }
+      const absl::Status failed = absl::UnavailableError(status.error_message());
+      const absl::Status explained =
+          ExplainConnectionFailure(failed, connection_.address, connection_.route, connection_.insecure ? nullptr : &connection_.tls);
+      if (explained != failed) {
+        return Annotate(explained, absl::StrCat("cannot reach the coordinator at ", address));
       }
       return absl::UnavailableError(
           absl::StrCat("cannot reach the coordinator at ", address, ": ", cause,

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "cli/interrupt.h"
 #include "common/clock.h"
+#include "common/proxy.h"
 #include "common/tls.h"
 #include "tributary/v1/admin.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
@@ -23,14 +24,17 @@ struct ConnectionFlags {
   std::string config;
   std::string coordinator;  // host:port
   TlsFiles tls;
-  std::string federation;  // with --insecure
-  std::string name;        // of the operator, with --insecure
+  std::string proxy;         // as in OperatorConfig
+  ProxyEnvironment proxies;  // what decides where neither says
+  std::string federation;    // with --insecure
+  std::string name;          // of the operator, with --insecure
   bool insecure = false;
   bool insecure_anywhere = false;
 };
 
 struct Connection {
   std::string address;  // host:port
+  Route route;
   bool insecure = false;
   TlsFiles files;
   CertificatePair tls;  // what they hold, checked; of no meaning with `insecure`
@@ -38,8 +42,8 @@ struct Connection {
 };
 
 // Completes the flags, finds out who calls (from the certificate; from the flags with --insecure), and checks the TLS files.
-// InvalidArgument: something is missing or --insecure is not allowed there. Unauthenticated: the files fail a check, or are not an
-// operator's.
+// InvalidArgument: something is missing or wrong, or --insecure is not allowed there. Unauthenticated: the files fail a check, or are not
+// an operator's.
 absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags);
 
 // Blocking calls with deadlines, cancelled by `interrupt`. Not thread-safe. Errors name the coordinator's address, the cause and what to

@@ -58,12 +58,19 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
   if (status.ok() && !flags.insecure && !config.has_tls()) {
     status = MissingTls(file);
   }
+  Route route;
+  if (status.ok()) {
+    absl::StatusOr<Route> chosen = ChooseRoute(config.coordinator(), config.proxy(), environment.proxies);
+    status = Annotate(chosen.status(), file);
+    route = chosen.ok() ? *std::move(chosen) : Route();
+  }
   Findings findings = {ConfigurationFinding(file, status)};
   if (!status.ok()) {
     return findings;
   }
 
   Connection connection{.address = config.coordinator(),
+                        .route = route,
                         .insecure = flags.insecure,
                         .files = FilesOf(config.tls()),
                         .tls = {},
@@ -83,6 +90,7 @@ Findings ExamineWorker(const Session& session, const std::string& file) {
                     config.consent().max_parameters(), " parameters"),
        ExitCode::kOk});
   CheckLimits(config, LoadMachineTimeZone(environment.time_zone), environment.clock->WallNow(), &findings);
+  CheckPath(connection.address, connection.route, &findings);
   if (may_connect) {
     Client client(connection, environment.interrupt, environment.clock);
     CheckReachable(&client, config.coordinator(), &findings);
@@ -138,6 +146,7 @@ Findings ExamineOperator(const Session& session, std::optional<v1::ServerInfo>* 
   } else {
     CheckCertificates(connection->files, connection->identity, environment.clock->WallNow(), &findings);
   }
+  CheckPath(connection->address, connection->route, &findings);
   Client client(*connection, environment.interrupt, environment.clock);
   *server = CheckServer(&client, connection->address, *environment.clock, &findings);
   if (server->has_value()) {

@@ -192,6 +192,10 @@ void CheckLimits(const v1::WorkerConfig& config, const absl::StatusOr<absl::Time
   }
 }
 
+void CheckPath(const std::string& address, const Route& route, Findings* findings) {
+  Ok("path", absl::StrCat("to ", address, " ", route.how), findings);
+}
+
 void CheckReachable(Client* client, const std::string& address, Findings* findings) {
   const absl::Status status = client->Probe();
   if (!status.ok()) {

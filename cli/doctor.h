@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "cli/client.h"
 #include "common/exit_codes.h"
+#include "common/proxy.h"
 #include "common/tls.h"
 #include "tributary/v1/config.pb.h"
 
@@ -41,6 +42,8 @@ void CheckRun(Client* client, Findings* findings);
 // What the site allows its worker of the line and the day; none if it allows everything. Fails if `zone`, this machine's, is needed and an
 // error.
 void CheckLimits(const v1::WorkerConfig& config, const absl::StatusOr<absl::TimeZone>& zone, absl::Time now, Findings* findings);
+// How the coordinator at `address` is reached: straight, or through which proxy.
+void CheckPath(const std::string& address, const Route& route, Findings* findings);
 // For sites: the coordinator is reached and lets the caller in.
 void CheckReachable(Client* client, const std::string& address, Findings* findings);
 

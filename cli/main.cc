@@ -56,5 +56,6 @@ int main(int argc, char** argv) {
   if (const char* zone = std::getenv("TZ")) {
     environment.time_zone = zone;
   }
+  environment.proxies = tributary::ProxyEnvironmentOf(environ);
   return static_cast<int>(tributary::cli::RunTributary(std::vector<std::string>(argv + 1, argv + argc), environment));
 }

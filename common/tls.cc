@@ -104,7 +104,8 @@ constexpr TlsFailure kTlsFailures[] = {
 };
 
 // What the certificate that was refused says, as far as it can be found out; else empty.
-std::string Refused(Refusal refusal, const absl::Status& status, const std::string& address, const CertificatePair& own) {
+std::string Refused(Refusal refusal, const absl::Status& status, const std::string& address, const Route& route,
+                    const CertificatePair& own) {
   if (refusal == Refusal::kOfClient && !own.description.empty()) {
     return absl::StrCat(". Refused is ", own.description);
   }
@@ -112,7 +113,7 @@ std::string Refused(Refusal refusal, const absl::Status& status, const std::stri
   if (refusal != Refusal::kOfServer || absl::StrContains(status.message(), "presented was")) {
     return "";
   }
-  const absl::StatusOr<PresentedCertificate> presented = AskForCertificate(address, own.ca, kProbeTimeout);
+  const absl::StatusOr<PresentedCertificate> presented = AskForCertificate(address, route, own.ca, kProbeTimeout);
   if (!presented.ok()) {
     return "";
   }
@@ -232,7 +233,7 @@ void RequireTls13() {
   setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", /*overwrite=*/1);
 }
 
-absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const CertificatePair& own) {
+absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const Route& route, const CertificatePair& own) {
   if (!absl::IsUnavailable(status) && !absl::IsUnknown(status)) {
     return status;
   }
@@ -242,8 +243,8 @@ absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& ad
     if (!absl::StrContains(words, failure.words)) {
       continue;
     }
-    const std::string message = absl::StrCat("the TLS handshake failed: ", failure.text, Refused(failure.refusal, status, address, own),
-                                             " (", status.message(), ")");
+    const std::string message = absl::StrCat("the TLS handshake failed: ", failure.text,
+                                             Refused(failure.refusal, status, address, route, own), " (", status.message(), ")");
     return failure.refusal == Refusal::kNone ? absl::UnavailableError(message) : CredentialsError(message);
   }
   // In TLS 1.3 a server judges the client's certificate when the client believes to be connected: this is all that can be seen of a

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/proxy.h"
 
 namespace grpc {
 class ChannelCredentials;
@@ -70,11 +71,11 @@ void RequireTls13();
 // What a person should do about a private key that any user of this machine can read; empty: not so.
 std::string KeyExposure(const std::string& key);
 
-// Why no connection over TLS to `address` came about, where the words of OpenSSL or gRPC in `status` tell: which side refused whose
-// certificate, what that certificate says, and what to do. Unauthenticated with exit code kCredentials where a certificate is refused,
-// which takes a person to mend, else Unavailable. Any other status as it is. `own`: the pair that was used. Blocks for up to kProbeTimeout
-// if the server's certificate was refused: it asks the server for it once more.
-absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const CertificatePair& own);
+// Why no connection over TLS to `address` by `route` came about, where the words of OpenSSL or gRPC in `status` tell: which side refused
+// whose certificate, what that certificate says, and what to do. Unauthenticated with exit code kCredentials where a certificate is
+// refused, which takes a person to mend, else Unavailable. Any other status as it is. `own`: the pair that was used. Blocks for up to
+// kProbeTimeout if the server's certificate was refused: it asks the server for it once more.
+absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const Route& route, const CertificatePair& own);
 inline constexpr absl::Duration kProbeTimeout = absl::Seconds(3);
 
 // The pair for the next handshake. Never null; called on gRPC's threads.

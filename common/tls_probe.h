@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/proxy.h"
 
 namespace tributary {
 
@@ -17,10 +18,11 @@ struct PresentedCertificate {
   std::string objection;
 };
 
-// Connects to `host_port`, shakes hands and hangs up; nothing is sent but the greeting, no certificate above all. Blocks for `timeout`
-// (whole seconds) and a look-up of the name at most. `ca`: PEM. Unavailable: no certificate came. The
-// process must ignore SIGPIPE.
-absl::StatusOr<PresentedCertificate> AskForCertificate(const std::string& host_port, absl::string_view ca, absl::Duration timeout);
+// Connects to `host_port` by `route`, shakes hands and hangs up; nothing is sent but the greeting, no certificate above all. Blocks for
+// `timeout` (whole seconds) and a look-up of the name at most. `ca`: PEM. Unavailable: no certificate came. The process must ignore
+// SIGPIPE.
+absl::StatusOr<PresentedCertificate> AskForCertificate(const std::string& host_port, const Route& route, absl::string_view ca,
+                                                       absl::Duration timeout);
 
 }  // namespace tributary
 

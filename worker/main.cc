@@ -29,6 +29,7 @@
 #include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/names.h"
+#include "common/proxy.h"
 #include "common/standard_output.h"
 #include "common/status_macros.h"
 #include "common/stop_signals.h"
@@ -171,6 +172,9 @@ absl::Status Run(const RunCommand& command) {
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
   SetLogLevel(command.log_level.value_or(LogLevelOf(options.config.log_level())));
   TRIBUTARY_RETURN_IF_ERROR(CheckConfig(options.config, command));
+  absl::StatusOr<Route> route = ChooseRoute(options.config.coordinator(), options.config.proxy(), ProxyEnvironmentOf(environ));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(route.status(), command.config));
+  options.route = *std::move(route);
   const char* const tz = std::getenv("TZ");
   options.time_zone = LoadMachineTimeZone(tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt);
   options.software_version = TRIBUTARY_VERSION;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/channel.h"
 #include "common/log.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/wire_limits.h"
@@ -127,27 +128,20 @@ TransferContext SessionClient::Impl::ContextFor(ByteDirection direction, ByteKin
 
 std::shared_ptr<grpc::Channel> SessionClient::Impl::MakeChannel(const CertificatePair* certificate) const {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // The engine decides when to try again; every attempt is a fresh connection.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
   arguments.SetMaxSendMessageSize(kMaxMessageBytes);
-  // Bit 0 is "identity": a compressed message could be a bomb.
-  arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1);
   if (line_.limited(ByteDirection::kDown)) {
     // Otherwise gRPC asks for ever more ahead of what is read, to fill the line.
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 << 10);
   }
-  if (CheckInsecureAddress(options_.coordinator).ok()) {
-    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  }
-  return grpc::CreateCustomChannel(
-      options_.coordinator, certificate != nullptr ? MakeChannelCredentials(*certificate) : MakeInsecureChannelCredentials(), arguments);
+  return tributary::MakeChannel(options_.coordinator,
+                                certificate != nullptr ? MakeChannelCredentials(*certificate) : MakeInsecureChannelCredentials(),
+                                options_.route, std::move(arguments));
 }
 
 void SessionClient::Impl::Hold() {
@@ -270,12 +264,9 @@ void SessionClient::Impl::SessionDone(uint64_t number, const absl::Status& statu
 
 void SessionClient::Impl::ReportClosed(uint64_t number, const absl::Status& status,
                                        const std::shared_ptr<const CertificatePair>& certificate) {
-  if (certificate == nullptr) {
-    return callbacks_.closed(number, status);
-  }
   Hold();
   explainer_.Post([this, number, status, certificate] {
-    executor_->Post([this, number, explained = ExplainTlsFailure(status, options_.coordinator, *certificate)] {
+    executor_->Post([this, number, explained = ExplainConnectionFailure(status, options_.coordinator, options_.route, certificate.get())] {
       if (!shutting_down_) {
         callbacks_.closed(number, explained);
       }

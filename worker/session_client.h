@@ -15,6 +15,7 @@
 #include "common/byte_kind.h"
 #include "common/clock.h"
 #include "common/executor.h"
+#include "common/proxy.h"
 #include "common/tls.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
@@ -23,6 +24,7 @@ namespace tributary::worker {
 
 struct SessionClientOptions {
   std::string coordinator;         // host:port
+  Route route = {};                // to it
   CertificateSource certificates;  // asked for each session; empty: plaintext (--insecure)
   Identity identity;               // what the worker claims to be in plaintext; with TLS the certificate says it
   // A transfer that moves nothing for this long has failed. There is no limit to its total.

@@ -43,7 +43,7 @@ constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
 WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs) {
   WorkerEngineOptions engine;
   engine.consent = options.config.consent();
-  engine.coordinator = options.config.coordinator();
+  engine.coordinator = DescribeDestination(options.config.coordinator(), options.route);
   engine.software_version = options.software_version;
   engine.once = options.once;
   engine.connect_timeout = options.connect_timeout;
@@ -79,6 +79,7 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::sh
   const v1::WorkerConfig& config = options.config;
   SessionClientOptions client;
   client.coordinator = config.coordinator();
+  client.route = options.route;
   if (certificates != nullptr) {
     client.certificates = [certificates] { return certificates->current(); };
   }
@@ -436,7 +437,6 @@ class Worker::Impl {
 
   // On the training thread.
   std::unique_ptr<TrainingRun> run_;
-
   std::atomic<int> pieces_of_work_ = 0;
   std::atomic<bool> stopping_ = false;
   bool shut_down_ = false;

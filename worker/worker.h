@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
+#include "common/proxy.h"
 #include "optim/encoder.h"
 #include "tributary/v1/config.pb.h"
 #include "worker/metrics.h"
@@ -40,6 +41,8 @@ struct WorkerOptions {
   Clock* clock = &Clock::Real();
   // Of config.quiet_hours; not looked at without them.
   absl::StatusOr<absl::TimeZone> time_zone = absl::UTCTimeZone();
+  // To config.coordinator, chosen by ChooseRoute.
+  Route route;
   // Uniform in [0, 1), for backoff; called on one thread.
   std::function<double()> random;
 };

@@ -232,7 +232,7 @@ TEST_F(OfflineTest, DoctorFindsASiteInOrderUpToTheCoordinator) {
   for (const Json& check : json.at("checks")) {
     EXPECT_EQ(check.at("result"), check.at("check") == "coordinator" ? "fail" : "ok") << check;
   }
-  EXPECT_EQ(json.at("checks").size(), 8u);
+  EXPECT_EQ(json.at("checks").size(), 9u);
 }
 
 TEST_F(OfflineTest, DoctorShowsTheLimitsOfASite) {
@@ -244,6 +244,22 @@ TEST_F(OfflineTest, DoctorShowsTheLimitsOfASite) {
               HasSubstr("up 500.00 KiB a second; quiet hours 08:00-18:30, 22:00-24:00 by the clock of UTC (UTC, UTC+00:00), where it is "));
   EXPECT_THAT(RunCommand({"doctor", "--worker", directory_.File("worker.yaml")}, "", false, nullptr, "Europe/Berln").out,
               HasSubstr("quiet_hours: cannot load the time zone TZ=Europe/Berln"));
+}
+
+TEST_F(OfflineTest, DoctorShowsTheWayToTheCoordinator) {
+  const auto doctor = [&](const std::string& more, ProxyEnvironment environment) {
+    Write(directory_.File("worker.yaml"),
+          absl::StrCat("federation: demo\nsite: berlin\ncoordinator: coordinator.example.org:8443\ndata: data\nstate_dir: state\n"
+                       "consent: {runs: ['*'], models: [gpt]}\n",
+                       more, Tls("site-berlin")));
+    return RunCommand({"doctor", "--worker", directory_.File("worker.yaml")}, "", false, nullptr, "UTC", std::move(environment)).out;
+  };
+  const ProxyEnvironment environment = {{"HTTPS_PROXY", "http://ada:secret@proxy.example.org:3128"}};
+  EXPECT_THAT(doctor("", {}), ContainsRegex("ok +path +to coordinator.example.org:8443 directly\n"));
+  EXPECT_THAT(doctor("", environment), HasSubstr("to coordinator.example.org:8443 through the proxy http://proxy.example.org:3128 "
+                                                 "(HTTPS_PROXY in the environment)\n"));
+  EXPECT_THAT(doctor("proxy: none\n", environment), HasSubstr("to coordinator.example.org:8443 directly (`proxy: none`)\n"));
+  EXPECT_THAT(doctor("proxy: socks5://proxy:1080\n", {}), ContainsRegex("fail +configuration .*is no HTTP proxy"));
 }
 
 TEST_F(OfflineTest, DoctorTellsWhatWasMeantByAnAddress) {

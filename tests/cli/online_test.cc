@@ -25,6 +25,7 @@
 #include "tests/cli/run_command.h"
 #include "tests/common/test_folder.h"
 #include "tests/common/unchecked_certificates.h"
+#include "tests/support/connect_proxy.h"
 #include "tributary/v1/admin.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -237,6 +238,21 @@ TEST_F(OnlineTest, SubmitSendsTheCompletedRunAndSaysWhoCalls) {
   EXPECT_EQ(admin_.submitted.Get().participation().quorum(), 0.5);
   EXPECT_EQ(admin_.caller.Get(), "spiffe://demo/operator/ada");
   EXPECT_THAT(result.err, HasSubstr("warning: --insecure"));
+}
+
+TEST_F(OnlineTest, CallsThroughAProxy) {
+  ConnectProxy proxy;
+  EXPECT_THAT(Command({"run", "list", "--proxy", proxy.url()}).out, HasSubstr("r     r-1  running  2/3"));
+  EXPECT_THAT(proxy.requests(), SizeIs(1));
+}
+
+TEST_F(OnlineTest, NamesTheProxyInEveryErrorOfTheConnection) {
+  ConnectProxy wants({.wanted = "YWRhOnNlY3JldA=="});
+  EXPECT_THAT(Command({"run", "list", "--proxy", wants.url()}).err,
+              HasSubstr(absl::StrCat("through the proxy ", wants.url(), " (`proxy`): the proxy wants a user name and a password (407)")));
+  const Result gone = Command({"run", "list", "--proxy", "http://127.0.0.1:1"});
+  EXPECT_EQ(gone.code, ExitCode::kUnreachable);
+  EXPECT_THAT(gone.err, HasSubstr("through the proxy http://127.0.0.1:1"));
 }
 
 TEST_F(OnlineTest, ListStatusAndStopShowRuns) {

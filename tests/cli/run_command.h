@@ -4,6 +4,7 @@
 
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/app.h"
@@ -17,7 +18,7 @@ struct Result {
 };
 
 inline Result RunCommand(const std::vector<std::string>& arguments, const std::string& config = "", bool terminal = false,
-                         Interrupt* interrupt = nullptr, const std::string& time_zone = "UTC") {
+                         Interrupt* interrupt = nullptr, const std::string& time_zone = "UTC", ProxyEnvironment proxies = {}) {
   std::ostringstream out;
   std::ostringstream err;
   Interrupt never;
@@ -27,6 +28,7 @@ inline Result RunCommand(const std::vector<std::string>& arguments, const std::s
   environment.terminal = terminal;
   environment.config = config;
   environment.time_zone = time_zone;
+  environment.proxies = std::move(proxies);
   environment.interrupt = interrupt != nullptr ? interrupt : &never;
   environment.clock = &Clock::Real();
   const ExitCode code = RunTributary(arguments, environment);

@@ -254,7 +254,8 @@ TEST_F(TlsTest, ARefusalOfTheServersCertificateSaysWhatItIs) {
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kCoordinator, .hosts = {"portal.example.org", "127.0.0.1"}}).ok());
   const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator", "other"))), "demo");
   const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
-  const absl::Status status = ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), own);
+  const absl::Status status =
+      ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), Route(), own);
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("the server's certificate is not trusted here"), HasSubstr("It presents 'CN=coordinator,O=demo'"),
@@ -265,14 +266,16 @@ TEST_F(TlsTest, ARefusalByNameSaysWhichNamesThereAre) {
   Issue({.identity = kCoordinator, .hosts = {"coordinator.example.org"}});
   const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
   const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
-  const absl::Status status = ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), own);
+  const absl::Status status =
+      ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), Route(), own);
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("does not name 127.0.0.1"), HasSubstr("DNS:coordinator.example.org")));
 }
 
 TEST_F(TlsTest, ARefusalOfTheOwnCertificateSaysWhichItIs) {
   const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
-  const absl::Status status = ExplainTlsFailure(absl::UnavailableError("Ssl handshake failed: TLSV1_ALERT_UNKNOWN_CA"), "127.0.0.1:1", own);
+  const absl::Status status =
+      ExplainTlsFailure(absl::UnavailableError("Ssl handshake failed: TLSV1_ALERT_UNKNOWN_CA"), "127.0.0.1:1", Route(), own);
   EXPECT_EQ(ExitCodeOf(status), ExitCode::kCredentials);
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("the coordinator does not trust the CA of the certificate used here"),
                                                    HasSubstr("Refused is 'CN=berlin,O=demo' for URI:spiffe://demo/site/berlin")));
@@ -280,7 +283,7 @@ TEST_F(TlsTest, ARefusalOfTheOwnCertificateSaysWhichItIs) {
 
 TEST_F(TlsTest, WhoeverAnswersWithoutTlsPresentsNoCertificate) {
   const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
-  EXPECT_EQ(AskForCertificate(server.address(), "", absl::Seconds(1)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(AskForCertificate(server.address(), Route(), "", absl::Seconds(1)).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(PlaintextTest, BelievesTheClaimWhenTheServerItselfIsInsecure) {
@@ -300,7 +303,7 @@ TEST(ExplainTlsFailureTest, OnlyACertificateThatIsRefusedIsForGood) {
   const auto explain = [](absl::string_view error) {
     return ExplainTlsFailure(
         absl::UnavailableError(absl::StrCat("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: ", error)), "",
-        CertificatePair());
+        Route(), CertificatePair());
   };
   EXPECT_EQ(
       ExitCodeOf(explain("Ssl handshake failed: SSL_ERROR_SSL: error:1000007d:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED")),
@@ -315,7 +318,7 @@ TEST(ExplainTlsFailureTest, OnlyACertificateThatIsRefusedIsForGood) {
 TEST(ExplainTlsFailureTest, AHostsNameIsNoReason) {
   const absl::Status status = absl::UnavailableError(
       "DNS resolution failed for handshake.example.org:8443: C-ares status is not ARES_SUCCESS: Domain name not found");
-  EXPECT_EQ(ExplainTlsFailure(status, "handshake.example.org:8443", CertificatePair()), status);
+  EXPECT_EQ(ExplainTlsFailure(status, "handshake.example.org:8443", Route(), CertificatePair()), status);
 }
 
 TEST(PlaintextTest, AClaimIsWorthNothingWhereTlsIsExpected) {

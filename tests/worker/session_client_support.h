@@ -54,6 +54,7 @@ class Client {
                   uint64_t rate = 0, Clock* clock = &Clock::Real())
       : executor_("test"),
         client_({.coordinator = address,
+                 .route = Route(),
                  .certificates = tls.has_value() ? Unchecked(*tls) : nullptr,
                  .identity = {"demo", Role::kSite, "berlin"},
                  .progress_timeout = progress_timeout,

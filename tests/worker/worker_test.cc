@@ -13,6 +13,7 @@
 
 #include "common/exit_codes.h"
 #include "tests/common/test_folder.h"
+#include "tests/support/connect_proxy.h"
 #include "tests/worker/engine_driver.h"
 #include "tests/worker/served_federation.h"
 #include "tests/worker/session_client_support.h"
@@ -71,6 +72,7 @@ class RunningWorker {
     std::function<void(uint64_t round)> before_step = nullptr;
     // Of a worker that comes back; empty: one of its own.
     std::string state_dir = "";
+    std::string proxy = "";
   };
 
   RunningWorker(const std::string& coordinator, Setup setup) {
@@ -93,6 +95,7 @@ class RunningWorker {
       config.mutable_tls()->set_key(setup.tls->key);
     }
     options.insecure = !setup.tls.has_value();
+    options.route = ChooseRoute(coordinator, setup.proxy, {}).value();
     options.software_version = "1.2.3";
     options.once = setup.once;
     options.min_backoff = absl::Milliseconds(5);
@@ -318,6 +321,34 @@ TEST(WorkerTest, AWorkerThatIsToldToStopSaysSo) {
   EXPECT_EQ(worker.Wait(), absl::OkStatus());
   coordinator.WaitFor(v1::WorkerMessage::kLeave, 1);
   EXPECT_EQ(coordinator.Received(v1::WorkerMessage::kLeave)[0].leave().reason(), "maintenance");
+}
+
+TEST(WorkerTest, TakesPartThroughAProxy) {
+  ServedFederation coordinator(Spec(), {});
+  const TestHub hub(coordinator.Handlers());
+  ConnectProxy proxy;
+  testing::internal::CaptureStderr();
+  {
+    RunningWorker worker(hub.address(), {.proxy = proxy.url()});
+    EXPECT_EQ(worker.Wait(), absl::OkStatus());
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr(absl::StrCat("connected to the coordinator at ", hub.address(), " through the proxy ", proxy.url())));
+  EXPECT_THAT(proxy.requests(), Not(::testing::IsEmpty()));
+}
+
+TEST(WorkerTest, SaysWhatAProxyWants) {
+  ConnectProxy proxy({.wanted = "YWRhOnNlY3JldA=="});
+  testing::internal::CaptureStderr();
+  {
+    RunningWorker worker("127.0.0.1:1", {.proxy = proxy.url()});
+    while (proxy.requests().size() < 2) {
+      std::this_thread::yield();
+    }
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr(absl::StrCat("cannot reach the coordinator at 127.0.0.1:1 through the proxy ", proxy.url(),
+                                     " (`proxy`): the proxy wants a user name and a password (407)")));
 }
 
 TEST(WorkerTest, TheMetricsShowNoValueThatIsNotKnown) {
