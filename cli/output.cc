@@ -4,10 +4,12 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "cli/table.h"
 #include "common/format_bytes.h"
@@ -28,6 +30,7 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 
 Json MessageToJson(const Message& message);
+Json StatusToJson(const v1::RunStatus& status);
 
 // Field `field` of `message`, element `index` if it is repeated (-1 otherwise); null for a number that JSON cannot hold.
 Json ValueToJson(const Message& message, const FieldDescriptor& field, int index) {
@@ -64,13 +67,8 @@ Json ValueToJson(const Message& message, const FieldDescriptor& field, int index
   return Json();
 }
 
-Json MessageToJson(const Message& message) {
+Json FieldsToJson(const Message& message) {
   const Descriptor& type = *message.GetDescriptor();
-  if (&type == google::protobuf::Duration::descriptor()) {
-    google::protobuf::Duration duration;
-    duration.CopyFrom(message);
-    return absl::ToDoubleSeconds(DurationOf(duration));
-  }
   const Reflection& reflection = *message.GetReflection();
   Json json = Json::object();
   for (int i = 0; i < type.field_count(); ++i) {
@@ -92,6 +90,64 @@ Json MessageToJson(const Message& message) {
     }
   }
   return json;
+}
+
+Json MessageToJson(const Message& message) {
+  const Descriptor& type = *message.GetDescriptor();
+  if (&type == google::protobuf::Duration::descriptor()) {
+    google::protobuf::Duration duration;
+    duration.CopyFrom(message);
+    return absl::ToDoubleSeconds(DurationOf(duration));
+  }
+  if (const auto* const status = dynamic_cast<const v1::RunStatus*>(&message); status != nullptr && status->spec().has_optimizer()) {
+    return StatusToJson(*status);
+  }
+  return FieldsToJson(message);
+}
+
+// As it applies, where the coordinator says it or the run's file tells.
+Json OptimizerToJson(const v1::RunStatus& status) {
+  v1::OptimizerSpec in_force = status.optimizer_in_force();
+  if (!status.has_optimizer_in_force()) {
+    in_force = OptimizerInForce(status.spec()).value_or(status.spec().optimizer());
+  }
+  Json json = MessageToJson(in_force);
+  // These fields cannot be absent.
+  if (in_force.budget() == 0) {
+    json.erase("budget");
+  }
+  if (in_force.domain() == v1::OptimizerSpec::DOMAIN_UNSPECIFIED) {
+    json.erase("domain");
+  }
+  const std::string mode = absl::AsciiStrToLower(v1::OptimizerSpec::Mode_Name(in_force.mode()));
+  const auto traits = absl::c_find_if(optim::kModes, [&](const optim::ModeTraits& known) { return known.name == mode; });
+  if (traits != optim::kModes.end() && !traits->keys.Has(optim::Key::kAdam)) {
+    for (const char* key : {"adam_beta1", "adam_beta2", "adam_epsilon"}) {
+      json.erase(key);
+    }
+  }
+  return json;
+}
+
+Json StatusToJson(const v1::RunStatus& status) {
+  Json json = FieldsToJson(status);
+  json["spec"]["optimizer"] = OptimizerToJson(status);
+  json.erase("optimizer_in_force");
+  return json;
+}
+
+// "peak learning rate 0.001 (cosine), clip norm 1.0, weight decay 0.0, ...": but for what FormatMethod and FormatBudget say.
+std::string FormatSettings(const v1::RunStatus& status) {
+  const Json optimizer = OptimizerToJson(status);
+  const Json rate = optimizer.value("learning_rate", Json::object());
+  std::string text = absl::StrCat("peak learning rate ", rate.value("peak", 0.0), " (", rate.value("kind", ""), ")");
+  for (const auto& [key, value] : optimizer.items()) {
+    if (!value.is_object() && key != "mode" && key != "k" && key != "local_steps" && key != "budget") {
+      absl::StrAppend(&text, ", ", absl::StrReplaceAll(key, {{"_", " "}}), " ",
+                      value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+  return text;
 }
 
 std::string FormatTime(int64_t unix_ms) {
@@ -261,6 +317,7 @@ std::string FormatStatus(const v1::RunStatus& status, size_t columns) {
       {"state hash", status.state_hash().empty() ? "-" : absl::BytesToHexString(status.state_hash())},
       {"parameters", absl::StrCat(status.parameters())},
       {"method", FormatMethod(status.spec())},
+      {"settings", FormatSettings(status)},
       {"losses", FormatLosses(status).empty() ? "-" : std::string(absl::StripLeadingAsciiWhitespace(FormatLosses(status)))},
       {"bytes", absl::StrCat("up ", FormatBytes(static_cast<double>(status.bytes_up_total())), ", down ",
                              FormatBytes(static_cast<double>(status.bytes_down_total())), " in total")},

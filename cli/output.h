@@ -12,7 +12,8 @@
 namespace tributary::cli {
 
 // One line of JSON: keys are field names, numbers are numbers, enum values lower case as in YAML, bytes hexadecimal, durations in
-// seconds; absent fields are left out, and so are numbers that JSON cannot hold (NaN, infinity).
+// seconds; absent fields are left out, and so are numbers that JSON cannot hold (NaN, infinity). A run's spec.optimizer is shown as it
+// applies (RunStatus.optimizer_in_force): without what its mode does not read, and with a budget only if there is one.
 std::string ToJson(const google::protobuf::Message& message);
 
 // "running".

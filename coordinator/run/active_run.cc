@@ -400,6 +400,7 @@ v1::RunStatus ActiveRun::Status() const {
   v1::RunStatus status;
   status.set_run_id(id());
   *status.mutable_spec() = host_->model().spec;
+  *status.mutable_optimizer_in_force() = host_->model().in_force;
   status.set_state(engine_.state());
   status.set_reason(engine_.reason());
   status.set_round(host_->round());

@@ -28,6 +28,7 @@ absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
   model.spec = spec;
   TRIBUTARY_ASSIGN_OR_RETURN(model.model, ModelSpecOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(model.options, OptimizerOptionsOf(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(model.in_force, OptimizerInForce(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(model.layout, optim::MakeLayout(model.model));
   model.max_payload = optim::MaxPayloadBytes(model.options, model.layout).update;
   model.threads = optim::UsefulThreads(model.layout.size(), UsableCores());

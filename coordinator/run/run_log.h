@@ -32,6 +32,7 @@ struct RunModel {
   v1::RunSpec spec;
   optim::ModelSpec model;
   optim::OptimizerOptions options;
+  v1::OptimizerSpec in_force;  // the same, to be shown
   optim::Layout layout;
   uint64_t max_payload = 0;  // longest update, bytes
   int threads = 1;           // for Apply and StateHash; results do not depend on it

@@ -56,6 +56,7 @@ absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const Journale
   status.set_finished_unix_ms(run.finished_unix_ms);
   TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(run.spec));
   status.set_parameters(static_cast<uint64_t>(model.layout.size()));
+  *status.mutable_optimizer_in_force() = model.in_force;
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal.CommitSummaries(run.run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, journal.SiteTotals(run.run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal.ValidationLosses(run.run_id));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/status_macros.h"
@@ -127,6 +128,13 @@ absl::StatusOr<optim::OptimizerOptions> WithinBudget(const v1::RunSpec& run, con
   return fitted;
 }
 
+// .999f as .999, not as the 0.99900001287460327 that it is.
+double Shortest(float value) {
+  double shortest = value;
+  static_cast<void>(absl::SimpleAtod(absl::StrCat(value), &shortest));
+  return static_cast<float>(shortest) == value ? shortest : value;
+}
+
 absl::Status CheckData(const v1::RunSpec& spec, const optim::ModelSpec& model) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::DataKind given, DataKindOf(spec.data()));
   const optim::DataTraits& kind = optim::TraitsOf(given);
@@ -227,6 +235,44 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
     return WithinBudget(run, options);
   }
   return options;
+}
+
+absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::OptimizerOptions options, OptimizerOptionsOf(spec));
+  const optim::Keys& keys = optim::TraitsOf(options.mode).keys;
+  OptimizerSpec in_force = spec.optimizer();
+  if (in_force.learning_rate().kind() == v1::ScheduleSpec::KIND_UNSPECIFIED) {
+    in_force.mutable_learning_rate()->set_kind(v1::ScheduleSpec::COSINE);
+  }
+  in_force.set_weight_decay(Shortest(options.weight_decay));
+  in_force.set_local_steps(optim::ParametersForRound(options, 1).local_steps);
+  in_force.set_weighting(options.weighting == optim::Weighting::kSamples ? v1::SAMPLES : v1::UNIFORM);
+  // Where the mode reads none of these, the run has none: it would have been refused.
+  if (keys.Has(optim::Key::kBeta)) {
+    in_force.set_beta(Shortest(options.beta));
+  }
+  if (keys.Has(optim::Key::kK)) {
+    in_force.set_k(options.k);
+  }
+  if (keys.Has(optim::Key::kValueBits)) {
+    in_force.set_value_bits(options.value_bits);
+  }
+  if (keys.Has(optim::Key::kDomain)) {
+    in_force.set_domain(options.domain == optim::Domain::kDct ? OptimizerSpec::DCT : OptimizerSpec::IDENTITY);
+  }
+  if (keys.Has(optim::Key::kNormalize)) {
+    in_force.set_normalize(options.normalize);
+  }
+  if (keys.Has(optim::Key::kCommitK)) {
+    in_force.set_commit_k(options.commit_k);
+  }
+  if (keys.Has(optim::Key::kOuterLearningRate)) {
+    in_force.set_outer_learning_rate(Shortest(options.outer_learning_rate));
+  }
+  if (keys.Has(optim::Key::kOuterMomentum)) {
+    in_force.set_outer_momentum(Shortest(options.outer_momentum));
+  }
+  return in_force;
 }
 
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {

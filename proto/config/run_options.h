@@ -16,6 +16,8 @@ namespace tributary {
 
 // The mode's defaults with what the run sets, and what its budget chooses (optim/budget.h). InvalidArgument names the key.
 absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& spec);
+// The same in the words of the protocol: spec.optimizer with every value that applies filled in (RunStatus.optimizer_in_force).
+absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec);
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec);
 absl::StatusOr<optim::DataKind> DataKindOf(const v1::DataSpec& data);
 

@@ -59,6 +59,43 @@ TEST(JsonTest, KeepsFieldNamesAndWritesHashesInHexadecimal) {
   EXPECT_THAT(json, Not(HasSubstr("\n")));
 }
 
+v1::RunStatus StatusOf(const std::string& optimizer) {
+  v1::RunStatus status;
+  const absl::Status parsed =
+      ParseYaml(absl::StrCat("name: r\nrounds: 10\nmodel: {gpt: {}}\ndata: {kind: text}\noptimizer: {learning_rate: {peak: 1e-3}, ",
+                             optimizer, "}\n"),
+                "run.yaml", status.mutable_spec());
+  EXPECT_TRUE(parsed.ok()) << parsed;
+  status.set_state(v1::RUNNING);
+  return status;
+}
+
+TEST(JsonTest, ShowsTheSettingsInForce) {
+  const std::string json = ToJson(StatusOf("mode: distro"));
+  EXPECT_THAT(json, HasSubstr(R"("beta":0.999,"k":32,"value_bits":1,"domain":"dct","normalize":true,"commit_k":32,"weighting":"uniform")"));
+  EXPECT_THAT(json, Not(HasSubstr("unspecified")));
+  EXPECT_THAT(json, Not(HasSubstr("budget")));
+  EXPECT_THAT(json, Not(HasSubstr("adam")));
+  EXPECT_THAT(ToJson(StatusOf("mode: allreduce")), HasSubstr(R"("weight_decay":0.1,"adam_beta1":0.9)"));
+  EXPECT_THAT(ToJson(StatusOf("mode: distro, budget: 20KiB")), HasSubstr(R"("budget":20480)"));
+}
+
+TEST(JsonTest, TakesTheCoordinatorsWordForWhatIsInForce) {
+  v1::ListRunsResponse runs;
+  v1::RunStatus& status = *runs.add_runs() = StatusOf("mode: distro");
+  *status.mutable_optimizer_in_force() = status.spec().optimizer();
+  status.mutable_optimizer_in_force()->set_k(77);
+  EXPECT_THAT(ToJson(runs), HasSubstr(R"("k":77)"));
+  EXPECT_THAT(ToJson(runs), Not(HasSubstr("optimizer_in_force")));
+}
+
+TEST(StatusTest, ShowsTheSettingsInForce) {
+  EXPECT_THAT(
+      FormatStatus(StatusOf("mode: distro"), std::numeric_limits<size_t>::max()),
+      HasSubstr("peak learning rate 0.001 (cosine), clip norm 1.0, weight decay 0.0, beta 0.999, value bits 1, domain dct, normalize "
+                "true, commit k 32, weighting uniform\n"));
+}
+
 TEST(JsonTest, LeavesOutWhatIsAbsent) {
   EXPECT_THAT(ToJson(Status()), Not(HasSubstr("val_loss")));
 }

@@ -36,6 +36,57 @@ TEST(RunOptionsTest, EveryModeIsValidWithItsDefaults) {
   }
 }
 
+TEST(RunOptionsTest, WhatIsInForceSaysWhatTheRunLeavesOut) {
+  const v1::OptimizerSpec distro = OptimizerInForce(MakeRun("mode: distro")).value();
+  EXPECT_EQ(distro.k(), 32U);
+  EXPECT_EQ(distro.commit_k(), 32U);
+  EXPECT_EQ(distro.value_bits(), 1U);
+  EXPECT_EQ(distro.domain(), v1::OptimizerSpec::DCT);
+  EXPECT_EQ(distro.beta(), 0.999) << "as a person would write it";
+  EXPECT_TRUE(distro.normalize());
+  EXPECT_EQ(distro.weight_decay(), 0);
+  EXPECT_EQ(distro.local_steps(), 1U);
+  EXPECT_EQ(distro.weighting(), v1::UNIFORM);
+  EXPECT_FALSE(distro.has_outer_learning_rate());
+  const v1::OptimizerSpec diloco = OptimizerInForce(MakeRun("mode: diloco, local_steps: 7")).value();
+  EXPECT_EQ(diloco.local_steps(), 7U);
+  EXPECT_EQ(diloco.outer_learning_rate(), 0.7);
+  EXPECT_EQ(diloco.outer_momentum(), 0.9);
+  EXPECT_FALSE(diloco.has_k());
+  EXPECT_EQ(OptimizerInForce(MakeRun("mode: allreduce"))->weight_decay(), 0.1);
+  EXPECT_EQ(OptimizerInForce(MakeRun("mode: distro, k: 5"))->commit_k(), 5U);
+}
+
+TEST(RunOptionsTest, WhatIsInForceSaysWhatABudgetHasChosen) {
+  const v1::RunSpec run = MakeRun("mode: local, budget: 20KiB");
+  const optim::OptimizerOptions options = OptimizerOptionsOf(run).value();
+  const v1::OptimizerSpec in_force = OptimizerInForce(run).value();
+  EXPECT_EQ(in_force.budget(), 20480U);
+  EXPECT_EQ(in_force.k(), options.k);
+  EXPECT_EQ(in_force.local_steps(), options.local_steps);
+  EXPECT_GT(in_force.local_steps(), 1U);
+}
+
+TEST(RunOptionsTest, WhatIsInForceIsInForceInEveryMode) {
+  for (const optim::ModeTraits& mode : optim::kModes) {
+    v1::RunSpec run = MakeRun(absl::StrCat("mode: ", mode.name));
+    const optim::OptimizerOptions options = OptimizerOptionsOf(run).value();
+    *run.mutable_optimizer() = OptimizerInForce(run).value();
+    EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus()) << mode.name;
+    const optim::OptimizerOptions again = OptimizerOptionsOf(run).value();
+    EXPECT_EQ(again.beta, options.beta) << mode.name;
+    EXPECT_EQ(again.k, options.k) << mode.name;
+    if (mode.keys.Has(optim::Key::kCommitK)) {
+      EXPECT_EQ(again.commit_k, options.commit_k) << mode.name;
+    }
+    EXPECT_EQ(again.value_bits, options.value_bits) << mode.name;
+    EXPECT_EQ(again.domain, options.domain) << mode.name;
+    EXPECT_EQ(again.weight_decay, options.weight_decay) << mode.name;
+    EXPECT_EQ(again.outer_learning_rate, options.outer_learning_rate) << mode.name;
+    EXPECT_EQ(optim::ParametersForRound(again, 1).local_steps, optim::ParametersForRound(options, 1).local_steps) << mode.name;
+  }
+}
+
 TEST(RunOptionsTest, KindsOfDataAreNamedAsInTheProtocol) {
   for (const optim::DataTraits& kind : optim::kDataKinds) {
     v1::DataSpec data;
