@@ -91,9 +91,13 @@ void Require(int openssl_result) {
 
 }  // namespace
 
+uint32_t ExtendCrc32c(uint32_t crc, absl::string_view bytes) {
+  static const CrcFunction function = ChooseCrc();
+  return ~function(~crc, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+}
+
 uint32_t Crc32c(absl::string_view bytes) {
-  static const CrcFunction crc = ChooseCrc();
-  return ~crc(~uint32_t{0}, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  return ExtendCrc32c(0, bytes);
 }
 
 Digest Sha256(absl::string_view bytes) {

@@ -17,6 +17,8 @@ inline constexpr size_t kDigestBytes = 32;
 
 // CRC-32C (Castagnoli, RFC 3720 appendix B.4): Crc32c("123456789") == 0xe3069283.
 uint32_t Crc32c(absl::string_view bytes);
+// Of what `crc` is of, with `bytes` behind it; 0 is of nothing.
+uint32_t ExtendCrc32c(uint32_t crc, absl::string_view bytes);
 
 // SHA-256 in one call (OpenSSL EVP).
 Digest Sha256(absl::string_view bytes);

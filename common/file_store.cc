@@ -27,6 +27,32 @@ absl::Status CheckName(absl::string_view name) {
   return IsSafe(name) ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", name, "' is not a valid file name here"));
 }
 
+class FileBytes final : public StoredBytes {
+ public:
+  FileBytes(std::string path, uint64_t size) : path_(std::move(path)), size_(size) {}
+  uint64_t size() const override { return size_; }
+  // Opens the file each time: a descriptor for each of a round's updates would be too many.
+  absl::StatusOr<absl::string_view> Slice(uint64_t offset, uint64_t length, std::string& scratch) const override {
+    scratch.resize(length);
+    TRIBUTARY_RETURN_IF_ERROR(ReadFilePart(path_, offset, length, scratch.data()));
+    return scratch;
+  }
+
+ private:
+  const std::string path_;
+  const uint64_t size_;
+};
+
+class FolderWriter final : public FileStore::Writer {
+ public:
+  explicit FolderWriter(std::unique_ptr<AtomicFile> file) : file_(std::move(file)) {}
+  absl::Status Append(absl::string_view bytes) override { return file_->Append(bytes); }
+  absl::Status Finish() override { return file_->Finish(); }
+
+ private:
+  const std::unique_ptr<AtomicFile> file_;
+};
+
 class Folder final : public FileStore {
  public:
   Folder(std::string directory, unsigned mode) : directory_(std::move(directory)), mode_(mode) {}
@@ -46,6 +72,19 @@ class Folder final : public FileStore {
   absl::Status Append(const std::string& name, absl::string_view bytes) override {
     TRIBUTARY_RETURN_IF_ERROR(CheckName(name));
     return AppendToFile(PathOf(name), bytes, mode_);
+  }
+
+  absl::StatusOr<std::unique_ptr<Writer>> Create(const std::string& name) override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckName(name));
+    TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<AtomicFile> file, AtomicFile::Create(PathOf(name), mode_));
+    return std::make_unique<FolderWriter>(std::move(file));
+  }
+
+  absl::StatusOr<SharedBytes> Open(const std::string& name) const override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckName(name));
+    std::string path = PathOf(name);
+    TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t size, FileSize(path));
+    return std::make_shared<const FileBytes>(std::move(path), size);
   }
 
   bool Exists(const std::string& name) const override { return IsSafe(name) && access(PathOf(name).c_str(), F_OK) == 0; }

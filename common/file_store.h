@@ -10,11 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/stored_bytes.h"
 
 namespace tributary {
 
 // Names are [A-Za-z0-9._-]+, at most 200 characters, not beginning with '.'; InvalidArgument otherwise, for names may come from disk and
-// must lead nowhere else. Other errors carry exit code kStorage. Not thread-safe.
+// must lead nowhere else. Other errors carry exit code kStorage. Not thread-safe; a
+// folder's writers, and what Open returns, may be used by other threads.
 class FileStore {
  public:
   virtual ~FileStore() = default;
@@ -28,6 +30,19 @@ class FileStore {
   // Adds to the end of `name`, which is made if need be. Durable when it returns OK; after a crash at any moment there are the old bytes,
   // followed by none, some or all of `bytes`. ResourceExhausted: no space.
   virtual absl::Status Append(const std::string& name, absl::string_view bytes) = 0;
+  // The same in pieces.
+  class Writer {
+   public:
+    // Nothing is left of it, unless it was finished.
+    virtual ~Writer() = default;
+    // After an error it can only be dropped.
+    virtual absl::Status Append(absl::string_view bytes) = 0;
+    // Once. Durable when it returns OK.
+    virtual absl::Status Finish() = 0;
+  };
+  virtual absl::StatusOr<std::unique_ptr<Writer>> Create(const std::string& name) = 0;
+  // To be read in slices, as long as nobody removes or replaces it. NotFound.
+  virtual absl::StatusOr<SharedBytes> Open(const std::string& name) const = 0;
   virtual bool Exists(const std::string& name) const = 0;
   // OK if there is no such name.
   virtual absl::Status Remove(const std::string& name) = 0;

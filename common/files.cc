@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <ostream>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -37,11 +38,7 @@ class FileDescriptor {
   FileDescriptor& operator=(const FileDescriptor&) = delete;
   int get() const { return fd_; }
   // Errors of network file systems may show only here.
-  int Close() {
-    const int result = close(fd_);
-    fd_ = -1;
-    return result;
-  }
+  int Close() { return close(std::exchange(fd_, -1)); }
 
  private:
   int fd_;
@@ -55,9 +52,12 @@ int OpenRetrying(const char* path, int flags, unsigned mode = 0) {
   return fd;
 }
 
-absl::Status WriteAll(const FileDescriptor& file, const std::string& path, absl::string_view bytes) {
+// Writeback begins after so many bytes, so that what is left to wait for at the end is little.
+constexpr uint64_t kWritebackBytes = 8 << 20;
+
+absl::Status WriteAll(int file, const std::string& path, absl::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = write(file.get(), bytes.data(), bytes.size());
+    const ssize_t written = write(file, bytes.data(), bytes.size());
     if (written < 0) {
       if (errno == EINTR) {
         continue;
@@ -65,17 +65,6 @@ absl::Status WriteAll(const FileDescriptor& file, const std::string& path, absl:
       return StorageError("write", path, errno);
     }
     bytes.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status WriteAndSync(FileDescriptor& file, const std::string& path, absl::string_view bytes) {
-  TRIBUTARY_RETURN_IF_ERROR(WriteAll(file, path, bytes));
-  if (fsync(file.get()) != 0) {
-    return StorageError("write", path, errno);
-  }
-  if (file.Close() != 0) {
-    return StorageError("write", path, errno);
   }
   return absl::OkStatus();
 }
@@ -185,7 +174,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes
   }
 }
 
-absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode) {
+absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::Create(std::string path, unsigned mode) {
   static std::atomic<uint64_t> counter{0};
   std::string temporary;
   int fd = -1;
@@ -196,17 +185,76 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
   if (fd < 0) {
     return StorageError("write", path, errno);
   }
+  return std::unique_ptr<AtomicFile>(new AtomicFile(std::move(path), std::move(temporary), fd));
+}
 
-  FileDescriptor file(fd);
-  absl::Status status = WriteAndSync(file, path, bytes);
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
-    status = StorageError("write", path, errno);
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) {
+    close(fd_);
   }
-  if (!status.ok()) {
-    unlink(temporary.c_str());
-    return status;
+  if (!finished_) {
+    unlink(temporary_.c_str());
   }
-  return SyncPath(FolderOf(path));
+}
+
+absl::Status AtomicFile::Append(absl::string_view bytes) {
+  TRIBUTARY_RETURN_IF_ERROR(WriteAll(fd_, path_, bytes));
+  size_ += bytes.size();
+  if (size_ - on_its_way_ >= kWritebackBytes) {
+    // A hint: Finish waits for the bytes, and says whether they came.
+    static_cast<void>(
+        sync_file_range(fd_, static_cast<off_t>(on_its_way_), static_cast<off_t>(size_ - on_its_way_), SYNC_FILE_RANGE_WRITE));
+    on_its_way_ = size_;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AtomicFile::Finish() {
+  // Errors of network file systems may show only in close.
+  if (fsync(fd_) != 0 || close(std::exchange(fd_, -1)) != 0 || rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return StorageError("write", path_, errno);
+  }
+  finished_ = true;
+  return SyncPath(FolderOf(path_));
+}
+
+absl::Status WriteFileAtomically(const std::string& path, absl::string_view bytes, unsigned mode) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<AtomicFile> file, AtomicFile::Create(path, mode));
+  TRIBUTARY_RETURN_IF_ERROR(file->Append(bytes));
+  return file->Finish();
+}
+
+absl::Status ReadFilePart(const std::string& path, uint64_t offset, uint64_t length, char* out) {
+  const FileDescriptor file(OpenRetrying(path.c_str(), O_RDONLY));
+  if (file.get() < 0) {
+    return StorageError("read", path, errno);
+  }
+  for (uint64_t done = 0; done < length;) {
+    const ssize_t got = pread(file.get(), out + done, length - done, static_cast<off_t>(offset + done));
+    if (got < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      return StorageError("read", path, errno);
+    }
+    if (got == 0) {
+      return WithExitCode(absl::DataLossError(absl::StrCat(path, " ends at byte ", offset + done, ", before what was written to it")),
+                          ExitCode::kDamaged);
+    }
+    done += static_cast<uint64_t>(got);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> FileSize(const std::string& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    return StorageError("read", path, errno);
+  }
+  if (!S_ISREG(info.st_mode)) {
+    return WithExitCode(absl::InternalError(absl::StrCat("cannot read ", path, ": it is no regular file")), ExitCode::kStorage);
+  }
+  return static_cast<uint64_t>(info.st_size);
 }
 
 absl::Status AppendToFile(const std::string& path, absl::string_view bytes, unsigned mode) {
@@ -253,7 +301,7 @@ absl::Status WriteOutput(const std::string& path, absl::string_view bytes, std::
   if (file.get() < 0) {
     return StorageError("write", path, errno);
   }
-  TRIBUTARY_RETURN_IF_ERROR(WriteAll(file, path, bytes));
+  TRIBUTARY_RETURN_IF_ERROR(WriteAll(file.get(), path, bytes));
   return file.Close() == 0 ? absl::OkStatus() : StorageError("write", path, errno);
 }
 

@@ -6,6 +6,7 @@
 #include <iosfwd>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -45,7 +46,36 @@ absl::Status WriteOutput(const std::string& path, absl::string_view bytes, std::
 // Whether `path` means standard output to WriteOutput.
 bool IsStandardOutput(absl::string_view path);
 
-// Removes what interrupted WriteFileAtomically calls left in `directory` (a crash between write and rename). For a folder's only owner, at
+// The same in pieces: a temporary file that grows beside `path`, and takes its place when it is finished. Removed, unless finished. Not
+// thread-safe, but may move between threads.
+class AtomicFile {
+ public:
+  // Errors as WriteFileAtomically.
+  static absl::StatusOr<std::unique_ptr<AtomicFile>> Create(std::string path, unsigned mode = 0644);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  // After an error the file can only be dropped.
+  absl::Status Append(absl::string_view bytes);
+  // Once. Durable when it returns OK.
+  absl::Status Finish();
+
+ private:
+  AtomicFile(std::string path, std::string temporary, int fd) : path_(std::move(path)), temporary_(std::move(temporary)), fd_(fd) {}
+  const std::string path_;
+  const std::string temporary_;
+  int fd_;  // -1: closed
+  uint64_t size_ = 0;
+  uint64_t on_its_way_ = 0;  // bytes that the kernel was asked to begin writing
+  bool finished_ = false;
+};
+
+// Reads bytes [offset, offset + length) of a file into `out`. DataLoss, exit code kDamaged: it is shorter. NotFound and others as ReadFile.
+absl::Status ReadFilePart(const std::string& path, uint64_t offset, uint64_t length, char* out);
+// Of a regular file. NotFound and others as ReadFile.
+absl::StatusOr<uint64_t> FileSize(const std::string& path);
+
+// Removes what interrupted writes left in `directory` (a crash between write and rename). For a folder's only owner, at
 // its start: it would also remove the temporary file of a write in progress. OK if there is no such folder.
 absl::Status RemoveTemporaryFiles(const std::string& directory);
 

@@ -74,6 +74,45 @@ TEST_F(FileStoreTest, LeavesItsFolderForNoName) {
   EXPECT_TRUE(std::filesystem::exists(directory_.File("secret")));
 }
 
+TEST_F(FileStoreTest, WritesInPiecesWhatIsThereOnlyOnceFinished) {
+  const std::unique_ptr<FileStore> files = Open();
+  ASSERT_TRUE(files->Write("a", "old").ok());
+  std::unique_ptr<FileStore::Writer> writer = *files->Create("a");
+  ASSERT_TRUE(writer->Append("new ").ok());
+  ASSERT_TRUE(writer->Append("bytes").ok());
+  EXPECT_EQ(*files->Read("a", 10), "old");
+  ASSERT_TRUE(writer->Finish().ok());
+  EXPECT_EQ(*files->Read("a", 10), "new bytes");
+  EXPECT_EQ(files->Create("../a").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(FileStoreTest, LeavesNothingOfAWriterThatWasDropped) {
+  const std::unique_ptr<FileStore> files = Open();
+  ASSERT_TRUE((*files->Create("a"))->Append("half").ok());
+  EXPECT_TRUE(std::filesystem::is_empty(directory_.File("files")));
+}
+
+TEST_F(FileStoreTest, ReadsSlicesOfAFile) {
+  const std::unique_ptr<FileStore> files = Open();
+  ASSERT_TRUE(files->Write("a", "0123456789").ok());
+  const SharedBytes bytes = *files->Open("a");
+  std::string scratch;
+  EXPECT_EQ(bytes->size(), 10U);
+  EXPECT_EQ(*bytes->Slice(3, 4, scratch), "3456");
+  EXPECT_EQ(*ReadAll(*bytes), "0123456789");
+  EXPECT_EQ(files->Open("b").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FileStoreTest, SaysThatAFileWasCutShort) {
+  const std::unique_ptr<FileStore> files = Open();
+  ASSERT_TRUE(files->Write("a", "0123456789").ok());
+  const SharedBytes bytes = *files->Open("a");
+  std::filesystem::resize_file(files->PathOf("a"), 5);
+  std::string scratch;
+  EXPECT_EQ(*bytes->Slice(0, 5, scratch), "01234");
+  EXPECT_EQ(bytes->Slice(3, 4, scratch).status().code(), absl::StatusCode::kDataLoss);
+}
+
 TEST_F(FileStoreTest, ClearsAwayInterruptedWrites) {
   ASSERT_TRUE(Open()->Write("a", "1").ok());
   std::ofstream(directory_.File("files/a.tmp-123-4")) << "half";
