@@ -264,7 +264,10 @@ absl::Status AppendToFile(const std::string& path, absl::string_view bytes, unsi
   if (end < 0) {
     return StorageError("write", path, errno);
   }
-  absl::Status status = WriteAndSync(file, path, bytes);
+  absl::Status status = WriteAll(file.get(), path, bytes);
+  if (status.ok() && (fsync(file.get()) != 0 || file.Close() != 0)) {
+    status = StorageError("write", path, errno);
+  }
   if (!status.ok()) {
     if (truncate(path.c_str(), end) != 0) {
       status = Annotate(std::move(status), "part of it may be left in the file");

@@ -27,6 +27,19 @@ class StoredBytes {
 
 using SharedBytes = std::shared_ptr<const StoredBytes>;
 
+// A view of bytes that somebody else keeps, for as long as this lives.
+class BorrowedBytes final : public StoredBytes {
+ public:
+  explicit BorrowedBytes(absl::string_view bytes) : bytes_(bytes) {}
+  uint64_t size() const override { return bytes_.size(); }
+  absl::StatusOr<absl::string_view> Slice(uint64_t offset, uint64_t length, std::string&) const override {
+    return bytes_.substr(offset, length);
+  }
+
+ private:
+  const absl::string_view bytes_;
+};
+
 SharedBytes InMemory(std::string bytes);
 // One after the other.
 SharedBytes Concatenated(std::vector<SharedBytes> parts);

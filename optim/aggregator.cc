@@ -3,7 +3,10 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/assert.h"
 #include "common/status_macros.h"
+#include "optim/dense_payload.h"
+#include "optim/live_pieces.h"
 #include "optim/modes.h"
 
 namespace tributary::optim {
@@ -24,6 +27,22 @@ absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat("weight ", weight, "; allowed: ", least, " to ", kMaxWeight));
+}
+
+bool UpdatesStayStored(Mode mode) {
+  return TraitsOf(mode).family == Family::kValues;
+}
+
+absl::Status CheckStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload) {
+  TRIBUTARY_ASSERT(UpdatesStayStored(options.mode), "updates of mode ", ModeName(options.mode), " are checked in memory");
+  return CheckDensePayload(layout, CutLive(layout, kValuePiece), payload);
+}
+
+std::optional<uint64_t> FixedRecordBytes(const OptimizerOptions& options, const Layout& layout) {
+  if (!UpdatesStayStored(options.mode)) {
+    return std::nullopt;
+  }
+  return kCommitHeadBytes + DensePayloadBytes(layout);
 }
 
 absl::StatusOr<std::unique_ptr<Aggregator>> MakeAggregator(const OptimizerOptions& options, const Layout& layout) {

@@ -1,15 +1,20 @@
 // The coordinator's half of a mode: many updates into one commit, in the compressed domain.
 //
-// Sums are integers, so any order of arrival gives the same commit, and memory is O(model), not O(workers x model).
+// Sums are integers, so any order of arrival gives the same commit, and memory is O(model), not O(workers x model). Where an update is as
+// long as the model, updates and commit can stay in files, and there is only a slice of each in memory.
 #ifndef TRIBUTARY_OPTIM_AGGREGATOR_H_
 #define TRIBUTARY_OPTIM_AGGREGATOR_H_
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/byte_sink.h"
+#include "common/stored_bytes.h"
 #include "optim/commit.h"
 #include "optim/layout.h"
 #include "optim/options.h"
@@ -24,6 +29,14 @@ inline constexpr uint32_t kMaxWeight = uint32_t{1} << 24;
 absl::StatusOr<uint32_t> WeightOf(const OptimizerOptions& options, uint64_t samples);
 // InvalidArgument: not 1..kMaxWeight, or another than kMaxWeight in a uniform run.
 absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight);
+
+// Whether updates of this mode are as long as the model (allreduce, fedavg, diloco), and an aggregator leaves them where AddStored finds
+// them. Every payload of such a run has one length, that of MaxPayloadBytes.
+bool UpdatesStayStored(Mode mode);
+// Of such a mode: Check of an update that is kept elsewhere, in slices. InvalidArgument as Check. Errors of the storage. Thread-safe.
+absl::Status CheckStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload);
+// Length of the record of a commit that includes something, where it is known before: as UpdatesStayStored.
+std::optional<uint64_t> FixedRecordBytes(const OptimizerOptions& options, const Layout& layout);
 
 // Holds the accumulator and the server-side residual. Not thread-safe: one caller at a time (Check alone is const and may run
 // beside other Checks).
@@ -43,18 +56,31 @@ class Aggregator {
   // than `members` updates.
   virtual absl::Status Add(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
 
+  // As Add, of an update that is kept elsewhere, and stays there unchanged until the round is closed or the update is taken back. Modes
+  // whose updates stay stored (UpdatesStayStored) only remember it and read it when the round is closed: that CheckStoredUpdate has found
+  // it valid is the caller's word, and only its length is checked. Other modes read it now. Errors of the storage.
+  virtual absl::Status AddStored(SharedBytes payload, uint32_t weight = kMaxWeight) = 0;
+
   // Takes an update of the open round back; without any, the round is as if none had come. Nobody keeps the updates for this, so that
   // memory stays O(model): that it is one that was added is the caller's word. FailedPrecondition: no round open, or no update in it.
   virtual absl::Status Remove(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
+  // Takes one back that AddStored was given: the same object. FailedPrecondition: as Remove, and where updates stay stored, if it is not
+  // among them with this weight.
+  virtual absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight = kMaxWeight) = 0;
 
   // Closes the round: weighted mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
+  // Errors of the storage where updates stay stored; DataLoss, exit code kDamaged: one of them is no longer valid. The round is closed
+  // then, too.
   virtual absl::StatusOr<Commit> Finish() = 0;
+  // The same, and the commit's record (EncodeCommit) goes to `sink`, in pieces of at most kSliceBytes if updates stay stored, so
+  // that a slice for each of `threads` >= 1 is all there is in memory. Errors: the sink's, too.
+  virtual absl::StatusOr<CommitHead> FinishRecord(ByteSink sink, int threads = 1) = 0;
 
   // Partial sums: where many updates are summed by a tree of aggregators of the same run, all with the same round parameters and `members`
   // (those of the whole tree), the root makes the commit that it would have made of the updates themselves.
   //
   // Closes the round and hands out what was added to it. FailedPrecondition: no round open, or commits of this aggregator have left a
-  // residual in its sum.
+  // residual in its sum. Errors of reading as Finish.
   virtual absl::StatusOr<std::string> ExportPartial() = 0;
   // Adds what ExportPartial handed out. Errors leave the sum unchanged. FailedPrecondition: no round open, or more than `members` updates.
   // DataLoss: damaged, or of another layout or mode. InvalidArgument: of another round or other members, not canonical, or more than so

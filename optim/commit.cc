@@ -1,5 +1,6 @@
 #include "optim/commit.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -19,65 +20,74 @@ absl::Status Invalid(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("commit record: ", what));
 }
 
-// All but the payload, and where that is: from there to the end.
-absl::StatusOr<size_t> DecodeHead(absl::string_view record, Commit& commit) {
-  ByteReader reader(record);
+}  // namespace
+
+CommitHead HeadOf(const Commit& commit) {
+  return {commit.round, commit.learning_rate, commit.included, commit.payload.size()};
+}
+
+std::string EncodeCommitHead(const CommitHead& head) {
+  std::string bytes;
+  bytes.reserve(kCommitHeadBytes);
+  AppendLittleEndian<uint8_t>(kVersion, bytes);
+  AppendLittleEndian<uint64_t>(head.round, bytes);
+  AppendLittleEndian<float>(head.learning_rate, bytes);
+  AppendLittleEndian<uint32_t>(head.included, bytes);
+  AppendLittleEndian<uint64_t>(head.payload_bytes, bytes);
+  return bytes;
+}
+
+std::string EncodeCommit(const Commit& commit) {
+  std::string record;
+  record.reserve(kCommitHeadBytes + commit.payload.size());
+  record.append(EncodeCommitHead(HeadOf(commit)));
+  record.append(commit.payload);
+  return record;
+}
+
+absl::StatusOr<CommitHead> DecodeCommitHead(const StoredBytes& record) {
+  std::string scratch;
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, record.Slice(0, std::min(record.size(), kCommitHeadBytes), scratch));
+  ByteReader reader(bytes);
   uint8_t version = 0;
-  uint64_t payload_size = 0;
+  CommitHead head;
   if (!reader.Read(version)) {
     return Invalid("empty");
   }
   if (version != kVersion) {
     return Invalid(absl::StrCat("version ", version, " is unknown; this program reads version ", kVersion));
   }
-  if (!reader.Read(commit.round) || !reader.Read(commit.learning_rate) || !reader.Read(commit.included) || !reader.Read(payload_size)) {
+  if (!reader.Read(head.round) || !reader.Read(head.learning_rate) || !reader.Read(head.included) || !reader.Read(head.payload_bytes)) {
     return Invalid(absl::StrCat("truncated after ", record.size(), " bytes"));
   }
-  if (commit.round < 1) {
+  if (head.round < 1) {
     return Invalid("round 0; the first is 1");
   }
-  if (!std::isfinite(commit.learning_rate) || std::signbit(commit.learning_rate)) {
-    return Invalid(absl::StrCat("learning rate ", commit.learning_rate, " is not a finite number >= 0"));
+  if (!std::isfinite(head.learning_rate) || std::signbit(head.learning_rate)) {
+    return Invalid(absl::StrCat("learning rate ", head.learning_rate, " is not a finite number >= 0"));
   }
-  if (commit.included > kMaxWorkers) {
-    return Invalid(absl::StrCat(commit.included, " updates included; at most ", kMaxWorkers));
+  if (head.included > kMaxWorkers) {
+    return Invalid(absl::StrCat(head.included, " updates included; at most ", kMaxWorkers));
   }
-  if (payload_size != reader.rest().size()) {
-    return Invalid(absl::StrCat("the payload should have ", payload_size, " bytes, but ", reader.rest().size(), " follow"));
+  const uint64_t payload_bytes = record.size() - kCommitHeadBytes;
+  if (head.payload_bytes != payload_bytes) {
+    return Invalid(absl::StrCat("the payload should have ", head.payload_bytes, " bytes, but ", payload_bytes, " follow"));
   }
-  if ((commit.included == 0) != (payload_size == 0)) {
-    return Invalid(absl::StrCat(commit.included, " updates included, but a payload of ", payload_size, " bytes"));
+  if ((head.included == 0) != (payload_bytes == 0)) {
+    return Invalid(absl::StrCat(head.included, " updates included, but a payload of ", payload_bytes, " bytes"));
   }
-  return record.size() - payload_size;
-}
-
-}  // namespace
-
-std::string EncodeCommit(const Commit& commit) {
-  std::string record;
-  record.reserve(25 + commit.payload.size());
-  AppendLittleEndian<uint8_t>(kVersion, record);
-  AppendLittleEndian<uint64_t>(commit.round, record);
-  AppendLittleEndian<float>(commit.learning_rate, record);
-  AppendLittleEndian<uint32_t>(commit.included, record);
-  AppendLittleEndian<uint64_t>(commit.payload.size(), record);
-  record.append(commit.payload);
-  return record;
+  return head;
 }
 
 absl::StatusOr<Commit> DecodeCommit(absl::string_view record) {
-  Commit commit;
-  TRIBUTARY_ASSIGN_OR_RETURN(const size_t payload, DecodeHead(record, commit));
-  commit.payload = std::string(record.substr(payload));
-  return commit;
+  TRIBUTARY_ASSIGN_OR_RETURN(const CommitHead head, DecodeCommitHead(BorrowedBytes(record)));
+  return Commit{head.round, head.learning_rate, head.included, std::string(record.substr(kCommitHeadBytes))};
 }
 
 absl::StatusOr<Commit> DecodeCommit(std::string&& record) {
-  Commit commit;
-  TRIBUTARY_ASSIGN_OR_RETURN(const size_t payload, DecodeHead(record, commit));
-  record.erase(0, payload);
-  commit.payload = std::move(record);
-  return commit;
+  TRIBUTARY_ASSIGN_OR_RETURN(const CommitHead head, DecodeCommitHead(BorrowedBytes(record)));
+  record.erase(0, kCommitHeadBytes);
+  return Commit{head.round, head.learning_rate, head.included, std::move(record)};
 }
 
 void AppendCommitRecord(absl::string_view record, std::string& out) {
@@ -118,6 +128,16 @@ Digest ChainHash(const Digest& previous, absl::string_view record) {
   Sha256Hasher hasher;
   hasher.Update(AsBytes(previous));
   hasher.Update(record);
+  return hasher.Finish();
+}
+
+absl::StatusOr<Digest> ChainHash(const Digest& previous, const StoredBytes& record) {
+  Sha256Hasher hasher;
+  hasher.Update(AsBytes(previous));
+  TRIBUTARY_RETURN_IF_ERROR(ForEachSlice(record, [&hasher](absl::string_view slice) {
+    hasher.Update(slice);
+    return absl::OkStatus();
+  }));
   return hasher.Finish();
 }
 

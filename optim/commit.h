@@ -8,7 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "optim/layout.h"
+#include "common/checksum.h"
+#include "common/stored_bytes.h"
 
 namespace tributary::optim {
 
@@ -19,10 +20,23 @@ struct Commit {
   std::string payload;      // canonical (docs/reference/wire_format.md)
 };
 
-// Canonical record bytes: equal commits have equal bytes.
+// A commit without its payload, which may be too long for memory.
+struct CommitHead {
+  uint64_t round = 0;
+  float learning_rate = 0;
+  uint32_t included = 0;
+  uint64_t payload_bytes = 0;
+};
+CommitHead HeadOf(const Commit& commit);
+
+// A record is its head, so many bytes, and then its payload. Canonical: equal commits have equal bytes.
+inline constexpr uint64_t kCommitHeadBytes = 25;
+std::string EncodeCommitHead(const CommitHead& head);
 std::string EncodeCommit(const Commit& commit);
 
-// InvalidArgument: truncated, trailing bytes, an unknown version, a non-finite learning rate.
+// InvalidArgument: truncated, trailing bytes, an unknown version, a non-finite learning rate. Of a stored record, only the head is read;
+// errors of the storage.
+absl::StatusOr<CommitHead> DecodeCommitHead(const StoredBytes& record);
 absl::StatusOr<Commit> DecodeCommit(absl::string_view record);
 // The same in the record's own memory: a dense payload is as long as the model.
 absl::StatusOr<Commit> DecodeCommit(std::string&& record);
@@ -39,6 +53,8 @@ absl::StatusOr<std::vector<std::string>> SplitCommitRecords(std::string&& bytes,
 // Hash of the log up to and including `record`: SHA-256(previous || record). The chain starts from the run's layout hash and
 // the hash of state[0].
 Digest ChainHash(const Digest& previous, absl::string_view record);
+// The same of a stored record. Errors of the storage.
+absl::StatusOr<Digest> ChainHash(const Digest& previous, const StoredBytes& record);
 
 }  // namespace tributary::optim
 

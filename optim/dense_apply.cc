@@ -1,5 +1,8 @@
 // The replicas' half of the dense modes.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -37,45 +40,54 @@ void NesterovElements(const char* __restrict mean, float rate, float momentum, i
 
 // Checks the payload, then calls step(piece, its means) for each piece. The means are not aligned.
 template <typename Step>
-absl::Status ForEachMean(const Layout& layout, const Commit& commit, int threads, const Step& step) {
+absl::Status ForEachMean(const Layout& layout, const StoredBytes& payload, int threads, const Step& step) {
   const std::vector<LivePiece> pieces = CutLive(layout, kValuePiece);
-  TRIBUTARY_RETURN_IF_ERROR(CheckDensePayload(layout, pieces, commit.payload));
-  ParallelFor(threads, static_cast<int64_t>(pieces.size()), [&](int64_t p) {
-    const LivePiece& piece = pieces[p];
-    step(piece, commit.payload.data() + kDenseHeaderSize + piece.live * sizeof(float));
+  TRIBUTARY_RETURN_IF_ERROR(CheckDensePayload(layout, pieces, payload, threads));
+  return ForEachPiece(pieces, payload, threads, [&step](const LivePiece& piece, const char* mean) {
+    step(piece, mean);
+    return absl::OkStatus();
   });
-  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status ApplyAdamW(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads) {
-  return ForEachMean(layout, commit, threads, [&](const LivePiece& piece, const char* mean) {
-    float gradient[kValuePiece];  // aligned, and within the first-level cache
-    std::memcpy(gradient, mean, piece.size * sizeof(float));
-    const auto part = [&](std::vector<float>& values) { return absl::MakeSpan(values).subspan(piece.theta, piece.size); };
-    AdamWStep(options.adam, commit.learning_rate, options.weight_decay, commit.round, absl::MakeConstSpan(gradient, piece.size),
-              part(state.slots[0]), part(state.slots[1]), part(state.theta));
+absl::Status ApplyAdamW(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                        ReplicaState& state, int threads) {
+  return ForEachMean(layout, payload, threads, [&](const LivePiece& piece, const char* mean) {
+    float gradient[1 << 12];  // aligned, and within the first-level cache
+    int64_t size = 0;
+    for (int64_t begin = 0; begin < piece.size; begin += size) {
+      size = std::min<int64_t>(std::size(gradient), piece.size - begin);
+      std::memcpy(gradient, mean + begin * sizeof(float), size * sizeof(float));
+      const auto part = [&](std::vector<float>& values) { return absl::MakeSpan(values).subspan(piece.theta + begin, size); };
+      AdamWStep(options.adam, commit.learning_rate, options.weight_decay, commit.round, absl::MakeConstSpan(gradient, size),
+                part(state.slots[0]), part(state.slots[1]), part(state.theta));
+    }
   });
 }
 
-absl::Status ApplyMean(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads) {
-  return ForEachMean(layout, commit, threads, [&](const LivePiece& piece, const char* mean) {
+absl::Status ApplyMean(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                       ReplicaState& state, int threads) {
+  return ForEachMean(layout, payload, threads, [&](const LivePiece& piece, const char* mean) {
     SubtractScaled(mean, options.outer_learning_rate, piece.size, state.theta.data() + piece.theta);
   });
 }
 
-absl::Status ApplyNesterov(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads) {
-  return ForEachMean(layout, commit, threads, [&](const LivePiece& piece, const char* mean) {
+absl::Status ApplyNesterov(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                           ReplicaState& state, int threads) {
+  return ForEachMean(layout, payload, threads, [&](const LivePiece& piece, const char* mean) {
     NesterovElements(mean, options.outer_learning_rate, options.outer_momentum, piece.size, state.slots[0].data() + piece.theta,
                      state.theta.data() + piece.theta);
   });
 }
 
-absl::Status ApplyVote(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads) {
+absl::Status ApplyVote(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                       ReplicaState& state, int threads) {
   const std::vector<LivePiece> pieces = CutLive(layout, kSignPiece);
+  std::string scratch;
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, payload.Slice(0, payload.size(), scratch));
   std::vector<SignPiece> found(pieces.size());
-  TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces, commit.payload, found.data()));
+  TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces, bytes, found.data()));
   const float keep = 1.0f - commit.learning_rate * options.weight_decay;
   ParallelFor(threads, static_cast<int64_t>(pieces.size()), [&](int64_t p) {
     const LivePiece& piece = pieces[p];

@@ -34,13 +34,17 @@ PayloadBounds ValuePayloadBounds(const OptimizerOptions& options, const Layout& 
 PayloadBounds SignPayloadBounds(const OptimizerOptions& options, const Layout& layout);
 
 // allreduce: AdamWStep with step = commit.round and the commit's learning rate.
-absl::Status ApplyAdamW(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+absl::Status ApplyAdamW(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                        ReplicaState& state, int threads);
 // fedavg: theta -= outer_learning_rate * mean.
-absl::Status ApplyMean(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+absl::Status ApplyMean(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                       ReplicaState& state, int threads);
 // diloco: b = outer_momentum*b + mean;  theta -= outer_learning_rate * (mean + outer_momentum*b).
-absl::Status ApplyNesterov(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+absl::Status ApplyNesterov(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                           ReplicaState& state, int threads);
 // signsgd: theta = theta*(1 - lr*wd) - lr*vote, with lr the commit's learning rate and vote in {-1, 0, +1}.
-absl::Status ApplyVote(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+absl::Status ApplyVote(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                       ReplicaState& state, int threads);
 
 }  // namespace tributary::optim
 

@@ -1,10 +1,13 @@
 #include "optim/dense_payload.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "optim/parallel.h"
 #include "optim/simd.h"
 
 namespace tributary::optim {
@@ -38,27 +41,41 @@ bool AreCanonicalValues(const char* bytes, int64_t size) {
   return AllCanonical(bytes, size);
 }
 
-absl::Status CheckDensePayload(const Layout& layout, absl::Span<const LivePiece> pieces, absl::string_view payload) {
-  TRIBUTARY_RETURN_IF_ERROR(CheckDenseVersion(payload));
+absl::Status CheckDenseLength(absl::Span<const LivePiece> pieces, uint64_t bytes) {
   const uint64_t expected = kDenseHeaderSize + static_cast<uint64_t>(LiveSize(pieces)) * sizeof(float);
-  if (payload.size() != expected) {
-    return absl::InvalidArgumentError(absl::StrCat("dense payload: ", payload.size(), " bytes; this layout takes ", expected));
+  if (bytes == expected) {
+    return absl::OkStatus();
   }
-  for (const LivePiece& piece : pieces) {
-    const char* bytes = payload.data() + kDenseHeaderSize + piece.live * sizeof(float);
-    if (AllCanonical(bytes, piece.size)) {
-      continue;
+  return absl::InvalidArgumentError(absl::StrCat("dense payload: ", bytes, " bytes; this layout takes ", expected));
+}
+
+absl::Status CheckDensePayload(const Layout& layout, absl::Span<const LivePiece> pieces, const StoredBytes& payload, int threads) {
+  std::string scratch;
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view head, payload.Slice(0, std::min(payload.size(), kDenseHeaderSize), scratch));
+  TRIBUTARY_RETURN_IF_ERROR(CheckDenseVersion(head));
+  TRIBUTARY_RETURN_IF_ERROR(CheckDenseLength(pieces, payload.size()));
+  return ForEachPiece(pieces, payload, threads, [&layout](const LivePiece& piece, const char* values) {
+    if (AllCanonical(values, piece.size)) {
+      return absl::OkStatus();
     }
-    for (int64_t i = 0; i < piece.size; ++i, bytes += sizeof(float)) {
-      if (AllCanonical(bytes, 1)) {
-        continue;
-      }
-      return absl::InvalidArgumentError(absl::StrCat("dense payload: block ", BlockAt(layout, piece.theta + i), ": value ",
-                                                     LoadFloat(bytes), " is not finite, beyond ", kDenseValueBound,
-                                                     ", or a negative zero"));
+    int64_t i = 0;
+    while (AllCanonical(values + i * sizeof(float), 1)) {
+      ++i;
     }
-  }
-  return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("dense payload: block ", BlockAt(layout, piece.theta + i), ": value ",
+                                                   LoadFloat(values + i * sizeof(float)), " is not finite, beyond ", kDenseValueBound,
+                                                   ", or a negative zero"));
+  });
+}
+
+absl::Status ForEachPiece(absl::Span<const LivePiece> pieces, const StoredBytes& payload, int threads,
+                          absl::FunctionRef<absl::Status(const LivePiece& piece, const char* values)> visit) {
+  return TryParallelFor<std::string>(threads, static_cast<int64_t>(pieces.size()), [&](int64_t p, std::string& scratch) -> absl::Status {
+    const LivePiece& piece = pieces[p];
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view values,
+                               payload.Slice(kDenseHeaderSize + piece.live * sizeof(float), piece.size * sizeof(float), scratch));
+    return visit(piece, values.data());
+  });
 }
 
 absl::Status CheckDenseVersion(absl::string_view payload) {

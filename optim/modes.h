@@ -80,8 +80,9 @@ struct ModeTraits {
   PayloadBounds (&bounds)(const OptimizerOptions& options, const Layout& layout);
   // The part of Apply (apply.h) that differs by mode. Apply has checked that the commit is the state's next, that state and slots have the
   // layout's size and that something is included; it advances state.round itself after success. InvalidArgument: the payload is not
-  // canonical; the state is unchanged.
-  absl::Status (&apply)(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+  // canonical; the state is unchanged. Errors of the storage: if the payload could be read once and not again, the state is half moved.
+  absl::Status (&apply)(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                        ReplicaState& state, int threads);
 };
 
 inline constexpr auto kModes = std::to_array<ModeTraits>({

@@ -5,8 +5,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "absl/status/status.h"
 
 namespace tributary::optim {
 
@@ -37,6 +41,37 @@ void ParallelFor(int threads, int64_t count, const Work& work) {
   for (std::thread& thread : pool) {
     thread.join();
   }
+}
+
+// As ParallelFor, of work(i, scratch) that may fail: returns the error of the lowest i that has one, whatever the threads do. What lies
+// behind an error may not have been done. Each thread has a `Scratch` of its own, from one i to the next.
+template <typename Scratch, typename Work>
+absl::Status TryParallelFor(int threads, int64_t count, const Work& work) {
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  int64_t first = count;  // guarded by mutex, as is error
+  absl::Status error;
+  ParallelFor(threads, std::min<int64_t>(threads, count), [&](int64_t) {
+    Scratch scratch{};
+    while (!failed.load(std::memory_order_relaxed)) {
+      const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= count) {
+        return;
+      }
+      absl::Status status = work(i, scratch);
+      if (status.ok()) {
+        continue;
+      }
+      const std::lock_guard<std::mutex> lock(mutex);
+      failed.store(true, std::memory_order_relaxed);
+      if (i < first) {
+        first = i;
+        error = std::move(status);
+      }
+    }
+  });
+  return error;
 }
 
 }  // namespace tributary::optim

@@ -100,7 +100,7 @@ class ResidualAggregator final : public SparseAggregator {
   void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
   void CollectValues(SparseValues& commit) override;
   bool HoldsResidual() const override { return holds_residual_; }
-  void TakeSums(std::string& out) override;
+  absl::Status TakeSums(std::string& out) override;
   absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
 
   // What updates of so much weight in all add to a place at most. Rounded down: the sum over updates is at most that of their sum.
@@ -311,10 +311,11 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::TakeSums(std::string& out) {
+absl::Status ResidualAggregator<Units>::TakeSums(std::string& out) {
   AppendRuns(absl::MakeConstSpan(z_), out);
   AppendRuns(absl::MakeConstSpan(senders_), out);
   std::fill(z_.begin(), z_.end(), 0);
+  return absl::OkStatus();
 }
 
 template <typename Units>

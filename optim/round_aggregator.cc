@@ -68,7 +68,7 @@ absl::Status RoundAggregator::BeginRound(const RoundParameters& parameters, uint
   return absl::OkStatus();
 }
 
-absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight) {
+absl::Status RoundAggregator::Take(uint32_t weight, absl::FunctionRef<absl::Status()> sum) {
   if (!open_) {
     return absl::FailedPreconditionError("no round is open");
   }
@@ -76,36 +76,84 @@ absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight) {
     return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
-  TRIBUTARY_RETURN_IF_ERROR(Sum(payload, weight, 1));
+  TRIBUTARY_RETURN_IF_ERROR(sum());
   ++added_;
   weights_ += weight;
   return absl::OkStatus();
 }
 
-absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight) {
+absl::Status RoundAggregator::TakeBack(uint32_t weight, absl::FunctionRef<absl::Status()> sum) {
   if (!open_ || added_ == 0) {
     return absl::FailedPreconditionError("no round is open that holds an update");
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
-  TRIBUTARY_RETURN_IF_ERROR(Sum(payload, weight, -1));
+  TRIBUTARY_RETURN_IF_ERROR(sum());
   --added_;
   weights_ -= weight;
   return absl::OkStatus();
 }
 
-absl::StatusOr<Commit> RoundAggregator::Finish() {
+absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight) {
+  return Take(weight, [&] { return Sum(payload, weight, 1); });
+}
+
+absl::Status RoundAggregator::AddStored(SharedBytes payload, uint32_t weight) {
+  return Take(weight, [&] { return SumStored(payload, weight, 1); });
+}
+
+absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight) {
+  return TakeBack(weight, [&] { return Sum(payload, weight, -1); });
+}
+
+absl::Status RoundAggregator::RemoveStored(const SharedBytes& payload, uint32_t weight) {
+  return TakeBack(weight, [&] { return SumStored(payload, weight, -1); });
+}
+
+absl::Status RoundAggregator::SumStored(const SharedBytes& payload, uint32_t weight, int sign) {
+  std::string scratch;
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, payload->Slice(0, payload->size(), scratch));
+  return Sum(bytes, weight, sign);
+}
+
+absl::StatusOr<CommitHead> RoundAggregator::Close(int threads, absl::FunctionRef<absl::Status(const CommitHead& head)> begin,
+                                                  ByteSink sink) {
   if (!open_) {
     return absl::FailedPreconditionError("no round is open");
   }
   open_ = false;
-  Commit commit;
-  commit.round = parameters_.round;
-  commit.learning_rate = CommitRate();
-  commit.included = added_;
-  if (added_ > 0) {
-    commit.payload = Collect();
+  CommitHead head{.round = parameters_.round, .learning_rate = CommitRate(), .included = added_, .payload_bytes = 0};
+  if (added_ == 0) {
+    TRIBUTARY_RETURN_IF_ERROR(begin(head));
+    return head;
   }
+  const auto begin_payload = [&](uint64_t bytes) {
+    head.payload_bytes = bytes;
+    return begin(head);
+  };
+  TRIBUTARY_RETURN_IF_ERROR(Collect(threads, begin_payload, sink));
+  return head;
+}
+
+absl::StatusOr<Commit> RoundAggregator::Finish() {
+  Commit commit;
+  const auto begin = [&commit](const CommitHead& head) {
+    commit.payload.reserve(head.payload_bytes);
+    return absl::OkStatus();
+  };
+  const auto append = [&commit](absl::string_view piece) {
+    absl::StrAppend(&commit.payload, piece);
+    return absl::OkStatus();
+  };
+  TRIBUTARY_ASSIGN_OR_RETURN(const CommitHead head, Close(1, begin, append));
+  commit.round = head.round;
+  commit.learning_rate = head.learning_rate;
+  commit.included = head.included;
   return commit;
+}
+
+absl::StatusOr<CommitHead> RoundAggregator::FinishRecord(ByteSink sink, int threads) {
+  return Close(
+      threads, [&](const CommitHead& head) { return sink(EncodeCommitHead(head)); }, sink);
 }
 
 absl::StatusOr<std::string> RoundAggregator::ExportPartial() {
@@ -119,7 +167,7 @@ absl::StatusOr<std::string> RoundAggregator::ExportPartial() {
   open_ = false;
   std::string body;
   Append({.parameters = parameters_, .members = members_, .added = added_, .weights = weights_}, body);
-  TakeSums(body);
+  TRIBUTARY_RETURN_IF_ERROR(TakeSums(body));
   return SealState(PartialKind(options_), layout_, body);
 }
 

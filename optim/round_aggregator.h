@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/byte_sink.h"
+#include "common/stored_bytes.h"
 #include "optim/aggregator.h"
 
 namespace tributary::optim {
@@ -20,8 +23,11 @@ class RoundAggregator : public Aggregator {
 
   absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) final;
   absl::Status Add(absl::string_view payload, uint32_t weight) final;
+  absl::Status AddStored(SharedBytes payload, uint32_t weight) final;
   absl::Status Remove(absl::string_view payload, uint32_t weight) final;
+  absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight) final;
   absl::StatusOr<Commit> Finish() final;
+  absl::StatusOr<CommitHead> FinishRecord(ByteSink sink, int threads) final;
   absl::StatusOr<std::string> ExportPartial() final;
   absl::Status MergePartial(absl::string_view partial) final;
 
@@ -38,18 +44,26 @@ class RoundAggregator : public Aggregator {
   void CloseRound() { open_ = false; }
 
  private:
+  absl::Status Take(uint32_t weight, absl::FunctionRef<absl::Status()> sum);
+  absl::Status TakeBack(uint32_t weight, absl::FunctionRef<absl::Status()> sum);
+  // Closes the round and gives its commit's parts, as Collect does.
+  absl::StatusOr<CommitHead> Close(int threads, absl::FunctionRef<absl::Status(const CommitHead& head)> begin, ByteSink sink);
+
   // A round begins: forgets what an earlier one has left, but for the server-side residual.
   virtual void Open() = 0;
   // Checks an update and adds it, or with `sign` -1 takes it back. An error leaves the sum as it was.
   virtual absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) = 0;
-  // The commit's payload, and its learning rate. added() >= 1.
-  virtual std::string Collect() = 0;
+  // The same of a stored update: by reading all of it, unless the family leaves it where it is.
+  virtual absl::Status SumStored(const SharedBytes& payload, uint32_t weight, int sign);
+  // The commit's payload: its length to `begin`, then its bytes to `sink`. added() >= 1.
+  virtual absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) = 0;
+  // The commit's learning rate.
   virtual float CommitRate() const { return parameters_.learning_rate; }
 
   // Whether the sum holds what earlier rounds left out.
   virtual bool HoldsResidual() const { return false; }
   // Appends the open round's sums to `out`, and forgets them. Not while HoldsResidual.
-  virtual void TakeSums(std::string& out) = 0;
+  virtual absl::Status TakeSums(std::string& out) = 0;
   // Adds `sums`, which are said to be of `added` updates with `weights` in all, as TakeSums wrote them. InvalidArgument: they are not
   // canonical, or larger than so many updates can make them; nothing was added.
   virtual absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) = 0;

@@ -44,7 +44,7 @@ class SenderMeanAggregator final : public SparseAggregator {
   void Open() override;
   void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
   void CollectValues(SparseValues& commit) override;
-  void TakeSums(std::string& out) override;
+  absl::Status TakeSums(std::string& out) override;
   absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
 
   // [places], by segment, chunk and component.
@@ -120,9 +120,10 @@ void SenderMeanAggregator::CollectValues(SparseValues& commit) {
   }
 }
 
-void SenderMeanAggregator::TakeSums(std::string& out) {
+absl::Status SenderMeanAggregator::TakeSums(std::string& out) {
   AppendRuns(absl::MakeConstSpan(senders_), out);
   AppendRuns(absl::MakeConstSpan(sums_), out);
+  return absl::OkStatus();
 }
 
 absl::Status SenderMeanAggregator::MergeSums(absl::string_view sums, uint32_t added, uint64_t) {

@@ -43,17 +43,21 @@ class SignAggregator final : public RoundAggregator {
     return absl::OkStatus();
   }
 
-  std::string Collect() override {
+  absl::Status Collect(int, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) override {
     std::string payload(1, static_cast<char>(kDenseVersion));
     for (const LivePiece& piece : pieces_) {
       const int16_t* votes = votes_.data() + piece.live;
       AppendSigns(
           piece.size, [votes](int64_t i) { return (votes[i] > 0) - (votes[i] < 0); }, payload);
     }
-    return payload;
+    TRIBUTARY_RETURN_IF_ERROR(begin(payload.size()));
+    return sink(payload);
   }
 
-  void TakeSums(std::string& out) override { AppendRuns(absl::MakeConstSpan(votes_), out); }
+  absl::Status TakeSums(std::string& out) override {
+    AppendRuns(absl::MakeConstSpan(votes_), out);
+    return absl::OkStatus();
+  }
 
   absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t) override {
     std::vector<int16_t> more(votes_.size());

@@ -7,17 +7,24 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/byte_sink.h"
+#include "common/stored_bytes.h"
 #include "optim/layout.h"
 #include "optim/replica_state.h"
 
 namespace tributary::optim {
 
 std::string EncodeSnapshot(const Layout& layout, const ReplicaState& state);
+// The same bytes in pieces, none longer than kSliceBytes. Errors: the sink's.
+absl::Status WriteSnapshot(const Layout& layout, const ReplicaState& state, ByteSink sink);
 
-// DataLoss: truncated, damaged (checksum), of another layout, or with another number of slots than `slots`.
+// DataLoss: truncated, damaged (checksum), of another layout, or with another number of slots than `slots`. Of a stored one, there is a
+// slice in memory beside the state; errors of the storage.
 absl::StatusOr<ReplicaState> DecodeSnapshot(absl::string_view bytes, const Layout& layout, int slots);
+absl::StatusOr<ReplicaState> ReadSnapshot(const StoredBytes& bytes, const Layout& layout, int slots);
 
 }  // namespace tributary::optim
 

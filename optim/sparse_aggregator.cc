@@ -40,10 +40,12 @@ absl::Status SparseAggregator::CheckSenders(absl::Span<const uint16_t> senders, 
   return absl::OkStatus();
 }
 
-std::string SparseAggregator::Collect() {
+absl::Status SparseAggregator::Collect(int, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) {
   SparseValues values;
   CollectValues(values);
-  return EncodePayload(plan_.commit_shape(), values);
+  const std::string payload = EncodePayload(plan_.commit_shape(), values);
+  TRIBUTARY_RETURN_IF_ERROR(begin(payload.size()));
+  return sink(payload);
 }
 
 // Where the worker's local steps have used the learning rate, the replicas' step is the outer one.

@@ -30,7 +30,7 @@ class SparseAggregator : public RoundAggregator {
 
  private:
   absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) final;
-  std::string Collect() final;
+  absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) final;
   float CommitRate() const final;
 
   // InvalidArgument: a decoded value is too large for the sum.

@@ -48,7 +48,7 @@ struct Step {
   float decay;  // 1 - lr * weight_decay
 };
 
-Step StepOf(const OptimizerOptions& options, const Commit& commit) {
+Step StepOf(const OptimizerOptions& options, const CommitHead& commit) {
   const ModeTraits& mode = TraitsOf(options.mode);
   const bool decayed = mode.direction == Direction::kPseudoGradient;  // in the local steps
   return {.rule = mode.family == Family::kFloatComponents ? Rule::kSign : options.rule,
@@ -79,10 +79,13 @@ void ApplyChunk(const Step& step, const Segment& segment, int64_t chunk, float s
 
 }  // namespace
 
-absl::Status ApplySparse(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads) {
+absl::Status ApplySparse(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                         ReplicaState& state, int threads) {
   const ChunkPlan plan(options, layout);
+  std::string scratch;
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, payload.Slice(0, payload.size(), scratch));
   SparseValues values;
-  TRIBUTARY_RETURN_IF_ERROR(DecodePayload(plan.commit_shape(), commit.payload, values));
+  TRIBUTARY_RETURN_IF_ERROR(DecodePayload(plan.commit_shape(), bytes, values));
   const Step step = StepOf(options, commit);
   ForEachChunk(plan, threads, [&](size_t number, int64_t chunk, ChunkWorkspace& work) {
     const Segment& segment = plan.segments()[number];

@@ -54,7 +54,8 @@ std::unique_ptr<Aggregator> MakeSenderMeanAggregator(const OptimizerOptions& opt
 // `distro` and `local`: a sum with a server-side residual.
 std::unique_ptr<Aggregator> MakeResidualAggregator(const OptimizerOptions& options, const Layout& layout);
 PayloadBounds SparsePayloadBounds(const OptimizerOptions& options, const Layout& layout);
-absl::Status ApplySparse(const OptimizerOptions& options, const Layout& layout, const Commit& commit, ReplicaState& state, int threads);
+absl::Status ApplySparse(const OptimizerOptions& options, const Layout& layout, const CommitHead& commit, const StoredBytes& payload,
+                         ReplicaState& state, int threads);
 
 }  // namespace tributary::optim
 

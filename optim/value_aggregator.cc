@@ -1,16 +1,20 @@
 // Means of fp32 values: `allreduce`, `fedavg`, `diloco`.
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "common/exit_codes.h"
 #include "common/status_macros.h"
 #include "optim/dense_modes.h"
 #include "optim/dense_payload.h"
 #include "optim/empty_state.h"
 #include "optim/integer_runs.h"
 #include "optim/live_pieces.h"
+#include "optim/parallel.h"
 #include "optim/round_aggregator.h"
 #include "optim/simd.h"
 
@@ -49,54 +53,140 @@ class ValueAggregator final : public RoundAggregator {
   ValueAggregator(const OptimizerOptions& options, const Layout& layout)
       : RoundAggregator(options, layout), pieces_(CutLive(layout, kValuePiece)) {}
 
-  absl::Status Check(absl::string_view payload) const override { return CheckDensePayload(layout(), pieces_, payload); }
+  absl::Status Check(absl::string_view payload) const override { return CheckDensePayload(layout(), pieces_, BorrowedBytes(payload)); }
 
   std::string SaveState() const override { return EmptyState("aggregator", options(), layout()); }
   absl::Status RestoreState(absl::string_view state) override {
     TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState("aggregator", options(), layout(), state));
     CloseRound();
+    stored_.clear();
     return absl::OkStatus();
   }
 
  private:
-  void Open() override { sums_.assign(LiveSize(pieces_), 0); }
+  // An update that stays where it is until the round is closed.
+  struct Stored {
+    SharedBytes payload;
+    uint32_t weight;
+  };
+  // What there is in memory of the piece that a thread packs.
+  struct Slice {
+    std::vector<int64_t> sums;
+    std::string values;
+    std::string packed;
+    absl::Status status;
+  };
+
+  void Open() override {
+    sums_.clear();
+    stored_.clear();
+  }
 
   absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) override {
     TRIBUTARY_RETURN_IF_ERROR(Check(payload));
+    HoldSums();
     // Ties are rounded to even, so that what is taken back is what was added.
-    const double units = sign * (weight * kUnitsOfWeight);
-    for (const LivePiece& piece : pieces_) {
-      AddFixed(payload.data() + kDenseHeaderSize + piece.live * sizeof(float), units, piece.size, sums_.data() + piece.live);
+    AddFixed(payload.data() + kDenseHeaderSize, sign * (weight * kUnitsOfWeight), LiveSize(pieces_), sums_.data());
+    return absl::OkStatus();
+  }
+
+  absl::Status SumStored(const SharedBytes& payload, uint32_t weight, int sign) override {
+    if (sign > 0) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckDenseLength(pieces_, payload->size()));
+      stored_.push_back({payload, weight});
+      return absl::OkStatus();
+    }
+    const auto found = std::find_if(stored_.begin(), stored_.end(),
+                                    [&](const Stored& stored) { return stored.payload == payload && stored.weight == weight; });
+    if (found == stored_.end()) {
+      return absl::FailedPreconditionError("the round does not hold this update with this weight");
+    }
+    stored_.erase(found);
+    return absl::OkStatus();
+  }
+
+  absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) override {
+    const std::vector<Stored> stored = std::exchange(stored_, {});
+    TRIBUTARY_RETURN_IF_ERROR(begin(DensePayloadBytes(layout())));
+    TRIBUTARY_RETURN_IF_ERROR(sink(absl::string_view(reinterpret_cast<const char*>(&kDenseVersion), kDenseHeaderSize)));
+    const double divisor = kUnitsOfWeight * static_cast<double>(weights());
+    const int64_t live = LiveSize(pieces_);
+    std::vector<Slice> slices(threads);
+    for (int64_t next = 0; next < live; next += threads * kValuePiece) {
+      const int64_t count = std::min<int64_t>(threads, (live - next + kValuePiece - 1) / kValuePiece);
+      ParallelFor(threads, count, [&](int64_t i) {
+        const int64_t first = next + i * kValuePiece;
+        slices[i].status = Pack(stored, first, std::min(kValuePiece, live - first), divisor, slices[i]);
+      });
+      for (int64_t i = 0; i < count; ++i) {
+        TRIBUTARY_RETURN_IF_ERROR(slices[i].status);
+        TRIBUTARY_RETURN_IF_ERROR(sink(slices[i].packed));
+      }
     }
     return absl::OkStatus();
   }
 
-  std::string Collect() override {
-    std::string payload(DensePayloadBytes(layout()), '\0');
-    payload[0] = static_cast<char>(kDenseVersion);
-    const double divisor = kUnitsOfWeight * static_cast<double>(weights());
-    for (const LivePiece& piece : pieces_) {
-      PackMean(sums_.data() + piece.live, divisor, piece.size, payload.data() + kDenseHeaderSize + piece.live * sizeof(float));
+  // A list of all sums is as long as they are, so that there is nothing to gain from slices.
+  absl::Status TakeSums(std::string& out) override {
+    const std::vector<Stored> stored = std::exchange(stored_, {});
+    HoldSums();
+    std::string values;
+    const int64_t live = LiveSize(pieces_);
+    for (int64_t first = 0; first < live; first += kValuePiece) {
+      TRIBUTARY_RETURN_IF_ERROR(AddStoredPiece(stored, first, std::min(kValuePiece, live - first), values, sums_.data() + first));
     }
-    return payload;
+    AppendRuns(absl::MakeConstSpan(sums_), out);
+    return absl::OkStatus();
   }
 
-  void TakeSums(std::string& out) override { AppendRuns(absl::MakeConstSpan(sums_), out); }
-
   absl::Status MergeSums(absl::string_view sums, uint32_t, uint64_t weights) override {
-    std::vector<int64_t> more(sums_.size());
+    std::vector<int64_t> more(LiveSize(pieces_));
     TRIBUTARY_RETURN_IF_ERROR(ReadRuns(sums, static_cast<int64_t>(weights) * kBoundOfWeight, absl::MakeSpan(more)));
     if (!sums.empty()) {
       return absl::InvalidArgumentError("longer than its places");
     }
+    HoldSums();
     for (size_t i = 0; i < sums_.size(); ++i) {
       sums_[i] += more[i];
     }
     return absl::OkStatus();
   }
 
+  void HoldSums() {
+    if (sums_.empty()) {
+      sums_.assign(LiveSize(pieces_), 0);
+    }
+  }
+
+  // Adds the live parameters [first, first + size) of stored updates to `sums`. `scratch` is for what is read.
+  static absl::Status AddStoredPiece(absl::Span<const Stored> stored, int64_t first, int64_t size, std::string& scratch, int64_t* sums) {
+    for (const Stored& update : stored) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view values,
+                                 update.payload->Slice(kDenseHeaderSize + first * sizeof(float), size * sizeof(float), scratch));
+      // They were, when the update was checked; on others, the sum could overflow.
+      if (!AreCanonicalValues(values.data(), size)) {
+        return WithExitCode(absl::DataLossError("a stored update has changed since it was checked"), ExitCode::kDamaged);
+      }
+      AddFixed(values.data(), update.weight * kUnitsOfWeight, size, sums);
+    }
+    return absl::OkStatus();
+  }
+
+  // The means of the live parameters [first, first + size), as slice.packed.
+  absl::Status Pack(absl::Span<const Stored> stored, int64_t first, int64_t size, double divisor, Slice& slice) const {
+    slice.sums.assign(size, 0);
+    if (!sums_.empty()) {
+      std::copy_n(sums_.begin() + first, size, slice.sums.begin());
+    }
+    TRIBUTARY_RETURN_IF_ERROR(AddStoredPiece(stored, first, size, slice.values, slice.sums.data()));
+    slice.packed.resize(size * sizeof(float));
+    PackMean(slice.sums.data(), divisor, size, slice.packed.data());
+    return absl::OkStatus();
+  }
+
   const std::vector<LivePiece> pieces_;
-  std::vector<int64_t> sums_;  // [live parameters]
+  std::vector<int64_t> sums_;   // [live parameters] of what was not stored; empty: nothing
+  std::vector<Stored> stored_;  // the rest
 };
 
 }  // namespace

@@ -142,8 +142,7 @@ TEST(DenseModesTest, GradientsAreClippedAndPseudoGradientsAreNot) {
   ReplicaState state;
   state.theta = {0, 0, 5};
   OptimizerOptions options = Defaults(Mode::kFedAvg);
-  ASSERT_TRUE(
-      TraitsOf(options.mode).apply(options, layout, CommitOf(options, layout, {Encode(options, layout, direction)}), state, 1).ok());
+  ASSERT_TRUE(Apply(options, layout, CommitOf(options, layout, {Encode(options, layout, direction)}), state, 1).ok());
   EXPECT_EQ(state.theta, (std::vector<float>{-3, -4, 5}));
 
   options = Defaults(Mode::kAllReduce);
@@ -177,7 +176,7 @@ TEST(DenseModesTest, TheMeanOfEqualUpdatesIsThatUpdateToTheUnit) {
   const std::string payload = Encode(options, layout, direction);
   ReplicaState state;
   state.theta.assign(layout.size(), 0.0f);
-  ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, CommitOf(options, layout, {payload, payload, payload}), state, 1).ok());
+  ASSERT_TRUE(Apply(options, layout, CommitOf(options, layout, {payload, payload, payload}), state, 1).ok());
   for (const Block& block : layout.blocks()) {
     for (int64_t i = block.offset; i < block.offset + block.size; ++i) {
       ASSERT_NEAR(state.theta[i], block.frozen ? 0 : -direction[i], 1e-6 * std::abs(direction[i]) + std::ldexp(1.0, -40));
@@ -193,7 +192,7 @@ TEST(DenseModesTest, TheMajorityDecidesAndATieIsZero) {
   const Commit commit = CommitOf(options, layout, {payload({1, 1, -9, 0}), payload({1, -1, -9, 0}), payload({-5, 0, 0, 0})});
   ReplicaState state;
   state.theta = {1, 1, 1, 1};
-  ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, state, 1).ok());
+  ASSERT_TRUE(Apply(options, layout, commit, state, 1).ok());
   EXPECT_EQ(state.theta, (std::vector<float>{1 - 0.01f, 1, 1 + 0.01f, 1}));
 }
 
@@ -217,7 +216,7 @@ TEST(DenseModesTest, FrozenBlocksDoNotMove) {
     const ReplicaState before = RandomState(mode, layout);
     ReplicaState after = before;
     Commit commit = CommitOf(options, layout, {Encode(options, layout, RandomVector(layout.size(), 7, 1))});
-    ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, after, 2).ok());
+    ASSERT_TRUE(Apply(options, layout, commit, after, 2).ok());
     EXPECT_NE(after.theta, before.theta);
     for (const Block& block : layout.blocks()) {
       if (!block.frozen) {
@@ -239,10 +238,10 @@ TEST(DenseModesTest, AnyNumberOfThreadsGivesTheSameBits) {
     const OptimizerOptions options = Defaults(mode);
     const Commit commit = CommitOf(options, layout, {Encode(options, layout, RandomVector(layout.size(), 7, 1))});
     ReplicaState one = RandomState(mode, layout);
-    ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, one, 1).ok());
+    ASSERT_TRUE(Apply(options, layout, commit, one, 1).ok());
     for (int threads : {2, 5, 16}) {
       ReplicaState many = RandomState(mode, layout);
-      ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, commit, many, threads).ok());
+      ASSERT_TRUE(Apply(options, layout, commit, many, threads).ok());
       EXPECT_EQ(StateHash(layout, many), StateHash(layout, one)) << ModeName(mode);
     }
   }
@@ -268,8 +267,7 @@ TEST(DenseModesTest, ThreeRoundsGiveTheirPinnedBits) {
       for (uint64_t worker = 0; worker < 3; ++worker) {
         ASSERT_TRUE(aggregator->Add(Encode(options, layout, RandomVector(layout.size(), 100 * round + worker, 0.01f))).ok());
       }
-      ASSERT_TRUE(TraitsOf(options.mode).apply(options, layout, *aggregator->Finish(), state, 2).ok());
-      state.round = round;
+      ASSERT_TRUE(Apply(options, layout, *aggregator->Finish(), state, 2).ok());
     }
     EXPECT_EQ(DigestHex(StateHash(layout, state)), hash) << ModeName(mode);
   }
@@ -283,9 +281,7 @@ TEST(DenseModesTest, DiLoCoTakesANesterovStep) {
   ReplicaState state;
   state.theta = {1};
   state.slots = {{2}};
-  ASSERT_TRUE(TraitsOf(options.mode)
-                  .apply(options, layout, CommitOf(options, layout, {Encode(options, layout, std::vector<float>{4})}), state, 1)
-                  .ok());
+  ASSERT_TRUE(Apply(options, layout, CommitOf(options, layout, {Encode(options, layout, std::vector<float>{4})}), state, 1).ok());
   EXPECT_EQ(state.slots[0][0], 5.5f);  // .75*2 + 4
   EXPECT_EQ(state.theta[0], 1 - 0.5f * (4 + 0.75f * 5.5f));
 }
@@ -306,7 +302,7 @@ TEST(DenseModesTest, AValuePayloadThatIsNotCanonicalIsRejectedAndNamesTheBlock) 
     std::memcpy(changed.data() + 1 + 4 * 11101, &value, sizeof(value));  // the first element of block b, after a and s
     EXPECT_THAT(aggregator->Check(changed).message(), HasSubstr("block b: value"));
     ReplicaState state = RandomState(Mode::kAllReduce, layout);
-    EXPECT_EQ(TraitsOf(options.mode).apply(options, layout, {1, 0.1f, 1, changed}, state, 1).code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(Apply(options, layout, {1, 0.1f, 1, changed}, state, 1).code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(StateHash(layout, state), StateHash(layout, RandomState(Mode::kAllReduce, layout)));
   }
 }
