@@ -73,7 +73,8 @@ class Aggregator {
   // then, too.
   virtual absl::StatusOr<Commit> Finish() = 0;
   // The same, and the commit's record (EncodeCommit) goes to `sink`, in pieces of at most kSliceBytes if updates stay stored, so
-  // that a slice for each of `threads` >= 1 is all there is in memory. Errors: the sink's, too.
+  // that a slice for each of `threads` >= 1 is all there is in memory. Errors: the sink's, too; the residual has moved then, and
+  // RestoreState is the way back.
   virtual absl::StatusOr<CommitHead> FinishRecord(ByteSink sink, int threads = 1) = 0;
 
   // Partial sums: where many updates are summed by a tree of aggregators of the same run, all with the same round parameters and `members`

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "common/checksum.h"
+#include "common/stored_bytes.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -70,6 +71,13 @@ TEST(CommitTest, WhatNoCoordinatorWritesIsRejectedWithItsReason) {
   EXPECT_THAT(message({1, 0.5f, 1, ""}), HasSubstr("payload of 0 bytes"));
 }
 
+TEST(CommitTest, OfAStoredRecordOnlyTheHeadIsDecoded) {
+  const absl::StatusOr<CommitHead> head = DecodeCommitHead(*InMemory(EncodeCommit(Example())));
+  ASSERT_TRUE(head.ok()) << head.status();
+  EXPECT_EQ(head->payload_bytes, 3u);
+  EXPECT_EQ(EncodeCommitHead(*head), EncodeCommit(Example()).substr(0, kCommitHeadBytes));
+}
+
 std::string Framed(std::initializer_list<absl::string_view> records) {
   std::string bytes;
   for (const absl::string_view record : records) {
@@ -98,6 +106,7 @@ TEST(CommitTest, TheChainHashIsThatOfThePreviousHashAndTheRecord) {
   std::string joined(reinterpret_cast<const char*>(previous.data()), previous.size());
   joined += "record";
   EXPECT_EQ(ChainHash(previous, "record"), Sha256(joined));
+  EXPECT_EQ(*ChainHash(previous, *InMemory("record")), Sha256(joined));
 }
 
 TEST(CommitTest, ARecordThatIsGivenAwayIsTakenApartInItsOwnMemory) {
