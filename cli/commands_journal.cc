@@ -126,7 +126,7 @@ absl::Status ShowRound(const Session& session, Journal& journal, const Journaled
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal.Commit(run.run_id, round));
   const Json json = {{"run_id", run.run_id},
                      {"round", round},
-                     {"record_bytes", commit.record.size()},
+                     {"record_bytes", commit.bytes()},
                      {"chain_hash", DigestHex(commit.chain_hash)},
                      {"state_hash", DigestHex(commit.state_hash)},
                      {"included", commit.included},
@@ -137,7 +137,7 @@ absl::Status ShowRound(const Session& session, Journal& journal, const Journaled
   }
   *session.environment.out << FormatTable({{"run", run.run_id},
                                            {"round", absl::StrCat(round)},
-                                           {"record", commit.record.empty() ? "pruned" : absl::StrCat(commit.record.size(), " bytes")},
+                                           {"record", commit.bytes() == 0 ? "pruned" : absl::StrCat(commit.bytes(), " bytes")},
                                            {"chain hash", DigestHex(commit.chain_hash)},
                                            {"state hash", DigestHex(commit.state_hash)},
                                            {"included", absl::StrJoin(commit.included, ", ")},

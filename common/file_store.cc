@@ -43,6 +43,21 @@ class FileBytes final : public StoredBytes {
   const uint64_t size_;
 };
 
+class GatheringWriter final : public FileStore::Writer {
+ public:
+  GatheringWriter(FileStore* store, std::string name) : store_(store), name_(std::move(name)) {}
+  absl::Status Append(absl::string_view bytes) override {
+    bytes_.append(bytes.data(), bytes.size());
+    return absl::OkStatus();
+  }
+  absl::Status Finish() override { return store_->Write(name_, bytes_); }
+
+ private:
+  FileStore* const store_;
+  const std::string name_;
+  std::string bytes_;
+};
+
 class FolderWriter final : public FileStore::Writer {
  public:
   explicit FolderWriter(std::unique_ptr<AtomicFile> file) : file_(std::move(file)) {}
@@ -117,6 +132,15 @@ class Folder final : public FileStore {
 };
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<FileStore::Writer>> FileStore::Create(const std::string& name) {
+  return std::make_unique<GatheringWriter>(this, name);
+}
+
+absl::StatusOr<SharedBytes> FileStore::Open(const std::string& name) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, Read(name, UINT64_MAX));
+  return InMemory(std::move(bytes));
+}
 
 std::unique_ptr<FileStore> FolderToRead(const std::string& directory) {
   return std::make_unique<Folder>(directory, 0644);

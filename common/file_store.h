@@ -40,9 +40,10 @@ class FileStore {
     // Once. Durable when it returns OK.
     virtual absl::Status Finish() = 0;
   };
-  virtual absl::StatusOr<std::unique_ptr<Writer>> Create(const std::string& name) = 0;
-  // To be read in slices, as long as nobody removes or replaces it. NotFound.
-  virtual absl::StatusOr<SharedBytes> Open(const std::string& name) const = 0;
+  // Unless overridden, gathers the pieces in memory; the store must outlive it then.
+  virtual absl::StatusOr<std::unique_ptr<Writer>> Create(const std::string& name);
+  // To be read in slices, as long as nobody removes or replaces it. NotFound. Unless overridden, in memory.
+  virtual absl::StatusOr<SharedBytes> Open(const std::string& name) const;
   virtual bool Exists(const std::string& name) const = 0;
   // OK if there is no such name.
   virtual absl::Status Remove(const std::string& name) = 0;

@@ -35,9 +35,11 @@ constexpr char kUnfinished[] = "journal.db.part";
 constexpr uint64_t kSpareBytes = uint64_t{64} << 20;
 
 struct NamedFile {
+  // Where the digest is that it is checked against: at its end, in the journal, or nowhere but in the replay of the log.
+  enum class Seal { kInFile, kInJournal, kInReplay };
   std::string name;
+  Seal seal = Seal::kInFile;
   Digest digest{};
-  bool snapshot = false;  // its digest is at its end; else it is in the journal
 };
 
 absl::StatusOr<std::vector<NamedFile>> FilesOf(Journal& journal) {
@@ -46,10 +48,14 @@ absl::StatusOr<std::vector<NamedFile>> FilesOf(Journal& journal) {
   for (const JournaledRun& run : runs) {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal.Snapshots(run.run_id));
     for (const JournaledSnapshot& snapshot : snapshots) {
-      files.push_back({snapshot.file, {}, true});
+      files.push_back({snapshot.file});
       if (!snapshot.aggregator_file.empty()) {
-        files.push_back({snapshot.aggregator_file, snapshot.aggregator_hash, false});
+        files.push_back({snapshot.aggregator_file, NamedFile::Seal::kInJournal, snapshot.aggregator_hash});
       }
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> payloads, journal.PayloadFiles(run.run_id));
+    for (const std::string& payload : payloads) {
+      files.push_back({payload, NamedFile::Seal::kInReplay});
     }
   }
   return files;
@@ -84,18 +90,22 @@ absl::Status CheckFile(const PinnedFolder& folder, const NamedFile& file) {
   }
   TRIBUTARY_RETURN_IF_ERROR(descriptor.status());
   const auto close_it = absl::MakeCleanup([&] { close(*descriptor); });
+  if (file.seal == NamedFile::Seal::kInReplay) {
+    return absl::OkStatus();
+  }
+  const bool sealed = file.seal == NamedFile::Seal::kInFile;
   Sha256Hasher hasher;
   std::string tail;  // not hashed yet: perhaps the digest
   TRIBUTARY_RETURN_IF_ERROR(ReadPieces(*descriptor, path, [&](absl::string_view piece) {
     absl::StrAppend(&tail, piece);
-    const size_t hashed = !file.snapshot ? tail.size() : tail.size() - std::min(tail.size(), kDigestBytes);
+    const size_t hashed = !sealed ? tail.size() : tail.size() - std::min(tail.size(), kDigestBytes);
     hasher.Update(absl::string_view(tail).substr(0, hashed));
     tail.erase(0, hashed);
     return absl::OkStatus();
   }));
   const Digest digest = hasher.Finish();
-  return DigestBytes(digest) == (file.snapshot ? tail : DigestBytes(file.digest)) ? absl::OkStatus()
-                                                                                  : Damaged(path, "is damaged: its SHA-256 does not match");
+  return DigestBytes(digest) == (sealed ? tail : DigestBytes(file.digest)) ? absl::OkStatus()
+                                                                           : Damaged(path, "is damaged: its SHA-256 does not match");
 }
 
 // Everything but a replay, which `tributary journal verify` does.

@@ -13,7 +13,6 @@
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
-#include "optim/snapshot.h"
 #include "proto/durations.h"
 #include "proto/protocol_version.h"
 #include "proto/run_state.h"
@@ -78,15 +77,17 @@ absl::Status CoordinatorImpl::Recover() {
   }
   // Only now that all is known to be well: what a crash left behind between a file and its journal entry. Activation may have committed a
   // round whose updates were all in, with a snapshot of its own, so the journal is asked after it.
-  std::set<std::string> snapshot_files;
+  std::set<std::string> named_files;
   for (const JournaledRun& run : runs) {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, deps_.journal->Snapshots(run.run_id));
     for (const JournaledSnapshot& snapshot : snapshots) {
-      snapshot_files.insert(snapshot.file);
-      snapshot_files.insert(snapshot.aggregator_file);
+      named_files.insert(snapshot.file);
+      named_files.insert(snapshot.aggregator_file);
     }
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> payloads, deps_.journal->PayloadFiles(run.run_id));
+    named_files.insert(payloads.begin(), payloads.end());
   }
-  TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(snapshot_files));
+  TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(named_files));
   ActivateNext();
   if (active_.empty() && !runs_.empty()) {
     ShowStanding(StatusOf(runs_.back()), *deps_.metrics);
@@ -295,7 +296,17 @@ void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update
     RejectForeign(*this, *deps_.metrics, site, update.run_id(), update.round()).IgnoreError();  // the receipt says it
     return;
   }
-  run->OnUpdate(site, UpdateOf(std::move(update))).IgnoreError();  // as above
+  run->OnInlineUpdate(site, UpdateOf(std::move(update)));
+}
+
+void CoordinatorImpl::TakeHeldUpdatesSoon(const std::string& run_id) {
+  deps_.post_after(absl::ZeroDuration(), [this, run_id, alive = std::weak_ptr<bool>(alive_)] {
+    ActiveRun* const run = alive.expired() ? nullptr : FindActive(run_id);
+    if (run != nullptr && !failed_) {
+      run->TakeHeldUpdates();
+      AfterChange();
+    }
+  });
 }
 
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
@@ -308,18 +319,24 @@ void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
   }
 }
 
-absl::Status CoordinatorImpl::CheckUpload(const std::string& site, const v1::UploadHeader& header) {
+absl::StatusOr<std::unique_ptr<UploadPlace>> CoordinatorImpl::CheckUpload(const std::string& site, const v1::UploadHeader& header) {
   if (failed_) {
     return StorageHasFailed();
   }
   ActiveRun* const run = FindActive(header.id().run_id());
-  const absl::Status judged = run == nullptr ? RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round())
-                                             : run->Judge(site, UpdateOf(header, "")).status();
+  if (run == nullptr) {
+    const absl::Status rejected = RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round());
+    AfterChange();
+    return rejected;
+  }
+  const absl::StatusOr<ActiveRun::Judgement> judged = run->Judge(site, UpdateOf(header, {}));
   AfterChange();
-  return judged;
+  TRIBUTARY_RETURN_IF_ERROR(judged.status());
+  // A second copy of an update that is held is not worth a file.
+  return *judged == ActiveRun::Judgement::kNew ? run->PlaceFor(site, header.id().round()) : nullptr;
 }
 
-absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) {
+absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) {
   if (failed_) {
     return StorageHasFailed();
   }
@@ -328,40 +345,6 @@ absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1:
                                                : run->OnUpdate(site, UpdateOf(header, std::move(payload)));
   AfterChange();
   return accepted;
-}
-
-absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, Downloader downloader) {
-  Run* const run = FindRun(request.run_id());
-  if (run == nullptr) {
-    return absl::NotFoundError(absl::StrCat("no run ", request.run_id()));
-  }
-  // A run that is not active has its log read for this call alone.
-  std::optional<RunModel> model_of_other;
-  std::optional<RunLog> log_of_other;
-  ActiveRun* const active = FindActive(run->journaled.run_id);
-  if (active == nullptr) {
-    TRIBUTARY_ASSIGN_OR_RETURN(model_of_other, RunModel::Of(run->journaled.spec));
-    log_of_other.emplace(run->journaled.run_id, &*model_of_other, deps_.journal, &store_);
-  }
-  RunLog& log = active != nullptr ? active->log() : *log_of_other;
-  const RunModel& model = active != nullptr ? active->host().model() : *model_of_other;
-  switch (request.what_case()) {
-    case v1::DownloadRequest::kSnapshotRound:
-      return log.Snapshot(request.snapshot_round());
-    case v1::DownloadRequest::kCommits:
-      return log.Commits(request.commits().first(), request.commits().last());
-    case v1::DownloadRequest::kStateAtRound: {
-      if (downloader != Downloader::kOperator) {
-        return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
-      }
-      TRIBUTARY_RETURN_IF_ERROR(CheckRoomToDownload(model));
-      TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));
-      return std::make_shared<const std::string>(optim::EncodeSnapshot(model.layout, state));
-    }
-    case v1::DownloadRequest::WHAT_NOT_SET:
-      break;
-  }
-  return absl::InvalidArgumentError("a download names a snapshot, commits or a state");
 }
 
 void CoordinatorImpl::Send(const std::string& site, std::shared_ptr<const v1::CoordinatorMessage> message) {

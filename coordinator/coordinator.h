@@ -17,9 +17,10 @@
 #include "common/clock.h"
 #include "common/file_store.h"
 #include "common/memory_limits.h"
-#include "common/shared_bytes.h"
+#include "common/stored_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/operator_act.h"
+#include "coordinator/run/upload_place.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -80,9 +81,9 @@ class Coordinator {
   // Bulk, whose bytes travel outside sessions.
 
   // FailedPrecondition: the round is not open for this site. ResourceExhausted: longer than the model can need.
-  virtual absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
-  // The assembled payload, checksums verified. Handled as if it had come inside an Update.
-  virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) = 0;
+  virtual absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
+  // The whole payload, checksums verified. Handled as if it had come inside an Update.
+  virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) = 0;
   // Shared by all who fetch the same thing. PermissionDenied: state_at_round is for operators alone.
   virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) = 0;
 

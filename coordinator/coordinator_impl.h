@@ -37,8 +37,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) override;
   void SessionClosed(const std::string& site, SessionSink* session) override;
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) override;
-  absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
-  absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) override;
+  absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
+  absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) override;
   absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) override;
   v1::ListRunsResponse ListRuns() override;
@@ -86,9 +86,10 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void Broadcast(std::shared_ptr<const v1::CoordinatorMessage> message) override;
   void Close(const std::string& site, const absl::Status& status) override { CloseSession(site, status); }
   void OnStorageFailed(const absl::Status& status) override { Survives(status); }
+  void TakeHeldUpdatesSoon(const std::string& run_id) override;
   void OnStandingChanged(const std::string& run_id) override;
 
-  // In operators.cc.
+  // In operators.cc, with OpenDownload.
 
   Run* FindRun(absl::string_view run_id_or_name);
   // The run, if operators may still change what becomes of it. NotFound, FailedPrecondition (over).

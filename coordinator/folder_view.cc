@@ -37,6 +37,8 @@ absl::StatusOr<std::vector<std::string>> FilesThatMayGo(Journal& journal) {
         files.push_back(snapshot.aggregator_file);
       }
     }
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> payloads, journal.PayloadFiles(run.run_id));
+    files.insert(files.end(), payloads.begin(), payloads.end());
   }
   return files;
 }

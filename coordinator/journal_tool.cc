@@ -86,19 +86,21 @@ class RunCheck {
                    : absl::OkStatus();
       };
       Note(check_snapshot(pruned, head.state_hash));
-      const absl::Status visited = journal_.VisitCommits(run_.run_id, pruned + 1, last, [&](uint64_t round, const JournaledCommit& commit) {
-        chain = optim::ChainHash(chain, commit.record);
-        if (chain != commit.chain_hash) {
-          return absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain"));
-        }
-        if (round > start->round) {
-          TRIBUTARY_RETURN_IF_ERROR(ReplayCommit(model, round, commit, *state));
-          TRIBUTARY_RETURN_IF_ERROR(CheckState(model, *state, commit.state_hash));
-        }
-        TRIBUTARY_RETURN_IF_ERROR(check_snapshot(round, commit.state_hash));
-        state_hash = DigestHex(commit.state_hash);
-        return progress(run_.run_id, round, last);
-      });
+      const absl::Status visited =
+          journal_.VisitCommits(run_.run_id, pruned + 1, last, [&](uint64_t round, const JournaledCommit& commit) -> absl::Status {
+            TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(store_, commit));
+            TRIBUTARY_ASSIGN_OR_RETURN(chain, optim::ChainHash(chain, *record));
+            if (chain != commit.chain_hash) {
+              return absl::DataLossError(absl::StrCat("commit ", round, " breaks the hash chain"));
+            }
+            if (round > start->round) {
+              TRIBUTARY_RETURN_IF_ERROR(ReplayCommit(model, round, *record, *state));
+              TRIBUTARY_RETURN_IF_ERROR(CheckState(model, *state, commit.state_hash));
+            }
+            TRIBUTARY_RETURN_IF_ERROR(check_snapshot(round, commit.state_hash));
+            state_hash = DigestHex(commit.state_hash);
+            return progress(run_.run_id, round, last);
+          });
       if (absl::IsCancelled(visited)) {
         return visited;
       }
@@ -145,8 +147,9 @@ class Restart {
     Digest chain = head.chain_hash;
     Digest journaled = head.state_hash;
     TRIBUTARY_RETURN_IF_ERROR(
-        journal_.VisitCommits(run_.run_id, pruned_records + 1, round_, [&](uint64_t round, const JournaledCommit& commit) {
-          chain = optim::ChainHash(chain, commit.record);
+        journal_.VisitCommits(run_.run_id, pruned_records + 1, round_, [&](uint64_t round, const JournaledCommit& commit) -> absl::Status {
+          TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(store_, commit));
+          TRIBUTARY_ASSIGN_OR_RETURN(chain, optim::ChainHash(chain, *record));
           journaled = commit.state_hash;
           return chain == commit.chain_hash
                      ? absl::OkStatus()
@@ -181,7 +184,9 @@ class Restart {
     const std::string aggregator_state = aggregator->SaveState();
     start.aggregator_hash = Sha256(aggregator_state);
     TRIBUTARY_ASSIGN_OR_RETURN(start.aggregator_file, store_.SaveAggregator(run_.run_id, round_, aggregator_state, mark));
-    TRIBUTARY_ASSIGN_OR_RETURN(start.file, store_.Save(run_.run_id, round_, optim::EncodeSnapshot(model.layout, state), mark));
+    TRIBUTARY_ASSIGN_OR_RETURN(
+        start.file, store_.Save(
+                        run_.run_id, round_, [&](ByteSink sink) { return optim::WriteSnapshot(model.layout, state, sink); }, mark));
     return start;
   }
 
@@ -223,7 +228,7 @@ class Restart {
     TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(store_, newest, aggregator));
     for (uint64_t round = newest.round + 1; round <= round_; ++round) {
       TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal_.Commit(run_.run_id, round));
-      TRIBUTARY_RETURN_IF_ERROR(Reaggregate(model, journal_, run_.run_id, round, commit, aggregator).status());
+      TRIBUTARY_RETURN_IF_ERROR(Reaggregate(model, journal_, store_, run_.run_id, round, commit, aggregator).status());
     }
     return absl::OkStatus();
   }

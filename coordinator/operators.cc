@@ -1,4 +1,4 @@
-// The queue of runs, and what operators ask and are told.
+// The queue of runs, what operators ask and are told, and what anybody downloads.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -77,7 +77,8 @@ absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const R
   JournaledSnapshot snapshot;
   snapshot.round = 0;
   snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
-  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_.Save(run.run_id, 0, optim::EncodeSnapshot(model.layout, state)));
+  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file,
+                             store_.Save(run.run_id, 0, [&](ByteSink sink) { return optim::WriteSnapshot(model.layout, state, sink); }));
   TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
   NoteAct(run.run_id, "submitted", submitted);
   return deps_.journal->AddSnapshot(run.run_id, snapshot);
@@ -337,6 +338,40 @@ v1::ServerInfo CoordinatorImpl::GetServerInfo() {
     }
   }
   return info;
+}
+
+absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, Downloader downloader) {
+  Run* const run = FindRun(request.run_id());
+  if (run == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no run ", request.run_id()));
+  }
+  // A run that is not active has its log read for this call alone.
+  std::optional<RunModel> model_of_other;
+  std::optional<RunLog> log_of_other;
+  ActiveRun* const active = FindActive(run->journaled.run_id);
+  if (active == nullptr) {
+    TRIBUTARY_ASSIGN_OR_RETURN(model_of_other, RunModel::Of(run->journaled.spec));
+    log_of_other.emplace(run->journaled.run_id, &*model_of_other, deps_.journal, &store_);
+  }
+  RunLog& log = active != nullptr ? active->log() : *log_of_other;
+  const RunModel& model = active != nullptr ? active->host().model() : *model_of_other;
+  switch (request.what_case()) {
+    case v1::DownloadRequest::kSnapshotRound:
+      return log.Snapshot(request.snapshot_round());
+    case v1::DownloadRequest::kCommits:
+      return log.Commits(request.commits().first(), request.commits().last());
+    case v1::DownloadRequest::kStateAtRound: {
+      if (downloader != Downloader::kOperator) {
+        return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
+      }
+      TRIBUTARY_RETURN_IF_ERROR(CheckRoomToDownload(model));
+      TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));
+      return InMemory(optim::EncodeSnapshot(model.layout, state));
+    }
+    case v1::DownloadRequest::WHAT_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("a download names a snapshot, commits or a state");
 }
 
 }  // namespace tributary::coordinator

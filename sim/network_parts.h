@@ -61,6 +61,7 @@ struct Network::Transfer {
   v1::DownloadRequest request;
   uint64_t max_bytes = 0;
   SharedBytes bytes;
+  bool header_sent = false;
 };
 
 }  // namespace tributary::sim

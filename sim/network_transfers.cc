@@ -110,8 +110,8 @@ void Network::SendFrame(const std::shared_ptr<Transfer>& transfer) {
     world_->CountFault("corrupted frames");
   }
   const uint64_t size = std::min<uint64_t>(conditions.frame_bytes, transfer->payload->size() - transfer->offset);
-  const Frame frame = {.offset = transfer->offset, .size = size, .first = transfer->bytes == nullptr, .corrupt = corrupt};
-  transfer->bytes = transfer->payload;  // marks that the header has been sent
+  const Frame frame = {.offset = transfer->offset, .size = size, .first = !transfer->header_sent, .corrupt = corrupt};
+  transfer->header_sent = true;
   world_->After(Delay(transfer->site), "frame up", transfer->site, [this, transfer, frame] { FrameArrives(transfer, frame); });
   transfer->offset += size;
 }
@@ -124,19 +124,19 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
         done != coordinator_->completed.end() && SameUpload(done->second, transfer.header.id())) {
       return true;
     }
-    absl::Status checked;
+    absl::StatusOr<std::unique_ptr<coordinator::UploadPlace>> checked = absl::UnavailableError("the connection was reset");
     world_->Record("coordinator", [&] { return absl::StrCat(name, " checks ", RecordedJson(transfer.header)); });
     coordinator_->Call([&](coordinator::Coordinator& coordinator) { checked = coordinator.CheckUpload(name, transfer.header); });
-    world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(checked)); });
+    world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(checked.status())); });
     if (!Reaches(transfer)) {
       return absl::UnavailableError("the connection was reset");
     }
     if (!checked.ok()) {
-      return checked;
+      return checked.status();
     }
     Spool& spool = coordinator_->spools[name];
     if (!SameUpload(spool.header.id(), transfer.header.id())) {
-      spool = Spool{transfer.header, "", 0};
+      spool = Spool{transfer.header, "", *std::move(checked), 0};
     }
     spool.owner = transfer.unique;
   }
@@ -156,6 +156,7 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
     return false;
   }
   const std::string payload = std::move(spool.payload);
+  const std::unique_ptr<coordinator::UploadPlace> place = std::move(spool.place);
   coordinator_->spools.erase(found);
   if (DigestBytes(Sha256(payload)) != transfer.header.id().sha256()) {
     return absl::DataLossError("the whole fails its SHA-256; send it again from the start");
@@ -163,7 +164,19 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
   absl::Status done;
   world_->Record("coordinator",
                  [&] { return absl::StrCat(name, " takes ", absl::Base64Escape(payload), " ", RecordedJson(transfer.header)); });
-  coordinator_->Call([&](coordinator::Coordinator& coordinator) { done = coordinator.UploadCompleted(name, transfer.header, payload); });
+  coordinator_->Call([&](coordinator::Coordinator& coordinator) {
+    if (place == nullptr) {
+      done = coordinator.UploadCompleted(name, transfer.header, {payload, "", absl::OkStatus()});
+      return;
+    }
+    done = place->writer->Append(payload);
+    if (done.ok()) {
+      done = place->writer->Finish();
+    }
+    if (done.ok()) {
+      done = coordinator.UploadCompleted(name, transfer.header, {"", place->file, place->check()});
+    }
+  });
   world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(done)); });
   if (!Reaches(transfer)) {
     return absl::UnavailableError("the connection was reset");
@@ -178,7 +191,8 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
                   [this, name, life = transfer.life, header = transfer.header, payload] {
                     if (coordinator_->up() && coordinator_->life() == life) {
                       coordinator_->Call([&](coordinator::Coordinator& coordinator) {
-                        coordinator.UploadCompleted(name, header, payload).IgnoreError();  // the site waits for no other answer
+                        coordinator.UploadCompleted(name, header, {payload, "", absl::OkStatus()})
+                            .IgnoreError();  // the site waits for no other answer
                       });
                     }
                   });
@@ -227,7 +241,8 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   coordinator_->Call(
       [&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, coordinator::Downloader::kSite); });
   world_->Record("coordinator", [&] {
-    return absl::StrCat(name, " answers ", CodeName(bytes.status()), bytes.ok() ? " " : "", bytes.ok() ? absl::Base64Escape(**bytes) : "");
+    return absl::StrCat(name, " answers ", CodeName(bytes.status()), bytes.ok() ? " " : "",
+                        bytes.ok() ? absl::Base64Escape(*ReadAll(**bytes)) : "");
   });
   if (bytes.ok() && (*bytes)->size() > transfer->max_bytes) {
     bytes = absl::FailedPreconditionError(absl::StrCat("the download has ", (*bytes)->size(), " bytes, allowed are ", transfer->max_bytes));
@@ -274,11 +289,12 @@ void Network::NextDownloadFrame(const std::shared_ptr<Transfer>& transfer) {
     if (transfer->over || place.partial_bytes.size() != offset) {
       return;
     }
-    place.partial_bytes.append(*transfer->bytes, offset, size);
+    std::string scratch;
+    absl::StrAppend(&place.partial_bytes, *transfer->bytes->Slice(offset, size, scratch));
     if (place.partial_bytes.size() == transfer->bytes->size()) {
       place.partial_request.clear();
       // A log that was taken back serves other bytes of the same length, perhaps.
-      const bool whole = place.partial_bytes == *transfer->bytes;
+      const bool whole = place.partial_bytes == *ReadAll(*transfer->bytes);
       EndTransfer(transfer, whole ? absl::OkStatus() : absl::DataLossError("the download fails its SHA-256"), absl::ZeroDuration());
     } else {
       NextDownloadFrame(transfer);

@@ -21,7 +21,9 @@ SimCoordinator::SimCoordinator(World* world, SimDisk* disk, Witness* witness, v1
       disk_(disk),
       witness_(witness),
       config_(std::move(config)),
-      sites_({config_.sites().begin(), config_.sites().end()}) {}
+      sites_({config_.sites().begin(), config_.sites().end()}) {
+  witness_->files = disk_->OpenStore("snapshots");
+}
 
 SimCoordinator::~SimCoordinator() {
   coordinator_.reset();

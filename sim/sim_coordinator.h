@@ -38,7 +38,8 @@ class BusyClock final : public Clock {
 struct Spool {
   v1::UploadHeader header;
   std::string payload;
-  uint64_t owner = 0;  // number of the upload that fills it
+  std::unique_ptr<coordinator::UploadPlace> place;  // of the finished payload
+  uint64_t owner = 0;                               // number of the upload that fills it
 };
 
 // Not thread-safe.

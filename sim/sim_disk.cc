@@ -447,28 +447,6 @@ class SimDisk::Store final : public FileStore {
     return disk_->Explain(outcome, PathOf(name));
   }
 
-  // Gathers the pieces: a temporary file whose writing fails leaves nothing behind.
-  class Gathering final : public Writer {
-   public:
-    Gathering(Store* store, std::string name) : store_(store), name_(std::move(name)) {}
-    absl::Status Append(absl::string_view bytes) override {
-      bytes_.append(bytes.data(), bytes.size());
-      return absl::OkStatus();
-    }
-    absl::Status Finish() override { return store_->Write(name_, bytes_); }
-
-   private:
-    Store* const store_;
-    const std::string name_;
-    std::string bytes_;
-  };
-  absl::StatusOr<std::unique_ptr<Writer>> Create(const std::string& name) override { return std::make_unique<Gathering>(this, name); }
-
-  absl::StatusOr<SharedBytes> Open(const std::string& name) const override {
-    TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, Read(name, UINT64_MAX));
-    return InMemory(std::move(bytes));
-  }
-
   bool Exists(const std::string& name) const override { return disk_->stored_.contains(PathOf(name)); }
 
   absl::Status Remove(const std::string& name) override {

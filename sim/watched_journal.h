@@ -25,8 +25,12 @@ class WatchedJournal final : public coordinator::ForwardingJournal {
   absl::Status StartRound(const std::string& run_id, const coordinator::JournaledRound& round) override {
     return Told(ForwardingJournal::StartRound(run_id, round), [&] { witness_->OnRound(run_id, round); });
   }
-  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update) override {
-    return Told(ForwardingJournal::AddUpdate(run_id, round, update), [&] { witness_->OnUpdate(run_id, round, update); });
+  absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const coordinator::JournaledUpdate> updates) override {
+    return Told(ForwardingJournal::AddUpdates(run_id, round, updates), [&] {
+      for (const coordinator::JournaledUpdate& update : updates) {
+        witness_->OnUpdate(run_id, round, update);
+      }
+    });
   }
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit) override {
     return Told(ForwardingJournal::AddCommit(run_id, round, commit), [&] { witness_->OnCommit(run_id, round, commit); });

@@ -86,6 +86,8 @@ class Witness {
   // When snapshots are due, and the least time that one piece of a round takes to replay.
   v1::SnapshotConfig snapshots;
   absl::Duration tick;
+  // Where the files are that the journal names.
+  std::unique_ptr<FileStore> files;
   // Whether logs may be taken back here: it takes memory.
   bool keeps_past = false;
 
@@ -94,11 +96,15 @@ class Witness {
   void OnRun(const coordinator::JournaledRun& run);
   void OnState(const std::string& run_id, v1::RunState state, absl::string_view reason);
   void OnRound(const std::string& run_id, const coordinator::JournaledRound& round);
-  void OnUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update);
-  void OnCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit);
+  void OnUpdate(const std::string& run_id, uint64_t round, coordinator::JournaledUpdate update);
+  void OnCommit(const std::string& run_id, uint64_t round, coordinator::JournaledCommit commit);
   // That `payload`, of an update or a commit, is not longer than the run's budget allows.
   void CheckBudget(const WitnessedRun& run, const std::string& payload);
   void OnSnapshot(const std::string& run_id);
+  // With the bytes of its file, if it is in one, in the place of that.
+  void Inline(coordinator::JournaledUpdate& update);
+  void Inline(coordinator::JournaledCommit& commit);
+  std::string BytesOf(const std::string& file);
   // That no snapshot is overdue.
   void CheckReplay(const std::string& run_id, const WitnessedRun& run);
   void KeepPast(WitnessedRun& run) const;

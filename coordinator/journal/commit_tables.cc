@@ -35,7 +35,7 @@ absl::Status CommitTables::CheckNext(const RunRef& run, uint64_t round, const Jo
   if (last > 0) {
     // A log that does not continue itself would be refused at the next start; better now, while the round can still fail by itself.
     TRIBUTARY_ASSIGN_OR_RETURN(const Digest previous, ChainHash(run, last));
-    if (optim::ChainHash(previous, commit.record) != commit.chain_hash) {
+    if (commit.file.empty() && optim::ChainHash(previous, commit.record) != commit.chain_hash) {
       return absl::InternalError(absl::StrCat("run ", run.id, ", round ", round, ": the chain hash does not continue the log"));
     }
   }
@@ -59,8 +59,11 @@ absl::StatusOr<JournaledCommit> CommitTables::WithoutRecord(const RunRef& run, u
 }
 
 absl::StatusOr<bool> CommitTables::IsPruned(const RunRef& run, uint64_t round) const {
+  if (format_ < kFormatWithPruning) {
+    return false;
+  }
   // Of a long record SQLite looks only at the length.
-  Query row(database_, "SELECT LENGTH(record) FROM commits WHERE run = ? AND round = ?");
+  Query row(database_, "SELECT LENGTH(record) + file_bytes FROM commits WHERE run = ? AND round = ?");
   TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run.number).Unsigned(round).Step());
   return found && row.GetInt(0) == 0;
 }
@@ -86,8 +89,9 @@ absl::Status CommitTables::Prune(const RunRef& run, uint64_t last, uint64_t max_
   uint64_t bytes = 0;
   for (uint64_t round = pruned + 1; round <= last && bytes < max_bytes; ++round) {
     CommitKey key;
-    TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, WithoutRecord(run, round, key));
-    bytes += key.record_bytes;
+    TRIBUTARY_ASSIGN_OR_RETURN(JournaledCommit commit, WithoutRecord(run, round, key));
+    bytes += key.record_bytes + std::exchange(commit.file_bytes, 0);
+    commit.file.clear();
     TRIBUTARY_RETURN_IF_ERROR(commits_.Replace({run.number, round, 0, Crc32c("")}, commit));
   }
   return absl::OkStatus();
@@ -160,7 +164,7 @@ absl::Status CommitTables::Visit(const RunRef& run, uint64_t first, uint64_t las
     if (!more || key.round != round) {
       return DamagedJournal(database_.path(), absl::StrCat("run ", run.id, " has no commit of round ", round));
     }
-    if (previous.has_value() && optim::ChainHash(*previous, commit.record) != commit.chain_hash) {
+    if (previous.has_value() && commit.file.empty() && optim::ChainHash(*previous, commit.record) != commit.chain_hash) {
       return DamagedJournal(database_.path(),
                             absl::StrCat("run ", run.id, ": the commit of round ", round, " does not continue the one before it"));
     }
@@ -181,7 +185,8 @@ absl::StatusOr<std::vector<CommitSummary>> CommitTables::Summaries(const RunRef&
     if (!more) {
       return summaries;
     }
-    summaries.push_back({key.round, key.record_bytes, commit.chain_hash, commit.state_hash, std::move(commit.round_record)});
+    summaries.push_back(
+        {key.round, key.record_bytes + commit.file_bytes, commit.chain_hash, commit.state_hash, std::move(commit.round_record)});
   }
 }
 

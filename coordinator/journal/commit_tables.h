@@ -23,6 +23,7 @@ class CommitTables {
   // `database` outlives it.
   CommitTables(Database* database, int64_t format)
       : database_(*database),
+        format_(format),
         commits_(database, kCommits, format),
         site_totals_(database, kSiteTotals, format),
         arrivals_(database, kArrivals, format) {}
@@ -68,6 +69,7 @@ class CommitTables {
   absl::StatusOr<bool> Next(const RunRef& run, Query& rows, CommitKey& key, JournaledCommit& commit, Part part) const;
 
   Database& database_;
+  const int64_t format_;
   Table<CommitKey, JournaledCommit> commits_;
   Table<OfRun, SiteTotalsRow> site_totals_;
   Table<OfRun, ArrivalsRow> arrivals_;

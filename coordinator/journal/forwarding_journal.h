@@ -27,10 +27,12 @@ class ForwardingJournal : public Journal {
     return journal_->SetRunState(run_id, state, reason, finished);
   }
   absl::StatusOr<std::vector<JournaledRun>> Runs() override { return journal_->Runs(); }
+  bool KeepsFiles() const override { return journal_->KeepsFiles(); }
+  absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) override { return journal_->PayloadFiles(run_id); }
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override { return journal_->StartRound(run_id, round); }
   absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) override { return journal_->OpenRound(run_id); }
-  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override {
-    return journal_->AddUpdate(run_id, round, update);
+  absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) override {
+    return journal_->AddUpdates(run_id, round, updates);
   }
   absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
                             const std::function<absl::Status(const JournaledUpdate&)>& visit) override {

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/checksum.h"
 #include "optim/layout.h"
 #include "proto/run_state.h"
@@ -39,10 +40,16 @@ struct JournaledRound {
   std::vector<std::string> members;  // sites
 };
 
+// Its payload is in the journal, or, where KeepsFiles, in a file that the journal names: the writer has made that durable before.
 struct JournaledUpdate {
   std::string site;
   std::string payload;
   v1::UpdateReport report;
+  std::string file = {};  // SnapshotStore's name; empty: none
+  uint64_t file_bytes = 0;
+  Digest file_digest{};  // SHA-256 of the file
+
+  uint64_t bytes() const { return payload.size() + file_bytes; }
 };
 
 // How long after their round's start the latest updates came, oldest first: what the adaptive deadline looks back on. Rounds with an
@@ -50,13 +57,17 @@ struct JournaledUpdate {
 using Arrivals = std::array<std::vector<absl::Duration>, 2>;
 
 struct JournaledCommit {
-  std::string record;                       // optim::EncodeCommit
+  std::string record;                       // optim::EncodeCommit; empty: it is in `file`, as with JournaledUpdate
   Digest chain_hash{};                      // optim::ChainHash of the log up to here
   Digest state_hash{};                      // of state[round]
   v1::RoundRecord round_record;             // without val_loss: see SetValidationLoss
   std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
   std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
   Arrivals arrivals;                        // the latest; read back with LatestArrivals, not with Commit
+  std::string file = {};
+  uint64_t file_bytes = 0;
+
+  uint64_t bytes() const { return record.size() + file_bytes; }
 };
 
 // What the journal knows of a commit besides its bytes.
@@ -113,12 +124,19 @@ class Journal {
   // Oldest first.
   virtual absl::StatusOr<std::vector<JournaledRun>> Runs() = 0;
 
+  // Whether updates and commits may name files: a journal of format 3 or older has no place for them.
+  virtual bool KeepsFiles() const = 0;
+
   // Replaces the open round of the run, if any, and drops that round's updates if its number differs.
   virtual absl::Status StartRound(const std::string& run_id, const JournaledRound& round) = 0;
   virtual absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) = 0;
 
-  // Idempotent for the same payload. AlreadyExists: another payload of this site for this round.
-  virtual absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) = 0;
+  // In one durable write: those that came together share what it costs. Idempotent for the same payload. AlreadyExists: another payload of
+  // such a site for this round, and nothing was written.
+  virtual absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) = 0;
+  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) {
+    return AddUpdates(run_id, round, absl::MakeConstSpan(&update, 1));
+  }
   // Calls `visit` for the updates of a round in the order accepted, holding one at a time; stops at its first error and returns it. Rounds
   // after the newest snapshot keep theirs (recovery needs them); older ones may be pruned.
   virtual absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
@@ -132,7 +150,8 @@ class Journal {
   virtual absl::StatusOr<uint64_t> LastIncluded(const std::string& run_id, const std::string& site) = 0;
   // NotFound. Of a pruned round: without its record.
   virtual absl::StatusOr<JournaledCommit> Commit(const std::string& run_id, uint64_t round) = 0;
-  // Calls `visit` for commits first..last in order; stops at its first error and returns it. NotFound: not all are there, or pruned.
+  // Calls `visit` for commits first..last in order; stops at its first error and returns it. NotFound: not all are there, or pruned. Checks
+  // that each continues the chain, but for those whose record is in a file: whoever reads it must.
   virtual absl::Status VisitCommits(const std::string& run_id, uint64_t first, uint64_t last,
                                     const std::function<absl::Status(uint64_t round, const JournaledCommit&)>& visit) = 0;
 
@@ -147,6 +166,8 @@ class Journal {
   // Not in a format of earlier releases, which would take a pruned log for a damaged one.
   virtual bool CanPrune() const = 0;
 
+  // The files that updates and commits of the run name.
+  virtual absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) = 0;
   // Counters of all sites as the newest commit (or ReplaceAccounts) left them; empty before.
   virtual absl::StatusOr<std::vector<v1::SiteStatus>> SiteTotals(const std::string& run_id) = 0;
   // Replaces the round record of the newest commit and the counters: at the end of a run, for the bytes that moved after that commit.

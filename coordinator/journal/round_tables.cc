@@ -31,9 +31,13 @@ absl::StatusOr<std::optional<JournaledRound>> RoundTables::Open(const RunRef& ru
 }
 
 absl::StatusOr<bool> RoundTables::HasUpdate(const RunRef& run, uint64_t round, const JournaledUpdate& update) const {
-  Query row(database_, "SELECT payload FROM updates WHERE run = ? AND round = ? AND site = ?");
-  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, row.Int(run.number).Unsigned(round).Text(update.site).Step());
-  if (found && row.GetBytes(0) != update.payload) {
+  Query row(database_, updates_.Select("WHERE run = ? AND round = ? AND site = ?"));
+  UpdateKey key;
+  JournaledUpdate held;
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool found, updates_.Next(row.Int(run.number).Unsigned(round).Text(update.site), key, held, [&] {
+    return absl::StrCat("run ", run.id, ", round ", round, ": the update of a site");
+  }));
+  if (found && (held.payload != update.payload || held.file_digest != update.file_digest)) {
     return absl::AlreadyExistsError(
         absl::StrCat("run ", run.id, ", round ", round, ": site ", update.site, " has sent another update before"));
   }

@@ -18,6 +18,8 @@ namespace tributary::coordinator {
 
 // The first format that has JournaledEvent::actor in a column of its own.
 inline constexpr int64_t kFormatWithActors = 3;
+// The first in which updates and commits may name files instead of holding their bytes.
+inline constexpr int64_t kFormatWithFiles = 4;
 
 // The first format in which a commit may be without its record, pruned, and whose files can shrink.
 inline constexpr int64_t kFormatWithPruning = 4;
@@ -64,6 +66,9 @@ inline constexpr UpdateColumn kUpdateColumns[] = {
     UpdateColumn::Of<&UpdateKey::round>("round", "INTEGER NOT NULL"),
     UpdateColumn::Of<&JournaledUpdate::site>("site", "TEXT NOT NULL"),
     UpdateColumn::Of<&JournaledUpdate::report>("report", "BLOB NOT NULL"),
+    UpdateColumn::Of<&JournaledUpdate::file>("file", "TEXT NOT NULL", Role::kGuarded, kFormatWithFiles),
+    UpdateColumn::Of<&JournaledUpdate::file_bytes>("file_bytes", "INTEGER NOT NULL", Role::kGuarded, kFormatWithFiles),
+    UpdateColumn::Of<&JournaledUpdate::file_digest>("file_digest", "BLOB NOT NULL", Role::kGuarded, kFormatWithFiles),
     UpdateColumn::Checksum(),
     UpdateColumn::Of<&JournaledUpdate::payload>("payload", "BLOB NOT NULL"),
 };
@@ -83,6 +88,8 @@ inline constexpr CommitColumn kCommitColumns[] = {
     CommitColumn::Of<&JournaledCommit::state_hash>("state_hash", "BLOB NOT NULL"),
     CommitColumn::Of<&JournaledCommit::round_record>("round_record", "BLOB NOT NULL"),
     CommitColumn::Of<&JournaledCommit::included>("included", "TEXT NOT NULL"),
+    CommitColumn::Of<&JournaledCommit::file>("file", "TEXT NOT NULL", Role::kGuarded, kFormatWithFiles),
+    CommitColumn::Of<&JournaledCommit::file_bytes>("file_bytes", "INTEGER NOT NULL", Role::kGuarded, kFormatWithFiles),
     CommitColumn::Of<&CommitKey::record_bytes>("LENGTH(record)", "INTEGER", Role::kComputed),
     CommitColumn::Checksum(),
     CommitColumn::Of<&CommitKey::record_crc>("record_crc", "INTEGER NOT NULL"),

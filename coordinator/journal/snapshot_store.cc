@@ -1,6 +1,5 @@
 #include "coordinator/journal/snapshot_store.h"
 
-#include <limits>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -15,39 +14,44 @@ namespace {
 
 constexpr absl::string_view kSuffix = ".snapshot";
 constexpr absl::string_view kAggregatorSuffix = ".aggregator";
+constexpr absl::string_view kUpdateSuffix = ".update";
+constexpr absl::string_view kCommitSuffix = ".commit";
+
+// Zero-padded, so that a listing sorts by round.
+std::string NameOf(const std::string& run_id, uint64_t round, absl::string_view suffix) {
+  return absl::StrFormat("%s-%012d%s", run_id, round, suffix);
+}
 
 absl::Status Damaged(absl::string_view path, absl::string_view how) {
   return WithExitCode(
-      absl::DataLossError(absl::StrCat("snapshot ", path, " ", how,
-                                       "; restore the coordinator's data folder from a backup, or move the folder away to start afresh")),
+      absl::DataLossError(
+          absl::StrCat(path, " ", how, "; restore the coordinator's data folder from a backup, or move the folder away to start afresh")),
       ExitCode::kDamaged);
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> SnapshotStore::Save(const std::string& run_id, uint64_t round, absl::string_view bytes,
-                                                absl::string_view mark) {
-  return SaveAs(run_id, round, absl::StrCat(mark, kSuffix), bytes);
+absl::StatusOr<std::string> SnapshotStore::Save(const std::string& run_id, uint64_t round,
+                                                absl::FunctionRef<absl::Status(ByteSink sink)> write, absl::string_view mark) {
+  std::string file = NameOf(run_id, round, absl::StrCat(mark, kSuffix));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<FileStore::Writer> writer, files_->Create(file));
+  TRIBUTARY_RETURN_IF_ERROR(write([&writer](absl::string_view piece) { return writer->Append(piece); }));
+  TRIBUTARY_RETURN_IF_ERROR(writer->Finish());
+  return file;
 }
 
 absl::StatusOr<std::string> SnapshotStore::SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes,
                                                           absl::string_view mark) {
-  return SaveAs(run_id, round, absl::StrCat(mark, kAggregatorSuffix), bytes);
-}
-
-absl::StatusOr<std::string> SnapshotStore::SaveAs(const std::string& run_id, uint64_t round, absl::string_view suffix,
-                                                  absl::string_view bytes) {
-  // Zero-padded, so that a listing sorts by round.
-  std::string file = absl::StrFormat("%s-%012d%s", run_id, round, suffix);
+  std::string file = NameOf(run_id, round, absl::StrCat(mark, kAggregatorSuffix));
   TRIBUTARY_RETURN_IF_ERROR(files_->Write(file, bytes));
   return file;
 }
 
-absl::StatusOr<std::string> SnapshotStore::LoadUnchecked(const std::string& file) const {
+absl::StatusOr<SharedBytes> SnapshotStore::Open(const std::string& file) const {
   const std::string path = files_->PathOf(file);
-  absl::StatusOr<std::string> bytes = files_->Read(file, std::numeric_limits<int64_t>::max());
+  absl::StatusOr<SharedBytes> bytes = files_->Open(file);
   if (absl::IsInvalidArgument(bytes.status())) {
-    return Damaged(path, "is not named like a snapshot");
+    return Damaged(path, "is not named like a file of the journal");
   }
   if (absl::IsNotFound(bytes.status())) {
     return Damaged(path, "is missing although the journal names it");
@@ -55,17 +59,33 @@ absl::StatusOr<std::string> SnapshotStore::LoadUnchecked(const std::string& file
   return bytes;
 }
 
-absl::StatusOr<std::string> SnapshotStore::Load(const std::string& file) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, LoadUnchecked(file));
-  if (bytes.size() < kDigestBytes) {
+absl::StatusOr<SharedBytes> SnapshotStore::Load(const std::string& file) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes bytes, Open(file));
+  if (bytes->size() < kDigestBytes) {
     return Damaged(files_->PathOf(file), "is truncated");
   }
-  const absl::string_view content(bytes.data(), bytes.size() - kDigestBytes);
-  const absl::string_view digest(bytes.data() + content.size(), kDigestBytes);
-  if (DigestBytes(Sha256(content)) != digest) {
+  const uint64_t content = bytes->size() - kDigestBytes;
+  std::string scratch;
+  TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, Sha256(*PartOf(bytes, 0, content)));
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view written, bytes->Slice(content, kDigestBytes, scratch));
+  if (DigestBytes(digest) != written) {
     return Damaged(files_->PathOf(file), "is damaged: its SHA-256 does not match");
   }
   return bytes;
+}
+
+std::string SnapshotStore::NewUpdateFile(const std::string& run_id, uint64_t round, const std::string& site) {
+  while (true) {
+    std::string file = NameOf(run_id, round, absl::StrCat("-", site, "-", ++last_update_, kUpdateSuffix));
+    // One from before a restart may be an accepted update.
+    if (!files_->Exists(file)) {
+      return file;
+    }
+  }
+}
+
+std::string SnapshotStore::CommitFile(const std::string& run_id, uint64_t round) {
+  return NameOf(run_id, round, kCommitSuffix);
 }
 
 bool SnapshotStore::Exists(const std::string& file) const {
@@ -79,7 +99,9 @@ absl::Status SnapshotStore::Remove(const std::string& file) {
 absl::Status SnapshotStore::RemoveAllBut(const std::set<std::string>& keep) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_->Names());
   for (const std::string& name : names) {
-    if ((absl::EndsWith(name, kSuffix) || absl::EndsWith(name, kAggregatorSuffix)) && !keep.contains(name)) {
+    const bool ours = absl::EndsWith(name, kSuffix) || absl::EndsWith(name, kAggregatorSuffix) || absl::EndsWith(name, kUpdateSuffix) ||
+                      absl::EndsWith(name, kCommitSuffix);
+    if (ours && !keep.contains(name)) {
       TRIBUTARY_RETURN_IF_ERROR(files_->Remove(name));
     }
   }

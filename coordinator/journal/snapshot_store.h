@@ -1,6 +1,6 @@
-// Snapshot files in one place, each whole or not there. Which of them count is for the journal to say (journal.h, AddSnapshot):
-// write the file, then journal it; journal its removal, then remove the file. A crash in between leaves a file that RemoveAllBut clears
-// away.
+// The files that the journal names, in one place, each whole or not there: snapshots, and updates and commits too long for its tables.
+// Which of them count is for the journal to say: write the file, then journal it; journal its removal, then remove the file. A crash in
+// between leaves a file that RemoveAllBut clears away.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_STORE_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_STORE_H_
 
@@ -9,10 +9,13 @@
 #include <set>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/byte_sink.h"
 #include "common/file_store.h"
+#include "common/stored_bytes.h"
 
 namespace tributary::coordinator {
 
@@ -22,17 +25,23 @@ class SnapshotStore {
   // `files` must outlive the store.
   explicit SnapshotStore(FileStore* files) : files_(files) {}
 
-  // Writes `bytes` (optim::EncodeSnapshot) durably under a name made of run, round and `mark`, replacing a file of that name, and returns
-  // the name. A mark, [A-Za-z0-9._-]*, is for a file that must leave another of that round as it is. InvalidArgument: a run id that is not
-  // [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
-  absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::string_view bytes, absl::string_view mark = "");
+  // Writes what `write` gives its sink (optim::WriteSnapshot) durably under a name made of run, round and `mark`, replacing a file of that
+  // name, and returns the name. A mark, [A-Za-z0-9._-]*, is for a file that must leave another of that round as it is. InvalidArgument: a
+  // run id that is not [A-Za-z0-9._-]+. ResourceExhausted: disk full, nothing is left behind. Exit code kStorage.
+  absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::FunctionRef<absl::Status(ByteSink sink)> write,
+                                   absl::string_view mark = "");
 
   // The whole file, its closing SHA-256 verified, so that it may be served as it is. DataLoss, exit code kDamaged: missing, or its
   // checksum is wrong; the message names the file and what to do.
-  absl::StatusOr<std::string> Load(const std::string& file) const;
+  absl::StatusOr<SharedBytes> Load(const std::string& file) const;
 
-  // The same without the check: whoever decodes a snapshot checks it anyway.
-  absl::StatusOr<std::string> LoadUnchecked(const std::string& file) const;
+  // Any file, without the check: whoever decodes a snapshot checks it anyway. DataLoss, exit code kDamaged: missing.
+  absl::StatusOr<SharedBytes> Open(const std::string& file) const;
+
+  // A file for an update of that round, which no other has had, and the one for its commit: their names, and what writes them.
+  std::string NewUpdateFile(const std::string& run_id, uint64_t round, const std::string& site);
+  static std::string CommitFile(const std::string& run_id, uint64_t round);
+  absl::StatusOr<std::unique_ptr<FileStore::Writer>> Create(const std::string& file) { return files_->Create(file); }
 
   // The aggregator's state beside the snapshot of that round, likewise. Returns its name.
   absl::StatusOr<std::string> SaveAggregator(const std::string& run_id, uint64_t round, absl::string_view bytes,
@@ -47,13 +56,12 @@ class SnapshotStore {
   // OK if there is no such file.
   absl::Status Remove(const std::string& file);
 
-  // Removes every snapshot and aggregator file whose name is not in `keep`; files of other kinds stay.
+  // Removes every file of this store's kinds whose name is not in `keep`; others stay.
   absl::Status RemoveAllBut(const std::set<std::string>& keep);
 
  private:
-  absl::StatusOr<std::string> SaveAs(const std::string& run_id, uint64_t round, absl::string_view suffix, absl::string_view bytes);
-
   FileStore* const files_;
+  uint64_t last_update_ = 0;  // number of the newest NewUpdateFile
 };
 
 }  // namespace tributary::coordinator

@@ -76,6 +76,28 @@ absl::StatusOr<std::vector<JournaledRun>> SqliteJournal::Runs() {
   return tables_.runs.All();
 }
 
+bool SqliteJournal::KeepsFiles() const {
+  return format_ >= kFormatWithFiles;
+}
+
+absl::StatusOr<std::vector<std::string>> SqliteJournal::PayloadFiles(const std::string& run_id) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
+  std::vector<std::string> files;
+  if (!KeepsFiles()) {
+    return files;
+  }
+  Query rows(*database_,
+             "SELECT file FROM updates WHERE run = ?1 AND file <> '' UNION ALL SELECT file FROM commits WHERE run = ?1 AND file <> ''");
+  rows.Int(run.number);
+  while (true) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool more, rows.Step());
+    if (!more) {
+      return files;
+    }
+    files.emplace_back(rows.GetBytes(0));
+  }
+}
+
 absl::Status SqliteJournal::StartRound(const std::string& run_id, const JournaledRound& round) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
   return Write([&] { return tables_.rounds.Start(run, round); });
@@ -86,11 +108,22 @@ absl::StatusOr<std::optional<JournaledRound>> SqliteJournal::OpenRound(const std
   return tables_.rounds.Open(run);
 }
 
-absl::Status SqliteJournal::AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) {
+absl::Status SqliteJournal::AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const bool known, tables_.rounds.HasUpdate(run, round, update));
-  logged_bytes_ += update.payload.size();
-  return known ? absl::OkStatus() : Write([&] { return tables_.rounds.AddUpdate(run, round, update); });
+  std::vector<const JournaledUpdate*> fresh;
+  for (const JournaledUpdate& update : updates) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const bool known, tables_.rounds.HasUpdate(run, round, update));
+    if (!known) {
+      fresh.push_back(&update);
+      logged_bytes_ += update.payload.size();
+    }
+  }
+  return fresh.empty() ? absl::OkStatus() : Write([&]() -> absl::Status {
+    for (const JournaledUpdate* const update : fresh) {
+      TRIBUTARY_RETURN_IF_ERROR(tables_.rounds.AddUpdate(run, round, *update));
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::Status SqliteJournal::VisitUpdates(const std::string& run_id, uint64_t round,

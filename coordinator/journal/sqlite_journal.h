@@ -38,9 +38,11 @@ class SqliteJournal final : public Journal {
   absl::Status AddRun(const JournaledRun& run) override;
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) override;
   absl::StatusOr<std::vector<JournaledRun>> Runs() override;
+  bool KeepsFiles() const override;
+  absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) override;
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override;
   absl::StatusOr<std::optional<JournaledRound>> OpenRound(const std::string& run_id) override;
-  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override;
+  absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) override;
   absl::Status VisitUpdates(const std::string& run_id, uint64_t round,
                             const std::function<absl::Status(const JournaledUpdate&)>& visit) override;
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override;

@@ -11,6 +11,8 @@
 #include "common/byte_kind.h"
 #include "common/bytes.h"
 #include "common/checksum.h"
+#include "common/log.h"
+#include "common/status_macros.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
 
@@ -19,20 +21,22 @@ namespace {
 
 constexpr int kDataField = 3;  // DownloadFrame.data
 
-// An encoded DownloadFrame whose data is not copied: protobuf's fields may come in any order, so `data` goes last, as a slice of `bytes`.
-grpc::ByteBuffer EncodeFrame(const v1::DownloadFrame& without_data, const SharedBytes& bytes, uint64_t offset, uint64_t length) {
+// An encoded DownloadFrame whose data is not copied: protobuf's fields may come in any order, so `data` goes last, as a slice that keeps
+// alive what `data` is a view into.
+template <typename Owner>
+grpc::ByteBuffer EncodeFrame(const v1::DownloadFrame& without_data, absl::string_view data, Owner owner) {
   std::string head = without_data.SerializeAsString();
-  if (length == 0) {
+  if (data.empty()) {
     const grpc::Slice slice(head);
     return grpc::ByteBuffer(&slice, 1);
   }
   head.push_back(static_cast<char>(kDataField << 3 | 2));
-  AppendVarint(length, head);
+  AppendVarint(data.size(), head);
   const grpc::Slice slices[] = {
       grpc::Slice(head),
       grpc::Slice(
-          const_cast<char*>(bytes->data()) + offset, length, [](void* shared) { delete static_cast<SharedBytes*>(shared); },
-          new SharedBytes(bytes)),
+          const_cast<char*>(data.data()), data.size(), [](void* shared) { delete static_cast<Owner*>(shared); },
+          new Owner(std::move(owner))),
   };
   return grpc::ByteBuffer(slices, 2);
 }
@@ -99,21 +103,32 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
       End(absl::OutOfRangeError(absl::StrCat("download: offset ", offset_, " of ", bytes_->size(), " bytes")));
       return;
     }
-    digest_ = DigestBytes(downloads_->DigestOf(bytes_));
+    const absl::StatusOr<Digest> digest = downloads_->DigestOf(bytes_);
+    if (!digest.ok()) {
+      Unreadable(digest.status());
+      return;
+    }
+    digest_ = DigestBytes(*digest);
     WriteFrame();
   }
 
   void WriteFrame() {
     const uint64_t length = std::min(downloads_->options_.frame_bytes, bytes_->size() - offset_);
+    auto read = std::make_shared<std::string>();
+    const absl::StatusOr<absl::string_view> data = bytes_->Slice(offset_, length, *read);
+    if (!data.ok()) {
+      Unreadable(data.status());
+      return;
+    }
     v1::DownloadFrame frame;
     frame.set_total_bytes(bytes_->size());
     frame.set_offset(offset_);
-    frame.set_crc32c(Crc32c(absl::string_view(*bytes_).substr(offset_, length)));
+    frame.set_crc32c(Crc32c(*data));
     last_ = offset_ + length == bytes_->size();
     if (last_) {
       frame.set_sha256(digest_);
     }
-    buffer_ = EncodeFrame(frame, bytes_, offset_, length);
+    buffer_ = EncodeFrame(frame, *data, std::make_pair(bytes_, std::move(read)));
     offset_ += length;
     writing_ = true;
     if (caller_.role == Role::kSite) {
@@ -123,6 +138,11 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
       });
     }
     StartWrite(&buffer_);
+  }
+
+  void Unreadable(const absl::Status& why) {
+    LogError("transfer", "a download cannot go on: ", why.message(), " caller=", key_);
+    End(absl::UnavailableError("the coordinator's disk failed; resume the download"));
   }
 
   void WriteDone(bool ok) {
@@ -195,13 +215,13 @@ void Downloads::Sweep() {
   }
 }
 
-Digest Downloads::DigestOf(const SharedBytes& bytes) {
+absl::StatusOr<Digest> Downloads::DigestOf(const SharedBytes& bytes) {
   std::erase_if(digests_, [](const auto& known) { return known.second.bytes.expired(); });
   const auto found = digests_.find(bytes.get());
   if (found != digests_.end()) {
     return found->second.digest;
   }
-  const Digest digest = Sha256(*bytes);
+  TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, Sha256(*bytes));
   digests_.emplace(bytes.get(), KnownDigest{bytes, digest});
   return digest;
 }

@@ -12,7 +12,7 @@
 
 #include "common/checksum.h"
 #include "common/executor.h"
-#include "common/shared_bytes.h"
+#include "common/stored_bytes.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
 #include "tributary/v1/transfer.pb.h"
@@ -46,12 +46,12 @@ class Downloads {
  private:
   class Call;
   struct KnownDigest {
-    std::weak_ptr<const std::string> bytes;
+    std::weak_ptr<const StoredBytes> bytes;
     Digest digest;
   };
 
   // Hashed once, however many fetch the same bytes.
-  Digest DigestOf(const SharedBytes& bytes);
+  absl::StatusOr<Digest> DigestOf(const SharedBytes& bytes);
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
@@ -60,7 +60,7 @@ class Downloads {
 
   std::set<Call*> calls_;
   std::map<std::string, int> open_by_caller_;
-  std::map<const std::string*, KnownDigest> digests_;
+  std::map<const StoredBytes*, KnownDigest> digests_;
 };
 
 }  // namespace tributary::coordinator

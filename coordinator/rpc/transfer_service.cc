@@ -30,13 +30,14 @@ TransferService::TransferService(Coordinator* coordinator, SerialExecutor* execu
       executor_(executor),
       authorisation_(authorisation),
       sweep_interval_(options.sweep_interval),
-      uploads_(coordinator, executor, &bulk_, options.clock,
+      uploads_(coordinator, executor, &bulk_, &disk_, options.clock,
                {{options.max_spool_bytes, options.sweep_interval * options.max_idle_sweeps}, options.max_idle_sweeps}),
       downloads_(coordinator, executor, &bulk_, {options.frame_bytes, options.max_downloads, options.max_idle_sweeps}) {
   bulk_.PostAfter(sweep_interval_, [this] { Sweep(); });
 }
 
 TransferService::~TransferService() {
+  disk_.Stop();
   bulk_.Stop();
 }
 

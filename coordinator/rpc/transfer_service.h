@@ -63,7 +63,9 @@ class TransferService final
   Uploads uploads_;
   Downloads downloads_;
 
-  SerialExecutor bulk_{"bulk"};  // last: stopped before what its work uses goes away
+  // Last: stopped before what their work uses goes away.
+  SerialExecutor bulk_{"bulk"};
+  SerialExecutor disk_{"disk"};
 };
 
 }  // namespace tributary::coordinator

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
 #include "common/log.h"
+#include "common/status_macros.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
 
@@ -107,12 +109,13 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       Succeed();
       return;
     }
-    Ask([this] { return uploads_->coordinator_->CheckUpload(site_, header_); },
-        [this](const absl::Status& status) {
-          if (status.ok()) {
-            uploads_->Admit(this);
+    Ask(
+        uploads_->executor_, [this] { return uploads_->coordinator_->CheckUpload(site_, header_); },
+        [this](absl::StatusOr<std::unique_ptr<UploadPlace>> place) {
+          if (place.ok()) {
+            uploads_->Admit(this, *std::move(place));
           } else {
-            End(status);
+            End(place.status());
           }
         });
   }
@@ -120,6 +123,10 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   // Takes the frame into the spool.
   void Take() {
     if (const absl::Status status = spool_->Append(frame_); !status.ok()) {
+      if (ExitCodeOf(status) == ExitCode::kStorage) {
+        LogWarning("transfer", "an upload cannot be kept: ", status.message(), " site=", site_);
+        uploads_->spools_.Discard(stream_);
+      }
       End(status);
     } else if (!spool_->complete()) {
       StartRead(&frame_);
@@ -130,23 +137,50 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
 
   void Complete() {
     spool_ = nullptr;
-    absl::StatusOr<std::string> payload = uploads_->spools_.TakeOut(stream_);
-    if (!payload.ok()) {
+    absl::StatusOr<UploadSpool::Content> content = uploads_->spools_.TakeOut(stream_);
+    if (!content.ok()) {
       uploads_->AdmitWaiting();
-      End(payload.status());
+      End(content.status());
       return;
     }
-    Ask([this, moved = std::make_shared<std::string>(
-                   *std::move(payload))] { return uploads_->coordinator_->UploadCompleted(site_, header_, std::move(*moved)); },
-        [this](const absl::Status& status) {
-          uploads_->spools_.Answered(stream_, status);
-          uploads_->AdmitWaiting();
-          if (status.ok()) {
-            Succeed();
+    if (content->place == nullptr) {
+      Offer({std::move(content->bytes), "", absl::OkStatus()});
+      return;
+    }
+    // It may take as long as writing the whole file; the frames of others go on meanwhile.
+    Ask(
+        uploads_->disk_,
+        [place = std::shared_ptr<UploadPlace>(std::move(content->place))]() -> absl::StatusOr<UploadedPayload> {
+          TRIBUTARY_RETURN_IF_ERROR(place->writer->Finish());
+          return UploadedPayload{"", place->file, place->check()};
+        },
+        [this](absl::StatusOr<UploadedPayload> payload) {
+          if (payload.ok()) {
+            Offer(*std::move(payload));
           } else {
-            End(status);
+            LogWarning("transfer", "an upload cannot be kept: ", payload.status().message(), " site=", site_);
+            Settle(payload.status());
           }
         });
+  }
+
+  void Offer(UploadedPayload payload) {
+    Ask(
+        uploads_->executor_,
+        [this, moved = std::make_shared<UploadedPayload>(std::move(payload))] {
+          return uploads_->coordinator_->UploadCompleted(site_, header_, std::move(*moved));
+        },
+        [this](const absl::Status& status) { Settle(status); });
+  }
+
+  void Settle(const absl::Status& status) {
+    uploads_->spools_.Answered(stream_, status);
+    uploads_->AdmitWaiting();
+    if (status.ok()) {
+      Succeed();
+    } else {
+      End(status);
+    }
   }
 
   void Succeed() {
@@ -158,17 +192,18 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
     End(absl::OkStatus());
   }
 
-  // Runs `question` on the coordinator's executor and `answer` with its result here. Whatever happens to the call meanwhile, it is not
-  // finished before the answer is in, so that this object is there for it.
+  // Runs `question` on that executor and `answer` with its result here. Whatever happens to the call meanwhile, it is not finished before
+  // the answer is in, so that this object is there for it.
   template <typename Question, typename Answer>
-  void Ask(Question question, Answer answer) {
+  void Ask(SerialExecutor* executor, Question question, Answer answer) {
     asking_ = true;
-    uploads_->executor_->Post([this, question = std::move(question), answer = std::move(answer)] {
-      const absl::Status status = question();
-      uploads_->bulk_->Post([this, status, answer] {
+    executor->Post([this, question = std::move(question), answer = std::move(answer)] {
+      auto result = std::make_shared<decltype(question())>(question());
+      uploads_->bulk_->Post([this, result, answer] {
         asking_ = false;
-        answer(status);
-        if (pending_end_.has_value()) {
+        answer(std::move(*result));
+        // An answer may have been another question.
+        if (!asking_ && pending_end_.has_value()) {
           Finish(ToGrpcStatus(*std::exchange(pending_end_, std::nullopt)));
         }
       });
@@ -192,11 +227,11 @@ grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(std::string site, v1::Up
   return new Call(this, std::move(site), response);
 }
 
-void Uploads::Admit(Call* call) {
+void Uploads::Admit(Call* call, std::unique_ptr<UploadPlace> place) {
   if (call->ended()) {
     return;
   }
-  const UploadSpools::Admission admission = spools_.Admit(call->stream(), call->site(), call->header());
+  const UploadSpools::Admission admission = spools_.Admit(call->stream(), call->site(), call->header(), std::move(place));
   if (admission.replaced.has_value()) {
     calls_.at(*admission.replaced)->End(absl::AbortedError("replaced by a newer upload of the same site"));
   }

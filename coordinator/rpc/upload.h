@@ -27,9 +27,16 @@ class Uploads {
     int max_idle_sweeps = 0;
   };
 
-  // All must outlive it. `coordinator` is called on `executor` only.
-  Uploads(Coordinator* coordinator, SerialExecutor* executor, SerialExecutor* bulk, const Clock* clock, const Options& options)
-      : coordinator_(coordinator), executor_(executor), bulk_(bulk), clock_(clock), options_(options), spools_(options.spools) {}
+  // All must outlive it. `coordinator` is called on `executor` only; on `disk` whole files are made durable and checked.
+  Uploads(Coordinator* coordinator, SerialExecutor* executor, SerialExecutor* bulk, SerialExecutor* disk, const Clock* clock,
+          const Options& options)
+      : coordinator_(coordinator),
+        executor_(executor),
+        bulk_(bulk),
+        disk_(disk),
+        clock_(clock),
+        options_(options),
+        spools_(options.spools) {}
 
   // The reactor of one stream; frees itself. Its header is shown to the Coordinator before anything is kept of it. Ends with the errors of
   // transfer.proto; ABORTED: replaced by a newer stream of its site; CANCELLED, DEADLINE_EXCEEDED: resume it; UNAVAILABLE: the journal
@@ -45,12 +52,13 @@ class Uploads {
   using Stream = UploadSpools::Stream;
 
   // A call's header was found acceptable: it gets its spool, now or when there is room.
-  void Admit(Call* call);
+  void Admit(Call* call, std::unique_ptr<UploadPlace> place);
   void AdmitWaiting();
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
   SerialExecutor* const bulk_;
+  SerialExecutor* const disk_;
   const Clock* const clock_;
   const Options options_;
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/assert.h"
+#include "common/status_macros.h"
 #include "proto/wire_limits.h"
 
 namespace tributary::coordinator {
@@ -26,12 +27,12 @@ absl::Status UploadSpool::CheckHeader(const v1::UploadHeader& header) {
   return absl::OkStatus();
 }
 
-UploadSpool::UploadSpool(const v1::UploadHeader& header) : header_(header) {
-  payload_.reserve(header.total_bytes());
+UploadSpool::UploadSpool(const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place) : header_(header), place_(std::move(place)) {
+  payload_.reserve(memory_bytes());
 }
 
 absl::Status UploadSpool::Append(const v1::UploadFrame& frame) {
-  const uint64_t received = payload_.size();
+  const uint64_t received = received_;
   const uint64_t total = header_.total_bytes();
   const std::string& data = frame.data();
   if (frame.offset() != received) {
@@ -49,20 +50,26 @@ absl::Status UploadSpool::Append(const v1::UploadFrame& frame) {
   if (Crc32c(data) != frame.crc32c()) {
     return absl::DataLossError(absl::StrCat("upload: the frame at offset ", received, " fails its CRC-32C; send it again"));
   }
-  payload_.append(data);
+  if (place_ != nullptr) {
+    TRIBUTARY_RETURN_IF_ERROR(place_->writer->Append(data));
+  } else {
+    payload_.append(data);
+  }
+  received_ += data.size();
   hasher_.Update(data);
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> UploadSpool::Payload() && {
+absl::StatusOr<UploadSpool::Content> UploadSpool::TakeContent() && {
   TRIBUTARY_ASSERT(complete(), received_bytes(), " of ", header_.total_bytes(), " bytes");
   if (DigestBytes(hasher_.Finish()) != header_.id().sha256()) {
     return absl::DataLossError("upload: the whole fails its SHA-256; send it again from the start");
   }
-  return std::move(payload_);
+  return Content{std::move(payload_), std::move(place_)};
 }
 
-UploadSpools::Admission UploadSpools::Admit(Stream stream, const std::string& site, const v1::UploadHeader& header) {
+UploadSpools::Admission UploadSpools::Admit(Stream stream, const std::string& site, const v1::UploadHeader& header,
+                                            std::unique_ptr<UploadPlace> place) {
   Admission admission;
   if (const auto entry = entries_.find(site); entry != entries_.end()) {
     UploadSpool& spool = entry->second->spool;
@@ -80,8 +87,8 @@ UploadSpools::Admission UploadSpools::Admit(Stream stream, const std::string& si
     admission.replaced = older->stream;
     waiting_.erase(older);
   }
-  if (MakeRoom(header.total_bytes())) {
-    admission.spool = Make(stream, site, header);
+  if (place != nullptr || MakeRoom(header.total_bytes())) {
+    admission.spool = Make(stream, site, header, std::move(place));
   } else {
     waiting_.push_back({stream, site, header});
   }
@@ -92,7 +99,7 @@ std::vector<UploadSpools::Admitted> UploadSpools::AdmitWaiting() {
   std::vector<Admitted> admitted;
   for (Waiting& waiting : std::exchange(waiting_, {})) {
     if (MakeRoom(waiting.header.total_bytes())) {
-      admitted.push_back({waiting.stream, Make(waiting.stream, waiting.site, waiting.header)});
+      admitted.push_back({waiting.stream, Make(waiting.stream, waiting.site, waiting.header, nullptr)});
     } else {
       waiting_.push_back(std::move(waiting));
     }
@@ -112,18 +119,25 @@ void UploadSpools::Release(Stream stream, absl::Time now) {
   std::erase_if(waiting_, [stream](const Waiting& waiting) { return waiting.stream == stream; });
 }
 
-absl::StatusOr<std::string> UploadSpools::TakeOut(Stream stream) {
+absl::StatusOr<UploadSpool::Content> UploadSpools::TakeOut(Stream stream) {
   const auto entry = Find(stream);
   TRIBUTARY_ASSERT(entry != entries_.end(), "stream ", stream, " has no spool");
   UploadSpool& spool = entry->second->spool;
-  absl::StatusOr<std::string> payload = std::move(spool).Payload();
-  if (!payload.ok()) {
+  const uint64_t memory = spool.memory_bytes();
+  absl::StatusOr<UploadSpool::Content> content = std::move(spool).TakeContent();
+  if (!content.ok()) {
     Drop(entry);
-    return payload;
+    return content;
   }
-  taken_out_[stream] = {entry->first, spool.header().id(), spool.header().total_bytes()};
+  taken_out_[stream] = {entry->first, spool.header().id(), memory};
   entries_.erase(entry);
-  return payload;
+  return content;
+}
+
+void UploadSpools::Discard(Stream stream) {
+  if (const auto entry = Find(stream); entry != entries_.end()) {
+    Drop(entry);
+  }
 }
 
 void UploadSpools::Answered(Stream stream, const absl::Status& answer) {
@@ -178,17 +192,18 @@ bool UploadSpools::MakeRoom(uint64_t bytes) {
   return true;
 }
 
-UploadSpool* UploadSpools::Make(Stream stream, const std::string& site, const v1::UploadHeader& header) {
-  auto entry = std::make_unique<Entry>(header);
+UploadSpool* UploadSpools::Make(Stream stream, const std::string& site, const v1::UploadHeader& header,
+                                std::unique_ptr<UploadPlace> place) {
+  auto entry = std::make_unique<Entry>(header, std::move(place));
   entry->stream = stream;
-  bytes_ += header.total_bytes();
-  const auto [place, made] = entries_.emplace(site, std::move(entry));
+  bytes_ += entry->spool.memory_bytes();
+  const auto [added, made] = entries_.emplace(site, std::move(entry));
   TRIBUTARY_ASSERT(made, "a second spool of ", site);
-  return &place->second->spool;
+  return &added->second->spool;
 }
 
 void UploadSpools::Drop(Entries::iterator entry) {
-  bytes_ -= entry->second->spool.header().total_bytes();
+  bytes_ -= entry->second->spool.memory_bytes();
   entries_.erase(entry);
 }
 

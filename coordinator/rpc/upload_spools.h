@@ -1,4 +1,5 @@
-// Partial uploads in memory: which may come in, which must wait or go, and whether what came is what was announced. Nothing of gRPC.
+// Partial uploads, in memory or in files: which may come in, which must wait or go, and whether what came is what was announced. Nothing of
+// gRPC.
 #ifndef TRIBUTARY_COORDINATOR_RPC_UPLOAD_SPOOLS_H_
 #define TRIBUTARY_COORDINATOR_RPC_UPLOAD_SPOOLS_H_
 
@@ -8,12 +9,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/checksum.h"
+#include "coordinator/coordinator.h"
 #include "tributary/v1/transfer.pb.h"
 
 namespace tributary::coordinator {
@@ -24,24 +27,35 @@ class UploadSpool {
   // What can be said of a header without knowing the run. InvalidArgument.
   static absl::Status CheckHeader(const v1::UploadHeader& header);
 
-  // `header` has passed CheckHeader. Sets memory aside for all of its bytes.
-  explicit UploadSpool(const v1::UploadHeader& header);
+  // What a complete spool has gathered: `bytes`, or the file of `place`, which is to be finished.
+  struct Content {
+    std::string bytes;
+    std::unique_ptr<UploadPlace> place;
+  };
+
+  // `header` has passed CheckHeader. Without a place, sets memory aside for all of its bytes.
+  explicit UploadSpool(const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place = nullptr);
 
   const v1::UploadHeader& header() const { return header_; }
-  uint64_t received_bytes() const { return payload_.size(); }
-  bool complete() const { return payload_.size() == header_.total_bytes(); }
+  uint64_t received_bytes() const { return received_; }
+  bool complete() const { return received_ == header_.total_bytes(); }
+  // What it may grow to.
+  uint64_t memory_bytes() const { return place_ != nullptr ? 0 : header_.total_bytes(); }
 
   // The next frame. After an error the spool is as it was: what came before stays, to be resumed. OutOfRange: not at received_bytes().
-  // DataLoss: fails its checksum. InvalidArgument: empty, too long, or more than the header announced.
+  // DataLoss: fails its checksum. InvalidArgument: empty, too long, or more than the header announced. Errors of the file's
+  // storage, after which the spool is of no further use.
   absl::Status Append(const v1::UploadFrame& frame);
 
-  // The payload of a complete spool. DataLoss: it is not what the header names.
-  absl::StatusOr<std::string> Payload() &&;
+  // Of a complete spool. DataLoss: it is not what the header names.
+  absl::StatusOr<Content> TakeContent() &&;
 
  private:
   const v1::UploadHeader header_;
-  std::string payload_;
-  Sha256Hasher hasher_;  // over payload_
+  std::unique_ptr<UploadPlace> place_;
+  std::string payload_;  // without a place
+  uint64_t received_ = 0;
+  Sha256Hasher hasher_;  // over what was received
 };
 
 // The spools of all sites: at most one each, and so many bytes in all. A site's newest stream has its spool; when the stream breaks off,
@@ -56,7 +70,8 @@ class UploadSpools {
 
   // Defaults: TransferService::Options.
   struct Options {
-    // What the spools may grow to, all together, with what is on its way to the coordinator. One upload larger than this is let in alone.
+    // What the spools in memory may grow to, all together, with what is on its way to the coordinator. One upload larger than this is let
+    // in alone.
     uint64_t max_bytes = 0;
     // A spool without a stream is dropped after so long.
     absl::Duration max_idle;
@@ -77,7 +92,8 @@ class UploadSpools {
 
   // A stream asks for the spool of this upload. Another upload of the same site gives way; where room is needed, so do spools without a
   // stream, the longest idle first.
-  Admission Admit(Stream stream, const std::string& site, const v1::UploadHeader& header);
+  // `place` is for a spool that is begun.
+  Admission Admit(Stream stream, const std::string& site, const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place = nullptr);
   // Those of the queue that there is room for now, in the order in which they came. One that is too large keeps nobody behind it waiting.
   // Call it after whatever may have made room: TakeOut, Answered, DropIdle.
   std::vector<Admitted> AdmitWaiting();
@@ -85,9 +101,11 @@ class UploadSpools {
 
   // The stream has ended: its spool may be resumed, and it waits no longer. No effect on one that has neither.
   void Release(Stream stream, absl::Time now);
-  // The payload of the stream's complete spool, which is then gone. Its bytes count until Answered. DataLoss: it is not what the header
-  // names, and nothing is left of it.
-  absl::StatusOr<std::string> TakeOut(Stream stream);
+  // What the stream's complete spool has gathered; the spool is then gone. Its bytes count until Answered. DataLoss: it is not what the
+  // header names, and nothing is left of it.
+  absl::StatusOr<UploadSpool::Content> TakeOut(Stream stream);
+  // The stream's spool can no longer be written: nothing is left of it.
+  void Discard(Stream stream);
   // The coordinator's answer to what TakeOut gave. OK: the upload is remembered as the newest of its site that is complete.
   void Answered(Stream stream, const absl::Status& answer);
 
@@ -100,7 +118,7 @@ class UploadSpools {
 
  private:
   struct Entry {
-    explicit Entry(const v1::UploadHeader& header) : spool(header) {}
+    Entry(const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place) : spool(header, std::move(place)) {}
     UploadSpool spool;
     std::optional<Stream> stream;                    // that fills it
     absl::Time idle_since = absl::InfiniteFuture();  // without one
@@ -120,7 +138,7 @@ class UploadSpools {
   Entries::iterator Find(Stream stream);
   // Whether `bytes` more fit, after dropping idle spools if need be.
   bool MakeRoom(uint64_t bytes);
-  UploadSpool* Make(Stream stream, const std::string& site, const v1::UploadHeader& header);
+  UploadSpool* Make(Stream stream, const std::string& site, const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place);
   void Drop(Entries::iterator entry);
 
   const Options options_;

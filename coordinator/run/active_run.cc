@@ -53,8 +53,9 @@ ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& confi
 absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
                                                            Dependencies dependencies) {
   Journal& journal = *dependencies.journal;
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host, RunHost::Open(run, {config.snapshots(), config.log()}, dependencies.journal,
-                                                                          dependencies.snapshots, dependencies.clock));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<RunHost> host,
+                             RunHost::Open(run, {config.snapshots(), config.log(), config.max_inline()}, dependencies.journal,
+                                           dependencies.snapshots, dependencies.clock));
   RunPosition position = host->position();
   TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, journal.LatestArrivals(run.run_id));
   if (run.state == v1::PAUSED) {
@@ -110,7 +111,8 @@ absl::Status ActiveRun::SetState(v1::RunState state, const std::string& reason) 
 }
 
 void ActiveRun::Dispatch(Event event) {
-  if (failed_ || over()) {
+  // What was held came before.
+  if (failed_ || over() || !TakeHeldUpdates()) {
     return;
   }
   events_.push_back(std::move(event));
@@ -224,8 +226,8 @@ void ActiveRun::CommitRound(const CloseRound& close) {
     totals.set_rounds_missed(totals.rounds_missed() + 1);
   }
   const std::vector<std::string> recipients = deps_.membership->In(Presence::kReady);
-  v1::RoundRecord record =
-      MakeRoundRecord(*host_, close, {engine_.round_start(), last_accepted_, closing, At().now}, pending->record.size(), recipients.size());
+  v1::RoundRecord record = MakeRoundRecord(*host_, close, {engine_.round_start(), last_accepted_, closing, At().now},
+                                           pending->record->size(), recipients.size());
   accounts_.CloseInterval(record);
   if (!Survives(host_->AppendCommit(*pending, record, accounts_.SiteTotals(), engine_.arrivals()))) {
     return;
@@ -243,9 +245,12 @@ void ActiveRun::CommitRound(const CloseRound& close) {
       SendReceipt(*deps_.environment, site, id(), close.round, v1::Receipt::INCLUDED, "");
     }
   }
-  const auto message = CommitMessage(close.round, pending->record, host_->state_hash());
+  absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> message = CommitMessage(close.round, *pending->record, host_->state_hash());
+  if (!Survives(message.status())) {
+    return;
+  }
   for (const std::string& site : recipients) {
-    deps_.environment->Send(site, message);
+    deps_.environment->Send(site, *message);
   }
   const absl::Time broadcast = At().now;
   deps_.metrics->ObservePhase(RoundPhase::kAggregate, made - closing);
@@ -278,14 +283,14 @@ absl::Status ActiveRun::KeepSnapshot() {
   return absl::OkStatus();
 }
 
-std::shared_ptr<const v1::CoordinatorMessage> ActiveRun::CommitMessage(uint64_t round, const std::string& record,
-                                                                       const std::string& state_hash) const {
+absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> ActiveRun::CommitMessage(uint64_t round, const StoredBytes& record,
+                                                                                       const std::string& state_hash) const {
   auto message = std::make_shared<v1::CoordinatorMessage>();
   v1::Commit& commit = *message->mutable_commit();
   commit.set_run_id(id());
   commit.set_round(round);
   if (record.size() <= config_.max_inline()) {
-    commit.set_record(record);
+    TRIBUTARY_ASSIGN_OR_RETURN(*commit.mutable_record(), ReadAll(record));
   }
   commit.set_state_hash(state_hash);
   commit.set_report(round == host_->model().spec.rounds());

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,6 +34,7 @@
 #include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_environment.h"
 #include "coordinator/run/run_host.h"
+#include "coordinator/run/upload_place.h"
 #include "proto/config/capabilities.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
@@ -47,12 +49,14 @@ struct IncomingUpdate {
   std::string base_state_hash;
   std::string digest;  // SHA-256 of the payload, raw bytes
   std::string payload;
+  std::string file;            // that holds the payload, durably; empty: `payload` does
+  absl::Status check;          // of the file (UploadPlace)
   uint64_t payload_bytes = 0;  // known before the payload is
   v1::UpdateReport report;
 };
 IncomingUpdate UpdateOf(v1::Update message);
-// `payload` is empty as long as only the header is there.
-IncomingUpdate UpdateOf(const v1::UploadHeader& header, std::string payload);
+// Nothing was received as long as only the header is there.
+IncomingUpdate UpdateOf(const v1::UploadHeader& header, UploadedPayload received);
 
 // Not thread-safe: every method runs on the coordinator's executor. No method blocks on the network; journal writes block on the disk.
 // The environment does not call back, except to read the status.
@@ -118,8 +122,15 @@ class ActiveRun {
   // Before the payload is there or looked at. FailedPrecondition: late, not a member, of another base state, or another than was accepted
   // before. ResourceExhausted: longer than an update of this run can be. The site has then been sent its receipt, if it gets one.
   absl::StatusOr<Judgement> Judge(const std::string& site, const IncomingUpdate& update);
-  // The whole update. OK: durable and summed, now or before. InvalidArgument: not a valid payload, and the site has been told.
-  // Unavailable: the journal failed. Otherwise as Judge.
+  // One that came inside a message: as OnUpdate, but what is new and valid may be held until those that came with it have been looked at,
+  // so that they become durable together (RunEnvironment::TakeHeldUpdatesSoon). Held or not shows nowhere outside.
+  void OnInlineUpdate(const std::string& site, IncomingUpdate update);
+  // Durable and summed. False after a storage error.
+  bool TakeHeldUpdates();
+  // Where the payload of an update that was judged kNew is to go as it arrives. Null: it is gathered in memory.
+  absl::StatusOr<std::unique_ptr<UploadPlace>> PlaceFor(const std::string& site, uint64_t round);
+  // The whole update. Its file, if it is in one, is this run's from here on. OK: durable and summed, now or before. InvalidArgument: not a
+  // valid payload, and the site has been told. Unavailable: the journal failed. Otherwise as Judge.
   absl::Status OnUpdate(const std::string& site, IncomingUpdate update);
 
   // Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed.
@@ -139,6 +150,12 @@ class ActiveRun {
     int mismatches = 0;                 // states in a row that differed from the log
     // Round to which the last SyncPlan leads, until a Ready answers it: a Ready that answers no plan asks for one.
     std::optional<uint64_t> planned;
+  };
+  // Valid, and not durable yet.
+  struct HeldUpdate {
+    JournaledUpdate update;
+    std::string digest;
+    std::string base_state_hash;
   };
   // A plan that its site has not answered yet.
   struct UnfinishedSync {
@@ -167,8 +184,8 @@ class ActiveRun {
   void ForecastDisk();
   // False after a storage error.
   bool RecordValidationLoss(uint64_t round, double loss);
-  std::shared_ptr<const v1::CoordinatorMessage> CommitMessage(uint64_t round, const std::string& record,
-                                                              const std::string& state_hash) const;
+  absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> CommitMessage(uint64_t round, const StoredBytes& record,
+                                                                              const std::string& state_hash) const;
   void Finish(const EndRun& end);
   void TellChanges();
   // What the site is doing, for people.
@@ -189,6 +206,8 @@ class ActiveRun {
   // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
   void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);
   void Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason);
+  // Judges and checks; kNew: it is held now.
+  absl::StatusOr<Judgement> Hold(const std::string& site, IncomingUpdate update);
 
   const Dependencies deps_;
   const v1::CoordinatorConfig config_;
@@ -207,6 +226,7 @@ class ActiveRun {
 
   bool told_of_unknown_columns_ = false;
 
+  std::vector<HeldUpdate> held_;
   std::deque<Event> events_;
   bool dispatching_ = false;
   bool failed_ = false;                 // a storage error was reported

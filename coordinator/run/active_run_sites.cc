@@ -194,7 +194,15 @@ void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
     if (!Survives(commit.status())) {
       return;
     }
-    deps_.environment->Send(site, CommitMessage(round, commit->record, DigestBytes(commit->state_hash)));
+    const absl::StatusOr<SharedBytes> record = RecordOf(host_->files(), *commit);
+    if (!Survives(record.status())) {
+      return;
+    }
+    const auto message = CommitMessage(round, **record, DigestBytes(commit->state_hash));
+    if (!Survives(message.status())) {
+      return;
+    }
+    deps_.environment->Send(site, *message);
   }
   const Presence before = deps_.membership->sites().at(site).presence;
   if (before != Presence::kReady) {
@@ -305,13 +313,15 @@ IncomingUpdate UpdateOf(v1::Update message) {
   return update;
 }
 
-IncomingUpdate UpdateOf(const v1::UploadHeader& header, std::string payload) {
+IncomingUpdate UpdateOf(const v1::UploadHeader& header, UploadedPayload received) {
   IncomingUpdate update;
   update.round = header.id().round();
   update.base_state_hash = header.base_state_hash();
   update.digest = header.id().sha256();
-  update.payload_bytes = payload.empty() ? header.total_bytes() : payload.size();
-  update.payload = std::move(payload);
+  update.payload_bytes = received.bytes.empty() ? header.total_bytes() : received.bytes.size();
+  update.payload = std::move(received.bytes);
+  update.file = std::move(received.file);
+  update.check = std::move(received.check);
   update.report = header.report();
   return update;
 }
@@ -325,6 +335,10 @@ void ActiveRun::Reject(const std::string& site, uint64_t round, RejectionReason 
 }
 
 absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, const IncomingUpdate& update) {
+  const auto is_of_site = [&site](const HeldUpdate& held) { return held.update.site == site; };
+  if (std::any_of(held_.begin(), held_.end(), is_of_site) && !TakeHeldUpdates()) {
+    return StorageHasFailed();
+  }
   const uint64_t longest = std::min(config_.max_update(), host_->model().max_payload);
   const std::string too_long = absl::StrCat(update.payload_bytes, " bytes; an update of this run has at most ", longest);
   const UpdateVerdict verdict = engine_.Judge(site, update.round, update.base_state_hash, update.digest);
@@ -370,27 +384,90 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
   return Judgement::kNew;
 }
 
+absl::StatusOr<std::unique_ptr<UploadPlace>> ActiveRun::PlaceFor(const std::string& site, uint64_t round) {
+  if (!host_->KeepsUpdateFiles()) {
+    return nullptr;
+  }
+  auto place = std::make_unique<UploadPlace>();
+  place->file = host_->files().NewUpdateFile(id(), round, site);
+  TRIBUTARY_ASSIGN_OR_RETURN(place->writer, host_->files().Create(place->file));
+  place->check = [model = host_->shared_model(), files = &host_->files(), file = place->file]() -> absl::Status {
+    TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes payload, files->Open(file));
+    return optim::CheckStoredUpdate(model->options, model->layout, *payload);
+  };
+  return place;
+}
+
 absl::Status ActiveRun::OnUpdate(const std::string& site, IncomingUpdate update) {
+  const std::string file = update.file;
+  const absl::StatusOr<Judgement> held = Hold(site, std::move(update));
+  if (held.ok() && *held == Judgement::kNew) {
+    return TakeHeldUpdates() ? absl::OkStatus() : StorageHasFailed();
+  }
+  // What the journal does not name nobody will read.
+  if (!file.empty() && !Survives(host_->files().Remove(file))) {
+    return StorageHasFailed();
+  }
+  return held.status();
+}
+
+void ActiveRun::OnInlineUpdate(const std::string& site, IncomingUpdate update) {
+  const bool first = held_.empty();
+  Hold(site, std::move(update)).IgnoreError();  // the receipt says it
+  if (first && !held_.empty()) {
+    deps_.environment->TakeHeldUpdatesSoon(id());
+  }
+}
+
+absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, IncomingUpdate update) {
   accounts_.CountUpdatePayload(update.payload_bytes);
   TRIBUTARY_ASSIGN_OR_RETURN(const Judgement judgement, Judge(site, update));
   if (judgement == Judgement::kDuplicate) {
-    return absl::OkStatus();
+    return judgement;
   }
-  if (const absl::Status valid = host_->CheckUpdate(update.payload, update.report); !valid.ok()) {
+  if (!update.check.ok() && !absl::IsInvalidArgument(update.check)) {
+    return update.check;  // the storage's: it says nothing of the update, which may come again
+  }
+  const absl::Status valid = !update.check.ok() ? update.check : host_->CheckUpdate(update.payload, update.file, update.report);
+  if (!valid.ok()) {
     const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", valid.message());
     Reject(site, update.round, RejectionReason::kInvalid, reason);
     Dispatch(UpdateRefused{site, std::string(valid.message())});
     return absl::InvalidArgumentError(reason);
   }
-  if (!Survives(host_->AcceptUpdate(site, std::move(update.payload), update.digest, update.report))) {
-    return StorageHasFailed();
+  HeldUpdate& held = held_.emplace_back();
+  held.update.site = site;
+  held.update.payload = std::move(update.payload);
+  held.update.report = std::move(update.report);
+  if (!update.file.empty()) {
+    held.update.file = std::move(update.file);
+    held.update.file_bytes = update.payload_bytes;
+    ToDigest(update.digest, held.update.file_digest);
+  }
+  held.digest = std::move(update.digest);
+  held.base_state_hash = std::move(update.base_state_hash);
+  return judgement;
+}
+
+bool ActiveRun::TakeHeldUpdates() {
+  if (failed_ || held_.empty()) {
+    return !failed_;
+  }
+  UpdatesAccepted accepted;
+  std::vector<JournaledUpdate> updates;
+  for (HeldUpdate& held : std::exchange(held_, {})) {
+    v1::SiteStatus& totals = accounts_.site(held.update.site);
+    totals.set_round(engine_.base_round());
+    totals.set_state_hash(held.base_state_hash);
+    accepted.updates.push_back({held.update.site, std::move(held.digest)});
+    updates.push_back(std::move(held.update));
+  }
+  if (!Survives(host_->AcceptUpdates(updates, accepted))) {
+    return false;
   }
   last_accepted_ = At().now;
-  v1::SiteStatus& totals = accounts_.site(site);
-  totals.set_round(engine_.base_round());
-  totals.set_state_hash(update.base_state_hash);
-  Dispatch(UpdateAccepted{site, update.digest});
-  return absl::OkStatus();
+  Dispatch(std::move(accepted));
+  return !failed_;
 }
 
 }  // namespace tributary::coordinator

@@ -25,9 +25,26 @@ absl::Status Damaged(absl::string_view message) {
   return DamagedLog(absl::StrCat("the journal is damaged: ", message));
 }
 
-absl::Status SumJournaled(const RunModel& model, uint64_t round, const JournaledUpdate& update, optim::Aggregator& aggregator) {
-  const absl::Status added = SumUpdate(model, update, aggregator);
-  return added.ok() ? added : Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.message()));
+absl::StatusOr<SharedBytes> SumJournaled(const RunModel& model, const SnapshotStore& store, uint64_t round, const JournaledUpdate& update,
+                                         optim::Aggregator& aggregator) {
+  absl::StatusOr<SharedBytes> added = SumUpdate(model, store, update, aggregator);
+  if (!added.ok()) {
+    return Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.status().message()));
+  }
+  return added;
+}
+
+// The payload's digest, checked if the journal holds one.
+absl::StatusOr<Digest> DigestOf(const SnapshotStore& store, const JournaledUpdate& update) {
+  if (update.file.empty()) {
+    return Sha256(update.payload);
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes payload, store.Open(update.file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, Sha256(*payload));
+  if (digest != update.file_digest) {
+    return Damaged(absl::StrCat(store.PathOf(update.file), " is not the update that was accepted"));
+  }
+  return digest;
 }
 
 }  // namespace
@@ -110,7 +127,8 @@ absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const 
   const absl::Time begin = clock_->Now();
   absl::Time told = begin;
   const auto replay = [&](uint64_t round, const JournaledCommit& commit) -> absl::Status {
-    chain_hash_ = optim::ChainHash(chain_hash_, commit.record);
+    TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(*store_, commit));
+    TRIBUTARY_ASSIGN_OR_RETURN(chain_hash_, optim::ChainHash(chain_hash_, *record));
     if (chain_hash_ != commit.chain_hash) {
       return Damaged(absl::StrCat("commit ", round, " breaks the hash chain"));
     }
@@ -120,20 +138,21 @@ absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const 
     absl::StatusOr<uint64_t> aggregated = 0;
     optim::ParallelFor(aggregated_later ? std::min(2, model_->threads) : 1, aggregated_later ? 2 : 1, [&](int64_t part) {
       if (part == 0) {
-        replayed = ReplayCommit(*model_, round, commit, state_);
+        replayed = ReplayCommit(*model_, round, *record, state_);
       } else {
-        aggregated = Reaggregate(*model_, *journal_, run_id_, round, commit, *aggregator_);
+        aggregated = Reaggregate(*model_, *journal_, *store_, run_id_, round, commit, *aggregator_);
       }
     });
     TRIBUTARY_RETURN_IF_ERROR(replayed);
     TRIBUTARY_RETURN_IF_ERROR(aggregated.status());
-    log_bytes_ += aggregated_later ? commit.record.size() + *aggregated : 0;
+    log_bytes_ += aggregated_later ? commit.bytes() + *aggregated : 0;
     for (const std::string& site : commit.included) {
       last_included_[site] = round;
     }
     if (round == newest.round) {
       TRIBUTARY_RETURN_IF_ERROR(CheckState(*model_, state_, commit.state_hash));
-      TRIBUTARY_RETURN_IF_ERROR(store_->Save(run_id_, round, optim::EncodeSnapshot(model_->layout, state_)).status());
+      TRIBUTARY_RETURN_IF_ERROR(
+          store_->Save(run_id_, round, [this](ByteSink sink) { return optim::WriteSnapshot(model_->layout, state_, sink); }).status());
     }
     if (const absl::Time now = clock_->Now(); now - told >= kTellEvery) {
       told = now;
@@ -152,7 +171,8 @@ absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapsh
   if (snapshot.aggregator_file.empty()) {
     return absl::OkStatus();
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.aggregator_file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, store.Open(snapshot.aggregator_file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, ReadAll(*file));
   if (Sha256(bytes) != snapshot.aggregator_hash) {
     return Damaged(absl::StrCat(store.PathOf(snapshot.aggregator_file), " is not the file that the journal names"));
   }
@@ -163,9 +183,10 @@ absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapsh
 }
 
 // Makes the commit again from the updates that went into it: the server-side residual moves with it.
-absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const std::string& run_id, uint64_t round,
-                                     const JournaledCommit& commit, optim::Aggregator& aggregator) {
-  const absl::StatusOr<optim::Commit> journaled = optim::DecodeCommit(commit.record);
+absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const SnapshotStore& store, const std::string& run_id,
+                                     uint64_t round, const JournaledCommit& commit, optim::Aggregator& aggregator) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(store, commit));
+  const absl::StatusOr<optim::CommitHead> journaled = optim::DecodeCommitHead(*record);
   if (!journaled.ok()) {
     return Damaged(absl::StrCat("commit ", round, ": ", journaled.status().message()));
   }
@@ -176,14 +197,27 @@ absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, co
   uint64_t bytes = 0;
   TRIBUTARY_RETURN_IF_ERROR(journal.VisitUpdates(run_id, round, [&](const JournaledUpdate& update) {
     ++updates;
-    bytes += update.payload.size();
-    return SumJournaled(model, round, update, aggregator);
+    bytes += update.bytes();
+    return SumJournaled(model, store, round, update, aggregator).status();
   }));
   if (updates != journaled->included) {
     return Damaged(absl::StrCat("round ", round, " has ", updates, " updates where its commit holds ", journaled->included));
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const optim::Commit made, aggregator.Finish());
-  if (optim::EncodeCommit(made) != commit.record) {
+  uint64_t made = 0;
+  bool same = true;
+  std::string scratch;
+  const auto compare = [&](absl::string_view piece) -> absl::Status {
+    if (same && piece.size() <= record->size() - made) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view was, record->Slice(made, piece.size(), scratch));
+      same = was == piece;
+      made += piece.size();
+    } else {
+      same = false;
+    }
+    return absl::OkStatus();
+  };
+  TRIBUTARY_RETURN_IF_ERROR(aggregator.FinishRecord(compare, model.threads).status());
+  if (!same || made != record->size()) {
     return Damaged(absl::StrCat("the updates of round ", round, " do not make the commit that was journaled"));
   }
   return bytes;
@@ -202,10 +236,12 @@ absl::StatusOr<uint64_t> RunHost::ResumeOpenRound() {
   parameters_ = optim::ParametersForRound(model_->options, open_round_);
   TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members_.size())));
   uint64_t bytes = 0;
-  TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [&](const JournaledUpdate& update) {
-    bytes += update.payload.size();
-    accepted_[update.site] = Accepted{DigestBytes(Sha256(update.payload)), update.report};
-    return SumJournaled(*model_, open_round_, update, *aggregator_);
+  TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [&](const JournaledUpdate& update) -> absl::Status {
+    bytes += update.bytes();
+    TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, DigestOf(*store_, update));
+    TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes stored, SumJournaled(*model_, *store_, open_round_, update, *aggregator_));
+    accepted_[update.site] = Accepted{DigestBytes(digest), update.report, std::move(stored)};
+    return absl::OkStatus();
   }));
   return bytes;
 }

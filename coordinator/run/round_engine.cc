@@ -73,6 +73,13 @@ void RoundEngine::CheckInvariants() const {
   TRIBUTARY_ASSERT((phase_ == Phase::kOver) == (end_state_ != v1::RUN_STATE_UNSPECIFIED), "end state ", end_state_);
 }
 
+void RoundEngine::Accept(const UpdateAccepted& update, Instant at) {
+  TRIBUTARY_ASSERT(IsMember(update.site) && !members_.HasAccepted(update.site), "an update of ", update.site, " that was not acceptable; ",
+                   reason_);
+  members_.Accept(update.site, update.digest);
+  arrivals_[EvaluatesBase(committed_ + 1)].Note(at.now - round_start_);
+}
+
 void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& actions) {
   const bool collecting = phase_ == Phase::kCollecting;
   const uint64_t current = committed_ + 1;
@@ -85,11 +92,11 @@ void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& acti
                      reported_[ready.site] = true;
                    }
                  },
-                 [&](const UpdateAccepted& update) {
-                   TRIBUTARY_ASSERT(IsMember(update.site) && !members_.HasAccepted(update.site), "an update of ", update.site,
-                                    " that was not acceptable; ", reason_);
-                   members_.Accept(update.site, update.digest);
-                   arrivals_[EvaluatesBase(current)].Note(at.now - round_start_);
+                 [&](const UpdateAccepted& update) { Accept(update, at); },
+                 [&](const UpdatesAccepted& together) {
+                   for (const UpdateAccepted& update : together.updates) {
+                     Accept(update, at);
+                   }
                  },
                  [&](const UpdateRefused& update) {
                    if (collecting) {

@@ -23,8 +23,9 @@
 //  2. StartRound: the round and its members are durable before the first member is told. The same round may start again; the journal then
 //     holds its new members beside the updates that were accepted before.
 //  3. UpdateAccepted: first Judge says kAcceptable, then the payload is found valid, then it is durable; the event comes before the next
-//     Judge. A site is not told that its update is held unless a restart would find it. Every other verdict is answered by the driver, and
-//     kLate fed back as UpdateCameLate.
+//     Judge of the site, and before any other event. Those that become durable together come as one UpdatesAccepted. A site is not told
+//     that its update is held unless a restart would find it. Every other verdict is answered by the driver, and kLate fed back as
+//     UpdateCameLate.
 //  4. BeginExchange: the round stays open in the journal, with its updates; nothing of the exchange need be durable, for a restart
 //     collects the round again and begins the exchange anew. The driver runs the protocol with the participants, over whatever sessions
 //     they have, and feeds ExchangeDone or ExchangeFailed. After the deadline the engine goes on by itself, and an answer that comes
@@ -110,6 +111,9 @@ struct UpdateAccepted {  // judged acceptable, valid, and durable
   std::string site;
   std::string digest;
 };
+struct UpdatesAccepted {  // the same, of several that became durable together
+  std::vector<UpdateAccepted> updates;
+};
 struct UpdateRefused {  // of the open round, and not valid
   std::string site;
   std::string reason;
@@ -145,8 +149,8 @@ struct ResumeRequested {};
 struct DrainRequested {};
 struct TimePassed {};
 using Event =
-    std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate, ExchangeDone, ExchangeFailed,
-                 RoundCommitted, StateReported, StopRequested, PauseRequested, ResumeRequested, DrainRequested, TimePassed>;
+    std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdatesAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate, ExchangeDone,
+                 ExchangeFailed, RoundCommitted, StateReported, StopRequested, PauseRequested, ResumeRequested, DrainRequested, TimePassed>;
 
 // Actions, to be carried out in order.
 // Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted
@@ -238,6 +242,7 @@ class RoundEngine {
 
   // What the event changes; then what is to be done about it.
   void Take(const Event& event, Instant at, std::vector<Action>& actions);
+  void Accept(const UpdateAccepted& update, Instant at);
   void Decide(const Membership& membership, Instant at, std::vector<Action>& actions);
   void DecideWaiting(const Membership& membership, Instant at, std::vector<Action>& actions);
   void DecideCollecting(const Membership& membership, Instant at, std::vector<Action>& actions);

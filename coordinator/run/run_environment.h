@@ -25,6 +25,8 @@ class RunEnvironment {
   virtual void Close(const std::string& site, const absl::Status& status) = 0;
   // The journal or a snapshot could not be written: nothing more may be acknowledged. The run is of no further use.
   virtual void OnStorageFailed(const absl::Status& status) = 0;
+  // ActiveRun::TakeHeldUpdates is to be called as soon as what has arrived up to now is handled.
+  virtual void TakeHeldUpdatesSoon(const std::string& run_id) = 0;
   // The run's state or the reason for it is another than before.
   virtual void OnStandingChanged(const std::string& run_id) = 0;
 };

@@ -22,8 +22,8 @@ constexpr double kReadBytesPerSecond = 200e6;
 
 }  // namespace
 
-RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const Keeping& keeping, Journal* journal, SnapshotStore* store,
-                 const Clock* clock)
+RunHost::RunHost(const JournaledRun& run, std::shared_ptr<const RunModel> model, const Keeping& keeping, Journal* journal,
+                 SnapshotStore* store, const Clock* clock)
     : run_id_(run.run_id),
       model_(std::move(model)),
       keeping_(keeping),
@@ -35,7 +35,7 @@ RunHost::RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const
 absl::StatusOr<std::unique_ptr<RunHost>> RunHost::Open(const JournaledRun& run, const Keeping& keeping, Journal* journal,
                                                        SnapshotStore* store, const Clock* clock) {
   TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(run.spec));
-  auto host = absl::WrapUnique(new RunHost(run, std::make_unique<RunModel>(std::move(model)), keeping, journal, store, clock));
+  auto host = absl::WrapUnique(new RunHost(run, std::make_shared<const RunModel>(std::move(model)), keeping, journal, store, clock));
   TRIBUTARY_ASSIGN_OR_RETURN(host->aggregator_, optim::MakeAggregator(host->model_->options, host->model_->layout));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(host->Recover(), absl::StrCat("run ", run.run_id)));
   return host;
@@ -84,7 +84,8 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   if (!accepted_.empty()) {
     TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [this](const JournaledUpdate& update) -> absl::Status {
       TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model_->options, update.report.samples()));
-      return aggregator_->Remove(update.payload, weight);
+      const SharedBytes& stored = accepted_.at(update.site).stored;
+      return stored == nullptr ? aggregator_->Remove(update.payload, weight) : aggregator_->RemoveStored(stored, weight);
     }));
     accepted_.clear();
   }
@@ -92,42 +93,69 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   return ResumeOpenRound().status();
 }
 
-absl::Status RunHost::CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const {
+absl::Status RunHost::CheckUpdate(absl::string_view payload, const std::string& file, const v1::UpdateReport& report) const {
   TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, report.samples()).status());
+  if (!file.empty()) {
+    return absl::OkStatus();
+  }
   if (payload.size() > model_->max_payload) {
     return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes; an update of this run has at most ", model_->max_payload));
   }
   return aggregator_->Check(payload);
 }
 
-absl::Status RunHost::AcceptUpdate(const std::string& site, std::string payload, const std::string& digest,
-                                   const v1::UpdateReport& report) {
-  JournaledUpdate update;
-  update.site = site;
-  update.payload = std::move(payload);
-  update.report = report;
-  TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdate(run_id_, open_round_, update));
-  const absl::Time start = clock_->Now();
-  TRIBUTARY_RETURN_IF_ERROR(SumUpdate(*model_, update, *aggregator_));
-  replay_cost_ += clock_->Now() - start;
-  CountLogged(update.payload.size());
-  accepted_[site] = Accepted{digest, report};
+bool RunHost::KeepsUpdateFiles() const {
+  return journal_->KeepsFiles() && optim::UpdatesStayStored(model_->options.mode);
+}
+
+absl::Status RunHost::AcceptUpdates(absl::Span<const JournaledUpdate> updates, const UpdatesAccepted& accepted) {
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdates(run_id_, open_round_, updates));
+  for (size_t i = 0; i < updates.size(); ++i) {
+    const absl::Time start = clock_->Now();
+    TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes stored, SumUpdate(*model_, *store_, updates[i], *aggregator_));
+    replay_cost_ += clock_->Now() - start;
+    CountLogged(updates[i].bytes());
+    accepted_[updates[i].site] = Accepted{accepted.updates[i].digest, updates[i].report, std::move(stored)};
+  }
   return absl::OkStatus();
+}
+
+bool RunHost::IsLong() const {
+  return KeepsUpdateFiles() && !accepted_.empty() &&
+         optim::FixedRecordBytes(model_->options, model_->layout).value_or(0) > keeping_.max_inline;
 }
 
 absl::StatusOr<PendingCommit> RunHost::MakeCommit() {
   PendingCommit pending;
+  std::string bytes;
+  std::unique_ptr<FileStore::Writer> writer;
+  if (IsLong()) {
+    pending.file = SnapshotStore::CommitFile(run_id_, open_round_);
+    TRIBUTARY_ASSIGN_OR_RETURN(writer, store_->Create(pending.file));
+  }
   const absl::Time start = clock_->Now();
-  TRIBUTARY_ASSIGN_OR_RETURN(pending.commit, aggregator_->Finish());
+  const auto sink = [&](absl::string_view piece) {
+    if (writer != nullptr) {
+      return writer->Append(piece);
+    }
+    bytes.append(piece.data(), piece.size());
+    return absl::OkStatus();
+  };
+  TRIBUTARY_ASSIGN_OR_RETURN(pending.head, aggregator_->FinishRecord(sink, model_->threads));
   replay_cost_ += clock_->Now() - start;
-  pending.record = optim::EncodeCommit(pending.commit);
-  pending.chain_hash = optim::ChainHash(chain_hash_, pending.record);
+  if (writer == nullptr) {
+    pending.record = InMemory(std::move(bytes));
+  } else {
+    TRIBUTARY_RETURN_IF_ERROR(writer->Finish());
+    TRIBUTARY_ASSIGN_OR_RETURN(pending.record, store_->Open(pending.file));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(pending.chain_hash, optim::ChainHash(chain_hash_, *pending.record));
   return pending;
 }
 
 absl::Status RunHost::ApplyCommit(PendingCommit& pending) {
   const absl::Time start = clock_->Now();
-  TRIBUTARY_RETURN_IF_ERROR(optim::Apply(model_->options, model_->layout, pending.commit, state_, model_->threads));
+  TRIBUTARY_RETURN_IF_ERROR(optim::ApplyRecord(model_->options, model_->layout, *pending.record, state_, model_->threads));
   replay_cost_ += clock_->Now() - start;
   pending.state_hash = optim::StateHash(model_->layout, state_, model_->threads, block_hashes_);
   return absl::OkStatus();
@@ -136,21 +164,26 @@ absl::Status RunHost::ApplyCommit(PendingCommit& pending) {
 absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
                                    Arrivals arrivals) {
   JournaledCommit commit;
-  commit.record = pending.record;
+  if (pending.file.empty()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(commit.record, ReadAll(*pending.record));
+  } else {
+    commit.file = pending.file;
+    commit.file_bytes = pending.record->size();
+  }
   commit.chain_hash = pending.chain_hash;
   commit.state_hash = pending.state_hash;
   commit.round_record = record;
   for (const auto& [site, update] : accepted_) {
     commit.included.push_back(site);
-    last_included_[site] = pending.commit.round;
+    last_included_[site] = pending.head.round;
   }
   commit.site_totals = std::move(site_totals);
   commit.arrivals = std::move(arrivals);
-  TRIBUTARY_RETURN_IF_ERROR(journal_->AddCommit(run_id_, pending.commit.round, commit));
+  TRIBUTARY_RETURN_IF_ERROR(journal_->AddCommit(run_id_, pending.head.round, commit));
   chain_hash_ = pending.chain_hash;
   hashes_.push_back(DigestBytes(pending.state_hash));
-  record_bytes_.push_back(record_bytes_.back() + pending.record.size());
-  CountLogged(pending.record.size());
+  record_bytes_.push_back(record_bytes_.back() + pending.record->size());
+  CountLogged(pending.record->size());
   open_round_ = 0;
   members_.clear();
   accepted_.clear();
@@ -178,8 +211,10 @@ absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
     const std::string aggregator_state = aggregator_->SaveState();
     snapshot.aggregator_hash = Sha256(aggregator_state);
     TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store_->SaveAggregator(run_id_, state_.round, aggregator_state));
-    TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, optim::EncodeSnapshot(model_->layout, state_)));
-    TRIBUTARY_RETURN_IF_ERROR(journal_->AddSnapshot(run_id_, snapshot));
+    TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, [this](ByteSink sink) {
+      return optim::WriteSnapshot(model_->layout, state_, sink);
+    }));
+    TRIBUTARY_RETURN_IF_ERROR(WithTheirFiles([&] { return journal_->AddSnapshot(run_id_, snapshot); }));
     snapshots_[snapshot.round] = snapshot;
     replay_cost_ = absl::ZeroDuration();
     log_bytes_ = 0;
@@ -215,7 +250,26 @@ absl::Status RunHost::PruneLog() {
     return absl::OkStatus();
   }
   if (const uint64_t last = PrunableThrough(keeping_.log, record_bytes_, oldest->first); last > pruned_) {
-    TRIBUTARY_ASSIGN_OR_RETURN(pruned_, journal_->PruneCommits(run_id_, last));
+    return WithTheirFiles([&]() -> absl::Status {
+      TRIBUTARY_ASSIGN_OR_RETURN(pruned_, journal_->PruneCommits(run_id_, last));
+      return absl::OkStatus();
+    });
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunHost::WithTheirFiles(absl::FunctionRef<absl::Status()> prune) {
+  if (!KeepsUpdateFiles()) {
+    return prune();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> before, journal_->PayloadFiles(run_id_));
+  TRIBUTARY_RETURN_IF_ERROR(prune());
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> named, journal_->PayloadFiles(run_id_));
+  const std::set<std::string> kept(named.begin(), named.end());
+  for (const std::string& file : before) {
+    if (!kept.contains(file)) {
+      TRIBUTARY_RETURN_IF_ERROR(store_->Remove(file));
+    }
   }
   return absl::OkStatus();
 }

@@ -13,12 +13,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/checksum.h"
 #include "common/clock.h"
+#include "common/stored_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/run/round_engine.h"
@@ -35,16 +37,17 @@ namespace tributary::coordinator {
 
 // A commit on its way into the log.
 struct PendingCommit {
-  optim::Commit commit;
-  std::string record;
+  optim::CommitHead head;
+  SharedBytes record;
+  std::string file;  // that the record is in; empty: in memory
   Digest chain_hash{};
   Digest state_hash{};
 };
 
 // Makes the commit of `round` again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
 // moves with it. Returns how many bytes they are. DataLoss, exit code kDamaged: they are not all there, or make another commit.
-absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const std::string& run_id, uint64_t round,
-                                     const JournaledCommit& commit, optim::Aggregator& aggregator);
+absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const SnapshotStore& store, const std::string& run_id,
+                                     uint64_t round, const JournaledCommit& commit, optim::Aggregator& aggregator);
 // Brings a new aggregator into its state of that snapshot. DataLoss, exit code kDamaged.
 absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapshot& snapshot, optim::Aggregator& aggregator);
 
@@ -55,11 +58,14 @@ class RunHost {
   struct Keeping {
     v1::SnapshotConfig snapshots;
     v1::LogConfig log;
+    // Records longer than this are kept in files, where the mode makes them piece by piece.
+    uint64_t max_inline = 0;
   };
   // What an accepted update of the open round leaves behind besides its part of the sum.
   struct Accepted {
     std::string digest;  // SHA-256 of the payload
     v1::UpdateReport report;
+    SharedBytes stored;  // what the sum was given, if it is to be taken back; null: the payload is in the journal's table
   };
 
   // Rebuilds the run from the journal (recovery.cc): newest snapshot, commits since, and the sum of the open round. Every recomputed commit
@@ -72,6 +78,10 @@ class RunHost {
 
   const std::string& run_id() const { return run_id_; }
   const RunModel& model() const { return *model_; }
+  // For whoever checks a payload on another thread; it does not change.
+  std::shared_ptr<const RunModel> shared_model() const { return model_; }
+  // Whether long updates are to be kept in files from the start: their mode reads them there.
+  bool KeepsUpdateFiles() const;
   const optim::ReplicaState& state() const { return state_; }
   uint64_t round() const { return state_.round; }
   // Of state[round()], as protobuf bytes.
@@ -79,6 +89,7 @@ class RunHost {
   // Of state[round]; `round` is at most round().
   const std::string& StateHashAt(uint64_t round) const { return hashes_[round]; }
   RunLog& log() { return log_; }
+  SnapshotStore& files() const { return *store_; }
 
   // Where the run stands, for its engine.
   RunPosition position() const;
@@ -92,9 +103,11 @@ class RunHost {
   // Makes the round durable and opens its sum.
   absl::Status StartRound(uint64_t round, const std::vector<std::string>& members);
   // Whether the payload is a valid update, and the report gives it a weight; nothing changes. InvalidArgument.
-  absl::Status CheckUpdate(absl::string_view payload, const v1::UpdateReport& report) const;
-  // A checked update: durable, then summed.
-  absl::Status AcceptUpdate(const std::string& site, std::string payload, const std::string& digest, const v1::UpdateReport& report);
+  // A payload in a file was checked before (optim::CheckStoredUpdate).
+  absl::Status CheckUpdate(absl::string_view payload, const std::string& file, const v1::UpdateReport& report) const;
+  // Checked updates, whose files, where they are in some, are durable: durable together, then summed. `accepted` names their digests, in
+  // the same order.
+  absl::Status AcceptUpdates(absl::Span<const JournaledUpdate> updates, const UpdatesAccepted& accepted);
 
   // The three steps of a commit: make it from the sum, apply it, append it to the log.
   absl::StatusOr<PendingCommit> MakeCommit();
@@ -128,7 +141,7 @@ class RunHost {
   absl::StatusOr<JournaledCommit> Commit(uint64_t round) { return journal_->Commit(run_id_, round); }
 
  private:
-  RunHost(const JournaledRun& run, std::unique_ptr<RunModel> model, const Keeping& keeping, Journal* journal, SnapshotStore* store,
+  RunHost(const JournaledRun& run, std::shared_ptr<const RunModel> model, const Keeping& keeping, Journal* journal, SnapshotStore* store,
           const Clock* clock);
 
   // recovery.cc
@@ -143,9 +156,13 @@ class RunHost {
   absl::Status PruneLog();
   // A record or a payload went into the log.
   void CountLogged(uint64_t bytes);
+  // Whether the commit of the open sum goes into a file.
+  bool IsLong() const;
+  // A write of the journal that prunes updates or commits; then their files go.
+  absl::Status WithTheirFiles(absl::FunctionRef<absl::Status()> prune);
 
   const std::string run_id_;
-  const std::unique_ptr<RunModel> model_;  // at a fixed address: log_ and aggregator_ point into it
+  const std::shared_ptr<const RunModel> model_;  // at a fixed address: log_ and aggregator_ point into it
   const Keeping keeping_;
   Journal* const journal_;
   SnapshotStore* const store_;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/bytes.h"
 #include "common/checksum.h"
 #include "common/cpu_limits.h"
 #include "common/exit_codes.h"
@@ -57,19 +58,30 @@ Digest ChainStart(const optim::Layout& layout, const Digest& initial_state_hash)
   return optim::ChainHash(layout.hash(), DigestBytes(initial_state_hash));
 }
 
-absl::Status ReplayCommit(const RunModel& model, uint64_t round, const JournaledCommit& commit, optim::ReplicaState& state) {
+absl::Status ReplayCommit(const RunModel& model, uint64_t round, const StoredBytes& record, optim::ReplicaState& state) {
   const std::string place = absl::StrCat("journal: run ", model.spec.name(), ", commit ", round);
-  const absl::StatusOr<optim::Commit> decoded = optim::DecodeCommit(commit.record);
-  if (!decoded.ok()) {
-    return DamagedLog(absl::StrCat(place, ": ", decoded.status().message()));
+  const absl::StatusOr<optim::CommitHead> head = optim::DecodeCommitHead(record);
+  if (!head.ok()) {
+    return DamagedLog(absl::StrCat(place, ": ", head.status().message()));
   }
-  if (decoded->round != round) {
-    return DamagedLog(absl::StrCat(place, ": its record is for round ", decoded->round));
+  if (head->round != round) {
+    return DamagedLog(absl::StrCat(place, ": its record is for round ", head->round));
   }
-  if (const absl::Status applied = optim::Apply(model.options, model.layout, *decoded, state, model.threads); !applied.ok()) {
+  if (const absl::Status applied = optim::ApplyRecord(model.options, model.layout, record, state, model.threads); !applied.ok()) {
     return DamagedLog(absl::StrCat(place, ": ", applied.message()));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit) {
+  if (commit.file.empty()) {
+    return InMemory(commit.record);
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, store.Open(commit.file));
+  if (record->size() != commit.file_bytes) {
+    return DamagedLog(absl::StrCat(store.PathOf(commit.file), " has ", record->size(), " bytes; the journal names ", commit.file_bytes));
+  }
+  return record;
 }
 
 absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const Digest& journaled) {
@@ -80,14 +92,21 @@ absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state,
   return absl::OkStatus();
 }
 
-absl::Status SumUpdate(const RunModel& model, const JournaledUpdate& update, optim::Aggregator& aggregator) {
+absl::StatusOr<SharedBytes> SumUpdate(const RunModel& model, const SnapshotStore& store, const JournaledUpdate& update,
+                                      optim::Aggregator& aggregator) {
   TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model.options, update.report.samples()));
-  return aggregator.Add(update.payload, weight);
+  if (update.file.empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(aggregator.Add(update.payload, weight));
+    return nullptr;
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes payload, store.Open(update.file));
+  TRIBUTARY_RETURN_IF_ERROR(aggregator.AddStored(payload, weight));
+  return payload;
 }
 
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, store.LoadUnchecked(snapshot.file));
-  absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(bytes, model.layout, optim::SlotCount(model.options.mode));
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes bytes, store.Open(snapshot.file));
+  absl::StatusOr<optim::ReplicaState> state = optim::ReadSnapshot(*bytes, model.layout, optim::SlotCount(model.options.mode));
   if (!state.ok()) {
     return DamagedLog(absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
   }
@@ -115,10 +134,12 @@ absl::StatusOr<optim::ReplicaState> RunLog::StateAt(uint64_t round) {
       return state;
     }
     Digest journaled{};
-    TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, snapshot->round + 1, round, [&](uint64_t r, const JournaledCommit& commit) {
-      journaled = commit.state_hash;
-      return ReplayCommit(*model_, r, commit, state);
-    }));
+    TRIBUTARY_RETURN_IF_ERROR(
+        journal_->VisitCommits(run_id_, snapshot->round + 1, round, [&](uint64_t r, const JournaledCommit& commit) -> absl::Status {
+          journaled = commit.state_hash;
+          TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(*store_, commit));
+          return ReplayCommit(*model_, r, *record, state);
+        }));
     TRIBUTARY_RETURN_IF_ERROR(CheckState(*model_, state, journaled));
     return state;
   }
@@ -132,8 +153,7 @@ absl::StatusOr<SharedBytes> RunLog::Snapshot(uint64_t round) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
   for (const JournaledSnapshot& snapshot : snapshots) {
     if (snapshot.round == round) {
-      TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, store_->Load(snapshot.file));
-      SharedBytes shared = std::make_shared<const std::string>(std::move(bytes));
+      TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes shared, store_->Load(snapshot.file));
       snapshots_[round] = shared;
       return shared;
     }
@@ -156,17 +176,23 @@ absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
   }
   // The entries of ranges that nobody holds any more would add up.
   std::erase_if(commits_, [](const auto& entry) { return entry.second.expired(); });
-  std::string bytes;
-  TRIBUTARY_RETURN_IF_ERROR(journal_->VisitCommits(run_id_, first, last, [&](uint64_t round, const JournaledCommit& commit) {
-    const uint64_t prefixes = (last - first + 1) * optim::kCommitRecordPrefixBytes;
-    if (commit.record.size() > UINT32_MAX || (round > first && bytes.size() + commit.record.size() > kMaxCommitDownload + prefixes)) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("commits ", first, "..", last, " are more than ", kMaxCommitDownload, " bytes; ask for fewer at a time"));
-    }
-    optim::AppendCommitRecord(commit.record, bytes);
-    return absl::OkStatus();
-  }));
-  SharedBytes shared = std::make_shared<const std::string>(std::move(bytes));
+  std::vector<SharedBytes> parts;
+  uint64_t bytes = 0;
+  TRIBUTARY_RETURN_IF_ERROR(
+      journal_->VisitCommits(run_id_, first, last, [&](uint64_t round, const JournaledCommit& commit) -> absl::Status {
+        if (commit.bytes() > UINT32_MAX || (round > first && bytes + commit.bytes() > kMaxCommitDownload)) {
+          return absl::ResourceExhaustedError(
+              absl::StrCat("commits ", first, "..", last, " are more than ", kMaxCommitDownload, " bytes; ask for fewer at a time"));
+        }
+        bytes += commit.bytes();
+        TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, RecordOf(*store_, commit));
+        std::string prefix;
+        AppendLittleEndian(static_cast<uint32_t>(record->size()), prefix);
+        parts.push_back(InMemory(std::move(prefix)));
+        parts.push_back(std::move(record));
+        return absl::OkStatus();
+      }));
+  SharedBytes shared = Concatenated(std::move(parts));
   commits_[{first, last}] = shared;
   return shared;
 }

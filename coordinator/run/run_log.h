@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/checksum.h"
-#include "common/shared_bytes.h"
+#include "common/stored_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "optim/aggregator.h"
@@ -52,12 +52,17 @@ Digest ChainStart(const optim::Layout& layout, const Digest& initial_state_hash)
 // Moves `state` over one journaled commit. DataLoss, exit code kDamaged: the record does not decode or follow. Whether the state is the
 // journaled one is for CheckState to say, once at the end: the log's hash chain holds every record in its place, and one wrong bit on the
 // way would show in the last hash.
-absl::Status ReplayCommit(const RunModel& model, uint64_t round, const JournaledCommit& commit, optim::ReplicaState& state);
+absl::Status ReplayCommit(const RunModel& model, uint64_t round, const StoredBytes& record, optim::ReplicaState& state);
 // DataLoss, exit code kDamaged.
 absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const Digest& journaled);
 
-// Adds a journaled update to the open sum, with its weight.
-absl::Status SumUpdate(const RunModel& model, const JournaledUpdate& update, optim::Aggregator& aggregator);
+// Adds a journaled update to the open sum, with its weight: its payload, or the file that it is in, which must stay until the sum is
+// closed. Returns what the sum was given of the file, to take it back with; null: it has a copy.
+absl::StatusOr<SharedBytes> SumUpdate(const RunModel& model, const SnapshotStore& store, const JournaledUpdate& update,
+                                      optim::Aggregator& aggregator);
+
+// The commit's record, in memory or in its file. DataLoss, exit code kDamaged: the file is missing, or has another length.
+absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit);
 
 // Reads the snapshot file and checks it against the journal. DataLoss, exit code kDamaged.
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot);
@@ -85,8 +90,8 @@ class RunLog {
   const RunModel* const model_;
   Journal* const journal_;
   const SnapshotStore* const store_;
-  std::map<uint64_t, std::weak_ptr<const std::string>> snapshots_;
-  std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<const std::string>> commits_;
+  std::map<uint64_t, std::weak_ptr<const StoredBytes>> snapshots_;
+  std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<const StoredBytes>> commits_;
 };
 
 // One download of commits is at most this long (or one commit); a site that lacks more is brought up to date in several.

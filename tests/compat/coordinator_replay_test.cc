@@ -56,13 +56,14 @@ class CoordinatorReplay : public ::testing::TestWithParam<std::string> {
     } else if (line.verb == "ended") {
       coordinator.SessionClosed(site, sessions_.at(line.stream));
     } else if (line.verb == "checks") {
-      answer(coordinator.CheckUpload(site, FromJson<v1::UploadHeader>(line.json)));
+      answer(coordinator.CheckUpload(site, FromJson<v1::UploadHeader>(line.json)).status());
     } else if (line.verb == "takes") {
-      answer(coordinator.UploadCompleted(site, FromJson<v1::UploadHeader>(line.json), FromBase64(line.words.at(0))));
+      answer(
+          coordinator.UploadCompleted(site, FromJson<v1::UploadHeader>(line.json), {FromBase64(line.words.at(0)), "", absl::OkStatus()}));
     } else if (line.verb == "serves") {
       const absl::StatusOr<SharedBytes> bytes =
           coordinator.OpenDownload(FromJson<v1::DownloadRequest>(line.json), coordinator::Downloader::kSite);
-      answer(bytes.status(), bytes.ok() ? **bytes : "");
+      answer(bytes.status(), bytes.ok() ? *ReadAll(**bytes) : "");
     } else {
       FAIL() << "the record says '" << line.verb << "'";
     }

@@ -309,7 +309,7 @@ TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards
   request.set_state_at_round(0);
   const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, Downloader::kOperator);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
-  EXPECT_EQ(optim::DecodeSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode))->theta, theta);
+  EXPECT_EQ(optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode))->theta, theta);
   federation.ConnectAll();
   EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
 }
@@ -418,7 +418,7 @@ TEST(Coordinator, EveryPastStateCanBeHadByOperatorsAlsoWhenTheRunIsOver) {
     EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
     const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, Downloader::kOperator);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
-    const absl::StatusOr<optim::ReplicaState> state = optim::DecodeSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
+    const absl::StatusOr<optim::ReplicaState> state = optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
     ASSERT_TRUE(state.ok());
     EXPECT_EQ(state->round, round);
     if (round > 0) {

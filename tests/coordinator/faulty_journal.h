@@ -32,8 +32,8 @@ class FaultyJournal final : public ForwardingJournal {
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override {
     return Write([&] { return ForwardingJournal::StartRound(run_id, round); });
   }
-  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const JournaledUpdate& update) override {
-    return Write([&] { return ForwardingJournal::AddUpdate(run_id, round, update); });
+  absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) override {
+    return Write([&] { return ForwardingJournal::AddUpdates(run_id, round, updates); });
   }
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override {
     return Write([&] { return ForwardingJournal::AddCommit(run_id, round, commit); });

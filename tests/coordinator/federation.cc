@@ -194,7 +194,7 @@ void FakeSite::OnOffer(const v1::RunOffer& offer) {
 std::string FakeSite::Download(const v1::DownloadRequest& request) {
   const SharedBytes bytes = Must(federation_->coordinator().OpenDownload(request, Downloader::kSite));
   bytes_downloaded += bytes->size();
-  return *bytes;
+  return Must(ReadAll(*bytes));
 }
 
 void FakeSite::Apply(const std::string& record) {
@@ -281,7 +281,37 @@ void FakeSite::SendPending(bool evaluate) {
   if (evaluate) {
     update.mutable_report()->set_val_loss(static_cast<float>(initial_loss - 0.1 * static_cast<double>(state_->round)));
   }
-  Say(std::move(message));
+  if (update.payload().size() > federation_->config.max_inline()) {
+    Upload(std::move(update));
+  } else {
+    Say(std::move(message));
+  }
+}
+
+// As TransferService does.
+void FakeSite::Upload(v1::Update update) {
+  v1::UploadHeader header;
+  header.mutable_id()->set_run_id(update.run_id());
+  header.mutable_id()->set_round(update.round());
+  header.mutable_id()->set_sha256(DigestBytes(Sha256(update.payload())));
+  header.set_base_state_hash(update.base_state_hash());
+  header.set_total_bytes(update.payload().size());
+  *header.mutable_report() = update.report();
+  Coordinator& coordinator = federation_->coordinator();
+  const absl::StatusOr<std::unique_ptr<UploadPlace>> place = coordinator.CheckUpload(name_, header);
+  if (!place.ok()) {
+    return;
+  }
+  UploadedPayload payload;
+  if (*place == nullptr) {
+    payload.bytes = update.payload();
+  } else {
+    EXPECT_TRUE((*place)->writer->Append(update.payload()).ok());
+    EXPECT_TRUE((*place)->writer->Finish().ok());
+    payload.file = (*place)->file;
+    payload.check = (*place)->check();
+  }
+  coordinator.UploadCompleted(name_, header, std::move(payload)).IgnoreError();  // the receipt says it
 }
 
 void FakeSite::Settle(uint64_t round, bool included) {

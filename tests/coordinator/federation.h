@@ -105,6 +105,7 @@ class FakeSite {
   void OnCommit(const v1::Commit& commit);
   void Settle(uint64_t round, bool included);
   void SendPending(bool evaluate);
+  void Upload(v1::Update update);
   void SayReady();
   std::string Download(const v1::DownloadRequest& request);
   void Apply(const std::string& record);

@@ -236,12 +236,12 @@ TEST_F(OpenRound, UploadsAreCheckedBeforeTheyBegin) {
   header.mutable_id()->set_sha256(std::string(32, 's'));
   header.set_base_state_hash(site().StateHash());
   header.set_total_bytes(10);
-  EXPECT_EQ(federation_.coordinator().CheckUpload("site-2", header), absl::OkStatus());
+  EXPECT_EQ(federation_.coordinator().CheckUpload("site-2", header).status(), absl::OkStatus());
   header.set_total_bytes(uint64_t{1} << 40);
-  EXPECT_TRUE(absl::IsResourceExhausted(federation_.coordinator().CheckUpload("site-2", header)));
+  EXPECT_TRUE(absl::IsResourceExhausted(federation_.coordinator().CheckUpload("site-2", header).status()));
   header.set_total_bytes(10);
   header.mutable_id()->set_round(9);
-  EXPECT_TRUE(absl::IsFailedPrecondition(federation_.coordinator().CheckUpload("site-2", header)));
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation_.coordinator().CheckUpload("site-2", header).status()));
 }
 
 TEST_F(OpenRound, AnUploadOfAnAcceptedUpdateMayNotAnnounceMoreThanTheModelCanNeed) {
@@ -254,9 +254,9 @@ TEST_F(OpenRound, AnUploadOfAnAcceptedUpdateMayNotAnnounceMoreThanTheModelCanNee
   header.mutable_id()->set_sha256(DigestBytes(Sha256(accepted->front().payload)));
   header.set_base_state_hash(site().StateHash());
   header.set_total_bytes(accepted->front().payload.size());
-  EXPECT_EQ(federation_.coordinator().CheckUpload(accepted->front().site, header), absl::OkStatus());
+  EXPECT_EQ(federation_.coordinator().CheckUpload(accepted->front().site, header).status(), absl::OkStatus());
   header.set_total_bytes(UINT64_MAX);
-  EXPECT_TRUE(absl::IsResourceExhausted(federation_.coordinator().CheckUpload(accepted->front().site, header)));
+  EXPECT_TRUE(absl::IsResourceExhausted(federation_.coordinator().CheckUpload(accepted->front().site, header).status()));
 }
 
 TEST_F(OpenRound, AnUploadedUpdateCountsLikeOneFromTheSession) {
@@ -275,7 +275,7 @@ TEST_F(OpenRound, AnUploadedUpdateCountsLikeOneFromTheSession) {
   header.set_base_state_hash(site().StateHash());
   header.set_total_bytes(payload.size());
   site().alter = nullptr;
-  EXPECT_TRUE(federation_.coordinator().UploadCompleted("site-2", header, payload).ok());
+  EXPECT_TRUE(federation_.coordinator().UploadCompleted("site-2", header, {payload, "", absl::OkStatus()}).ok());
   federation_.Settle();
   EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
   CommonHash(federation_, run_);

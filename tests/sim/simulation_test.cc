@@ -192,8 +192,8 @@ class ForgetfulJournal final : public coordinator::ForwardingJournal {
  public:
   ForgetfulJournal(std::unique_ptr<coordinator::Journal> journal, uint64_t* writes)
       : ForwardingJournal(std::move(journal)), writes_(writes) {}
-  absl::Status AddUpdate(const std::string& run_id, uint64_t round, const coordinator::JournaledUpdate& update) override {
-    return ++*writes_ % 20 == 0 ? absl::OkStatus() : ForwardingJournal::AddUpdate(run_id, round, update);
+  absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const coordinator::JournaledUpdate> updates) override {
+    return ++*writes_ % 20 == 0 ? absl::OkStatus() : ForwardingJournal::AddUpdates(run_id, round, updates);
   }
 
  private:

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "common/checksum.h"
-#include "common/shared_bytes.h"
+#include "common/stored_bytes.h"
 #include "optim/commit.h"
 
 namespace tributary::worker {
@@ -51,7 +51,7 @@ TestHub::Handlers ServedFederation::Handlers() {
     const std::lock_guard<std::mutex> lock(mutex_);
     ++uploads_;
     payloads_[header.id().round()].push_back(payload);
-    const absl::Status taken = federation_.coordinator().UploadCompleted(kSite, header, std::move(payload));
+    const absl::Status taken = federation_.coordinator().UploadCompleted(kSite, header, {std::move(payload), "", absl::OkStatus()});
     EXPECT_TRUE(taken.ok()) << taken;
     federation_.Settle();
     return grpc::Status::OK;
@@ -70,9 +70,9 @@ TestHub::Handlers ServedFederation::Handlers() {
     v1::DownloadFrame frame;
     frame.set_total_bytes((*content)->size());
     frame.set_offset(request.offset());
-    frame.set_data((*content)->substr(request.offset()));
+    frame.set_data(ReadAll(**content)->substr(request.offset()));
     frame.set_crc32c(Crc32c(frame.data()));
-    frame.set_sha256(DigestBytes(Sha256(**content)));
+    frame.set_sha256(DigestBytes(*Sha256(**content)));
     frames.Write(frame);
     return grpc::Status::OK;
   };

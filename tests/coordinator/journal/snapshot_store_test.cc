@@ -29,6 +29,9 @@ class SnapshotStoreTest : public ::testing::Test {
     store_ = std::make_unique<SnapshotStore>(files_.get());
   }
 
+  absl::StatusOr<std::string> Save(const std::string& run, uint64_t round, const std::string& bytes) {
+    return store_->Save(run, round, [&bytes](ByteSink sink) { return sink(bytes); });
+  }
   std::string PathOf(const std::string& file) const { return folder_.File("snapshots/" + file); }
 
   const TestFolder folder_;
@@ -43,18 +46,18 @@ std::string Sealed(std::string content) {
 
 TEST_F(SnapshotStoreTest, LoadsWhatItSaved) {
   const std::string bytes = Sealed("theta");
-  const absl::StatusOr<std::string> file = store_->Save("run-1", 100, bytes);
+  const absl::StatusOr<std::string> file = Save("run-1", 100, bytes);
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(store_->Exists(*file));
-  EXPECT_EQ(*store_->Load(*file), bytes);
+  EXPECT_EQ(*ReadAll(**store_->Load(*file)), bytes);
 }
 
 TEST_F(SnapshotStoreTest, SortsByNameAsByRound) {
-  EXPECT_LT(*store_->Save("run", 9, Sealed("a")), *store_->Save("run", 10, Sealed("b")));
+  EXPECT_LT(*Save("run", 9, Sealed("a")), *Save("run", 10, Sealed("b")));
 }
 
 TEST_F(SnapshotStoreTest, SaysThatAMissingOrChangedFileIsDamaged) {
-  const std::string file = *store_->Save("run", 1, Sealed(std::string(1000, 'x')));
+  const std::string file = *Save("run", 1, Sealed(std::string(1000, 'x')));
   std::fstream(PathOf(file), std::ios::in | std::ios::out | std::ios::binary).seekp(500).put('y');
   const absl::Status changed = store_->Load(file).status();
   EXPECT_EQ(changed.code(), absl::StatusCode::kDataLoss);
@@ -71,18 +74,29 @@ TEST_F(SnapshotStoreTest, LeavesItsFolderForNoName) {
   EXPECT_FALSE(store_->Load("../secret.snapshot").ok());
   EXPECT_FALSE(store_->Remove("../secret.snapshot").ok());
   EXPECT_FALSE(store_->Exists("../secret.snapshot"));
-  EXPECT_EQ(store_->Save("../run", 1, "x").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Save("../run", 1, "x").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(std::filesystem::exists(folder_.File("secret.snapshot")));
 }
 
 TEST_F(SnapshotStoreTest, RemovesWhatTheJournalDoesNotName) {
-  const std::string kept = *store_->Save("run", 1, Sealed("kept"));
-  const std::string surplus = *store_->Save("run", 2, Sealed("surplus"));
+  const std::string kept = *Save("run", 1, Sealed("kept"));
+  const std::string surplus = *Save("run", 2, Sealed("surplus"));
+  const std::string update = store_->NewUpdateFile("run", 2, "paris");
+  ASSERT_TRUE((*store_->Create(update))->Finish().ok());
   std::ofstream(PathOf("notes.txt")) << "mine";
   ASSERT_TRUE(store_->RemoveAllBut({kept}).ok());
   EXPECT_TRUE(store_->Exists(kept));
   EXPECT_FALSE(store_->Exists(surplus));
+  EXPECT_FALSE(store_->Exists(update));
   EXPECT_TRUE(std::filesystem::exists(PathOf("notes.txt")));
+}
+
+TEST_F(SnapshotStoreTest, NamesNoUpdateLikeAnotherAlsoAfterARestart) {
+  const std::string first = store_->NewUpdateFile("run", 2, "paris");
+  EXPECT_NE(store_->NewUpdateFile("run", 2, "paris"), first) << "the first is still being written";
+  ASSERT_TRUE((*store_->Create(first))->Finish().ok());
+  SnapshotStore restarted(files_.get());
+  EXPECT_NE(restarted.NewUpdateFile("run", 2, "paris"), first);
 }
 
 TEST_F(SnapshotStoreTest, LeavesNothingBehindOnAFullDisk) {
@@ -92,7 +106,7 @@ TEST_F(SnapshotStoreTest, LeavesNothingBehindOnAFullDisk) {
   rlimit limit = previous;
   limit.rlim_cur = 4096;
   setrlimit(RLIMIT_FSIZE, &limit);
-  const absl::Status status = store_->Save("run", 1, std::string(100000, 'x')).status();
+  const absl::Status status = Save("run", 1, std::string(100000, 'x')).status();
   setrlimit(RLIMIT_FSIZE, &previous);
   signal(SIGXFSZ, handler);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;

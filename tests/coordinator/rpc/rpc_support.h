@@ -39,6 +39,8 @@ class RecordingCoordinator final : public Coordinator {
     std::string site;
     v1::UploadHeader header;
     std::string payload;
+    std::string file;
+    absl::Status check;
   };
 
   // Waits until `condition` holds of what has been recorded; false after kPatience.
@@ -87,13 +89,16 @@ class RecordingCoordinator final : public Coordinator {
     const Change change(*this);
     bytes[{site, direction, kind}] += count;
   }
-  absl::Status CheckUpload(const std::string& site, const v1::UploadHeader& header) override {
+  absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override {
     const Change change(*this);
-    return upload_check;
+    if (!upload_check.ok()) {
+      return upload_check;
+    }
+    return place_upload != nullptr ? place_upload() : nullptr;
   }
-  absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, std::string payload) override {
+  absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override {
     const Change change(*this);
-    uploads.push_back({site, header, std::move(payload)});
+    uploads.push_back({site, header, std::move(payload.bytes), std::move(payload.file), std::move(payload.check)});
     return upload_result;
   }
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) override {
@@ -170,6 +175,7 @@ class RecordingCoordinator final : public Coordinator {
   std::function<void(SessionSink*, const v1::WorkerMessage&)> on_message;
   std::map<std::tuple<std::string, ByteDirection, ByteKind>, uint64_t> bytes;
   absl::Status upload_check;
+  std::function<std::unique_ptr<UploadPlace>()> place_upload;  // none: into memory
   absl::Status upload_result;
   std::vector<Upload> uploads;
   SharedBytes download;

@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/checksum.h"
+#include "common/file_store.h"
 #include "common/wire_size.h"
+#include "tests/common/test_folder.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
 namespace tributary::coordinator {
@@ -138,7 +140,7 @@ class TransferServiceTest : public RpcTest {
   }
   void Offer(const std::string& bytes) {
     coordinator_.With([&](RecordingCoordinator& recorded) {
-      recorded.download = std::make_shared<const std::string>(bytes);
+      recorded.download = InMemory(bytes);
       return 0;
     });
   }
@@ -164,6 +166,36 @@ TEST_F(TransferServiceTest, HandsAWholeUploadToTheCoordinator) {
   const uint64_t counted = Counted(ByteDirection::kUp, ByteKind::kUpdate);
   EXPECT_GT(counted, WireSize(payload.size()));
   EXPECT_LT(counted, WireSize(payload.size()) * 1.01);
+}
+
+TEST_F(TransferServiceTest, TakesAnUploadIntoItsFileAndHasItCheckedThere) {
+  const TestFolder folder;
+  const std::unique_ptr<FileStore> files = *OpenFolder(folder.path());
+  coordinator_.With([&](RecordingCoordinator& recorded) {
+    recorded.place_upload = [&files] {
+      auto place = std::make_unique<UploadPlace>();
+      place->file = "update";
+      place->writer = *files->Create("update");
+      place->check = [&files] { return absl::InvalidArgumentError(absl::StrCat((*files->Open("update"))->size(), " bytes")); };
+      return place;
+    };
+    return 0;
+  });
+  Start();
+  const std::string payload = RandomBytes(900000);
+  {
+    const auto upload = Begin(*berlin_);
+    ASSERT_TRUE(SendFrames(*upload, payload, 0, 500000));
+    upload->writer->WritesDone();
+    upload->writer->Finish();
+  }
+  EXPECT_FALSE(files->Exists("update"));
+  ASSERT_TRUE(UploadAll(*berlin_, payload, 500000).ok());
+  ASSERT_EQ(Uploads().size(), 1U);
+  EXPECT_EQ(Uploads()[0].payload, "");
+  EXPECT_EQ(Uploads()[0].file, "update");
+  EXPECT_EQ(Uploads()[0].check, absl::InvalidArgumentError("900000 bytes"));
+  EXPECT_EQ(*files->Read("update", 1 << 20), payload);
 }
 
 TEST_F(TransferServiceTest, ResumesAnUploadWhereABrokenStreamLeftIt) {

@@ -42,7 +42,7 @@ TEST(UploadSpool, IsCompleteWithItsLastFrame) {
   EXPECT_FALSE(spool.complete());
   ASSERT_TRUE(spool.Append(FrameAt(payload, 200, 100)).ok());
   EXPECT_TRUE(spool.complete());
-  EXPECT_EQ(*std::move(spool).Payload(), payload);
+  EXPECT_EQ(std::move(spool).TakeContent()->bytes, payload);
 }
 
 TEST(UploadSpool, RefusesAFrameThatIsNotWhereItStands) {
@@ -63,7 +63,7 @@ TEST(UploadSpool, KeepsWhatCameBeforeACorruptedFrame) {
   EXPECT_TRUE(absl::IsDataLoss(spool.Append(frame)));
   EXPECT_EQ(spool.received_bytes(), 100U);
   EXPECT_TRUE(spool.Append(FrameAt(payload, 100, 200)).ok());
-  EXPECT_TRUE(std::move(spool).Payload().ok());
+  EXPECT_TRUE(std::move(spool).TakeContent().ok());
 }
 
 TEST(UploadSpool, RefusesMoreThanWasAnnounced) {
@@ -91,7 +91,7 @@ TEST(UploadSpool, RefusesAWholeThatIsNotWhatTheHeaderNames) {
   const std::string payload = Payload(300);
   UploadSpool spool(HeaderFor(Payload(300, 'y')));
   ASSERT_TRUE(spool.Append(FrameAt(payload, 0, 300)).ok());
-  EXPECT_TRUE(absl::IsDataLoss(std::move(spool).Payload().status()));
+  EXPECT_TRUE(absl::IsDataLoss(std::move(spool).TakeContent().status()));
 }
 
 TEST(UploadSpool, AHeaderNamesALengthAndADigest) {
@@ -137,7 +137,7 @@ TEST_F(UploadSpoolsTest, ABrokenUploadIsResumedWhereItStands) {
   ASSERT_NE(resumed, nullptr);
   EXPECT_EQ(resumed->received_bytes(), 100U);
   ASSERT_TRUE(resumed->Append(FrameAt(payload, 100, 200)).ok());
-  EXPECT_EQ(*spools_.TakeOut(2), payload);
+  EXPECT_EQ(spools_.TakeOut(2)->bytes, payload);
 }
 
 TEST_F(UploadSpoolsTest, AnotherUploadOfTheSiteStartsOver) {

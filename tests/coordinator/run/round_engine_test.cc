@@ -200,6 +200,12 @@ TEST_F(RoundEngineTest, ARoundWhoseMembersLeftGoesOnWithTheSitesThatAreReady) {
   EXPECT_THAT(Only<CloseRound>(closing)->included, ElementsAre("a", "c"));
 }
 
+TEST_F(RoundEngineTest, UpdatesThatBecameDurableTogetherAreAllInTheRoundThatTheyClose) {
+  StartRoundWith({"a", "b", "c", "d"});
+  After(absl::Seconds(61));  // from now on the quorum closes it
+  EXPECT_THAT(Only<CloseRound>(Step(UpdatesAccepted{{{"a", "1"}, {"b", "2"}, {"c", "3"}}}))->included, ElementsAre("a", "b", "c"));
+}
+
 TEST_F(RoundEngineTest, ASiteThatBecomesReadyDuringARoundJoinsTheNext) {
   StartRoundWith({"a", "b"});
   EXPECT_THAT(Ready("c"), IsEmpty());
