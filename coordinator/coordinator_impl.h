@@ -22,6 +22,7 @@
 #include "coordinator/metrics.h"
 #include "coordinator/run/active_run.h"
 #include "coordinator/run/membership.h"
+#include "coordinator/run/memory_need.h"
 #include "coordinator/run/run_environment.h"
 #include "proto/config/capabilities.h"
 
@@ -102,6 +103,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
                                  const OperatorAct& submitted);
   // What there is of memory, if anybody knows.
   std::optional<MemoryLimits> Room() const;
+  LongUpdates LongUpdatesOf(const RunModel& model) const;
   MemoryNeed NeedOf(const RunModel& model) const;
   absl::Status CheckRoomToSubmit(const RunModel& model) const;
   // Of a state, which is made for this and encoded.

@@ -89,8 +89,14 @@ std::optional<MemoryLimits> CoordinatorImpl::Room() const {
   return limits.ok() ? std::make_optional(*limits) : std::nullopt;
 }
 
+LongUpdates CoordinatorImpl::LongUpdatesOf(const RunModel& model) const {
+  const bool in_files =
+      deps_.journal->KeepsFiles() && optim::FixedRecordBytes(model.options, model.layout).value_or(0) > config_.max_inline();
+  return in_files ? LongUpdates::kInFiles : LongUpdates::kInMemory;
+}
+
 MemoryNeed CoordinatorImpl::NeedOf(const RunModel& model) const {
-  return MemoryForRounds(model, std::min<uint64_t>(model.spec.participation().max_workers(), deps_.sites->size()));
+  return MemoryForRounds(model, std::min<uint64_t>(model.spec.participation().max_workers(), deps_.sites->size()), LongUpdatesOf(model));
 }
 
 absl::Status CoordinatorImpl::CheckRoomToSubmit(const RunModel& model) const {
@@ -173,7 +179,7 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   if (const std::optional<MemoryLimits> room = Room(); room.has_value()) {
     const bool is_new = start == ActiveRun::Start::kNew;
     TRIBUTARY_RETURN_IF_ERROR(CheckMemory(absl::StrCat("run ", run.journaled.run_id, is_new ? " needs" : ": to take it up again needs"),
-                                          is_new ? NeedOf(model) : MemoryToHold(model), *room));
+                                          is_new ? NeedOf(model) : MemoryToHold(model, LongUpdatesOf(model)), *room));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> opened, ActiveRun::Open(run.journaled, config_, start, dependencies));
   ActiveRun& active = *opened;

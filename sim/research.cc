@@ -85,7 +85,7 @@ absl::Status CheckRoom(const v1::RunSpec& spec, uint64_t sites) {
   TRIBUTARY_ASSIGN_OR_RETURN(const coordinator::RunModel model, coordinator::RunModel::Of(spec));
   const MemoryNeed worker = worker::MemoryToTrain(model.model, model.options, model.layout, spec.data().batch_size(),
                                                   spec.pipeline() != 0 ? worker::Pipelining::kOn : worker::Pipelining::kOff);
-  MemoryNeed need = coordinator::MemoryForRounds(model, sites);
+  MemoryNeed need = coordinator::MemoryForRounds(model, sites, coordinator::LongUpdates::kInMemory);
   need.terms.push_back({absl::StrCat(sites, " workers"), sites * worker.total()});
   need.terms.push_back(
       {absl::StrCat("the log of ", spec.rounds(), " rounds"), spec.rounds() * optim::MaxPayloadBytes(model.options, model.layout).commit});

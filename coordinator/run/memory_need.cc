@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "optim/aggregator.h"
 #include "optim/chunk_plan.h"
 #include "optim/encoder.h"
 #include "optim/modes.h"
@@ -9,8 +10,19 @@
 namespace tributary::coordinator {
 namespace {
 
+// What gRPC may hold of a transfer, and the slices that a thread works on.
+constexpr uint64_t kTransferBytes = uint64_t{4} << 20;
+constexpr uint64_t kSlicesOfThread = uint64_t{2} << 20;
+
+bool InFiles(const RunModel& model, LongUpdates where) {
+  return where == LongUpdates::kInFiles && optim::UpdatesStayStored(model.options.mode);
+}
+
 // Of the aggregator, from its making on (sparse modes) or from the first round on (dense ones).
-uint64_t SumBytes(const RunModel& model) {
+uint64_t SumBytes(const RunModel& model, LongUpdates where) {
+  if (InFiles(model, where)) {
+    return 0;
+  }
   const optim::OptimizerOptions& options = model.options;
   switch (optim::TraitsOf(options.mode).family) {
     case optim::Family::kValues:
@@ -30,34 +42,39 @@ uint64_t SumBytes(const RunModel& model) {
 
 // What snapshots hold of the aggregator: sums are a residual in the modes that have one.
 uint64_t AggregatorSnapshotBytes(const RunModel& model) {
-  return optim::TraitsOf(model.options.mode).family == optim::Family::kLevels ? SumBytes(model) : 0;
+  return optim::TraitsOf(model.options.mode).family == optim::Family::kLevels ? SumBytes(model, LongUpdates::kInMemory) : 0;
 }
 
 }  // namespace
 
 MemoryNeed MemoryToSubmit(const RunModel& model) {
-  return {{{"model state", model.SnapshotBytes()}, {"snapshot", model.SnapshotBytes()}}};
+  return {{{"model state", model.SnapshotBytes()}}};
 }
 
-MemoryNeed MemoryToHold(const RunModel& model) {
+MemoryNeed MemoryToHold(const RunModel& model, LongUpdates where) {
   return {{{"model state", model.SnapshotBytes()},
-           {"sums of a round", SumBytes(model)},
-           {"snapshot", std::max(model.SnapshotBytes(), AggregatorSnapshotBytes(model))}}};
+           {"sums of a round", SumBytes(model, where)},
+           {"the residual's snapshot", AggregatorSnapshotBytes(model)}}};
 }
 
-MemoryNeed MemoryForRounds(const RunModel& model, uint64_t members) {
+MemoryNeed MemoryForRounds(const RunModel& model, uint64_t members, LongUpdates where) {
+  if (InFiles(model, where)) {
+    return {{{"model state", model.SnapshotBytes()},
+             {"updates on their way", members * kTransferBytes},
+             {"slices", static_cast<uint64_t>(model.threads) * kSlicesOfThread}}};
+  }
   const optim::PayloadBounds payloads = optim::MaxPayloadBytes(model.options, model.layout);
   // A snapshot is written after the commit, when the updates are gone.
   const uint64_t incoming = std::min(members * payloads.update, std::max(kMaxSpoolBytes, payloads.update));
   // The commit, its record, and the message that it travels in.
   const uint64_t commit = 3 * payloads.commit;
-  const uint64_t snapshot = model.SnapshotBytes() + AggregatorSnapshotBytes(model);
-  MemoryNeed need{{{"model state", model.SnapshotBytes()}, {"sums of a round", SumBytes(model)}}};
+  const uint64_t snapshot = AggregatorSnapshotBytes(model);
+  MemoryNeed need{{{"model state", model.SnapshotBytes()}, {"sums of a round", SumBytes(model, where)}}};
   if (incoming + commit >= snapshot) {
     need.terms.push_back({"updates on their way in", incoming});
     need.terms.push_back({"commit", commit});
   } else {
-    need.terms.push_back({"snapshot", snapshot});
+    need.terms.push_back({"the residual's snapshot", snapshot});
   }
   return need;
 }

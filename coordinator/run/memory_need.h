@@ -13,14 +13,17 @@ namespace tributary::coordinator {
 // Partial uploads of all sites together; one that is larger is let in alone (rpc/upload_spools.h).
 inline constexpr uint64_t kMaxSpoolBytes = uint64_t{1} << 30;
 
-// To submit it: state[0], and its snapshot on the way to the disk.
+// Where updates and commits as long as the model are (RunHost::KeepsUpdateFiles); of other modes they are always in memory.
+enum class LongUpdates { kInMemory, kInFiles };
+
+// To submit it: state[0], whose snapshot goes to the disk in slices.
 MemoryNeed MemoryToSubmit(const RunModel& model);
 
-// To take it up after a restart: the state with the snapshot that it is read from, and the aggregator.
-MemoryNeed MemoryToHold(const RunModel& model);
+// To take it up after a restart: the state, and the aggregator with what its state is read from.
+MemoryNeed MemoryToHold(const RunModel& model, LongUpdates where);
 
 // For its rounds, at the worst moment of one with `members` sites.
-MemoryNeed MemoryForRounds(const RunModel& model, uint64_t members);
+MemoryNeed MemoryForRounds(const RunModel& model, uint64_t members, LongUpdates where);
 
 }  // namespace tributary::coordinator
 

@@ -249,7 +249,11 @@ absl::Status RunHost::PruneLog() {
   if (!journal_->CanPrune() || oldest == snapshots_.end() || (only_one && model_->spec.pipeline() != 0)) {
     return absl::OkStatus();
   }
-  if (const uint64_t last = PrunableThrough(keeping_.log, record_bytes_, oldest->first); last > pruned_) {
+  uint64_t last = PrunableThrough(keeping_.log, record_bytes_, oldest->first);
+  if (last == state_.round && last > 0 && record_bytes_[last] - record_bytes_[last - 1] > keeping_.max_inline) {
+    --last;  // sites were told of it a moment ago, and have yet to fetch it
+  }
+  if (last > pruned_) {
     return WithTheirFiles([&]() -> absl::Status {
       TRIBUTARY_ASSIGN_OR_RETURN(pruned_, journal_->PruneCommits(run_id_, last));
       return absl::OkStatus();

@@ -64,7 +64,7 @@ TEST_F(Memory, NoModelIsTooLargeToBeRefused) {
 TEST_F(Memory, ThatARunInProgressHoldsIsNotHeldAgainstTheNext) {
   const std::string first = Submit(federation_, MakeSpec("toy", 3, 2));
   // Room for the submission of 1,011,010 parameters, and not for their rounds.
-  available_ = 30 * kMiB;
+  available_ = 15 * kMiB;
   const v1::RunSpec spec = SpecOf("allreduce", "{inputs: 1000, hidden: [1000], outputs: 10}");
   EXPECT_TRUE(Submitted(spec).ok());
   // When its turn comes, it is looked at again.
@@ -76,7 +76,7 @@ TEST_F(Memory, ThatARunInProgressHoldsIsNotHeldAgainstTheNext) {
 
 TEST_F(Memory, ThatIsTooSmallForAnyCoordinatorOfThisSizeKeepsARunOutOfTheQueue) {
   Submit(federation_, MakeSpec("toy", 3, 2));
-  EXPECT_THAT(Submitted(SpecOf("allreduce", "{inputs: 1000, hidden: [4000], outputs: 10}")).message(), HasSubstr("all there is"));
+  EXPECT_THAT(Submitted(SpecOf("allreduce", "{inputs: 1000, hidden: [5000], outputs: 10}")).message(), HasSubstr("all there is"));
 }
 
 TEST_F(Memory, ThatHasBecomeTooSmallEndsARecoveryWithAnErrorOfItsOwn) {
@@ -123,7 +123,7 @@ TEST(MemoryNeedOfARun, HoldsWhatStateAndAggregatorTake) {
     if (held == 0) {
       GTEST_SKIP() << "a sanitizer's allocator does not tell what it hands out";
     }
-    const MemoryNeed need = MemoryToHold(*model);
+    const MemoryNeed need = MemoryToHold(*model, LongUpdates::kInFiles);
     const uint64_t promised = need.terms[0].bytes + need.terms[1].bytes;
     EXPECT_GE(promised + promised / 20, held) << mode << ": " << FormatNeed(need);
     EXPECT_LE(promised, held + held / 20) << mode << ": " << FormatNeed(need);

@@ -15,7 +15,6 @@
 #include "absl/time/time.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
-#include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/column_codec.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/journal_format.h"
