@@ -1,6 +1,8 @@
 #include "common/file_store.h"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +41,23 @@ class FileBytes final : public StoredBytes {
   }
 
  private:
+  const std::string path_;
+  const uint64_t size_;
+};
+
+class DescriptorBytes final : public StoredBytes {
+ public:
+  DescriptorBytes(int descriptor, std::string path, uint64_t size) : descriptor_(descriptor), path_(std::move(path)), size_(size) {}
+  ~DescriptorBytes() override { close(descriptor_); }
+  uint64_t size() const override { return size_; }
+  absl::StatusOr<absl::string_view> Slice(uint64_t offset, uint64_t length, std::string& scratch) const override {
+    scratch.resize(length);
+    TRIBUTARY_RETURN_IF_ERROR(ReadFilePart(descriptor_, path_, offset, length, scratch.data()));
+    return scratch;
+  }
+
+ private:
+  const int descriptor_;
   const std::string path_;
   const uint64_t size_;
 };
@@ -102,6 +121,13 @@ class Folder final : public FileStore {
     return std::make_shared<const FileBytes>(std::move(path), size);
   }
 
+  absl::StatusOr<SharedBytes> OpenForGood(const std::string& name) const override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckName(name));
+    std::string path = PathOf(name);
+    const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    return descriptor < 0 ? StorageError("read", path, errno) : BytesOfDescriptor(descriptor, std::move(path));
+  }
+
   bool Exists(const std::string& name) const override { return IsSafe(name) && access(PathOf(name).c_str(), F_OK) == 0; }
 
   absl::Status Remove(const std::string& name) override {
@@ -132,6 +158,16 @@ class Folder final : public FileStore {
 };
 
 }  // namespace
+
+absl::StatusOr<SharedBytes> BytesOfDescriptor(int descriptor, std::string path) {
+  struct stat info;
+  if (fstat(descriptor, &info) != 0) {
+    const absl::Status why = StorageError("read", path, errno);
+    close(descriptor);
+    return why;
+  }
+  return std::make_shared<const DescriptorBytes>(descriptor, std::move(path), static_cast<uint64_t>(info.st_size));
+}
 
 absl::StatusOr<std::unique_ptr<FileStore::Writer>> FileStore::Create(const std::string& name) {
   return std::make_unique<GatheringWriter>(this, name);

@@ -44,6 +44,8 @@ class FileStore {
   virtual absl::StatusOr<std::unique_ptr<Writer>> Create(const std::string& name);
   // To be read in slices, as long as nobody removes or replaces it. NotFound. Unless overridden, in memory.
   virtual absl::StatusOr<SharedBytes> Open(const std::string& name) const;
+  // The same, readable also after somebody has removed or replaced it. Unless overridden, in memory.
+  virtual absl::StatusOr<SharedBytes> OpenForGood(const std::string& name) const { return Open(name); }
   virtual bool Exists(const std::string& name) const = 0;
   // OK if there is no such name.
   virtual absl::Status Remove(const std::string& name) = 0;
@@ -53,6 +55,9 @@ class FileStore {
 
 // Makes the folder if need be, and removes what interrupted writes have left in it. `mode`: permission bits of the files.
 absl::StatusOr<std::unique_ptr<FileStore>> OpenFolder(const std::string& directory, unsigned mode = 0644);
+
+// Of a file that is open, which this takes. `path` is for messages. Exit code kStorage.
+absl::StatusOr<SharedBytes> BytesOfDescriptor(int descriptor, std::string path);
 
 // The folder to look at: nothing is made, and nothing removed. In a folder that is not there, no file is found.
 std::unique_ptr<FileStore> FolderToRead(const std::string& directory);

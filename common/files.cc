@@ -226,11 +226,12 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view byte
 
 absl::Status ReadFilePart(const std::string& path, uint64_t offset, uint64_t length, char* out) {
   const FileDescriptor file(OpenRetrying(path.c_str(), O_RDONLY));
-  if (file.get() < 0) {
-    return StorageError("read", path, errno);
-  }
+  return file.get() < 0 ? StorageError("read", path, errno) : ReadFilePart(file.get(), path, offset, length, out);
+}
+
+absl::Status ReadFilePart(int descriptor, const std::string& path, uint64_t offset, uint64_t length, char* out) {
   for (uint64_t done = 0; done < length;) {
-    const ssize_t got = pread(file.get(), out + done, length - done, static_cast<off_t>(offset + done));
+    const ssize_t got = pread(descriptor, out + done, length - done, static_cast<off_t>(offset + done));
     if (got < 0) {
       if (errno == EINTR) {
         continue;

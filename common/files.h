@@ -72,6 +72,8 @@ class AtomicFile {
 
 // Reads bytes [offset, offset + length) of a file into `out`. DataLoss, exit code kDamaged: it is shorter. NotFound and others as ReadFile.
 absl::Status ReadFilePart(const std::string& path, uint64_t offset, uint64_t length, char* out);
+// The same of a file that is open; `path` is for messages.
+absl::Status ReadFilePart(int descriptor, const std::string& path, uint64_t offset, uint64_t length, char* out);
 // Of a regular file. NotFound and others as ReadFile.
 absl::StatusOr<uint64_t> FileSize(const std::string& path);
 

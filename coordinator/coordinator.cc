@@ -343,6 +343,9 @@ absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1:
   ActiveRun* const run = FindActive(header.id().run_id());
   const absl::Status accepted = run == nullptr ? RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round())
                                                : run->OnUpdate(site, UpdateOf(header, std::move(payload)));
+  if (run == nullptr && !payload.file.empty()) {
+    Survives(store_.Remove(payload.file));
+  }
   AfterChange();
   return accepted;
 }

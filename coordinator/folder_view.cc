@@ -1,6 +1,7 @@
 #include "coordinator/folder_view.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,6 +55,12 @@ std::string SnapshotsIn(const std::string& data_dir) {
 }
 
 PinnedFolder::PinnedFolder(const std::string& directory, const std::vector<std::string>& names) : folder_(FolderToRead(directory)) {
+  // A descriptor for each commit of a long log may be more than the usual soft limit.
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
+  }
   for (const std::string& name : names) {
     // Of a name that leads elsewhere, Exists says no.
     const int descriptor = folder_->Exists(name) ? open(PathOf(name).c_str(), O_RDONLY | O_CLOEXEC) : -1;
@@ -80,6 +87,14 @@ absl::StatusOr<int> PinnedFolder::Descriptor(const std::string& name) const {
     errno = ENOENT;
   }
   return descriptor >= 0 ? absl::StatusOr<int>(descriptor) : StorageError("read", PathOf(name), errno);
+}
+
+absl::StatusOr<SharedBytes> PinnedFolder::Open(const std::string& name) const {
+  if (!pinned_.contains(name)) {
+    return folder_->Open(name);
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const int descriptor, Descriptor(name));
+  return BytesOfDescriptor(descriptor, PathOf(name));
 }
 
 absl::StatusOr<std::string> PinnedFolder::Read(const std::string& name, uint64_t max_bytes) const {

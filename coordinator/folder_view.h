@@ -31,6 +31,7 @@ class PinnedFolder final : public FileStore {
 
   std::string PathOf(absl::string_view name) const override { return folder_->PathOf(name); }
   absl::StatusOr<std::string> Read(const std::string& name, uint64_t max_bytes) const override;
+  absl::StatusOr<SharedBytes> Open(const std::string& name) const override;
   bool Exists(const std::string& name) const override { return pinned_.contains(name) || folder_->Exists(name); }
   absl::StatusOr<std::vector<std::string>> Names() const override { return folder_->Names(); }
   // FailedPrecondition: it is there to be read.

@@ -47,9 +47,9 @@ absl::StatusOr<std::string> SnapshotStore::SaveAggregator(const std::string& run
   return file;
 }
 
-absl::StatusOr<SharedBytes> SnapshotStore::Open(const std::string& file) const {
+absl::StatusOr<SharedBytes> SnapshotStore::Open(const std::string& file, Readable readable) const {
   const std::string path = files_->PathOf(file);
-  absl::StatusOr<SharedBytes> bytes = files_->Open(file);
+  absl::StatusOr<SharedBytes> bytes = readable == Readable::kForGood ? files_->OpenForGood(file) : files_->Open(file);
   if (absl::IsInvalidArgument(bytes.status())) {
     return Damaged(path, "is not named like a file of the journal");
   }
@@ -60,7 +60,7 @@ absl::StatusOr<SharedBytes> SnapshotStore::Open(const std::string& file) const {
 }
 
 absl::StatusOr<SharedBytes> SnapshotStore::Load(const std::string& file) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes bytes, Open(file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes bytes, Open(file, Readable::kForGood));
   if (bytes->size() < kDigestBytes) {
     return Damaged(files_->PathOf(file), "is truncated");
   }

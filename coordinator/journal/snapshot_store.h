@@ -31,12 +31,14 @@ class SnapshotStore {
   absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::FunctionRef<absl::Status(ByteSink sink)> write,
                                    absl::string_view mark = "");
 
-  // The whole file, its closing SHA-256 verified, so that it may be served as it is. DataLoss, exit code kDamaged: missing, or its
-  // checksum is wrong; the message names the file and what to do.
+  // The whole file, its closing SHA-256 verified, so that it may be served as it is, also after it was removed. DataLoss, exit code
+  // kDamaged: missing, or its checksum is wrong; the message names the file and what to do.
   absl::StatusOr<SharedBytes> Load(const std::string& file) const;
 
-  // Any file, without the check: whoever decodes a snapshot checks it anyway. DataLoss, exit code kDamaged: missing.
-  absl::StatusOr<SharedBytes> Open(const std::string& file) const;
+  // Any file, without the check: whoever decodes a snapshot checks it anyway. It is read as long as it is there, or until the end, whoever
+  // removes it. DataLoss, exit code kDamaged: missing.
+  enum class Readable { kWhileThere, kForGood };
+  absl::StatusOr<SharedBytes> Open(const std::string& file, Readable readable = Readable::kWhileThere) const;
 
   // A file for an update of that round, which no other has had, and the one for its commit: their names, and what writes them.
   std::string NewUpdateFile(const std::string& run_id, uint64_t round, const std::string& site);

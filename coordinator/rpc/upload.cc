@@ -104,6 +104,10 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       End(status);
       return;
     }
+    if (uploads_->spools_.IsSettling(site_)) {
+      End(absl::UnavailableError("the last upload of this site is still being checked; send this one after it"));
+      return;
+    }
     if (uploads_->Progress(site_, header_.id()).complete()) {
       // The answer to the first time was lost.
       Succeed();
@@ -124,10 +128,11 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   void Take() {
     if (const absl::Status status = spool_->Append(frame_); !status.ok()) {
       if (ExitCodeOf(status) == ExitCode::kStorage) {
-        LogWarning("transfer", "an upload cannot be kept: ", status.message(), " site=", site_);
         uploads_->spools_.Discard(stream_);
+        End(NotKept(status));
+      } else {
+        End(status);
       }
-      End(status);
     } else if (!spool_->complete()) {
       StartRead(&frame_);
     } else {
@@ -158,10 +163,15 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
           if (payload.ok()) {
             Offer(*std::move(payload));
           } else {
-            LogWarning("transfer", "an upload cannot be kept: ", payload.status().message(), " site=", site_);
-            Settle(payload.status());
+            Settle(NotKept(payload.status()));
           }
         });
+  }
+
+  // What the disk said is not the site's fault: it is to try again.
+  absl::Status NotKept(const absl::Status& why) const {
+    LogWarning("transfer", "an upload cannot be kept: ", why.message(), " site=", site_);
+    return absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
   }
 
   void Offer(UploadedPayload payload) {

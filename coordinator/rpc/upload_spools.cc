@@ -129,7 +129,7 @@ absl::StatusOr<UploadSpool::Content> UploadSpools::TakeOut(Stream stream) {
     Drop(entry);
     return content;
   }
-  taken_out_[stream] = {entry->first, spool.header().id(), memory};
+  taken_out_[stream] = {entry->first, spool.header().id(), memory, content->place != nullptr};
   entries_.erase(entry);
   return content;
 }
@@ -138,6 +138,11 @@ void UploadSpools::Discard(Stream stream) {
   if (const auto entry = Find(stream); entry != entries_.end()) {
     Drop(entry);
   }
+}
+
+bool UploadSpools::IsSettling(const std::string& site) const {
+  return std::any_of(taken_out_.begin(), taken_out_.end(),
+                     [&site](const auto& taken) { return taken.second.in_file && taken.second.site == site; });
 }
 
 void UploadSpools::Answered(Stream stream, const absl::Status& answer) {

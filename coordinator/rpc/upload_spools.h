@@ -106,6 +106,8 @@ class UploadSpools {
   absl::StatusOr<UploadSpool::Content> TakeOut(Stream stream);
   // The stream's spool can no longer be written: nothing is left of it.
   void Discard(Stream stream);
+  // Whether a file that TakeOut gave has no answer yet.
+  bool IsSettling(const std::string& site) const;
   // The coordinator's answer to what TakeOut gave. OK: the upload is remembered as the newest of its site that is complete.
   void Answered(Stream stream, const absl::Status& answer);
 
@@ -131,7 +133,8 @@ class UploadSpools {
   struct TakenOut {
     std::string site;
     v1::UploadId id;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0;  // in memory
+    bool in_file = false;
   };
 
   using Entries = std::map<std::string, std::unique_ptr<Entry>>;

@@ -357,7 +357,16 @@ void ActiveRun::NoteAct(absl::string_view kind, const OperatorAct& act) {
   deps_.journal->NoteEvent(id(), {UnixMillis(), "", std::string(kind), host_->round(), Excerpt(act.reason), act.operator_name});
 }
 
+// What came before an operator's word counts before it.
+absl::Status ActiveRun::SettleForOperator() {
+  if (!TakeHeldUpdates()) {
+    return StorageHasFailed();
+  }
+  return over() ? absl::FailedPreconditionError(absl::StrCat("run ", id(), " is over: ", journaled_.reason)) : absl::OkStatus();
+}
+
 absl::Status ActiveRun::Pause(const OperatorAct& act) {
+  TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
   if (engine_.stopping() || engine_.reporting()) {
     return absl::FailedPreconditionError(absl::StrCat("run ", id(), " is ending: ", engine_.reason()));
   }
@@ -375,6 +384,7 @@ absl::Status ActiveRun::Pause(const OperatorAct& act) {
 }
 
 absl::Status ActiveRun::Resume(const OperatorAct& act) {
+  TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
   if (!engine_.paused()) {
     return NotPaused(id(), engine_.state());
   }
@@ -388,6 +398,7 @@ absl::Status ActiveRun::Resume(const OperatorAct& act) {
 }
 
 absl::Status ActiveRun::Stop(const OperatorAct& act) {
+  TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
   const std::string why = Told("stopped", act);
   NoteAct("stopped", act);
   // Durable before it is answered, for the round in flight may outlive this process.

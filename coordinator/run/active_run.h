@@ -174,6 +174,7 @@ class ActiveRun {
   bool Survives(const absl::Status& status);
   absl::Status SetState(v1::RunState state, const std::string& reason);
   void NoteAct(absl::string_view kind, const OperatorAct& act);
+  absl::Status SettleForOperator();
   // Feeds the engine and carries out what it decides; safe to call while that is going on.
   void Dispatch(Event event);
   void CarryOut(const Action& action);
@@ -206,6 +207,8 @@ class ActiveRun {
   // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
   void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);
   void Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason);
+  // Tells the engine that the site's update of that round is not valid, unless what was held has closed it meanwhile.
+  void DispatchRefusal(const std::string& site, uint64_t round, std::string reason);
   // Judges and checks; kNew: it is held now.
   absl::StatusOr<Judgement> Hold(const std::string& site, IncomingUpdate update);
 

@@ -57,7 +57,7 @@ void ActiveRun::Refused(const std::string& site, const std::string& why) {
 
 void ActiveRun::OnRunAnswer(const std::string& site, const v1::RunAnswer& answer) {
   const auto asked = sites_.find(site);
-  if (asked == sites_.end() || !asked->second.offered) {
+  if (!TakeHeldUpdates() || over() || asked == sites_.end() || !asked->second.offered) {
     return;
   }
   if (!answer.accepted()) {
@@ -156,7 +156,7 @@ bool ActiveRun::Consented(const std::string& site) const {
 }
 
 void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
-  if (!Consented(site)) {
+  if (!TakeHeldUpdates() || over() || !Consented(site)) {
     return;
   }
   SiteState& state = sites_[site];
@@ -270,7 +270,7 @@ void ActiveRun::OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped
 }
 
 void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& report) {
-  if (!Consented(site)) {
+  if (!TakeHeldUpdates() || over() || !Consented(site)) {
     return;
   }
   if (report.state_hash().size() != kDigestBytes) {
@@ -378,7 +378,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
   }
   if (update.payload_bytes > longest) {
     Reject(site, update.round, RejectionReason::kSize, too_long);
-    Dispatch(UpdateRefused{site, too_long});
+    DispatchRefusal(site, update.round, too_long);
     return absl::ResourceExhaustedError(too_long);
   }
   return Judgement::kNew;
@@ -390,12 +390,23 @@ absl::StatusOr<std::unique_ptr<UploadPlace>> ActiveRun::PlaceFor(const std::stri
   }
   auto place = std::make_unique<UploadPlace>();
   place->file = host_->files().NewUpdateFile(id(), round, site);
-  TRIBUTARY_ASSIGN_OR_RETURN(place->writer, host_->files().Create(place->file));
+  absl::StatusOr<std::unique_ptr<FileStore::Writer>> writer = host_->files().Create(place->file);
+  if (!writer.ok()) {
+    LogWarning("coordinator", "an upload cannot be kept: ", writer.status().message(), " site=", site);
+    return absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
+  }
+  place->writer = *std::move(writer);
   place->check = [model = host_->shared_model(), files = &host_->files(), file = place->file]() -> absl::Status {
     TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes payload, files->Open(file));
     return optim::CheckStoredUpdate(model->options, model->layout, *payload);
   };
   return place;
+}
+
+void ActiveRun::DispatchRefusal(const std::string& site, uint64_t round, std::string reason) {
+  if (TakeHeldUpdates() && engine_.open_round() == round) {
+    Dispatch(UpdateRefused{site, std::move(reason)});
+  }
 }
 
 absl::Status ActiveRun::OnUpdate(const std::string& site, IncomingUpdate update) {
@@ -432,7 +443,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, In
   if (!valid.ok()) {
     const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", valid.message());
     Reject(site, update.round, RejectionReason::kInvalid, reason);
-    Dispatch(UpdateRefused{site, std::string(valid.message())});
+    DispatchRefusal(site, update.round, std::string(valid.message()));
     return absl::InvalidArgumentError(reason);
   }
   HeldUpdate& held = held_.emplace_back();

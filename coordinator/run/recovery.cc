@@ -28,7 +28,7 @@ absl::Status Damaged(absl::string_view message) {
 absl::StatusOr<SharedBytes> SumJournaled(const RunModel& model, const SnapshotStore& store, uint64_t round, const JournaledUpdate& update,
                                          optim::Aggregator& aggregator) {
   absl::StatusOr<SharedBytes> added = SumUpdate(model, store, update, aggregator);
-  if (!added.ok()) {
+  if (!added.ok() && ExitCodeOf(added.status()) != ExitCode::kStorage) {
     return Damaged(absl::StrCat("update of ", update.site, " for round ", round, ": ", added.status().message()));
   }
   return added;
@@ -187,6 +187,9 @@ absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, co
                                      uint64_t round, const JournaledCommit& commit, optim::Aggregator& aggregator) {
   TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(store, commit));
   const absl::StatusOr<optim::CommitHead> journaled = optim::DecodeCommitHead(*record);
+  if (ExitCodeOf(journaled.status()) == ExitCode::kStorage) {
+    return journaled.status();
+  }
   if (!journaled.ok()) {
     return Damaged(absl::StrCat("commit ", round, ": ", journaled.status().message()));
   }

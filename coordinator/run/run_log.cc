@@ -24,6 +24,10 @@ absl::Status DamagedLog(absl::string_view message) {
                       ExitCode::kDamaged);
 }
 
+absl::Status DamagedLog(const absl::Status& found, absl::string_view message) {
+  return ExitCodeOf(found) == ExitCode::kStorage ? found : DamagedLog(message);
+}
+
 absl::StatusOr<RunModel> RunModel::Of(const v1::RunSpec& spec) {
   RunModel model;
   model.spec = spec;
@@ -62,22 +66,22 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const StoredByt
   const std::string place = absl::StrCat("journal: run ", model.spec.name(), ", commit ", round);
   const absl::StatusOr<optim::CommitHead> head = optim::DecodeCommitHead(record);
   if (!head.ok()) {
-    return DamagedLog(absl::StrCat(place, ": ", head.status().message()));
+    return DamagedLog(head.status(), absl::StrCat(place, ": ", head.status().message()));
   }
   if (head->round != round) {
     return DamagedLog(absl::StrCat(place, ": its record is for round ", head->round));
   }
   if (const absl::Status applied = optim::ApplyRecord(model.options, model.layout, record, state, model.threads); !applied.ok()) {
-    return DamagedLog(absl::StrCat(place, ": ", applied.message()));
+    return DamagedLog(applied, absl::StrCat(place, ": ", applied.message()));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit) {
+absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit, SnapshotStore::Readable readable) {
   if (commit.file.empty()) {
     return InMemory(commit.record);
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, store.Open(commit.file));
+  TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, store.Open(commit.file, readable));
   if (record->size() != commit.file_bytes) {
     return DamagedLog(absl::StrCat(store.PathOf(commit.file), " has ", record->size(), " bytes; the journal names ", commit.file_bytes));
   }
@@ -108,7 +112,7 @@ absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const Sn
   TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes bytes, store.Open(snapshot.file));
   absl::StatusOr<optim::ReplicaState> state = optim::ReadSnapshot(*bytes, model.layout, optim::SlotCount(model.options.mode));
   if (!state.ok()) {
-    return DamagedLog(absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
+    return DamagedLog(state.status(), absl::StrCat("snapshot ", store.PathOf(snapshot.file), ": ", state.status().message()));
   }
   if (state->round != snapshot.round || optim::StateHash(model.layout, *state, model.threads) != snapshot.state_hash) {
     return DamagedLog(
@@ -185,7 +189,9 @@ absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
               absl::StrCat("commits ", first, "..", last, " are more than ", kMaxCommitDownload, " bytes; ask for fewer at a time"));
         }
         bytes += commit.bytes();
-        TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, RecordOf(*store_, commit));
+        // A descriptor each, of all that a download may hold, would be too many.
+        const auto readable = last - first < 16 ? SnapshotStore::Readable::kForGood : SnapshotStore::Readable::kWhileThere;
+        TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, RecordOf(*store_, commit, readable));
         std::string prefix;
         AppendLittleEndian(static_cast<uint32_t>(record->size()), prefix);
         parts.push_back(InMemory(std::move(prefix)));

@@ -26,6 +26,8 @@ namespace tributary::coordinator {
 
 // DataLoss, exit code kDamaged: `message` says what is damaged; what to do is added.
 absl::Status DamagedLog(absl::string_view message);
+// Unless what was found says that the storage failed: that is no damage.
+absl::Status DamagedLog(const absl::Status& found, absl::string_view message);
 
 // What follows from a run's specification, and how many threads of this machine its model is worth.
 struct RunModel {
@@ -62,7 +64,8 @@ absl::StatusOr<SharedBytes> SumUpdate(const RunModel& model, const SnapshotStore
                                       optim::Aggregator& aggregator);
 
 // The commit's record, in memory or in its file. DataLoss, exit code kDamaged: the file is missing, or has another length.
-absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit);
+absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit,
+                                     SnapshotStore::Readable readable = SnapshotStore::Readable::kWhileThere);
 
 // Reads the snapshot file and checks it against the journal. DataLoss, exit code kDamaged.
 absl::StatusOr<optim::ReplicaState> LoadSnapshot(const RunModel& model, const SnapshotStore& store, const JournaledSnapshot& snapshot);

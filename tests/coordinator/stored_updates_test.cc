@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -132,6 +133,55 @@ TEST(StoredUpdates, OneThatIsRefusedLeavesNoFile) {
   ASSERT_EQ(federation.Status(run).round(), 1u);
   EXPECT_EQ(SiteOf(federation.Status(run), "site-1").updates_rejected(), 1u);
   EXPECT_THAT(FilesOf(federation, ".update"), SizeIs(2)) << "of site-0, in both rounds";
+}
+
+TEST(StoredUpdates, ADownloadEndsAlthoughItsSnapshotIsPrunedMeanwhile) {
+  Federation federation(2, /*snapshot_every=*/1, kShort);
+  const std::string run = Submit(federation, MakeSpec("toy", 4, 2, "fedavg"));
+  federation.site(1).silent = true;
+  federation.ConnectAll();
+  federation.site(0).alter = [](std::string& payload, uint64_t round) {
+    if (round == 2) {
+      payload.clear();
+    }
+  };
+  federation.site(1).silent = false;
+  federation.site(1).Disconnect();
+  federation.site(1).ForgetState();
+  federation.site(1).Connect();
+  federation.Settle();
+  ASSERT_EQ(federation.Status(run).round(), 1u);
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_snapshot_round(1);
+  const absl::StatusOr<SharedBytes> download = federation.coordinator().OpenDownload(request, Downloader::kSite);
+  ASSERT_TRUE(download.ok()) << download.status();
+  federation.site(0).alter = nullptr;
+  federation.RunToEnd(run);
+  ASSERT_EQ(federation.Status(run).state(), v1::FINISHED);
+  EXPECT_FALSE(federation.coordinator().OpenDownload(request, Downloader::kSite).ok() && (*download)->size() == 0);
+  EXPECT_EQ(ReadAll(**download)->size(), (*download)->size());
+}
+
+TEST(HeldUpdates, CountBeforeAPauseThatComesAfterThem) {
+  Federation federation(2, 100);
+  std::string payload;
+  std::string base;
+  federation.site(1).alter = [&payload](std::string& sent, uint64_t round) {
+    if (round == 1) {
+      payload = std::exchange(sent, "");
+    }
+  };
+  const std::string run = Submit(federation, MakeSpec("toy", 10, 2));
+  federation.ConnectAll();
+  ASSERT_FALSE(payload.empty());
+  federation.site(1).Say(UpdateMessage(run, 1, federation.site(1).StateHash(), payload));
+  // It is held now, and would close the round.
+  ASSERT_TRUE(federation.coordinator().PauseRun(run, {"anna", "maintenance"}).ok());
+  federation.Settle();
+  EXPECT_EQ((*federation.journal().Runs())[0].state, v1::PAUSED);
+  ASSERT_TRUE(federation.Restart().ok());
+  EXPECT_EQ(federation.Status(run).state(), v1::PAUSED);
 }
 
 TEST(HeldUpdates, ThoseThatComeTogetherShareOneWrite) {
