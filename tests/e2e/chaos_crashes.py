@@ -182,10 +182,14 @@ def crash_points_of_a_recovery(chaos):
 class JournalToolCrashes:
     """`tributary journal` killed at work, on copies of what a coordinator left that was killed in the middle of a run."""
 
-    def __init__(self, chaos):
+    def __init__(self, chaos, prepare=None):
+        """`prepare(data_dir)`, if given, is called before the coordinator first starts."""
         self.chaos = chaos
         self.spec = chaos.spec(SITES, rounds=200)
         self.parties = chaos.make(*SITES, snapshots={"every": 4, "keep": 2})
+        if prepare is not None:
+            self.parties.data_dir.mkdir(parents=True, exist_ok=True)
+            prepare(self.parties.data_dir)
         chaos.start(self.parties)
         self.log = chaos.coordinator_log(self.parties)
         chaos.submit(self.parties, self.spec)
@@ -265,18 +269,22 @@ def truncation_at_crash_points(chaos):
 
 def upgrade_at_crash_points(chaos):
     """`tributary journal upgrade` is killed at any change that it makes: the journal is in the old format or in the new one."""
-    crashes = JournalToolCrashes(chaos)
+
+    def begin_in_format_2(data_dir):
+        frozen = (harness.ROOT / "tests" / "coordinator" / "journal" / "format_2.sql").read_text(encoding="utf-8")
+        marks = "".join(re.findall(r"^PRAGMA (?:application_id|user_version) = .*;$", frozen, re.MULTILINE))
+        tables = "".join(re.findall(r"^CREATE TABLE .*;$", frozen, re.MULTILINE))
+        with contextlib.closing(sqlite3.connect(data_dir / "journal.db")) as journal:
+            journal.executescript(f"{marks} BEGIN; {tables} COMMIT;")
+
+    crashes = JournalToolCrashes(chaos, begin_in_format_2)
 
     def state(folder):
         # SQLite's header holds user_version, the format, at offset 60.
         return int.from_bytes((folder / "journal.db").read_bytes()[60:64], "big"), crashes.commits(folder)
 
-    # Format 2 differs in `events`. The order of the tables counts, so that the one after it is made anew, too; both without rows.
-    old = (harness.ROOT / "tests" / "coordinator" / "journal" / "format_2.sql").read_text(encoding="utf-8")
-    tables = "".join(re.findall(r"^CREATE TABLE (?:events|evidence)\(.*;$", old, re.MULTILINE))
-    with contextlib.closing(sqlite3.connect(crashes.found / "journal.db")) as journal:
-        newest = journal.execute("PRAGMA user_version").fetchone()[0]
-        journal.executescript(f"BEGIN; DROP TABLE events; DROP TABLE evidence; {tables} PRAGMA user_version = 2; COMMIT;")
+    frozen = (harness.ROOT / "tests" / "coordinator" / "journal").glob("format_*.sql")
+    newest = max(int(path.stem.removeprefix("format_")) for path in frozen)
     return crashes.kill(("upgrade",), state, (newest, crashes.commits(crashes.found)))
 
 
