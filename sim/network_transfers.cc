@@ -173,9 +173,9 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
     if (done.ok()) {
       done = place->writer->Finish();
     }
-    if (done.ok()) {
-      done = coordinator.UploadCompleted(name, transfer.header, {"", place->file, place->check()});
-    }
+    // As rpc/upload.cc says it.
+    done = done.ok() ? coordinator.UploadCompleted(name, transfer.header, {"", place->file, place->check()})
+                     : absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
   });
   world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(done)); });
   if (!Reaches(transfer)) {
