@@ -31,8 +31,10 @@ uint64_t CountBits(const char* bitmap, uint64_t bits) {
 uint64_t MaxSignPayloadBytes(const Layout& layout) {
   uint64_t bytes = kDenseHeaderSize;
   // A mixed piece has at least one zero, whose sign is not sent.
-  for (const LivePiece& piece : CutLive(layout, kSignPiece)) {
-    bytes += 1 + BitmapBytes(piece.size) + BitmapBytes(piece.size - 1);
+  const auto most = [](int64_t size) { return size == 0 ? 0 : 1 + BitmapBytes(size) + BitmapBytes(size - 1); };
+  // Not piece by piece: it is asked of models that are far too large.
+  for (const LivePiece& stretch : CutLive(layout, INT64_MAX)) {
+    bytes += static_cast<uint64_t>(stretch.size / kSignPiece) * most(kSignPiece) + most(stretch.size % kSignPiece);
   }
   return bytes;
 }
