@@ -90,8 +90,10 @@ absl::StatusOr<Commit> DecodeCommit(std::string&& record) {
   return Commit{head.round, head.learning_rate, head.included, std::move(record)};
 }
 
-void AppendCommitRecord(absl::string_view record, std::string& out) {
-  AppendField<uint32_t>(record, out);
+std::string CommitRecordPrefix(uint64_t record_bytes) {
+  std::string prefix;
+  AppendLittleEndian(static_cast<uint32_t>(record_bytes), prefix);
+  return prefix;
 }
 
 absl::StatusOr<std::vector<std::string>> SplitCommitRecords(std::string&& bytes, uint64_t count) {

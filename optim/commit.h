@@ -41,8 +41,8 @@ absl::StatusOr<Commit> DecodeCommit(absl::string_view record);
 // The same in the record's own memory: a dense payload is as long as the model.
 absl::StatusOr<Commit> DecodeCommit(std::string&& record);
 
-// Records as a download carries them: each behind its length, 4 bytes little-endian, which must be able to hold it.
-void AppendCommitRecord(absl::string_view record, std::string& out);
+// What stands before each record in a download: its length, 4 bytes little-endian, which must be able to hold it.
+std::string CommitRecordPrefix(uint64_t record_bytes);
 inline constexpr uint64_t kCommitRecordPrefixBytes = 4;
 
 // The records of such bytes. DataLoss: not exactly `count` whole ones.

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/bytes.h"
 #include "common/checksum.h"
 #include "common/cpu_limits.h"
 #include "common/exit_codes.h"
@@ -192,9 +191,7 @@ absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
         // A descriptor each, of all that a download may hold, would be too many.
         const auto readable = last - first < 16 ? SnapshotStore::Readable::kForGood : SnapshotStore::Readable::kWhileThere;
         TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes record, RecordOf(*store_, commit, readable));
-        std::string prefix;
-        AppendLittleEndian(static_cast<uint32_t>(record->size()), prefix);
-        parts.push_back(InMemory(std::move(prefix)));
+        parts.push_back(InMemory(optim::CommitRecordPrefix(record->size())));
         parts.push_back(std::move(record));
         return absl::OkStatus();
       }));

@@ -81,7 +81,7 @@ TEST(CommitTest, OfAStoredRecordOnlyTheHeadIsDecoded) {
 std::string Framed(std::initializer_list<absl::string_view> records) {
   std::string bytes;
   for (const absl::string_view record : records) {
-    AppendCommitRecord(record, bytes);
+    absl::StrAppend(&bytes, CommitRecordPrefix(record.size()), record);
   }
   return bytes;
 }

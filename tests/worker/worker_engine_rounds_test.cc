@@ -49,9 +49,7 @@ v1::SyncPlan PlanWithReceipt(uint64_t target, uint64_t round, v1::Receipt::Resul
 }
 
 std::string Record(const std::string& bytes) {
-  std::string framed;
-  optim::AppendCommitRecord(bytes, framed);
-  return framed;
+  return optim::CommitRecordPrefix(bytes.size()) + bytes;
 }
 
 TEST(SyncTest, StateZeroOfASeededRunIsMadeHereAndReported) {
