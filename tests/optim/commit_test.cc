@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/stored_bytes.h"
 #include "gmock/gmock.h"
