@@ -1,4 +1,5 @@
 // tributary-coordinator: schedules the rounds of a federation's runs and aggregates their updates.
+#include <malloc.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -180,6 +181,8 @@ int main(int argc, char** argv) {
   // A peer that goes away, and a file past a size limit, are errors of the call, not the end of the process.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
+  // Frames of transfers are allocated on one thread and freed on another: with an arena for each thread, freed frames add up.
+  mallopt(M_ARENA_MAX, 2);
   tributary::StandardOutput output(STDOUT_FILENO);
   return output.End("tributary-coordinator", tributary::coordinator::Main(argc, argv));
 }

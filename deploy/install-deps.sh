@@ -12,8 +12,8 @@ build_packages=(
   # tools
   ca-certificates ccache cmake g++ git ninja-build pkg-config protobuf-compiler protobuf-compiler-grpc python3
   # libraries; an optimised BLAS, because LibTorch alone would pull the slow reference one
-  libabsl-dev libcli11-dev libcpp-httplib-dev libgrpc++-dev libopenblas0-openmp libprotobuf-dev libsqlite3-dev libssl-dev libtorch-dev
-  libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
+  libabsl-dev libcli11-dev libcpp-httplib-dev libgoogle-perftools-dev libgrpc++-dev libopenblas0-openmp libprotobuf-dev libsqlite3-dev
+  libssl-dev libtorch-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
   # the test programs are part of the default build
   libbenchmark-dev libgmock-dev libgtest-dev
   # the demo's text

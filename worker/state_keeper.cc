@@ -7,8 +7,10 @@
 namespace tributary::worker {
 namespace {
 
-// What a disk is taken to write before the first copy was measured, bytes a second.
+// Before the first copy was measured, a disk is taken to write this many bytes a second, and a copy to hold as many numbers a parameter as
+// any mode's: residual, two moments and the pending update.
 constexpr double kAssumedRate = 100e6;
+constexpr double kAssumedNumbers = 4;
 
 }  // namespace
 
@@ -18,7 +20,7 @@ StateKeeper::StateKeeper(const StateOwner& owner, v1::Persist persist, FileStore
       store_(store),
       clock_(clock),
       log_(owner, store, max_logged_payload),
-      budget_(clock->Now(), absl::Seconds(static_cast<double>(owner.layout->size()) * sizeof(float) / kAssumedRate)) {}
+      budget_(clock->Now(), absl::Seconds(static_cast<double>(owner.layout->size()) * kAssumedNumbers * sizeof(float) / kAssumedRate)) {}
 
 absl::StatusOr<StateKeeper::Kept> StateKeeper::Open() {
   Kept kept;
