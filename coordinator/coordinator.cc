@@ -137,14 +137,14 @@ void CoordinatorImpl::SessionOpened(const std::string& site, SessionSink* sessio
     return;
   }
   if (const auto it = sessions_.find(site); it != sessions_.end()) {
-    LogWarning("coordinator", "a newer session of the same site replaces the open one site=", site);
+    LogWarning("coordinator", "a newer session of the same site replaces the open one", LogField("site", site));
     SessionSink* const older = it->second.sink;
     sessions_.erase(it);
     older->Close(absl::AbortedError("replaced by a newer session of the same site"));
   }
   sessions_[site].sink = session;
   membership_.Connected(site, At().now);
-  LogInfo("coordinator", "session opened site=", site);
+  LogInfo("coordinator", "session opened", LogField("site", site));
   TellMembersChanged();
 }
 
@@ -155,7 +155,7 @@ void CoordinatorImpl::SessionClosed(const std::string& site, SessionSink* sessio
   }
   sessions_.erase(it);
   membership_.Dropped(site);
-  LogInfo("coordinator", "session closed site=", site);
+  LogInfo("coordinator", "session closed", LogField("site", site));
   TellMembersChanged();
 }
 
@@ -249,7 +249,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
       NegotiateProtocol({absl::StrCat("this coordinator (", TRIBUTARY_VERSION, ")")},
                         {absl::StrCat("the worker (", release, ")"), hello.protocol_version(), hello.newest_protocol_version()});
   if (!version.ok()) {
-    LogWarning("coordinator", version.status().message(), " site=", site);
+    LogWarning("coordinator", version.status().message(), LogField("site", site));
     CloseSession(site, version.status());
     TellMembersChanged();
     return;
@@ -311,7 +311,7 @@ void CoordinatorImpl::TakeHeldUpdatesSoon(const std::string& run_id) {
 
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
   const std::string reason = Excerpt(leave.reason());
-  LogInfo("coordinator", "leaves: ", reason, " site=", site);
+  LogInfo("coordinator", "leaves: ", reason, LogField("site", site));
   membership_.Left(site, reason);
   for (const auto& [run_id, run] : active_) {
     run->NoteEvent(site, "left", 0, reason);
@@ -430,7 +430,7 @@ void CoordinatorImpl::Wake() {
   }
   for (const std::string& site : membership_.Expire(At().now)) {
     const std::string silence = absl::StrCat("nothing heard for ", absl::FormatDuration(DurationOf(config_.lease())));
-    LogWarning("coordinator", silence, ": the site has left site=", site);
+    LogWarning("coordinator", silence, ": the site has left", LogField("site", site));
     for (const auto& [run_id, run] : active_) {
       run->NoteEvent(site, "left", 0, silence);
     }

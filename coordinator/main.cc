@@ -73,7 +73,8 @@ class FatalError {
   absl::Status status_;
 };
 
-void SetLogLevelOf(const v1::CoordinatorConfig& config, const CommandLine& command) {
+void SetLoggingOf(const v1::CoordinatorConfig& config, const CommandLine& command) {
+  SetLogFormat(LogFormatOf(config.log_format()));
   SetLogLevel(command.log_level.value_or(LogLevelOf(config.log_level())));
 }
 
@@ -88,7 +89,7 @@ void Reload(const CommandLine& command, Server& server) {
     LogError(kComponent, "SIGHUP: nothing is reloaded, and all stays as it was: ", status.message());
     return;
   }
-  SetLogLevelOf(config, command);
+  SetLoggingOf(config, command);
 }
 
 ExitCode Run(const CommandLine& command) {
@@ -96,7 +97,7 @@ ExitCode Run(const CommandLine& command) {
   if (const absl::Status status = LoadYaml(command.config, &config); !status.ok()) {
     return Fail(status);
   }
-  SetLogLevelOf(config, command);
+  SetLoggingOf(config, command);
   FatalError fatal;
   Server::Options options;
   options.insecure = command.insecure;

@@ -250,7 +250,7 @@ absl::Status ServerImpl::Reload(const v1::CoordinatorConfig& config) {
   if (certificate_watch_ != nullptr) {
     TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
   }
-  const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "log_level"}, &in_force_);
+  const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "log_level", "log_format"}, &in_force_);
   const std::vector<std::string> sites(config.sites().begin(), config.sites().end());
   sites_.Replace(sites);
   metrics_->SetSites(sites);

@@ -153,6 +153,7 @@ void Reload(const RunCommand& command, Worker& worker) {
     LogError(kComponent, "SIGHUP: nothing is reloaded, and all stays as it was: ", status.message());
     return;
   }
+  SetLogFormat(LogFormatOf(config.log_format()));
   SetLogLevel(command.log_level.value_or(LogLevelOf(config.log_level())));
 }
 
@@ -170,6 +171,7 @@ absl::Status Run(const RunCommand& command) {
   }
   BlockDaemonSignals();
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
+  SetLogFormat(LogFormatOf(options.config.log_format()));
   SetLogLevel(command.log_level.value_or(LogLevelOf(options.config.log_level())));
   TRIBUTARY_RETURN_IF_ERROR(CheckConfig(options.config, command));
   absl::StatusOr<Route> route = ChooseRoute(options.config.coordinator(), options.config.proxy(), ProxyEnvironmentOf(environ));

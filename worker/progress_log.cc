@@ -54,7 +54,7 @@ void ProgressLog::Flush(absl::Time now) {
   }
   absl::StrAppendFormat(&text, ", training loss %.4g", since_.train_loss);
   LogInfo("worker", text, ", up ", FormatBytes(static_cast<double>(since_.bytes_up)), ", down ",
-          FormatBytes(static_cast<double>(since_.bytes_down)), " run=", run_);
+          FormatBytes(static_cast<double>(since_.bytes_down)), LogField("run", run_));
   since_ = {};
   told_at_ = now;
 }

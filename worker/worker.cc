@@ -181,7 +181,7 @@ class Worker::Impl {
       TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
     }
     const std::lock_guard<std::mutex> lock(reload_mutex_);
-    const Reloaded reloaded = TakeOver(config, {"tls", "consent", "log_level"}, &in_force_);
+    const Reloaded reloaded = TakeOver(config, {"tls", "consent", "log_level", "log_format"}, &in_force_);
     if (reloaded.Took("consent")) {
       executor_.Post([this, consent = config.consent()] { Handle(event::ConsentChanged{consent}); });
     }

@@ -141,7 +141,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   }
 
   void Unreadable(const absl::Status& why) {
-    LogError("transfer", "a download cannot go on: ", why.message(), " caller=", key_);
+    LogError("transfer", "a download cannot go on: ", why.message(), LogField("caller", key_));
     End(absl::UnavailableError("the coordinator's disk failed; resume the download"));
   }
 

@@ -39,7 +39,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
   bool CheckListed() {
     const absl::Status listed = service_->authorisation_->Listed(site_);
     if (!listed.ok()) {
-      LogInfo("session", "closed, for the site is off the list site=", site_);
+      LogInfo("session", "closed, for the site is off the list", LogField("site", site_));
       ReportClosed();
       Close(listed);
     }

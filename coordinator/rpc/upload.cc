@@ -170,7 +170,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
 
   // What the disk said is not the site's fault: it is to try again.
   absl::Status NotKept(const absl::Status& why) const {
-    LogWarning("transfer", "an upload cannot be kept: ", why.message(), " site=", site_);
+    LogWarning("transfer", "an upload cannot be kept: ", why.message(), LogField("site", site_));
     return absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
   }
 
@@ -267,7 +267,7 @@ void Uploads::Sweep() {
     }
   }
   for (const std::string& site : spools_.DropIdle(clock_->Now())) {
-    LogInfo("transfer", "dropped a partial upload that nobody resumed site=", site);
+    LogInfo("transfer", "dropped a partial upload that nobody resumed", LogField("site", site));
   }
   AdmitWaiting();
 }

@@ -317,8 +317,8 @@ void ActiveRun::Finish(const EndRun& end) {
   CountEnd(end.state, *deps_.metrics);
   deps_.metrics->SetRun(journaled_.spec.name(), StateName(end.state));
   summary_.Flush(At().now);
-  Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator",
-      absl::StrCat("run ", id(), " ", StateName(end.state), ": ", end.reason));
+  Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator", "run ", id(), " ", StateName(end.state), ": ",
+      end.reason);
   deps_.metrics->SetDiskForecast(0);
   // Before the last message, whose bytes are in no record any more.
   ended_ = Status();
@@ -343,8 +343,8 @@ void ActiveRun::TellChanges() {
   if (!warns || engine_.short_of_quorum()) {
     if (const auto left_out = standing_line_.Tell(reason, At().now); left_out.has_value() || is_decision) {
       summary_.Flush(At().now);
-      Log(warns ? LogLevel::kWarning : LogLevel::kInfo, "coordinator",
-          absl::StrCat(warns ? "" : absl::StrCat(StateName(state), ": "), reason, " run=", id(), left_out.value_or("")));
+      Log(warns ? LogLevel::kWarning : LogLevel::kInfo, "coordinator", warns ? "" : absl::StrCat(StateName(state), ": "), reason,
+          left_out.value_or(""), LogField("run", id()));
     }
   }
   told_state_ = state;

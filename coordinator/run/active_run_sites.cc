@@ -49,7 +49,7 @@ void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
 }
 
 void ActiveRun::Refused(const std::string& site, const std::string& why) {
-  LogWarning("coordinator", "run ", id(), " refused: ", why, " site=", site);
+  LogWarning("coordinator", "run ", id(), " refused: ", why, LogField("site", site));
   deps_.membership->Set(site, Presence::kRefused, why);
   NoteEvent(site, "refused", 0, why);
   Dispatch(MembersChanged{});
@@ -91,7 +91,7 @@ std::string ActiveRun::AdmitColumns(const std::string& site, const std::string& 
     const bool has_columns = !host_->model().spec.data().label_column().empty();
     if (has_columns && !std::exchange(told_of_unknown_columns_, true)) {
       LogWarning("coordinator", "run ", id(), ": the worker's release ", sites_[site].software_version,
-                 " does not tell its columns, and nobody compares them with the other sites' site=", site);
+                 " does not tell its columns, and nobody compares them with the other sites'", LogField("site", site));
     }
     return "";
   }
@@ -209,7 +209,7 @@ void ActiveRun::OnReady(const std::string& site, const v1::Ready& ready) {
     NoteEvent(site, before == Presence::kQuarantined ? "resynchronised" : "joined", host_->round(), "");
   }
   deps_.membership->Set(site, Presence::kReady);
-  LogInfo("coordinator", "ready at round ", host_->round(), " site=", site);
+  LogInfo("coordinator", "ready at round ", host_->round(), LogField("run", id()), LogField("site", site));
   // A site that was just sent the last commit reports on it; one that has it already is known to agree.
   if (engine_.reporting() && ready.round() < host_->round()) {
     Dispatch(MembersChanged{});
@@ -227,10 +227,9 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
   }
   const std::string reason = ahead ? absl::StrCat("it holds round ", round, ", the log ends at ", host_->round())
                                    : absl::StrCat("its state[", round, "] differs from the log's");
-  Log(ahead ? LogLevel::kWarning : LogLevel::kError, "coordinator",
-      absl::StrCat(ahead ? "the log was taken back: " : "replica disagrees: ", reason, "; its hash ",
-                   absl::BytesToHexString(state_hash.substr(0, kDigestBytes)), " log's round ", host_->round(), " hash ",
-                   absl::BytesToHexString(host_->state_hash()), " site=", site));
+  Log(ahead ? LogLevel::kWarning : LogLevel::kError, "coordinator", ahead ? "the log was taken back: " : "replica disagrees: ", reason,
+      "; its hash ", absl::BytesToHexString(state_hash.substr(0, kDigestBytes)), " log's round ", host_->round(), " hash ",
+      absl::BytesToHexString(host_->state_hash()), LogField("site", site));
   SiteState& state = sites_[site];
   if (!ahead) {
     last_mismatch_[site] = round;
@@ -264,7 +263,7 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
 
 void ActiveRun::OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped& skipped) {
   const std::string reason = Excerpt(skipped.reason());
-  LogWarning("coordinator", "round ", skipped.round(), " skipped: ", reason, " site=", site);
+  LogWarning("coordinator", "round ", skipped.round(), " skipped: ", reason, LogField("run", id()), LogField("site", site));
   deps_.metrics->CountUpdate(site, UpdateResult::kSkipped);
   Dispatch(UpdateSkipped{site, skipped.round(), reason});
 }
@@ -352,7 +351,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
       }
       return Judgement::kDuplicate;
     case UpdateVerdict::Kind::kConflict:
-      LogWarning("coordinator", verdict.reason, " site=", site);
+      LogWarning("coordinator", verdict.reason, LogField("site", site));
       deps_.metrics->CountRejection(RejectionReason::kDuplicate);
       return absl::FailedPreconditionError(verdict.reason);  // no receipt: the one of the accepted update is still to come
     case UpdateVerdict::Kind::kLate: {
@@ -392,7 +391,7 @@ absl::StatusOr<std::unique_ptr<UploadPlace>> ActiveRun::PlaceFor(const std::stri
   place->file = host_->files().NewUpdateFile(id(), round, site);
   absl::StatusOr<std::unique_ptr<FileStore::Writer>> writer = host_->files().Create(place->file);
   if (!writer.ok()) {
-    LogWarning("coordinator", "an upload cannot be kept: ", writer.status().message(), " site=", site);
+    LogWarning("coordinator", "an upload cannot be kept: ", writer.status().message(), LogField("site", site));
     return absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
   }
   place->writer = *std::move(writer);

@@ -21,7 +21,7 @@ void SendReceipt(RunEnvironment& environment, const std::string& site, const std
 
 void SendRejection(RunEnvironment& environment, CoordinatorMetrics& metrics, const std::string& site, const std::string& run_id,
                    uint64_t round, RejectionReason kind, const std::string& reason) {
-  LogWarning("coordinator", "update rejected: round ", round, ": ", reason, " site=", site);
+  LogWarning("coordinator", "update rejected: round ", round, ": ", reason, LogField("site", site));
   metrics.CountUpdate(site, UpdateResult::kRejected);
   metrics.CountRejection(kind);
   SendReceipt(environment, site, run_id, round, v1::Receipt::REJECTED, reason);

@@ -17,10 +17,9 @@ std::string Bytes(uint64_t bytes) {
 }  // namespace
 
 void RoundSummary::RoundCommitted(const v1::RoundRecord& record, absl::Time now) {
-  Log(LogLevel::kDebug, "coordinator",
-      absl::StrCat("round ", record.round(), " committed: ", record.included(), " of ", record.members(), " updates",
-                   record.has_train_loss() ? absl::StrCat(", training loss ", record.train_loss()) : "", ", up ", record.bytes_up(),
-                   " B, down ", record.bytes_down(), " B run=", run_id_));
+  Log(LogLevel::kDebug, "coordinator", "round ", record.round(), " committed: ", record.included(), " of ", record.members(), " updates",
+      record.has_train_loss() ? absl::StrCat(", training loss ", record.train_loss()) : "", ", up ", record.bytes_up(), " B, down ",
+      record.bytes_down(), " B", LogField("run", run_id_));
   if (since_.first_round == 0) {
     since_.first_round = record.round();
   }
@@ -57,7 +56,7 @@ void RoundSummary::Flush(absl::Time now) {
   if (validation_loss_.has_value()) {
     absl::StrAppendFormat(&text, ", validation loss %.4g", *validation_loss_);
   }
-  LogInfo("coordinator", text, ", up ", Bytes(since_.bytes_up), ", down ", Bytes(since_.bytes_down), " run=", run_id_);
+  LogInfo("coordinator", text, ", up ", Bytes(since_.bytes_up), ", down ", Bytes(since_.bytes_down), LogField("run", run_id_));
   since_ = {};
   told_at_ = now;
 }

@@ -55,4 +55,8 @@ LogLevel LogLevelOf(v1::Logging::Level level) {
   }
 }
 
+LogFormat LogFormatOf(v1::Logging::Format format) {
+  return format == v1::Logging::JSON ? LogFormat::kJson : LogFormat::kText;
+}
+
 }  // namespace tributary

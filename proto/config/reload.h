@@ -25,6 +25,7 @@ struct Reloaded {
 Reloaded TakeOver(const google::protobuf::Message& read, const std::vector<std::string>& keys, google::protobuf::Message* in_force);
 
 LogLevel LogLevelOf(v1::Logging::Level level);
+LogFormat LogFormatOf(v1::Logging::Format format);
 
 }  // namespace tributary
 

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 namespace tributary {
 namespace {
 
@@ -20,6 +22,28 @@ TEST(LogTest, NothingFromOutsideCanForgeALine) {
   testing::internal::CaptureStderr();
   LogWarning("x", "name a\nERROR b\r\x1b[31m");
   EXPECT_THAT(testing::internal::GetCapturedStderr(), EndsWith(" WARNING x: name a\\nERROR b\\x0d\\x1b[31m\n"));
+}
+
+TEST(LogTest, FieldsFollowTheTextWhereverTheyStand) {
+  testing::internal::CaptureStderr();
+  LogInfo("x", LogField("site", "berlin\n"), "round ", 3, LogField("request", 7));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), EndsWith(" INFO x: round 3 site=berlin\\n request=7\n"));
+}
+
+TEST(LogTest, JsonHoldsTheSameAndNothingFromOutsideCanForgeAKey) {
+  SetLogFormat(LogFormat::kJson);
+  testing::internal::CaptureStderr();
+  LogWarning("x", "a \"b\"\n\xff", LogField("site", "c\",\"run\":\"d"));
+  const std::string line = testing::internal::GetCapturedStderr();
+  SetLogFormat(LogFormat::kText);
+  ASSERT_THAT(line, EndsWith("}\n"));
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  const auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json.size(), 5);
+  EXPECT_EQ(json["level"], "warning");
+  EXPECT_EQ(json["component"], "x");
+  EXPECT_EQ(json["message"], "a \"b\"\n\ufffd");
+  EXPECT_EQ(json["site"], "c\",\"run\":\"d");
 }
 
 TEST(LogTest, LinesBelowTheLevelAreDropped) {

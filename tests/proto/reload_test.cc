@@ -41,6 +41,12 @@ TEST(TakeOver, FindsNothingWhereNothingChanged) {
   EXPECT_EQ(in_force.sites_size(), 1);
 }
 
+TEST(LogFormatOf, IsTextUnlessJsonIsSaid) {
+  EXPECT_EQ(LogFormatOf(v1::Logging::FORMAT_UNSPECIFIED), LogFormat::kText);
+  EXPECT_EQ(LogFormatOf(v1::Logging::TEXT), LogFormat::kText);
+  EXPECT_EQ(LogFormatOf(v1::Logging::JSON), LogFormat::kJson);
+}
+
 TEST(LogLevelOf, KnowsEveryLevel) {
   EXPECT_EQ(LogLevelOf(v1::Logging::DEBUG), LogLevel::kDebug);
   EXPECT_EQ(LogLevelOf(v1::Logging::LEVEL_UNSPECIFIED), LogLevel::kInfo);
