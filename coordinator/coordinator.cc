@@ -23,6 +23,26 @@ namespace {
 // How long sites are told to stay away when the coordinator shuts down.
 constexpr absl::Duration kReconnectAfter = absl::Seconds(2);
 
+// How a site with a session shows in the metrics.
+SiteState StateOf(Presence presence) {
+  switch (presence) {
+    case Presence::kAway:
+    case Presence::kConnected:
+    case Presence::kOffered:
+      return SiteState::kConnected;
+    case Presence::kRefused:
+    case Presence::kLeft:
+      return SiteState::kRefused;
+    case Presence::kSyncing:
+      return SiteState::kSyncing;
+    case Presence::kQuarantined:
+      return SiteState::kQuarantined;
+    case Presence::kReady:
+      return SiteState::kReady;
+  }
+  return SiteState::kConnected;
+}
+
 absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
   if (DurationOf(config.lease()) <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("lease: must be more than 0s");
@@ -371,37 +391,13 @@ void CoordinatorImpl::OnStandingChanged(const std::string& run_id) {
 }
 
 void CoordinatorImpl::RefreshSessionMetrics() {
-  std::map<SessionState, int> counts = {
-      {SessionState::kConnected, 0}, {SessionState::kSyncing, 0}, {SessionState::kReady, 0}, {SessionState::kRefused, 0}};
-  for (const std::string& name : deps_.sites->Names()) {
-    deps_.metrics->SetSiteSession(name, sessions_.contains(name) ? SiteSession::kOpen : SiteSession::kNone);
-  }
+  std::map<std::string, SiteState> states;
   for (const auto& [name, site] : membership_.sites()) {
-    if (!site.session) {
-      continue;
-    }
-    switch (site.presence) {
-      case Presence::kReady:
-        ++counts[SessionState::kReady];
-        break;
-      case Presence::kSyncing:
-      case Presence::kQuarantined:
-        ++counts[SessionState::kSyncing];
-        break;
-      case Presence::kRefused:
-      case Presence::kLeft:
-        ++counts[SessionState::kRefused];
-        break;
-      case Presence::kAway:
-      case Presence::kConnected:
-      case Presence::kOffered:
-        ++counts[SessionState::kConnected];
-        break;
+    if (sessions_.contains(name)) {
+      states[name] = StateOf(site.presence);
     }
   }
-  for (const auto& [state, count] : counts) {
-    deps_.metrics->SetSessions(state, count);
-  }
+  deps_.metrics->SetSiteStates(states);
 }
 
 void CoordinatorImpl::ScheduleWake() {

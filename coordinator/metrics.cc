@@ -14,6 +14,7 @@
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "prometheus/summary.h"
 #include "prometheus/text_serializer.h"
 
 namespace tributary::coordinator {
@@ -27,7 +28,7 @@ using prometheus::Histogram;
 constexpr std::array kOutcomes = {"committed", "partial", "empty", "failed"};
 constexpr std::array kRunOutcomes = {"finished", "failed", "stopped"};
 constexpr std::array kPhases = {"wait", "aggregate", "journal", "apply", "broadcast", "compute", "encode"};
-constexpr std::array kSessionStates = {"connected", "syncing", "ready", "refused"};
+constexpr std::array kSiteStates = {"away", "connected", "syncing", "ready", "refused", "quarantined"};
 constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
 constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "size", "checksum", "invalid", "duplicate"};
 constexpr std::array kSplits = {"train", "validation"};
@@ -35,7 +36,7 @@ constexpr std::array kSplits = {"train", "validation"};
 static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1);
 static_assert(kRunOutcomes.size() == static_cast<size_t>(RunOutcome::kStopped) + 1);
 static_assert(kPhases.size() == static_cast<size_t>(RoundPhase::kEncode) + 1);
-static_assert(kSessionStates.size() == static_cast<size_t>(SessionState::kRefused) + 1);
+static_assert(kSiteStates.size() == static_cast<size_t>(SiteState::kQuarantined) + 1);
 static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
 static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kDuplicate) + 1);
 static_assert(kSplits.size() == static_cast<size_t>(LossSplit::kValidation) + 1);
@@ -88,10 +89,13 @@ size_t Index(Enum value) {
 
 struct CoordinatorMetrics::State {
   struct Site {
+    SiteState state = SiteState::kAway;
     Gauge* up;
+    Children<kSiteStates.size(), Gauge> states;
     std::unique_ptr<OptionalGauge> last_seen;
     std::unique_ptr<OptionalGauge> certificate_expiry;
     Children<kUpdateResults.size(), Counter> updates;
+    prometheus::Summary* arrival;
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
 
@@ -108,6 +112,7 @@ struct CoordinatorMetrics::State {
   void SetSites(const std::vector<std::string>& names);
   Site AddSite(const std::string& name);
   void Remove(Site& site);
+  void CountSessions();  // sites_mutex is held
 
   template <typename Builder>
   auto& Make(Builder builder, const char* name, const char* help) {
@@ -127,8 +132,9 @@ struct CoordinatorMetrics::State {
   Children<kOutcomes.size(), Counter> rounds;
   Histogram* round_duration;
   Children<kPhases.size(), Histogram> phases;
-  Children<kSessionStates.size(), Gauge> sessions;
+  Children<kSiteStates.size(), Gauge> sessions{};  // none for kAway: that is no session
   Children<kReasons.size(), Counter> rejections;
+  Counter* steps;
   Children<kByteDirectionLabels.size(), Histogram> bytes_per_step;
   Children<kByteDirectionLabels.size(), Counter> dense_bytes;
   Histogram* journal_fsync;
@@ -141,6 +147,11 @@ struct CoordinatorMetrics::State {
   Gauge* certificate_files_refused;
 
   prometheus::Family<Gauge>& site_up = MakeGauge("tributary_site_up", "1 while the site has a session");
+  prometheus::Family<Gauge>& site_state = MakeGauge("tributary_site_state", "1 for the state that the site is in, 0 for the others");
+  prometheus::Family<prometheus::Summary>& site_arrival = prometheus::BuildSummary()
+                                                              .Name("tributary_update_arrival_seconds")
+                                                              .Help("Start of a round to the site's accepted update, sum and count")
+                                                              .Register(registry);
   prometheus::Family<Gauge>& site_last_seen = MakeGauge("tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
   prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
   prometheus::Family<Counter>& site_bytes =
@@ -164,9 +175,13 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
   round_duration = &Make(BuildHistogram(), "tributary_round_duration_seconds", "Start of a round to its commit").Add({}, RoundBuckets());
   phases =
       AddChildren(Make(BuildHistogram(), "tributary_round_phase_seconds", "Time of a round, by phase"), "phase", kPhases, PhaseBuckets());
-  sessions = AddChildren(Make(BuildGauge(), "tributary_sessions", "Open sessions, by state"), "state", kSessionStates);
+  auto& open_sessions = MakeGauge("tributary_sessions", "Open sessions, by state");
+  for (size_t i = Index(SiteState::kAway) + 1; i < kSiteStates.size(); ++i) {
+    sessions[i] = &open_sessions.Add({{"state", kSiteStates[i]}});
+  }
   rejections = AddChildren(Make(BuildCounter(), "tributary_update_rejections_total", "Updates rejected, by the check that failed"),
                            "reason", kReasons);
+  steps = &MakeCounter("tributary_steps_total", "Local steps in committed rounds, over all members").Add({});
   bytes_per_step =
       AddChildren(Make(BuildHistogram(), "tributary_bytes_per_step", "Bytes on the wire per member and local step of a round, all kinds"),
                   "direction", kByteDirectionLabels, ByteBuckets());
@@ -195,6 +210,11 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
 CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::string& name) {
   Site site;
   site.up = &site_up.Add({{"site", name}});
+  for (size_t i = 0; i < kSiteStates.size(); ++i) {
+    site.states[i] = &site_state.Add({{"site", name}, {"state", kSiteStates[i]}});
+  }
+  site.states[Index(site.state)]->Set(1);
+  site.arrival = &site_arrival.Add({{"site", name}}, prometheus::Summary::Quantiles{});
   site.last_seen = std::make_unique<OptionalGauge>(site_last_seen, prometheus::Labels{{"site", name}});
   site.certificate_expiry = std::make_unique<OptionalGauge>(certificate_expiry, prometheus::Labels{{"party", absl::StrCat("site/", name)}});
   for (size_t i = 0; i < kUpdateResults.size(); ++i) {
@@ -211,6 +231,10 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
 
 void CoordinatorMetrics::State::Remove(Site& site) {
   site_up.Remove(site.up);
+  for (Gauge* const state : site.states) {
+    site_state.Remove(state);
+  }
+  site_arrival.Remove(site.arrival);
   site.last_seen->Clear();
   site.certificate_expiry->Clear();
   for (Counter* const counter : site.updates) {
@@ -220,6 +244,16 @@ void CoordinatorMetrics::State::Remove(Site& site) {
     for (Counter* const counter : direction) {
       site_bytes.Remove(counter);
     }
+  }
+}
+
+void CoordinatorMetrics::State::CountSessions() {
+  std::array<int, kSiteStates.size()> counts{};
+  for (const auto& [name, site] : sites) {
+    ++counts[Index(site.state)];
+  }
+  for (size_t i = Index(SiteState::kAway) + 1; i < counts.size(); ++i) {
+    sessions[i]->Set(counts[i]);
   }
 }
 
@@ -238,6 +272,7 @@ void CoordinatorMetrics::State::SetSites(const std::vector<std::string>& names) 
       sites.emplace(name, AddSite(name));
     }
   }
+  CountSessions();
 }
 
 CoordinatorMetrics::CoordinatorMetrics(const std::vector<std::string>& sites, const std::string& data_dir)
@@ -290,12 +325,16 @@ void CoordinatorMetrics::ObservePhase(RoundPhase phase, absl::Duration duration)
   state_->phases[Index(phase)]->Observe(absl::ToDoubleSeconds(duration));
 }
 
-void CoordinatorMetrics::SetSessions(SessionState state, int count) {
-  state_->sessions[Index(state)]->Set(count);
-}
-
-void CoordinatorMetrics::SetSiteSession(absl::string_view site, SiteSession session) {
-  state_->With(site, [&](State::Site& found) { found.up->Set(session == SiteSession::kOpen ? 1 : 0); });
+void CoordinatorMetrics::SetSiteStates(const std::map<std::string, SiteState>& states) {
+  const std::lock_guard<std::mutex> lock(state_->sites_mutex);
+  for (auto& [name, site] : state_->sites) {
+    const auto found = states.find(name);
+    site.states[Index(site.state)]->Set(0);
+    site.state = found == states.end() ? SiteState::kAway : found->second;
+    site.states[Index(site.state)]->Set(1);
+    site.up->Set(site.state == SiteState::kAway ? 0 : 1);
+  }
+  state_->CountSessions();
 }
 
 void CoordinatorMetrics::SetSiteLastSeen(absl::string_view site, absl::Time wall_time) {
@@ -310,8 +349,16 @@ void CoordinatorMetrics::CountRejection(RejectionReason reason) {
   state_->rejections[Index(reason)]->Increment();
 }
 
+void CoordinatorMetrics::ObserveArrival(absl::string_view site, absl::Duration since_start) {
+  state_->With(site, [&](State::Site& found) { found.arrival->Observe(absl::ToDoubleSeconds(since_start)); });
+}
+
 void CoordinatorMetrics::CountBytes(absl::string_view site, ByteDirection direction, ByteKind kind, uint64_t bytes) {
   state_->With(site, [&](State::Site& found) { found.bytes[Index(direction)][Index(kind)]->Increment(static_cast<double>(bytes)); });
+}
+
+void CoordinatorMetrics::CountSteps(uint64_t steps) {
+  state_->steps->Increment(static_cast<double>(steps));
 }
 
 void CoordinatorMetrics::ObserveBytesPerStep(ByteDirection direction, double bytes) {

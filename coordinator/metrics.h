@@ -6,6 +6,7 @@
 #define TRIBUTARY_COORDINATOR_METRICS_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,16 +40,15 @@ enum class RoundPhase {
   kEncode,     // as the sites reported: residual and encoding (mean over sites)
 };
 
-// For sessions{state}.
-enum class SessionState {
-  kConnected,  // said Hello; no run, or not asked yet
-  kSyncing,    // accepted the run and is catching up
-  kReady,      // holds the current state; takes part in rounds
-  kRefused,    // declined the run
+// Where a site stands, for site_state{site,state}, site_up{site} and sessions{state}.
+enum class SiteState {
+  kAway,         // no session
+  kConnected,    // said Hello; no run, or not asked yet
+  kSyncing,      // accepted the run and is catching up
+  kReady,        // holds the current state; takes part in rounds
+  kRefused,      // declined the run
+  kQuarantined,  // its state differs from the log's: takes part in nothing until it was resynchronised
 };
-
-// For site_up{site}.
-enum class SiteSession { kNone, kOpen };
 
 // For updates_total{site,result}.
 enum class UpdateResult { kIncluded, kLate, kRejected, kSkipped };
@@ -93,14 +93,18 @@ class CoordinatorMetrics {
   void RoundEnded(RoundOutcome outcome, absl::Duration duration);
   void ObservePhase(RoundPhase phase, absl::Duration duration);
 
-  void SetSessions(SessionState state, int count);
-  void SetSiteSession(absl::string_view site, SiteSession session);
+  // Of every site on the list; one that is not named is away.
+  void SetSiteStates(const std::map<std::string, SiteState>& states);
   void SetSiteLastSeen(absl::string_view site, absl::Time wall_time);
 
   void CountUpdate(absl::string_view site, UpdateResult result);
   void CountRejection(RejectionReason reason);
+  // An update of the site was accepted this long after the start of its round.
+  void ObserveArrival(absl::string_view site, absl::Duration since_start);
 
   void CountBytes(absl::string_view site, ByteDirection direction, ByteKind kind, uint64_t bytes);
+  // Local steps of all members of a committed round.
+  void CountSteps(uint64_t steps);
   // Of one committed round: bytes of all kinds per member and local step.
   void ObserveBytesPerStep(ByteDirection direction, double bytes);
   // Adds what fp32 gradients of the same steps would have moved in each direction.

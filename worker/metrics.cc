@@ -56,7 +56,7 @@ struct WorkerMetrics::State {
   }
 };
 
-WorkerMetrics::WorkerMetrics(absl::string_view software_version, const std::string& state_dir)
+WorkerMetrics::WorkerMetrics(absl::string_view site, absl::string_view software_version, const std::string& state_dir)
     : state_(std::make_unique<State>(state_dir)) {
   State& state = *state_;
   const prometheus::Histogram::BucketBoundaries seconds = {.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
@@ -93,8 +93,8 @@ WorkerMetrics::WorkerMetrics(absl::string_view software_version, const std::stri
                                          .Gauge("tributary_worker_certificate_files_refused",
                                                 "1 while this site's certificate files are not good, and what was read before is in use.")
                                          .Add({});
-  state.Gauge("tributary_worker_build_info", "Version of this worker, as a label.")
-      .Add({{"version", std::string(software_version)}})
+  state.Gauge("tributary_worker_build_info", "Site and version of this worker, as labels.")
+      .Add({{"site", std::string(site)}, {"version", std::string(software_version)}})
       .Set(1);
 }
 

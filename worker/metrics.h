@@ -23,7 +23,7 @@ enum class SessionStanding { kNone, kOpen };
 class WorkerMetrics final : public TrainingMetrics {
  public:
   // `state_dir`: the folder whose file system is watched.
-  WorkerMetrics(absl::string_view software_version, const std::string& state_dir);
+  WorkerMetrics(absl::string_view site, absl::string_view software_version, const std::string& state_dir);
   ~WorkerMetrics() override;
 
   void ObserveStep(StepPhase phase, double seconds) override;

@@ -101,7 +101,7 @@ class Worker::Impl {
       : options_(std::move(options)),
         folder_(std::move(folder)),
         certificates_(std::move(certificates)),
-        metrics_(options_.software_version, options_.config.state_dir()),
+        metrics_(options_.config.site(), options_.software_version, options_.config.state_dir()),
         engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),

@@ -476,6 +476,9 @@ bool ActiveRun::TakeHeldUpdates() {
     return false;
   }
   last_accepted_ = At().now;
+  for (const UpdateAccepted& update : accepted.updates) {
+    deps_.metrics->ObserveArrival(update.site, last_accepted_ - engine_.round_start());
+  }
   Dispatch(std::move(accepted));
   return !failed_;
 }

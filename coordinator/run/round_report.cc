@@ -64,9 +64,10 @@ void CountRound(const CloseRound& close, const v1::RoundRecord& record, Coordina
   metrics.ObservePhase(RoundPhase::kWait, absl::Seconds(record.wait_seconds()));
   metrics.ObservePhase(RoundPhase::kCompute, absl::Seconds(record.compute_seconds()));
   metrics.ObservePhase(RoundPhase::kEncode, absl::Seconds(record.encode_seconds()));
-  const double steps = static_cast<double>(record.members()) * record.local_steps();
-  metrics.ObserveBytesPerStep(ByteDirection::kUp, Ratio(static_cast<double>(record.bytes_up()), steps));
-  metrics.ObserveBytesPerStep(ByteDirection::kDown, Ratio(static_cast<double>(record.bytes_down()), steps));
+  const uint64_t steps = uint64_t{record.members()} * record.local_steps();
+  metrics.CountSteps(steps);
+  metrics.ObserveBytesPerStep(ByteDirection::kUp, Ratio(static_cast<double>(record.bytes_up()), static_cast<double>(steps)));
+  metrics.ObserveBytesPerStep(ByteDirection::kDown, Ratio(static_cast<double>(record.bytes_down()), static_cast<double>(steps)));
   metrics.CountDenseEquivalent(record.dense_bytes_per_direction());
   metrics.SetCompressionRatio(CompressionRatio(record));
   if (record.has_train_loss()) {

@@ -96,11 +96,37 @@ TEST(CoordinatorMetricsTest, FollowsTheListOfSites) {
 TEST(CoordinatorMetricsTest, AddsNoLabelForASiteThatItWasNotMadeWith) {
   CoordinatorMetrics metrics({"berlin"});
   metrics.CountBytes("mallory", ByteDirection::kUp, ByteKind::kUpdate, 1);
-  metrics.SetSiteSession("mallory", SiteSession::kOpen);
+  metrics.SetSiteStates({{"mallory", SiteState::kReady}});
+  metrics.ObserveArrival("mallory", absl::Seconds(1));
   metrics.SetSiteLastSeen("mallory", absl::UnixEpoch());
   metrics.CountUpdate("mallory", UpdateResult::kIncluded);
   metrics.SetSiteCertificateExpiry("mallory", absl::UnixEpoch());
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("mallory")));
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_sessions{state=\"ready\"} 0\n"));
+}
+
+TEST(CoordinatorMetricsTest, ShowsEachSiteInOneState) {
+  CoordinatorMetrics metrics({"berlin", "paris"});
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_site_state{site=\"berlin\",state=\"away\"} 1\n"));
+  metrics.SetSiteStates({{"berlin", SiteState::kReady}, {"paris", SiteState::kReady}});
+  metrics.SetSiteStates({{"berlin", SiteState::kQuarantined}});
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("tributary_site_state{site=\"berlin\",state=\"quarantined\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_site_state{site=\"berlin\",state=\"ready\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_site_state{site=\"paris\",state=\"away\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_site_up{site=\"berlin\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_site_up{site=\"paris\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"quarantined\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"ready\"} 0\n"));
+}
+
+TEST(CoordinatorMetricsTest, AddsUpWhenUpdatesOfASiteArrive) {
+  CoordinatorMetrics metrics({"berlin"});
+  metrics.ObserveArrival("berlin", absl::Seconds(2));
+  metrics.ObserveArrival("berlin", absl::Seconds(3));
+  const std::string text = metrics.Text();
+  EXPECT_THAT(text, HasSubstr("tributary_update_arrival_seconds_count{site=\"berlin\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_update_arrival_seconds_sum{site=\"berlin\"} 5\n"));
 }
 
 TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
@@ -108,8 +134,8 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   metrics.SetRound(12);
   metrics.RoundEnded(RoundOutcome::kPartial, absl::Seconds(3));
   metrics.RunEnded(RunOutcome::kFailed);
-  metrics.SetSessions(SessionState::kSyncing, 2);
-  metrics.SetSiteSession("berlin", SiteSession::kOpen);
+  metrics.SetSiteStates({{"berlin", SiteState::kSyncing}});
+  metrics.CountSteps(20);
   metrics.SetSiteLastSeen("berlin", absl::FromUnixSeconds(1700000000));
   metrics.CountRejection(RejectionReason::kBaseState);
   metrics.CountDenseEquivalent(4000);
@@ -119,7 +145,8 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   EXPECT_THAT(text, HasSubstr("tributary_rounds_total{outcome=\"partial\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_runs_total{outcome=\"failed\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_round_duration_seconds_count 1\n"));
-  EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"syncing\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"syncing\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_steps_total 20\n"));
   EXPECT_THAT(text, HasSubstr("tributary_site_up{site=\"berlin\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_site_last_seen_timestamp_seconds{site=\"berlin\"} 1700000000\n"));
   EXPECT_THAT(text, HasSubstr("tributary_update_rejections_total{reason=\"base_state\"} 1\n"));

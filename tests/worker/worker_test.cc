@@ -353,7 +353,7 @@ TEST(WorkerTest, SaysWhatAProxyWants) {
 
 TEST(WorkerTest, TheMetricsShowNoValueThatIsNotKnown) {
   const TestFolder folder;
-  WorkerMetrics metrics("1.2.3", folder.path());
+  WorkerMetrics metrics("berlin", "1.2.3", folder.path());
   const std::string page = metrics.Text();
   for (const char* name :
        {"tributary_worker_loss{", "tributary_worker_residual_norm ", "tributary_worker_round ", "tributary_worker_run_info"}) {
@@ -367,7 +367,7 @@ TEST(WorkerTest, TheMetricsShowNoValueThatIsNotKnown) {
 
 TEST(WorkerTest, TheMetricsForgetTheLastRunWhenAnotherBegins) {
   const TestFolder folder;
-  WorkerMetrics metrics("1.2.3", folder.path());
+  WorkerMetrics metrics("berlin", "1.2.3", folder.path());
   metrics.BeginRun("first");
   metrics.SetTrainLoss(2);
   metrics.BeginRun("second");
@@ -446,7 +446,7 @@ TEST(WorkerTest, TheMetricsPageShowsWhatHappened) {
         "tributary_worker_step_seconds_count{phase=\"persist\"} 6", "tributary_worker_step_seconds_count{phase=\"apply\"} 6",
         "tributary_worker_step_seconds_count{phase=\"evaluate\"} 2", "tributary_worker_samples_total 48",
         "tributary_worker_updates_total{result=\"included\"} 6", "tributary_worker_loss{split=\"train\"} 1.5", "tributary_worker_round 6",
-        "tributary_worker_build_info{version=\"1.2.3\"} 1", "tributary_worker_residual_norm ",
+        "tributary_worker_build_info{site=\"berlin\",version=\"1.2.3\"} 1", "tributary_worker_residual_norm ",
         "tributary_worker_bytes_total{direction=\"up\",kind=\"update\"} ",
         "tributary_worker_bytes_total{direction=\"down\",kind=\"commit\"} "}) {
     EXPECT_THAT(page->body, HasSubstr(line));
