@@ -2,22 +2,25 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick] [--previous-release]
+#   bash tests/run.sh [--quick] [--previous-release] [--packages]
 #
 #   --quick              only the release build's tests, without the sanitizers' builds
 #   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
+#   --packages           also what is handed out, on fresh Debian systems (tests/package/distributions.sh); needs root
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=$(nproc)
 quick=no
 previous=no
+packages=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
     --previous-release) previous=yes ;;
+    --packages) packages=yes ;;
     -h | --help)
-      sed -n '2,8s/^# \{0,1\}//p' "$0"
+      sed -n '2,9s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -68,6 +71,11 @@ fi
 if [ "$previous" = yes ]; then
   step "federations of two releases"
   bash tests/compat/mixed_releases.sh
+fi
+
+if [ "$packages" = yes ]; then
+  step "what is handed out, on fresh systems"
+  bash tests/package/distributions.sh
 fi
 
 step "every test of the release build"
