@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import urllib.request
 
 import harness
 
-ALERTS = harness.ROOT / "deploy" / "prometheus" / "alerts.yaml"
+RULES = harness.ROOT / "deploy" / "prometheus"
 
 
 def program(name):
@@ -100,7 +101,7 @@ class PrometheusScrape(harness.FederationTest):
             parties.start_worker(site)
 
         config = parties.directory / "prometheus.yml"
-        config.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['{ALERTS}']\n"
+        config.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['{RULES}/*.yaml']\n"
                           "scrape_configs:\n"
                           f"- {{job_name: coordinator, static_configs: [{{targets: ['{parties.endpoints()['metrics']}']}}]}}\n"
                           f"- {{job_name: worker, static_configs: [{{targets: ['{worker_page}']}}]}}\n", encoding="utf-8")
@@ -125,21 +126,34 @@ class PrometheusScrape(harness.FederationTest):
 
         def alerts():
             with urllib.request.urlopen(f"http://{address}/api/v1/rules", timeout=5) as answer:
-                return {rule["name"]: (rule["health"], rule["state"]) for rule in json.load(answer)["data"]["groups"][0]["rules"]}
+                return {rule["name"]: (rule["health"], rule["state"]) for group in json.load(answer)["data"]["groups"]
+                        for rule in group["rules"] if rule["type"] == "alerting"}
         # The first evaluation comes before the first scrape.
         harness.federation.wait_until(lambda: set(alerts().values()) == {("ok", "inactive")}, 20, f"quiet alerts: {alerts()}")
         self.assertIn("TributaryReplicaDiffers", alerts())
 
 
 @unittest.skipIf(PROMTOOL is None, "no promtool: bash deploy/install-deps.sh --tests")
-class Alerts(unittest.TestCase):
-    def test_each_alert_fires_when_it_should_and_not_otherwise(self):
-        text = (harness.ROOT / "tests" / "e2e" / "alerts_test.yaml").read_text(encoding="utf-8")
+class Rules(unittest.TestCase):
+    def check(self, name):
+        """`promtool test rules` of tests/e2e/NAME_test.yaml against deploy/prometheus/NAME.yaml."""
+        text = (harness.ROOT / "tests" / "e2e" / f"{name}_test.yaml").read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
-            rules_test = pathlib.Path(folder) / "alerts_test.yaml"
-            rules_test.write_text(text.replace("ALERTS", str(ALERTS)), encoding="utf-8")
+            rules_test = pathlib.Path(folder) / f"{name}_test.yaml"
+            rules_test.write_text(text.replace(name.upper(), str(RULES / f"{name}.yaml")), encoding="utf-8")
             result = subprocess.run([PROMTOOL, "test", "rules", rules_test], capture_output=True, text=True, check=False)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return text
+
+    def test_each_alert_fires_when_it_should_and_not_otherwise(self):
+        text = self.check("alerts")
+        cases = re.findall(r"alertname: (\w+)\W+exp_alerts:(.*)", text)
+        for name in re.findall(r"- alert: (\w+)", (RULES / "alerts.yaml").read_text(encoding="utf-8")):
+            quiet = {"[]" in expected for tested, expected in cases if tested == name}
+            self.assertEqual(quiet, {True, False}, f"{name}: when it fires, and when it does not")
+
+    def test_the_recorded_series_have_the_right_values(self):
+        self.check("recording")
 
 
 if __name__ == "__main__":
