@@ -1,29 +1,14 @@
-"""A real Prometheus scrapes a coordinator and a worker, finds the metrics of docs/reference/metrics.md, and takes our alerts."""
+"""A real Prometheus scrapes a federation: it finds the metrics of docs/reference/metrics.md, every panel of the dashboards and every
+recording rule has data, and the alerts are quiet."""
 
-import json
 import pathlib
 import re
-import shutil
-import socket
 import subprocess
 import tempfile
 import unittest
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import harness
-
-RULES = harness.ROOT / "deploy" / "prometheus"
-
-
-def program(name):
-    unpacked = harness.ROOT / "build" / "tools" / "usr" / "bin" / name
-    return shutil.which(name) or (str(unpacked) if unpacked.exists() else None)
-
-
-PROMETHEUS = program("prometheus")
-PROMTOOL = program("promtool")
+import scrape
 
 # PromQL -> whether its value must be above zero once a run is over.
 COORDINATOR = {
@@ -72,85 +57,99 @@ WORKER = {
     'tributary_worker_bytes_total{direction="up",kind="update"}': True,
 }
 
+# Alerts whose expression has no data in any part while all is well -> why.
+WITHOUT_DATA = {
+    "TributaryCoordinatorDown": "it asks for the absence of what is there",
+    "TributaryRunWaits": "the run is not waiting; tributary_run_info is asked for above",
+}
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
-
-@unittest.skipIf(PROMETHEUS is None, "no prometheus program: bash deploy/install-deps.sh --tests")
+@unittest.skipIf(scrape.PROMETHEUS is None, scrape.MISSING)
 class PrometheusScrape(harness.FederationTest):
-    def query(self, address, expression):
-        """[(labels, value)] of an instant query; empty while Prometheus is not up."""
-        url = f"http://{address}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return [(entry["metric"], float(entry["value"][1])) for entry in json.load(answer)["data"]["result"]]
-        except (urllib.error.URLError, ConnectionError):
-            return []
-
-    def test_every_metric_of_the_design_can_be_queried(self):
+    def test_metrics_panels_and_rules_have_data_after_a_run(self):
         parties = self.make("alpha", "beta")
-        worker_page = f"127.0.0.1:{free_port()}"
+        pages = {site: f"127.0.0.1:{scrape.free_port()}" for site in parties.sites}
         parties.start_coordinator()
         parties.write_operator_config()
-        parties.write_worker_config("alpha", parties.directory / "data" / "alpha", metrics_listen=worker_page)
-        parties.write_worker_config("beta", parties.directory / "data" / "beta")
-        for site in parties.sites:
+        for site, page in pages.items():
+            parties.write_worker_config(site, parties.directory / "data" / site, metrics_listen=page)
             parties.start_worker(site)
-
-        config = parties.directory / "prometheus.yml"
-        config.write_text(f"global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrule_files: ['{RULES}/*.yaml']\n"
-                          "scrape_configs:\n"
-                          f"- {{job_name: coordinator, static_configs: [{{targets: ['{parties.endpoints()['metrics']}']}}]}}\n"
-                          f"- {{job_name: worker, static_configs: [{{targets: ['{worker_page}']}}]}}\n", encoding="utf-8")
-        address = f"127.0.0.1:{free_port()}"
-        parties.processes["prometheus"] = harness.federation.Process(
-            "prometheus", [PROMETHEUS, f"--config.file={config}", f"--storage.tsdb.path={parties.directory / 'tsdb'}",
-                           f"--web.listen-address={address}", "--log.level=warn"], parties.directory / "prometheus.log")
+        prometheus = scrape.Prometheus(parties, {"coordinator": [parties.endpoints()["metrics"]], "worker": list(pages.values())})
+        # Rates need values from before.
+        harness.federation.wait_until(lambda: prometheus.query("count(up == 1) == 3"), 20, "the first scrape of each page")
 
         self.submit(parties, rounds=12, participation={"min_workers": 2})
         self.assert_finished(parties, parties.wait_for_end(harness.RUN, timeout=120), rounds=12)
+        settled = " and on () ".join(['tributary_run_info{state="finished"}', "(tributary_round == 12)",
+                                      "(count(tributary_worker_round == 12) == 2)"])
+        harness.federation.wait_until(lambda: prometheus.query(settled), 20, "the last round's scrape")
 
         for job, expressions in (("coordinator", COORDINATOR), ("worker", WORKER)):
             for expression, positive in expressions.items():
                 with self.subTest(job=job, expression=expression):
-                    def answered(expression=expression, positive=positive, job=job):
-                        values = [value for labels, value in self.query(address, expression) if labels.get("job", job) == job]
-                        return bool(values) and (not positive or max(values) > 0)
-                    harness.federation.wait_until(answered, 20, f"{job}: {expression}")
+                    values = [value for labels, value in prometheus.query(expression) if labels.get("job", job) == job]
+                    self.assertTrue(values and (not positive or max(values) > 0), values)
+        self.check_panels(prometheus, pages)
+        self.check_rules(prometheus)
 
-        rounds = self.query(address, "tributary_round")
-        self.assertEqual([value for _, value in rounds], [12.0])
+    def check_panels(self, prometheus, pages):
+        dashboards = scrape.dashboards()
+        self.assertEqual(set(dashboards), {"federation", "run", "site"})
+        for name, dashboard in dashboards.items():
+            variables = {"window": "1m", "__rate_interval": "1m", "__range": "1m"}
+            for variable, selector, label in scrape.variable_queries(dashboard):
+                variables[variable] = prometheus.label_values(scrape.filled(selector, variables), label)[0]
+            expected = {"job": "coordinator", "run": harness.RUN, "site": "alpha", "worker": pages["alpha"]}
+            for variable, value in expected.items():
+                self.assertEqual(variables.get(variable, value), value)
+            for panel in dashboard["panels"]:
+                for target in panel.get("targets", []):
+                    with self.subTest(dashboard=name, panel=panel["title"], expression=target["expr"]):
+                        values = [value for _, value in prometheus.query(scrape.filled(target["expr"], variables))]
+                        self.assertTrue(values, "no data")
+                        self.assertTrue(any(value == value for value in values), "not a number")
+
+    def check_rules(self, prometheus):
+        def recorded():
+            return all(prometheus.query(rule["name"]) for rule in prometheus.rules("recording"))
+        # Evaluations come after scrapes, and the first before the first.
+        harness.federation.wait_until(recorded, 20, "data for every recording rule")
 
         def alerts():
-            with urllib.request.urlopen(f"http://{address}/api/v1/rules", timeout=5) as answer:
-                return {rule["name"]: (rule["health"], rule["state"]) for group in json.load(answer)["data"]["groups"]
-                        for rule in group["rules"] if rule["type"] == "alerting"}
-        # The first evaluation comes before the first scrape.
+            return {rule["name"]: (rule["health"], rule["state"]) for rule in prometheus.rules("alerting")}
         harness.federation.wait_until(lambda: set(alerts().values()) == {("ok", "inactive")}, 20, f"quiet alerts: {alerts()}")
-        self.assertIn("TributaryReplicaDiffers", alerts())
+        for rule in prometheus.rules("alerting"):
+            # A comparison that is false has no data; each side of it has.
+            sides = [] if rule["name"] in WITHOUT_DATA else re.split(r" (?:or|[<>=]=?) ", rule["query"].replace("\n", " "))
+            for side in sides:
+                if not re.fullmatch(r"[\d.e+]+", side.strip()):
+                    with self.subTest(alert=rule["name"], expression=side):
+                        self.assertTrue(prometheus.query(side), "no data")
 
 
-@unittest.skipIf(PROMTOOL is None, "no promtool: bash deploy/install-deps.sh --tests")
+@unittest.skipIf(scrape.PROMTOOL is None, scrape.MISSING)
 class Rules(unittest.TestCase):
     def check(self, name):
         """`promtool test rules` of tests/e2e/NAME_test.yaml against deploy/prometheus/NAME.yaml."""
         text = (harness.ROOT / "tests" / "e2e" / f"{name}_test.yaml").read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
             rules_test = pathlib.Path(folder) / f"{name}_test.yaml"
-            rules_test.write_text(text.replace(name.upper(), str(RULES / f"{name}.yaml")), encoding="utf-8")
-            result = subprocess.run([PROMTOOL, "test", "rules", rules_test], capture_output=True, text=True, check=False)
+            rules_test.write_text(text.replace(name.upper(), str(scrape.RULES / f"{name}.yaml")), encoding="utf-8")
+            result = subprocess.run([scrape.PROMTOOL, "test", "rules", rules_test], capture_output=True, text=True, check=False)
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         return text
 
     def test_each_alert_fires_when_it_should_and_not_otherwise(self):
         text = self.check("alerts")
         cases = re.findall(r"alertname: (\w+)\W+exp_alerts:(.*)", text)
-        for name in re.findall(r"- alert: (\w+)", (RULES / "alerts.yaml").read_text(encoding="utf-8")):
+        for name in re.findall(r"- alert: (\w+)", (scrape.RULES / "alerts.yaml").read_text(encoding="utf-8")):
             quiet = {"[]" in expected for tested, expected in cases if tested == name}
             self.assertEqual(quiet, {True, False}, f"{name}: when it fires, and when it does not")
+
+    def test_the_example_configuration_is_good(self):
+        result = subprocess.run([scrape.PROMTOOL, "check", "config", scrape.RULES / "prometheus.yaml"], capture_output=True, text=True,
+                                check=False)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
 
     def test_the_recorded_series_have_the_right_values(self):
         self.check("recording")
