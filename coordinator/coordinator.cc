@@ -22,6 +22,8 @@ namespace {
 
 // How long sites are told to stay away when the coordinator shuts down.
 constexpr absl::Duration kReconnectAfter = absl::Seconds(2);
+// For sites to open the download of a commit.
+constexpr absl::Duration kSnapshotDelay = absl::Milliseconds(200);
 
 // How a site with a session shows in the metrics.
 SiteState StateOf(Presence presence) {
@@ -319,14 +321,22 @@ void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update
   run->OnInlineUpdate(site, UpdateOf(std::move(update)));
 }
 
-void CoordinatorImpl::TakeHeldUpdatesSoon(const std::string& run_id) {
-  deps_.post_after(absl::ZeroDuration(), [this, run_id, alive = std::weak_ptr<bool>(alive_)] {
+void CoordinatorImpl::CallLater(absl::Duration delay, const std::string& run_id, void (*call)(ActiveRun&)) {
+  deps_.post_after(delay, [this, run_id, call, alive = std::weak_ptr<bool>(alive_)] {
     ActiveRun* const run = alive.expired() ? nullptr : FindActive(run_id);
     if (run != nullptr && !failed_) {
-      run->TakeHeldUpdates();
+      call(*run);
       AfterChange();
     }
   });
+}
+
+void CoordinatorImpl::TakeHeldUpdatesSoon(const std::string& run_id) {
+  CallLater(absl::ZeroDuration(), run_id, [](ActiveRun& run) { run.TakeHeldUpdates(); });
+}
+
+void CoordinatorImpl::KeepSnapshotSoon(const std::string& run_id) {
+  CallLater(kSnapshotDelay, run_id, [](ActiveRun& run) { run.KeepDueSnapshot(); });
 }
 
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {

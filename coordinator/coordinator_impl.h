@@ -79,6 +79,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void TellMembersChanged();
   void RefreshSessionMetrics();
   void ScheduleWake();
+  // On this run, if it is in progress then.
+  void CallLater(absl::Duration delay, const std::string& run_id, void (*call)(ActiveRun&));
   void Wake();
   void FinishDrain();
 
@@ -88,6 +90,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void Close(const std::string& site, const absl::Status& status) override { CloseSession(site, status); }
   void OnStorageFailed(const absl::Status& status) override { Survives(status); }
   void TakeHeldUpdatesSoon(const std::string& run_id) override;
+  void KeepSnapshotSoon(const std::string& run_id) override;
   void OnStandingChanged(const std::string& run_id) override;
 
   // In operators.cc, with OpenDownload.

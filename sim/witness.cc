@@ -80,14 +80,15 @@ void Witness::OnSnapshot(const std::string& run_id) {
   run.rounds_to_replay = 0;
   run.bytes_to_replay = 0;
   run.time_to_replay = absl::ZeroDuration();
+  run.overdue.clear();
 }
 
-void Witness::CheckReplay(const std::string& run_id, const WitnessedRun& run) {
+void Witness::CheckReplay(const std::string& run_id, WitnessedRun& run) {
   const absl::Duration replay = DurationOf(snapshots.replay());
-  Holds(run.rounds_to_replay < snapshots.every() && run.bytes_to_replay < snapshots.log() && run.time_to_replay < replay,
-        "replay is bounded",
-        absl::StrCat(run_id, " goes on after round ", run.round(), " without a snapshot of the last ", run.rounds_to_replay, " rounds, ",
-                     run.bytes_to_replay, " bytes, ", absl::FormatDuration(run.time_to_replay)));
+  if (run.rounds_to_replay >= snapshots.every() || run.bytes_to_replay >= snapshots.log() || run.time_to_replay >= replay) {
+    run.overdue = absl::StrCat(run_id, " goes on after round ", run.round(), " without a snapshot of the last ", run.rounds_to_replay,
+                               " rounds, ", run.bytes_to_replay, " bytes, ", absl::FormatDuration(run.time_to_replay));
+  }
 }
 
 void Witness::OnTakenBack(const std::string& run_id, uint64_t round, bool residual_known) {
@@ -190,6 +191,9 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, JournaledCommi
     return;
   }
   run.broken = true;
+  if (!Holds(run.overdue.empty(), "replay is bounded", run.overdue)) {
+    return;
+  }
   const std::string where = absl::StrCat(run_id, " commit ", round);
   if (!Holds(round == run.round() + 1 && run.open.has_value() && run.open->round == round, "rounds follow each other",
              absl::StrCat(where, " after ", run.round()))) {
@@ -291,6 +295,7 @@ void Witness::CompareRun(coordinator::Journal& journal, const JournaledRun& foun
     }
   }
   run.committed_by_this = false;
+  run.overdue.clear();
   const absl::StatusOr<std::optional<JournaledRound>> open = journal.OpenRound(found.run_id);
   if (!Holds(open.ok(), "the journal survives", open.status().ToString())) {
     return;

@@ -45,6 +45,7 @@ struct WitnessedRun {
   uint64_t bytes_to_replay = 0;
   absl::Duration time_to_replay;   // at least, of what this process of the coordinator has done
   bool committed_by_this = false;  // the newest commit is of this process
+  std::string overdue;             // why there must be a snapshot before the next commit; empty: none need be
 
   // Where the log stood after each commit, if logs are taken back here.
   struct Standing {
@@ -105,8 +106,8 @@ class Witness {
   void Inline(coordinator::JournaledUpdate& update);
   void Inline(coordinator::JournaledCommit& commit);
   std::string BytesOf(const std::string& file);
-  // That no snapshot is overdue.
-  void CheckReplay(const std::string& run_id, const WitnessedRun& run);
+  // Whether a snapshot is due: it may follow the start of a round, and not its commit.
+  void CheckReplay(const std::string& run_id, WitnessedRun& run);
   void KeepPast(WitnessedRun& run) const;
   void CompareRun(coordinator::Journal& journal, const coordinator::JournaledRun& found);
   // False after reporting a violation.

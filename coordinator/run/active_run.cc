@@ -199,6 +199,9 @@ bool ActiveRun::RecordValidationLoss(uint64_t round, double loss) {
 }
 
 void ActiveRun::CommitRound(const CloseRound& close) {
+  if (!KeepDueSnapshot()) {
+    return;
+  }
   // The sum holds all that was accepted.
   TRIBUTARY_ASSERT(close.included.size() == host_->accepted().size(), "round ", close.round, ": ", close.included.size(),
                    " updates to include, ", host_->accepted().size(), " in the sum");
@@ -259,18 +262,32 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   deps_.metrics->ObservePhase(RoundPhase::kBroadcast, broadcast - journaled);
   CountRound(close, record, *deps_.metrics);
   summary_.RoundCommitted(record, broadcast);
-  if (!Survives(KeepSnapshot())) {
+  TakeSnapshotIfDue(pending->record->size());
+  if (failed_) {
     return;
   }
   ForecastDisk();
   Dispatch(RoundCommitted{host_->state_hash()});
 }
 
-// Between two rounds, so that the aggregator's state is that of the commit just made. The last state is kept as well: it is what gets
-// exported.
-absl::Status ActiveRun::KeepSnapshot() {
-  if (!host_->SnapshotDue() && host_->round() != host_->model().spec.rounds()) {
-    return absl::OkStatus();
+// The last state is kept as well: it is what gets exported.
+void ActiveRun::TakeSnapshotIfDue(uint64_t record_bytes) {
+  const bool last = host_->round() == host_->model().spec.rounds();
+  if (!host_->SnapshotDue() && !last) {
+    return;
+  }
+  host_->PrepareSnapshot();
+  if (last || record_bytes <= config_.max_inline()) {
+    KeepDueSnapshot();
+  } else {
+    // The sites are about to ask for the commit, and a snapshot of a large model takes as long as sending it.
+    deps_.environment->KeepSnapshotSoon(id());
+  }
+}
+
+bool ActiveRun::KeepDueSnapshot() {
+  if (failed_ || over() || !host_->has_prepared_snapshot()) {
+    return !failed_;
   }
   std::set<uint64_t> wanted;
   for (const auto& [site, sync] : unfinished_syncs_) {
@@ -278,9 +295,11 @@ absl::Status ActiveRun::KeepSnapshot() {
       wanted.insert(sync.plan.snapshot_round());
     }
   }
-  TRIBUTARY_RETURN_IF_ERROR(host_->SaveSnapshot(wanted));
+  if (!Survives(host_->SaveSnapshot(wanted))) {
+    return false;
+  }
   deps_.metrics->SetSnapshotTime(At().wall);
-  return absl::OkStatus();
+  return true;
 }
 
 absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> ActiveRun::CommitMessage(uint64_t round, const StoredBytes& record,

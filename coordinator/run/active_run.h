@@ -127,6 +127,8 @@ class ActiveRun {
   void OnInlineUpdate(const std::string& site, IncomingUpdate update);
   // Durable and summed. False after a storage error.
   bool TakeHeldUpdates();
+  // The snapshot that a commit has made due, unless it is kept by now. False after a storage error.
+  bool KeepDueSnapshot();
   // Where the payload of an update that was judged kNew is to go as it arrives. Null: it is gathered in memory.
   absl::StatusOr<std::unique_ptr<UploadPlace>> PlaceFor(const std::string& site, uint64_t round);
   // The whole update. Its file, if it is in one, is this run's from here on. OK: durable and summed, now or before. InvalidArgument: not a
@@ -181,7 +183,8 @@ class ActiveRun {
   void BeginRound(const StartRound& start);
   void TellRoundStart(const std::string& site, bool update_held);
   void CommitRound(const CloseRound& close);
-  absl::Status KeepSnapshot();
+  // Between two rounds.
+  void TakeSnapshotIfDue(uint64_t record_bytes);
   void ForecastDisk();
   // False after a storage error.
   bool RecordValidationLoss(uint64_t round, double loss);

@@ -27,6 +27,8 @@ class RunEnvironment {
   virtual void OnStorageFailed(const absl::Status& status) = 0;
   // ActiveRun::TakeHeldUpdates is to be called as soon as what has arrived up to now is handled.
   virtual void TakeHeldUpdatesSoon(const std::string& run_id) = 0;
+  // ActiveRun::KeepDueSnapshot is to be called in a moment: sites that are told of a commit now have begun to fetch it then.
+  virtual void KeepSnapshotSoon(const std::string& run_id) = 0;
   // The run's state or the reason for it is another than before.
   virtual void OnStandingChanged(const std::string& run_id) = 0;
 };

@@ -203,12 +203,22 @@ bool RunHost::SnapshotDue() const {
          (replay > absl::ZeroDuration() && replay_cost_ >= replay);
 }
 
+void RunHost::PrepareSnapshot() {
+  prepared_aggregator_ = aggregator_->SaveState();
+  // What is logged from now on, the snapshot does not cover.
+  replay_cost_ = absl::ZeroDuration();
+  log_bytes_ = 0;
+}
+
 absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
   if (!snapshots_.contains(state_.round)) {
+    if (!prepared_aggregator_.has_value()) {
+      PrepareSnapshot();
+    }
     JournaledSnapshot snapshot;
     snapshot.round = state_.round;
     std::copy(state_hash().begin(), state_hash().end(), snapshot.state_hash.begin());
-    const std::string aggregator_state = aggregator_->SaveState();
+    const std::string aggregator_state = *std::exchange(prepared_aggregator_, std::nullopt);
     snapshot.aggregator_hash = Sha256(aggregator_state);
     TRIBUTARY_ASSIGN_OR_RETURN(snapshot.aggregator_file, store_->SaveAggregator(run_id_, state_.round, aggregator_state));
     TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file, store_->Save(run_id_, state_.round, [this](ByteSink sink) {
@@ -216,8 +226,6 @@ absl::Status RunHost::SaveSnapshot(const std::set<uint64_t>& wanted) {
     }));
     TRIBUTARY_RETURN_IF_ERROR(WithTheirFiles([&] { return journal_->AddSnapshot(run_id_, snapshot); }));
     snapshots_[snapshot.round] = snapshot;
-    replay_cost_ = absl::ZeroDuration();
-    log_bytes_ = 0;
   }
   // Also what a crash after an earlier snapshot has left.
   TRIBUTARY_RETURN_IF_ERROR(PruneSnapshots(wanted));

@@ -115,7 +115,11 @@ class RunHost {
   absl::Status AppendCommit(const PendingCommit& pending, const v1::RoundRecord& record, std::vector<v1::SiteStatus> site_totals,
                             Arrivals arrivals);
 
-  // Snapshot of the current state, unless there is one; prunes older ones, but not those of the rounds `wanted`, and the log.
+  // Takes note, between two rounds, of what SaveSnapshot needs of the aggregator, so that it may follow when the next round has begun.
+  void PrepareSnapshot();
+  bool has_prepared_snapshot() const { return prepared_aggregator_.has_value(); }
+  // Snapshot of the current state, unless there is one: prepared, or between two rounds, and before the next commit is made. Prunes older
+  // ones, but not those of the rounds `wanted`, and the log.
   absl::Status SaveSnapshot(const std::set<uint64_t>& wanted);
   // Rounds, bytes of commits and updates, or time to replay since the newest snapshot are as many as the configuration allows; a bound of 0
   // is none.
@@ -180,7 +184,8 @@ class RunHost {
   uint64_t pruned_ = 0;                              // records up to that of this round are gone
   // Since the newest snapshot.
   absl::Duration replay_cost_;
-  uint64_t log_bytes_ = 0;                         // of commits and updates
+  uint64_t log_bytes_ = 0;  // of commits and updates
+  std::optional<std::string> prepared_aggregator_;
   std::map<std::string, uint64_t> last_included_;  // by site, as far as it was seen
 
   uint64_t open_round_ = 0;  // 0: none

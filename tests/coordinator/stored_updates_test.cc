@@ -15,6 +15,7 @@
 namespace tributary::coordinator {
 namespace {
 
+using ::testing::Contains;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -150,6 +151,7 @@ TEST(StoredUpdates, ADownloadEndsAlthoughItsSnapshotIsPrunedMeanwhile) {
   federation.site(1).Connect();
   federation.Settle();
   ASSERT_EQ(federation.Status(run).round(), 1u);
+  federation.Advance(absl::Seconds(1));
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_snapshot_round(1);
@@ -162,6 +164,41 @@ TEST(StoredUpdates, ADownloadEndsAlthoughItsSnapshotIsPrunedMeanwhile) {
   const absl::StatusOr<std::string> bytes = ReadAll(**download);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_EQ(bytes->size(), (*download)->size());
+}
+
+TEST(StoredUpdates, SitesAreToldOfARoundBeforeTheSnapshotOfTheLastIsWritten) {
+  Federation federation(2, /*snapshot_every=*/1, kShort);
+  const auto withhold = [](std::string& payload, uint64_t round) {
+    if (round == 2) {
+      payload.clear();
+    }
+  };
+  federation.site(0).alter = withhold;
+  federation.site(1).alter = withhold;
+  const std::string run = Submit(federation, MakeSpec("toy", 4, 2, "fedavg"));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).round(), 1u);
+  EXPECT_THAT(FilesOf(federation, ".snapshot"), Each(Not(HasSubstr("-000000000001."))));
+  federation.Advance(absl::Seconds(1));
+  EXPECT_THAT(FilesOf(federation, ".snapshot"), Contains(HasSubstr("-000000000001.")));
+}
+
+TEST(StoredUpdates, ASnapshotIsWrittenBeforeTheNextCommitAtTheLatest) {
+  Federation federation(2, /*snapshot_every=*/1, kShort);
+  federation.site(0).alter = [](std::string& payload, uint64_t round) {
+    if (round == 3) {
+      payload.clear();
+    }
+  };
+  const std::string run = Submit(federation, MakeSpec("toy", 4, 2, "fedavg"));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).round(), 2u) << "no time has passed";
+  EXPECT_THAT(FilesOf(federation, ".snapshot"), Contains(HasSubstr("-000000000001.")));
+  // That of round 2 is owed when the process dies.
+  ASSERT_TRUE(federation.Restart().ok());
+  federation.site(0).alter = nullptr;
+  federation.RunToEnd(run);
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
 }
 
 TEST(HeldUpdates, CountBeforeAPauseThatComesAfterThem) {
