@@ -9,6 +9,11 @@ GREEN, YELLOW, RED, BLUE, GREY, PURPLE, ORANGE = "green", "yellow", "red", "blue
 SITE_STATES = (("away", GREY), ("connected", BLUE), ("syncing", YELLOW), ("ready", GREEN), ("refused", ORANGE), ("quarantined", RED))
 
 
+def link(title, url, **settings):
+    return {"type": "link", "title": title, "url": url, "icon": "doc", "tooltip": "What to do when an alert fires", "tags": [],
+            "targetBlank": True, "asDropdown": False, "includeVars": False, "keepTime": False, **settings}
+
+
 def target(expression, legend="", instant=False, table=False):
     """One query of a panel."""
     return {"expr": " ".join(expression.split()), "legendFormat": legend, "instant": instant, "range": not instant,
@@ -23,7 +28,7 @@ def panel(kind, title, description, targets, unit, width, height, *, options, cu
     defaults.update({name: value for name, value in (("decimals", decimals), ("max", maximum), ("min", minimum)) if value is not None})
     for index, entry in enumerate(targets):
         entry.update(refId=chr(ord("A") + index), datasource=SOURCE)
-    links = [{"title": f"Runbook: {runbook}", "url": f"{RUNBOOK}#{runbook.lower()}", "targetBlank": True}] if runbook else []
+    links = [link(f"Runbook: {runbook}", f"{RUNBOOK}#{runbook.lower()}")] if runbook else []
     return {"type": kind, "title": title, "description": " ".join(description.split()), "datasource": SOURCE, "targets": targets,
             "gridPos": {"w": width, "h": height, "x": 0, "y": 0}, "links": links, "options": options,
             "fieldConfig": {"defaults": defaults, "overrides": list(overrides)}, "transformations": list(transformations)}
@@ -93,7 +98,8 @@ def table(title, description, by, columns, *, width=12, height=8):
     overrides = [{"matcher": {"id": "byName", "options": name}, "properties": [{"id": "unit", "value": unit}]} for name, unit, _ in columns]
     hidden = {f"Time {index + 1}": True for index in range(len(columns))}
     return panel("table", title, description, targets, "short", width, height, overrides=overrides, custom={"align": "auto"},
-                 options={"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "countRows": False}},
+                 options={"frameIndex": 0, "showHeader": True, "cellHeight": "sm",
+                          "footer": {"show": False, "reducer": ["sum"], "countRows": False}},
                  transformations=[{"id": "joinByField", "options": {"byField": by, "mode": "outer"}},
                                   {"id": "organize", "options": {"excludeByName": {"Time": True, **hidden}, "indexByName": {},
                                                                  "renameByName": {by: by.capitalize(), **names}}}])
@@ -113,16 +119,16 @@ def dashed(name):
 
 def query_variable(name, label, query, hidden=False):
     return {"type": "query", "name": name, "label": label, "datasource": SOURCE, "query": {"query": query, "refId": name}, "refresh": 2,
-            "sort": 1, "multi": False, "includeAll": False, "hide": 2 if hidden else 0, "options": [], "current": {}}
+            "sort": 1, "multi": False, "includeAll": False, "hide": 2 if hidden else 0, "options": []}
 
 
 def dashboard(uid, title, description, variables, rows):
     """`rows` are (title, panels); panels are laid from left to right, and wrapped."""
     windows = ("1m", "5m", "15m", "1h", "6h", "1d")
     common = [{"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "refresh": 1, "hide": 0,
-               "multi": False, "includeAll": False, "options": [], "current": {}, "regex": ""}]
+               "multi": False, "includeAll": False, "options": [], "regex": ""}]
     window = {"type": "interval", "name": "window", "label": "Averaged over", "query": ",".join(windows), "hide": 0, "refresh": 2,
-              "auto": False, "auto_count": 30, "auto_min": "10s", "current": {"text": "15m", "value": "15m", "selected": True},
+              "current": {"text": "15m", "value": "15m", "selected": True},
               "options": [{"text": value, "value": value, "selected": value == "15m"} for value in windows]}
     panels = []
     top = 0
@@ -142,10 +148,9 @@ def dashboard(uid, title, description, variables, rows):
         top += height
     for index, entry in enumerate(panels):
         entry["id"] = index + 1
-    links = [{"type": "dashboards", "title": "Tributary", "tags": ["tributary"], "asDropdown": True, "includeVars": True, "keepTime": True,
-              "icon": "external link", "tooltip": "", "targetBlank": False, "url": ""},
-             {"type": "link", "title": "Runbook", "url": RUNBOOK, "icon": "doc", "tooltip": "What to do when an alert fires",
-              "targetBlank": True, "tags": [], "asDropdown": False, "includeVars": False, "keepTime": False}]
+    links = [link("Tributary", "", type="dashboards", tags=["tributary"], asDropdown=True, includeVars=True, keepTime=True,
+                  icon="external link", tooltip="The other dashboards", targetBlank=False),
+             link("Runbook", RUNBOOK)]
     return {"uid": uid, "title": title, "description": " ".join(description.split()), "tags": ["tributary"], "schemaVersion": 39,
             "version": 1, "editable": True, "graphTooltip": 1, "refresh": "30s", "time": {"from": "now-6h", "to": "now"},
             "timezone": "browser", "links": links, "templating": {"list": [*common, *variables, window]}, "annotations": {"list": []},
