@@ -2,11 +2,12 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick] [--previous-release] [--packages]
+#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--grafana]
 #
 #   --quick              only the release build's tests, without the sanitizers' builds
 #   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
 #   --packages           also what is handed out, on fresh Debian systems (tests/package/distributions.sh); needs root
+#   --grafana            also the dashboards against Grafana's own types, from npm (tests/grafana/types.py)
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,13 +15,15 @@ jobs=$(nproc)
 quick=no
 previous=no
 packages=no
+grafana=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
     --previous-release) previous=yes ;;
     --packages) packages=yes ;;
+    --grafana) grafana=yes ;;
     -h | --help)
-      sed -n '2,9s/^# \{0,1\}//p' "$0"
+      sed -n '2,10s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -76,6 +79,11 @@ fi
 if [ "$packages" = yes ]; then
   step "what is handed out, on fresh systems"
   bash tests/package/distributions.sh
+fi
+
+if [ "$grafana" = yes ]; then
+  step "dashboards against Grafana's types"
+  python3 tests/grafana/types.py
 fi
 
 step "every test of the release build"

@@ -74,13 +74,13 @@ def federation():
                          / on () group_left () {STEPS}""", "{{direction}} {{kind}}"),
               target(f"""sum by (direction) (rate(tributary_dense_equivalent_bytes_total{{job="$job"}}[$window]))
                          / on () group_left () {STEPS}""", "{{direction}} dense"),
-              unit="bytes", width=16, height=9, logarithmic=True, table=True, overrides=[dashed(".* dense")]),
+              unit="decbytes", width=16, height=9, logarithmic=True, table=True, overrides=[dashed(".* dense")]),
         reduction(8, 9),
         lines("Traffic of each site", "Bytes on the wire, both directions and all kinds.",
               target('sum by (site) (rate(tributary_bytes_total{job="$job"}[$__rate_interval]))', "{{site}}"), unit="Bps", stacked=True),
         bars("Bytes in this time range", "Everything that moved between coordinator and sites, by direction and kind.",
-             target('sum by (direction, kind) (increase(tributary_bytes_total{job="$job"}[$__range]))', "{{direction}} {{kind}}"),
-             unit="bytes", width=12),
+             target('sum by (direction, kind) (increase(tributary_bytes_total{job="$job"}[$__range])) > 0', "{{direction}} {{kind}}"),
+             unit="decbytes", width=12),
     ]
     progress = [
         lines("Rounds per minute, by outcome", """committed: with every member's update. partial: without some. empty: without any.
@@ -158,17 +158,17 @@ def run():
                 target(f'max(tributary_loss{{job="$job",split="train"}} {OF_RUN})', "training loss"),
                 target('sum(tributary_bytes_total{job="$job"}) > 0', "bytes moved"),
                 target('sum(tributary_dense_equivalent_bytes_total{job="$job"}) > 0', "dense bytes"),
-                x_names=("bytes moved", "dense bytes"), y_names=("training loss",), x_unit="bytes"),
+                x_names=("bytes moved", "dense bytes"), y_names=("training loss",), x_unit="decbytes"),
     ]
     wire = [
         lines("Bytes per step, up", "Of a round, per member and local step: all kinds, towards the coordinator.",
               mean_by("direction", "tributary_bytes_per_step", 'job="$job",direction="up"'),
               target(f'sum(rate(tributary_dense_equivalent_bytes_total{{job="$job",direction="up"}}[$window])) / {STEPS}', "dense"),
-              unit="bytes", width=8, logarithmic=True, overrides=[dashed("dense")]),
+              unit="decbytes", width=8, logarithmic=True, overrides=[dashed("dense")]),
         lines("Bytes per step, down", "Of a round, per member and local step: all kinds, towards the sites.",
               mean_by("direction", "tributary_bytes_per_step", 'job="$job",direction="down"'),
               target(f'sum(rate(tributary_dense_equivalent_bytes_total{{job="$job",direction="down"}}[$window])) / {STEPS}', "dense"),
-              unit="bytes", width=8, logarithmic=True, overrides=[dashed("dense")]),
+              unit="decbytes", width=8, logarithmic=True, overrides=[dashed("dense")]),
         reduction(8, 8),
     ]
     time = [
@@ -212,7 +212,7 @@ def site():
         stat("Heard from", "Time since the coordinator last heard from the site.",
              target(f"time() - max(tributary_site_last_seen_timestamp_seconds{{{of_site}}})"), unit="s", decimals=0, sparkline=False,
              runbook="TributarySiteAway"),
-        stat("Round behind the federation", "Last committed round less the round of the state at the site.",
+        stat("Rounds behind the federation", "Last committed round less the round of the state at the site.",
              target(f'clamp_min(max(tributary_round{{job="$job"}}) - max(tributary_worker_round{{{at_site}}}), 0)'), decimals=0),
         stat("Reduction against dense", "Of this site's bytes, over the time range: dense bytes of a site's share over bytes moved.",
              target(f"""sum(increase(tributary_dense_equivalent_bytes_total{{job="$job"}}[$__range]))
@@ -230,7 +230,7 @@ def site():
         timeline("State", "As the coordinator sees it.", target(site_numbers(of_site), "{{site}}"), states=SITE_STATES, width=24, height=4,
                  runbook="TributarySiteAway"),
         lines("Traffic", "Bytes on the wire by direction and kind; up is towards the coordinator.",
-              target(f"sum by (direction, kind) (rate(tributary_bytes_total{{{of_site}}}[$__rate_interval]))", "{{direction}} {{kind}}"),
+              target(f"sum by (direction, kind) (rate(tributary_bytes_total{{{of_site}}}[$__rate_interval])) > 0", "{{direction}} {{kind}}"),
               unit="Bps", stacked=True, width=8),
         lines("Updates per minute, by result", "What became of this site's updates.",
               target(f"60 * sum by (result) (rate(tributary_updates_total{{{of_site}}}[$window]))", "{{result}}"), stacked=True, width=8,
