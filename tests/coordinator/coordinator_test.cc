@@ -145,6 +145,27 @@ TEST(Coordinator, FillsItsMetrics) {
   EXPECT_THAT(page, HasSubstr("tributary_runs_total{outcome=\"finished\"} 1"));
   EXPECT_THAT(page, HasSubstr("tributary_run_info{run=\"toy\",state=\"finished\"} 1"));
   EXPECT_THAT(page, HasSubstr("tributary_updates_total{result=\"included\",site=\"site-0\"} 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_update_arrival_seconds_count{site=\"site-0\"} 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_steps_total 4"));
+}
+
+TEST(Coordinator, ShowsAQuarantinedSiteInItsMetrics) {
+  Federation federation(2, 2);
+  CoordinatorMetrics metrics({"site-0", "site-1"});
+  federation.metrics = &metrics;
+  ASSERT_TRUE(federation.Restart().ok());
+  const std::string run = Submit(federation, MakeSpec("toy", 1000, 2));
+  federation.site(0).Connect();
+  federation.Settle();
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_site_state{site=\"site-0\",state=\"ready\"} 1"));
+  v1::WorkerMessage message;
+  message.mutable_ready()->set_run_id(run);
+  message.mutable_ready()->set_state_hash(std::string(32, 'x'));
+  federation.site(0).Say(message);
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_site_state{site=\"site-0\",state=\"quarantined\"} 1"));
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_site_state{site=\"site-1\",state=\"away\"} 1"));
+  federation.Settle();
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_site_state{site=\"site-0\",state=\"ready\"} 1")) << "resynchronised";
 }
 
 // The coordinator of `federation` again, with metrics that know nothing yet; their page then.
