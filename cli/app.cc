@@ -1,12 +1,21 @@
 #include "cli/app.h"
 
+#include <google/protobuf/stubs/common.h>
+#include <grpcpp/grpcpp.h>
+#include <openssl/crypto.h>
+
 #include <CLI/CLI.hpp>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
 #include "common/command_line.h"
+#include "common/completion.h"
 #include "common/status_macros.h"
 #include "proto/protocol_version.h"
 
@@ -32,20 +41,61 @@ void AddSharedOptions(CLI::App* app, Session* session) {
   app->add_option("--name", connection.name, "with --insecure: name of this operator")->group(group);
 }
 
+// What this program was made with and runs with.
+std::map<std::string, std::string> BuildFacts() {
+  return {{"compiler", __VERSION__},
+          {"grpc", grpc::Version()},
+          {"openssl", OpenSSL_version(OPENSSL_VERSION_STRING)},
+          {"protobuf", google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION)}};
+}
+
 void AddVersionCommand(CLI::App* app, Session* session) {
   app->add_subcommand("version", "Print the versions of this program and its protocol")->callback([session] {
     session->action = [session] {
       if (session->json()) {
         const nlohmann::ordered_json json = {{"version", TRIBUTARY_VERSION},
                                              {"protocol_version", kOldestProtocolVersion},
-                                             {"newest_protocol_version", kNewestProtocolVersion}};
+                                             {"newest_protocol_version", kNewestProtocolVersion},
+                                             {"build", BuildFacts()}};
         *session->environment.out << json.dump() << "\n";
       } else {
         *session->environment.out << VersionText("tributary", FormatProtocol({})) << "\n";
+        for (const auto& [what, version] : BuildFacts()) {
+          *session->environment.out << what << " " << version << "\n";
+        }
       }
       return absl::OkStatus();
     };
   });
+}
+
+void AddCompletionCommand(CLI::App* app, Session* session) {
+  CLI::App* completion = app->add_subcommand("completion", "Print a script that completes this command in a shell");
+  completion->require_subcommand(1);
+  const auto add = [&](const char* name, Shell shell, const std::string& how) {
+    completion->add_subcommand(name, absl::StrCat("For ", name, ": ", how))->callback([app, session, shell] {
+      session->action = [app, session, shell] {
+        *session->environment.out << CompletionScript(*app, shell);
+        return absl::OkStatus();
+      };
+    });
+  };
+  add("bash", Shell::kBash, "source <(tributary completion bash)");
+  add("zsh", Shell::kZsh, "source <(tributary completion zsh), after compinit");
+}
+
+// What --help lists, by what people come for.
+void GroupCommands(CLI::App* app) {
+  const std::pair<const char*, std::vector<const char*>> groups[] = {
+      {"Runs", {"run", "export", "report", "compare"}},
+      {"The coordinator's data", {"journal", "backup", "restore"}},
+      {"Setting up", {"pki", "doctor", "completion", "version"}},
+  };
+  for (const auto& [group, commands] : groups) {
+    for (const char* command : commands) {
+      app->get_subcommand(command)->group(group);
+    }
+  }
 }
 
 ExitCode Tell(const absl::Status& status, const Session& session) {
@@ -103,6 +153,17 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);
+  AddCompletionCommand(&app, &session);
+  GroupCommands(&app);
+  app.footer(
+      "Examples:\n"
+      "  export TRIBUTARY_CONFIG=operator.yaml        who calls, and where; or --config with every command\n"
+      "  tributary doctor                             is the federation reachable and in order?\n"
+      "  tributary run submit run.yaml                queue a run\n"
+      "  tributary run watch bible                    follow it to its end\n"
+      "  tributary report bible --output bible.html   its curves as a page\n"
+      "  tributary export bible --output m.safetensors\n"
+      "                                               the model\n");
   if (const auto end = ParseCommandLine(&app, arguments, *environment.out, *environment.err); end.has_value()) {
     return *end == ExitCode::kOk ? Report(absl::OkStatus(), session) : *end;
   }

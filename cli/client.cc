@@ -13,6 +13,7 @@
 #include "common/exit_codes.h"
 #include "common/names.h"
 #include "common/pki.h"
+#include "common/request_id.h"
 #include "common/status_macros.h"
 #include "proto/config/yaml.h"
 #include "proto/run_state.h"
@@ -117,6 +118,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
 
 Client::Client(const Connection& connection, Interrupt* interrupt, const Clock* clock)
     : connection_(connection),
+      request_id_(NewRequestId()),
       interrupt_(interrupt),
       clock_(clock),
       channel_(MakeChannel(connection.address,
@@ -127,6 +129,7 @@ Client::Client(const Connection& connection, Interrupt* interrupt, const Clock* 
 
 void Client::Prepare(grpc::ClientContext* context, absl::Duration timeout) const {
   context->set_deadline(absl::ToChronoTime(clock_->WallNow() + timeout));
+  context->AddMetadata(kRequestIdKey, request_id_);
   if (connection_.insecure) {
     context->AddMetadata(kInsecureIdentityKey, SpiffeId(connection_.identity));
   }
@@ -202,9 +205,10 @@ absl::StatusOr<v1::RunStatus> Client::GetRun(const std::string& run) {
   return Call(&v1::AdminService::Stub::GetRun, request);
 }
 
-absl::StatusOr<v1::RunHistory> Client::GetRunHistory(const std::string& run) {
+absl::StatusOr<v1::RunHistory> Client::GetRunHistory(const std::string& run, uint64_t after_round) {
   v1::GetRunRequest request;
   request.set_run(run);
+  request.set_after_round(after_round);
   return Call(&v1::AdminService::Stub::GetRunHistory, request);
 }
 

@@ -58,7 +58,8 @@ class Client {
   absl::StatusOr<v1::ListRunsResponse> ListRuns();
   // Empty `run`: the newest.
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run);
-  absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run);
+  // Rounds after `after_round`; 0: all, from the initial weights on.
+  absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run, uint64_t after_round = 0);
   absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason);
   absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason);
   absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run);
@@ -94,6 +95,7 @@ class Client {
                             const std::function<void(uint64_t, uint64_t)>& on_progress, std::string* bytes, std::string* sha256);
 
   const Connection connection_;
+  const std::string request_id_;  // of every call; the coordinator logs it
   Interrupt* const interrupt_;
   const Clock* const clock_;
   std::shared_ptr<grpc::Channel> channel_;

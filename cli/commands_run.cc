@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/commands.h"
+#include "cli/history.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "common/exit_codes.h"
@@ -80,29 +81,6 @@ absl::Status Resume(const Session& session, const std::string& run) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.ResumeRun(run));
   return Show(session, status);
-}
-
-absl::Status History(const Session& session, const std::string& run) {
-  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
-  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.GetRun(run));
-  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunHistory history, client.GetRunHistory(status.run_id()));
-  std::ostream& out = *session.environment.out;
-  if (session.json()) {
-    out << ToJson(history) << "\n";
-  } else if (session.format == "csv") {
-    out << FormatHistoryCsv(history);
-  } else {
-    std::vector<std::vector<std::string>> rows = {{"ROUND", "TRAIN", "VAL", "INCLUDED", "LATE", "UP/STEP", "DOWN/STEP", "LESS", "SECONDS"}};
-    for (const v1::RoundRecord& round : history.rounds()) {
-      const StepBytes bytes = StepBytesOf(round);
-      rows.push_back({absl::StrCat(round.round()), round.has_train_loss() ? absl::StrFormat("%.4f", round.train_loss()) : "-",
-                      round.has_val_loss() ? absl::StrFormat("%.4f", round.val_loss()) : "-",
-                      absl::StrCat(round.included(), "/", round.members()), absl::StrCat(round.stragglers()), FormatBytes(bytes.up),
-                      FormatBytes(bytes.down), absl::StrFormat("%.0fx", bytes.reduction), absl::StrFormat("%.2f", round.duration())});
-    }
-    out << FormatTable(rows, {session.environment.columns, {"LATE", "INCLUDED", "SECONDS", "LESS", "DOWN/STEP", "UP/STEP"}});
-  }
-  return absl::OkStatus();
 }
 
 // One line in place on a terminal; otherwise a line for each change.
@@ -183,11 +161,7 @@ absl::Status Watch(const Session& session, const std::string& run) {
     const absl::StatusOr<v1::RunHistory> history = client.GetRunHistory(last->run_id());
     *session.environment.out << FormatOutcome(*last, history.ok() ? *history : v1::RunHistory()) << "\n";
   }
-  if (last->state() == v1::FINISHED) {
-    return absl::OkStatus();
-  }
-  return WithExitCode(absl::AbortedError(absl::StrCat("run ", last->run_id(), " ", FormatState(last->state()), ": ", last->reason())),
-                      ExitCode::kRunFailed);
+  return EndOf(*last);
 }
 
 }  // namespace
@@ -200,6 +174,7 @@ void AddRunCommands(CLI::App* app, Session* session) {
     std::string run;
     std::string file;
     std::string reason;
+    bool follow = false;
   };
   const auto options = std::make_shared<Options>();
   const auto add = [&](const char* name, const char* help, std::function<absl::Status()> action) {
@@ -215,16 +190,23 @@ void AddRunCommands(CLI::App* app, Session* session) {
   };
   const char* const kRunHelp = "run id or name; a name means its newest run (default: the newest run of all)";
 
-  add("submit", "Queue the run that FILE describes", [session, options] { return Submit(*session, options->file); })
-      ->add_option("FILE", options->file, "run.yaml")
-      ->required();
+  CLI::App* submit = add("submit", "Queue the run that FILE describes", [session, options] { return Submit(*session, options->file); });
+  submit->add_option("FILE", options->file, "run.yaml")->required();
+  submit->footer(
+      "Examples:\n"
+      "  tributary run submit run.yaml\n"
+      "  tributary run submit run.yaml --format json | jq -r .run_id\n");
   add("list", "List all runs, newest first", [session] { return List(*session); });
   add("status", "Show where a run and each of its sites stand", [session, options] {
     return Status(*session, options->run);
   })->add_option("RUN", options->run, kRunHelp);
-  add("watch", "Follow a run to its end; exit code 0 if it finished, 9 if it failed or was stopped", [session, options] {
-    return Watch(*session, options->run);
-  })->add_option("RUN", options->run, kRunHelp);
+  CLI::App* watch = add("watch", "Follow a run to its end; exit code 0 if it finished, 9 if it failed or was stopped",
+                        [session, options] { return Watch(*session, options->run); });
+  watch->add_option("RUN", options->run, kRunHelp);
+  watch->footer(
+      "Examples:\n"
+      "  tributary run watch bible && tributary export bible --output model.safetensors\n"
+      "  tributary run watch bible --format json | jq .val_loss\n");
   const char* const kRunRequiredHelp = "run id or name; a name means its newest run";
   CLI::App* pause = add("pause", "Pause after the round in flight, until `run resume`; a pause survives restarts",
                         [session, options] { return Pause(*session, options->run, options->reason); });
@@ -237,9 +219,16 @@ void AddRunCommands(CLI::App* app, Session* session) {
                        [session, options] { return Stop(*session, options->run, options->reason); });
   stop->add_option("RUN", options->run, kRunRequiredHelp)->required();
   stop->add_option("--reason", options->reason, "why; shown in the run's status");
-  add("history", "Show losses, bytes and times of every round", [session, options] {
-    return History(*session, options->run);
-  })->add_option("RUN", options->run, kRunHelp);
+  CLI::App* history = add("history", "Show losses, bytes and times of every round", [session, options] {
+    return ShowHistory(*session, options->run, options->follow ? HistoryEnd::kEndOfRun : HistoryEnd::kNow);
+  });
+  history->add_option("RUN", options->run, kRunHelp);
+  history->add_flag("--follow", options->follow,
+                    "go on to the end of the run: a line for each round, once the next has followed and its losses are known");
+  history->footer(
+      "Examples:\n"
+      "  tributary run history bible --format csv > bible.csv\n"
+      "  tributary run history bible --follow --format json | python3 to_tracker.py\n");
 }
 
 }  // namespace tributary::cli

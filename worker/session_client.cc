@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/channel.h"
 #include "common/log.h"
+#include "common/request_id.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/wire_limits.h"
 #include "tributary/v1/session.grpc.pb.h"
@@ -93,13 +94,15 @@ class SessionClient::Impl {
   // Of the standard library: ThreadSanitizer does not see into a packaged Abseil.
   std::mutex mutex_;
   std::condition_variable idle_;
-  int calls_ = 0;  // guarded by mutex_
+  int calls_ = 0;           // guarded by mutex_
+  std::string request_id_;  // of the current session and its transfers
 
   // Asks a server that was refused what it presents, which takes seconds.
   SerialExecutor explainer_;
 };
 
 void SessionClient::Impl::Prepare(grpc::ClientContext& context) const {
+  context.AddMetadata(kRequestIdKey, request_id_);
   if (options_.certificates == nullptr) {
     context.AddMetadata(kInsecureIdentityKey, SpiffeId(options_.identity));
   }
@@ -171,6 +174,7 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
   }
   transfer_stub_ = v1::TransferService::NewStub(channel_);
   current_session_ = number;
+  request_id_ = NewRequestId();
   Hold();
   Session& session = sessions_[number];
   session.certificate = certificate;
@@ -191,6 +195,9 @@ SessionStreamOwner SessionClient::Impl::OwnerOf(uint64_t session) {
               },
           .message =
               [this, session](v1::CoordinatorMessage message) {
+                if (message.has_welcome()) {
+                  LogInfo("session", "opened", LogField("request", request_id_));
+                }
                 if (sessions_.at(session).reported) {
                   callbacks_.message(session, std::move(message));
                 }

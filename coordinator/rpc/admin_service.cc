@@ -1,5 +1,6 @@
 #include "coordinator/rpc/admin_service.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -9,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/excerpt.h"
 #include "common/log.h"
+#include "common/request_id.h"
+#include "common/status_macros.h"
 #include "coordinator/rpc/grpc_status.h"
 #include "proto/run_state.h"
 
@@ -22,7 +25,7 @@ class RefusedWatch final : public grpc::ServerWriteReactor<v1::RunStatus> {
 };
 
 std::string OutcomeOf(const absl::StatusOr<v1::RunStatus>& result) {
-  return result.ok() ? absl::StrCat("accepted, run=", result->run_id(), " is ", absl::AsciiStrToLower(v1::RunState_Name(result->state())))
+  return result.ok() ? absl::StrCat("accepted, run ", result->run_id(), " is ", absl::AsciiStrToLower(v1::RunState_Name(result->state())))
                      : absl::StrCat("not done: ", absl::StatusCodeToString(result.status().code()), ": ", result.status().message());
 }
 
@@ -148,12 +151,14 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
 template <typename Work>
 grpc::ServerUnaryReactor* AdminService::Act(grpc::CallbackServerContext* context, v1::RunStatus* response, absl::string_view verb,
                                             const std::string& run, const std::string& reason, Work work) {
-  std::string attempt = absl::StrCat(verb, " run=", Excerpt(run));
+  std::string attempt = absl::StrCat(verb, " run ", Excerpt(run));
   std::string because = reason.empty() ? "" : absl::StrCat(" (", Excerpt(reason), ")");
   return Answer(context, response,
-                [attempt = std::move(attempt), because = std::move(because), work = std::move(work)](const std::string& caller) {
+                [attempt = std::move(attempt), because = std::move(because), request_id = RequestIdOf(*context),
+                 work = std::move(work)](const std::string& caller) {
                   const absl::StatusOr<v1::RunStatus> result = work(caller);
-                  LogInfo("admin", attempt, " by operator=", caller, because, ": ", OutcomeOf(result));
+                  LogInfo("admin", attempt, because, ": ", OutcomeOf(result), LogField("operator", caller),
+                          LogField("request", request_id));
                   return result;
                 });
 }
@@ -176,7 +181,16 @@ grpc::ServerUnaryReactor* AdminService::GetRun(grpc::CallbackServerContext* cont
 
 grpc::ServerUnaryReactor* AdminService::GetRunHistory(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                       v1::RunHistory* response) {
-  return Answer(context, response, [this, request](const std::string&) { return coordinator_->GetRunHistory(request->run()); });
+  return Answer(context, response, [this, request](const std::string&) -> absl::StatusOr<v1::RunHistory> {
+    TRIBUTARY_ASSIGN_OR_RETURN(v1::RunHistory history, coordinator_->GetRunHistory(request->run()));
+    auto& rounds = *history.mutable_rounds();
+    if (request->after_round() > 0) {
+      rounds.erase(std::remove_if(rounds.begin(), rounds.end(),
+                                  [request](const v1::RoundRecord& record) { return record.round() <= request->after_round(); }),
+                   rounds.end());
+    }
+    return history;
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::StopRun(grpc::CallbackServerContext* context, const v1::StopRunRequest* request,

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/request_id.h"
 #include "common/tls.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
@@ -245,6 +246,7 @@ Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
   if (refusing_) {
     return new RefusedCall(absl::UnavailableError("the coordinator is shutting down; reconnect later"));
   }
+  LogInfo("session", "opens from ", context->peer(), LogField("site", *site), LogField("request", RequestIdOf(*context)));
   return new Session(this, context, *std::move(site));
 }
 

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "common/certificate_files.h"
 #include "common/files.h"
@@ -54,6 +56,28 @@ TEST_F(OfflineTest, HelpIsNoError) {
   const Result result = RunCommand({"--help"});
   EXPECT_EQ(result.code, ExitCode::kOk);
   EXPECT_THAT(result.out, HasSubstr("doctor"));
+}
+
+// What bash offers for `line`, whose last word is being written.
+std::string Completed(const TestFolder& folder, const std::string& line) {
+  const std::string script = folder.File("complete.bash");
+  Write(script, absl::StrCat(RunCommand({"completion", "bash"}).out, "COMP_WORDS=(", line, ")\nCOMP_CWORD=$((${#COMP_WORDS[@]} - 1))\n",
+                             "_tributary\necho \"${COMPREPLY[*]}\" > ", folder.File("completed"), "\n"));
+  EXPECT_EQ(std::system(absl::StrCat("bash -u ", script).c_str()), 0);
+  return std::string(absl::StripAsciiWhitespace(ReadFile(folder.File("completed"), 1 << 10).value_or("")));
+}
+
+TEST_F(OfflineTest, BashCompletesCommandsOptionsAndValues) {
+  EXPECT_EQ(Completed(directory_, "tributary re"), "report restore");
+  EXPECT_EQ(Completed(directory_, "tributary --config operator.yaml run st"), "status stop");
+  EXPECT_EQ(Completed(directory_, "tributary run history bible --fo"), "--follow --format");
+  EXPECT_EQ(Completed(directory_, "tributary run list --format ''"), "text json csv");
+  EXPECT_EQ(Completed(directory_, "tributary run submit ''"), "") << "a file";
+  EXPECT_EQ(Completed(directory_, "tributary pki issue --si"), "--site");
+}
+
+TEST_F(OfflineTest, ZshReadsTheSameThroughItsBashcompinit) {
+  EXPECT_THAT(RunCommand({"completion", "zsh"}).out, StartsWith("autoload -U +X bashcompinit && bashcompinit\n_tributary() {"));
 }
 
 TEST_F(OfflineTest, AWrongCommandLineIsAnErrorOfUsage) {
@@ -115,8 +139,11 @@ TEST_F(OfflineTest, VersionIsTextOrJson) {
   const std::string version = RunCommand({"version"}).out;
   EXPECT_THAT(version, StartsWith(absl::StrCat("tributary ", TRIBUTARY_VERSION, ", protocol 1, ")));
   EXPECT_THAT(version, HasSubstr(" build"));
-  EXPECT_EQ(RunCommand({"--version"}).out, version);
-  EXPECT_EQ(Json::parse(RunCommand({"version", "--format", "json"}).out).at("protocol_version"), 1);
+  EXPECT_THAT(version, StartsWith(RunCommand({"--version"}).out)) << "the first line";
+  EXPECT_THAT(version, ContainsRegex("\ngrpc 1\\.[0-9.]+\n"));
+  const Json json = Json::parse(RunCommand({"version", "--format", "json"}).out);
+  EXPECT_EQ(json.at("protocol_version"), 1);
+  EXPECT_TRUE(json.at("build").contains("openssl"));
 }
 
 TEST_F(OfflineTest, PkiMakesFilesThatPassTheirCheck) {

@@ -306,6 +306,25 @@ TEST_F(OnlineTest, WatchIntoAFileCutsNothing) {
   EXPECT_THAT(Command({"run", "watch", "r"}).out, HasSubstr("sites 0  (" + reason + ")\n"));
 }
 
+TEST_F(OnlineTest, AFollowedHistoryShowsEachRoundOnceWhenTheNextHasFollowed) {
+  admin_.statuses = {StatusAt(0, v1::RUNNING), StatusAt(1, v1::RUNNING), StatusAt(2, v1::RUNNING), StatusAt(2, v1::FINISHED)};
+  Result result = Command({"run", "history", "r", "--follow", "--format", "json"});
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
+  const std::vector<std::string> lines = absl::StrSplit(result.out, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(2));
+  EXPECT_EQ(Json::parse(lines[0]).at("round"), 1);
+  EXPECT_EQ(Json::parse(lines[1]).at("round"), 2);
+}
+
+TEST_F(OnlineTest, AFollowedHistoryHasOneHeadingAndTellsHowTheRunEnded) {
+  admin_.statuses = {StatusAt(2, v1::RUNNING), StatusAt(2, v1::FAILED)};
+  const Result result = Command({"run", "history", "r", "--follow", "--format", "csv"});
+  EXPECT_EQ(result.code, ExitCode::kRunFailed);
+  const std::vector<std::string> lines = absl::StrSplit(result.out, '\n', absl::SkipEmpty());
+  ASSERT_THAT(lines, SizeIs(3));
+  EXPECT_THAT(lines[0], HasSubstr("round,"));
+}
+
 TEST_F(OnlineTest, WatchInJsonIsOneObjectALine) {
   admin_.statuses = {StatusAt(1, v1::RUNNING), StatusAt(3, v1::FINISHED)};
   const Result result = Command({"run", "watch", "r", "--format", "json"});

@@ -1,4 +1,4 @@
-"""Checks that docs/reference/ names everything public: configuration keys, exit codes, metrics."""
+"""Checks that docs/reference/ names everything public: configuration keys, keys of JSON output, exit codes, metrics."""
 
 import pathlib
 import re
@@ -10,14 +10,15 @@ _REFERENCE = pathlib.PurePosixPath("docs/reference")
 _CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "SnapshotConfig", "WorkerConfig", "BandwidthConfig", "ConsentConfig", "OperatorConfig",
                   "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec",
                   "EvaluationSpec")
+_JSON = ("RunStatus", "SiteStatus", "RoundRecord")
 _FIELD = re.compile(r"^\s*(?:optional |repeated )?[\w.]+ (\w+) = \d+(?: \[|;)", re.MULTILINE)
 
 
-def configuration_keys():
+def fields_of(messages):
     for path in tree.with_suffix(".proto"):
         text = re.sub(r"//.*", "", tree.text(path))
         for message in re.finditer(r"^message (\w+) \{(.*?)^\}", text, re.MULTILINE | re.DOTALL):
-            if message[1] in _CONFIGURATION:
+            if message[1] in messages:
                 body = re.sub(r"enum \w+ \{.*?\}", "", message[2], flags=re.DOTALL)
                 for field in _FIELD.findall(body):
                     yield f"{message[1]}.{field}", field
@@ -43,8 +44,9 @@ def undocumented(page, entries, pattern):
 
 
 def main():
-    keys, names, codes = list(configuration_keys()), list(metrics()), list(exit_codes())
+    keys, names, codes = list(fields_of(_CONFIGURATION)), list(metrics()), list(exit_codes())
     problems = undocumented("configuration.md", keys, r"\w+")
+    problems += undocumented("json_output.md", fields_of(_JSON), r"\w+")
     problems += undocumented("metrics.md", names, r"\w+")
     problems += undocumented("exit_codes.md", codes, r"^\| (\d+) \|")
     print(f"{len(keys)} keys, {len(names)} metrics, {len(codes)} exit codes")

@@ -95,10 +95,9 @@ TEST_F(AdminServiceTest, LogsWhatAnOperatorAskedForAndWhetherItWasDone) {
     EXPECT_FALSE(stub_->PauseRun(&context, request, &status).ok());
   }
   const std::string log = testing::internal::GetCapturedStderr();
-  EXPECT_THAT(log, HasSubstr("admin: submit run=bible by operator=alice: accepted, run=bible-1 is submitted\n"));
-  EXPECT_THAT(log, HasSubstr("admin: submit run=bad by operator=alice: not done: INVALID_ARGUMENT: rounds: must be at least 1\n"));
-  EXPECT_THAT(log,
-              HasSubstr("admin: pause run=toy by operator=alice (maintenance): not done: FAILED_PRECONDITION: toy is queued; not paused"));
+  EXPECT_THAT(log, HasSubstr("admin: submit run bible: accepted, run bible-1 is submitted operator=alice request=-\n"));
+  EXPECT_THAT(log, HasSubstr("admin: submit run bad: not done: INVALID_ARGUMENT: rounds: must be at least 1 operator=alice request=-\n"));
+  EXPECT_THAT(log, HasSubstr("admin: pause run toy (maintenance): not done: FAILED_PRECONDITION: toy is queued; not paused by alice"));
   EXPECT_THAT(log, ::testing::Not(HasSubstr("run paused")));
 }
 
