@@ -82,7 +82,7 @@ void AddValues(const CLI::App& app, std::string* cases) {
 }  // namespace
 
 std::string CompletionScript(const CLI::App& app, Shell shell) {
-  const std::string program = app.get_name();
+  const std::string& program = app.get_name();
   const std::string function = absl::StrCat("_", absl::StrReplaceAll(program, {{"-", "_"}}));
   std::string words;
   AddWords(app, "", OptionsOf(app), &words);

@@ -2,9 +2,11 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 namespace tributary {
 namespace {
@@ -25,6 +27,31 @@ sigset_t DaemonSignals() {
   return signals;
 }
 
+// Runs on a thread that was there before the signals were blocked: a library's, OpenBLAS's for one, started when it was loaded. From now on
+// this thread leaves them alone, and the one that waits for them gets this one.
+void PassOn(int signal, siginfo_t* /*info*/, void* context) {
+  const int error = errno;
+  sigset_t& mask = static_cast<ucontext_t*>(context)->uc_sigmask;
+  for (const int daemon_signal : {SIGTERM, SIGINT, SIGHUP}) {
+    sigaddset(&mask, daemon_signal);
+  }
+  kill(getpid(), signal);
+  errno = error;
+}
+
+void Block(const sigset_t& signals) {
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  struct sigaction action = {};
+  action.sa_sigaction = PassOn;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigfillset(&action.sa_mask);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    if (sigismember(&signals, signal) == 1) {
+      sigaction(signal, &action, nullptr);
+    }
+  }
+}
+
 int Take(const sigset_t& signals) {
   int signal = 0;
   while (sigwait(&signals, &signal) != 0) {
@@ -35,8 +62,7 @@ int Take(const sigset_t& signals) {
 }  // namespace
 
 void BlockStopSignals() {
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Block(StopSignals());
 }
 
 int TakeStopSignal() {
@@ -45,8 +71,7 @@ int TakeStopSignal() {
 
 void BlockDaemonSignals() {
   started_on_terminal = isatty(STDERR_FILENO) == 1;
-  const sigset_t signals = DaemonSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Block(DaemonSignals());
 }
 
 int TakeDaemonSignal() {

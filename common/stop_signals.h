@@ -6,6 +6,7 @@
 namespace tributary {
 
 // Blocks SIGTERM and SIGINT in this thread and in every thread that it starts from now on, so that nothing but TakeStopSignal takes them.
+// Threads that are there already, such as those that a library starts when it is loaded, pass them on.
 void BlockStopSignals();
 
 // Waits for the next one and returns its number. They must be blocked.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -15,6 +16,17 @@ TEST(StopSignals, AreTakenInsteadOfEndingTheProcess) {
     for (const int signal : {SIGTERM, SIGINT}) {
       raise(signal);
       EXPECT_EQ(TakeStopSignal(), signal);
+    }
+  }).join();
+}
+
+TEST(DaemonSignals, AreTakenAlsoBesideThreadsThatHaveThemUnblocked) {
+  // Such as this one, and those that a library starts when it is loaded.
+  std::thread([] {
+    BlockDaemonSignals();
+    for (const int signal : {SIGHUP, SIGTERM, SIGINT, SIGTERM}) {
+      kill(getpid(), signal);
+      EXPECT_EQ(TakeDaemonSignal(), signal);
     }
   }).join();
 }
