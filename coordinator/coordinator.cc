@@ -1,9 +1,11 @@
 #include "coordinator/coordinator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/excerpt.h"
 #include "common/log.h"
@@ -11,6 +13,7 @@
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/log_keeping.h"
 #include "coordinator/run/receipts.h"
+#include "coordinator/run/run_sites.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
 #include "proto/durations.h"
@@ -79,7 +82,7 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::Coord
 }
 
 CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies)
-    : config_(config), deps_(WithMetrics(std::move(dependencies))), store_(deps_.snapshots), membership_(DurationOf(config.lease())) {}
+    : config_(config), deps_(WithMetrics(std::move(dependencies))), store_(deps_.snapshots), idle_(DurationOf(config.lease())) {}
 
 absl::Status CoordinatorImpl::Recover() {
   if (Prunes(config_.log()) && !deps_.journal->CanPrune()) {
@@ -93,7 +96,8 @@ absl::Status CoordinatorImpl::Recover() {
     runs_.push_back(Run{run, std::nullopt});
   }
   for (const Run& run : runs_) {
-    if (active_.empty() && !IsOver(run.journaled.state) && run.journaled.state != v1::SUBMITTED) {
+    const auto shares = [&run](const auto& other) { return ShareSites(run.journaled.spec, other.second->journaled().spec); };
+    if (!IsOver(run.journaled.state) && run.journaled.state != v1::SUBMITTED && absl::c_none_of(active_, shares)) {
       TRIBUTARY_RETURN_IF_ERROR(Activate(run, ActiveRun::Start::kRecovered));
     }
   }
@@ -110,7 +114,7 @@ absl::Status CoordinatorImpl::Recover() {
     named_files.insert(payloads.begin(), payloads.end());
   }
   TRIBUTARY_RETURN_IF_ERROR(store_.RemoveAllBut(named_files));
-  ActivateNext();
+  ActivateWaiting();
   if (active_.empty() && !runs_.empty()) {
     ShowStanding(StatusOf(runs_.back()), *deps_.metrics);
   }
@@ -134,7 +138,7 @@ void CoordinatorImpl::AfterChange() {
   for (auto it = active_.begin(); it != active_.end() && !failed_;) {
     if (it->second->over()) {
       Retire(it->first);
-      ActivateNext();
+      ActivateWaiting();
       it = active_.begin();
     } else {
       ++it;
@@ -144,8 +148,11 @@ void CoordinatorImpl::AfterChange() {
   if (draining_ && !failed_ && std::all_of(active_.begin(), active_.end(), at_rest)) {
     FinishDrain();
   }
-  if (counted_membership_ != membership_.version()) {
-    counted_membership_ = membership_.version();
+  uint64_t version = idle_.version();
+  for (const auto& [run_id, members] : members_) {
+    version += members.version();
+  }
+  if (std::exchange(counted_membership_, version) != version) {
     RefreshSessionMetrics();
   }
   if (!failed_ && !drained_) {
@@ -165,7 +172,7 @@ void CoordinatorImpl::SessionOpened(const std::string& site, SessionSink* sessio
     older->Close(absl::AbortedError("replaced by a newer session of the same site"));
   }
   sessions_[site].sink = session;
-  membership_.Connected(site, At().now);
+  MembershipOf(site).Connected(site, At().now);
   LogInfo("coordinator", "session opened", LogField("site", site));
   TellMembersChanged();
 }
@@ -176,7 +183,7 @@ void CoordinatorImpl::SessionClosed(const std::string& site, SessionSink* sessio
     return;
   }
   sessions_.erase(it);
-  membership_.Dropped(site);
+  MembershipOf(site).Dropped(site);
   LogInfo("coordinator", "session closed", LogField("site", site));
   TellMembersChanged();
 }
@@ -188,7 +195,7 @@ void CoordinatorImpl::CloseSession(const std::string& site, const absl::Status& 
   }
   SessionSink* const sink = it->second.sink;
   sessions_.erase(it);
-  membership_.Dropped(site);
+  MembershipOf(site).Dropped(site);
   sink->Close(status);
 }
 
@@ -203,12 +210,12 @@ void CoordinatorImpl::TellMembersChanged() {
 
 void CoordinatorImpl::CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) {
   deps_.metrics->CountBytes(site, direction, kind, bytes);
-  for (const auto& [run_id, run] : active_) {
+  if (ActiveRun* const run = RunOf(site); run != nullptr) {
     run->CountBytes(site, direction, bytes);
   }
   // Frames of a long upload are signs of life as good as a heartbeat.
   if (direction == ByteDirection::kUp && sessions_.contains(site)) {
-    membership_.Heard(site, At().now);
+    MembershipOf(site).Heard(site, At().now);
   }
 }
 
@@ -225,9 +232,9 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
     TellMembersChanged();
     return;
   }
-  // A message about a run that is not in progress comes too late to matter; only an update must be answered.
-  const auto tell = [this](const std::string& run_id, auto on_message) {
-    if (ActiveRun* const run = FindActive(run_id); run != nullptr) {
+  // A message about a run that is not in progress, or not the site's, does not matter; only an update must be answered.
+  const auto tell = [this, &site](const std::string& run_id, auto on_message) {
+    if (ActiveRun* const run = FindActiveFor(site, run_id); run != nullptr) {
       on_message(*run);
     }
   };
@@ -304,7 +311,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
   if (hello.has_held()) {
     greeting.held = hello.held();
   }
-  for (const auto& [run_id, run] : active_) {
+  if (ActiveRun* const run = RunOf(site); run != nullptr) {
     run->Offer(site, greeting);
   }
 }
@@ -313,7 +320,7 @@ void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update
   if (update.payload().empty()) {
     return;  // it comes, or came, through TransferService.Upload, whose header says all the rest
   }
-  ActiveRun* const run = FindActive(update.run_id());
+  ActiveRun* const run = FindActiveFor(site, update.run_id());
   if (run == nullptr) {
     RejectForeign(*this, *deps_.metrics, site, update.run_id(), update.round()).IgnoreError();  // the receipt says it
     return;
@@ -342,8 +349,8 @@ void CoordinatorImpl::KeepSnapshotSoon(const std::string& run_id) {
 void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
   const std::string reason = Excerpt(leave.reason());
   LogInfo("coordinator", "leaves: ", reason, LogField("site", site));
-  membership_.Left(site, reason);
-  for (const auto& [run_id, run] : active_) {
+  MembershipOf(site).Left(site, reason);
+  if (ActiveRun* const run = RunOf(site); run != nullptr) {
     run->NoteEvent(site, "left", 0, reason);
     run->OnMembersChanged();
   }
@@ -353,7 +360,7 @@ absl::StatusOr<std::unique_ptr<UploadPlace>> CoordinatorImpl::CheckUpload(const 
   if (failed_) {
     return StorageHasFailed();
   }
-  ActiveRun* const run = FindActive(header.id().run_id());
+  ActiveRun* const run = FindActiveFor(site, header.id().run_id());
   if (run == nullptr) {
     const absl::Status rejected = RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round());
     AfterChange();
@@ -370,7 +377,7 @@ absl::Status CoordinatorImpl::UploadCompleted(const std::string& site, const v1:
   if (failed_) {
     return StorageHasFailed();
   }
-  ActiveRun* const run = FindActive(header.id().run_id());
+  ActiveRun* const run = FindActiveFor(site, header.id().run_id());
   const absl::Status accepted = run == nullptr ? RejectForeign(*this, *deps_.metrics, site, header.id().run_id(), header.id().round())
                                                : run->OnUpdate(site, UpdateOf(header, std::move(payload)));
   if (run == nullptr && !payload.file.empty()) {
@@ -386,9 +393,9 @@ void CoordinatorImpl::Send(const std::string& site, std::shared_ptr<const v1::Co
   }
 }
 
-void CoordinatorImpl::Broadcast(std::shared_ptr<const v1::CoordinatorMessage> message) {
+void CoordinatorImpl::Broadcast(const std::string& run_id, std::shared_ptr<const v1::CoordinatorMessage> message) {
   for (const auto& [site, session] : sessions_) {
-    if (session.software_version.has_value()) {
+    if (session.software_version.has_value() && FindActiveFor(site, run_id) != nullptr) {
       session.sink->Send(message);
     }
   }
@@ -402,18 +409,16 @@ void CoordinatorImpl::OnStandingChanged(const std::string& run_id) {
 
 void CoordinatorImpl::RefreshSessionMetrics() {
   std::map<std::string, SiteState> states;
-  for (const auto& [name, site] : membership_.sites()) {
-    if (sessions_.contains(name)) {
-      states[name] = StateOf(site.presence);
-    }
+  for (const auto& [name, session] : sessions_) {
+    states[name] = StateOf(MembershipOf(name).sites().at(name).presence);
   }
   deps_.metrics->SetSiteStates(states);
 }
 
 void CoordinatorImpl::ScheduleWake() {
-  absl::Time next = membership_.next_expiry();
+  absl::Time next = idle_.next_expiry();
   for (const auto& [run_id, run] : active_) {
-    next = std::min(next, run->wake_at());
+    next = std::min({next, run->wake_at(), members_.at(run_id).next_expiry()});
   }
   if (next >= wake_scheduled_) {
     return;  // the wake that is scheduled comes first and schedules the next
@@ -434,10 +439,14 @@ void CoordinatorImpl::Wake() {
   if (failed_ || drained_) {
     return;
   }
-  for (const std::string& site : membership_.Expire(At().now)) {
+  std::vector<std::string> expired = idle_.Expire(At().now);
+  for (auto& [run_id, members] : members_) {
+    absl::c_move(members.Expire(At().now), std::back_inserter(expired));
+  }
+  for (const std::string& site : expired) {
     const std::string silence = absl::StrCat("nothing heard for ", absl::FormatDuration(DurationOf(config_.lease())));
     LogWarning("coordinator", silence, ": the site has left", LogField("site", site));
-    for (const auto& [run_id, run] : active_) {
+    if (ActiveRun* const run = RunOf(site); run != nullptr) {
       run->NoteEvent(site, "left", 0, silence);
     }
     CloseSession(site, absl::UnavailableError(
@@ -478,7 +487,7 @@ void CoordinatorImpl::FinishDrain() {
   const auto message = std::make_shared<const v1::CoordinatorMessage>(std::move(drain));
   std::map<std::string, Session> sessions = std::exchange(sessions_, {});
   for (const auto& [site, session] : sessions) {
-    membership_.Dropped(site);
+    MembershipOf(site).Dropped(site);
     session.sink->Send(message);
     session.sink->Close(absl::UnavailableError("the coordinator is shutting down"));
   }

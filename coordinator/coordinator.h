@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -41,9 +42,6 @@ class SessionSink {
   virtual void Close(const absl::Status& status) = 0;
 };
 
-// Whose download it is.
-enum class Downloader { kSite, kOperator };
-
 // Not thread-safe: every method runs on the coordinator's serial executor. No method blocks on the network; journal writes block on the
 // disk.
 class Coordinator {
@@ -62,9 +60,9 @@ class Coordinator {
     std::function<void(const absl::Status&)> fatal;
   };
 
-  // Recovers everything the journal holds: replays the open run's commits on its newest snapshot, adds the accepted updates of the round in
-  // flight, and is ready to continue it. DataLoss, exit code kDamaged: journal or snapshot damaged, with what to do. FailedPrecondition,
-  // exit code kMemory: the open run does not fit into memory any more.
+  // Recovers everything the journal holds: of every run in progress it replays the commits on its newest snapshot, adds the accepted
+  // updates of the round in flight, and is ready to continue it. DataLoss, exit code kDamaged: journal or snapshot damaged, with what to
+  // do. FailedPrecondition, exit code kMemory: a run in progress does not fit into memory any more.
   static absl::StatusOr<std::unique_ptr<Coordinator>> Create(const v1::CoordinatorConfig& config, Dependencies dependencies);
   virtual ~Coordinator() = default;
 
@@ -84,8 +82,9 @@ class Coordinator {
   virtual absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
   // The whole payload, checksums verified. Handled as if it had come inside an Update.
   virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) = 0;
-  // Shared by all who fetch the same thing. PermissionDenied: state_at_round is for operators alone.
-  virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) = 0;
+  // Shared by all who fetch the same thing. `site`: who asks; nullopt: an operator. PermissionDenied: the run does not take this site, or
+  // state_at_round, which is for operators alone.
+  virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) = 0;
 
   // Operators. Acts are durable before they are answered, and journaled with the name of who did them. NotFound: no such run.
   // FailedPrecondition: it is over, or not in a state for this. Unavailable: shutting down, or the journal has failed. Exit code kStorage:

@@ -40,7 +40,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) override;
   absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
-  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) override;
+  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override;
   absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) override;
   v1::ListRunsResponse ListRuns() override;
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) override;
@@ -86,7 +86,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
 
   // RunEnvironment
   void Send(const std::string& site, std::shared_ptr<const v1::CoordinatorMessage> message) override;
-  void Broadcast(std::shared_ptr<const v1::CoordinatorMessage> message) override;
+  void Broadcast(const std::string& run_id, std::shared_ptr<const v1::CoordinatorMessage> message) override;
   void Close(const std::string& site, const absl::Status& status) override { CloseSession(site, status); }
   void OnStorageFailed(const absl::Status& status) override { Survives(status); }
   void TakeHeldUpdatesSoon(const std::string& run_id) override;
@@ -100,6 +100,13 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);
   // Null: no such run is in progress.
   ActiveRun* FindActive(const std::string& run_id);
+  // Likewise, or it does not take this site.
+  ActiveRun* FindActiveFor(const std::string& site, const std::string& run_id);
+  // The run in progress that the site belongs to; null: none.
+  ActiveRun* RunOf(const std::string& site);
+  Membership& MembershipOf(const std::string& site);
+  // What a run waits for that stands, or would stand, at this place of the queue; null: nothing.
+  const Run* RunAhead(const v1::RunSpec& spec, size_t place) const;
   void NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act);
   std::string NewRunId(const std::string& name) const;
   absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state,
@@ -112,7 +119,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   // Of a state, which is made for this and encoded.
   absl::Status CheckRoomToDownload(const RunModel& model) const;
   absl::Status Activate(const Run& run, ActiveRun::Start start);
-  void ActivateNext();
+  void ActivateWaiting();
   // Takes a run that is over out of `active_`.
   void Retire(const std::string& run_id);
   // Of a run that is not in progress.
@@ -122,18 +129,18 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   const v1::CoordinatorConfig config_;
   const Dependencies deps_;
   SnapshotStore store_;
-  Membership membership_;
-  std::map<std::string, Session> sessions_;  // by site
-  std::vector<Run> runs_;                    // oldest first
-  std::map<std::string, std::unique_ptr<ActiveRun>>
-      active_;  // by run id. One at a time: membership_ holds how far each site has come with the one run
+  std::map<std::string, Session> sessions_;                   // by site
+  std::vector<Run> runs_;                                     // oldest first
+  Membership idle_;                                           // the sites of no run in progress
+  std::map<std::string, Membership> members_;                 // of the runs in progress, by run id
+  std::map<std::string, std::unique_ptr<ActiveRun>> active_;  // by run id; no two share a site
   std::function<void(const std::string&)> observer_;
 
   bool failed_ = false;  // a storage error was reported
   std::function<void()> drain_done_;
   bool draining_ = false;
   bool drained_ = false;
-  std::optional<uint64_t> counted_membership_;  // the membership's version that the metrics show
+  std::optional<uint64_t> counted_membership_;  // sum of the memberships' versions that the metrics show; none: they must be shown anew
   absl::Time wake_scheduled_ = absl::InfiniteFuture();
   uint64_t wake_number_ = 0;
   // Timers outlive this object in the executor's queue; they hold this weakly and do nothing once it is gone.

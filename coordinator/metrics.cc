@@ -99,6 +99,15 @@ struct CoordinatorMetrics::State {
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
 
+  struct Run {
+    std::unique_ptr<OptionalGauge> info, round, compression_ratio;
+    std::array<std::unique_ptr<OptionalGauge>, kSplits.size()> loss;
+    uint64_t disk_forecast = 0;
+    bool over = false;
+
+    void Clear();
+  };
+
   State(const std::vector<std::string>& names, const std::string& data_dir);
 
   // Does `what` with the site's series, if it has any.
@@ -109,6 +118,16 @@ struct CoordinatorMetrics::State {
       what(found->second);
     }
   }
+  // Does `what` with the run's series, if it has any.
+  template <typename What>
+  void WithRun(const std::string& name, What what) {
+    const std::lock_guard<std::mutex> lock(runs_mutex);
+    if (const auto found = runs_shown.find(name); found != runs_shown.end()) {
+      what(found->second);
+    }
+  }
+  void BeginRun(const std::string& name);
+  void ForecastDisk();  // runs_mutex is held
   void SetSites(const std::vector<std::string>& names);
   Site AddSite(const std::string& name);
   void Remove(Site& site);
@@ -123,11 +142,14 @@ struct CoordinatorMetrics::State {
 
   prometheus::Registry registry;
   ResourceGauges resources;
-  OptionalGauge run{MakeGauge("tributary_run_info", "Always 1; the labels are name and state of the newest run that has begun")};
-  OptionalGauge round{MakeGauge("tributary_round", "Last committed round of the newest run")};
-  OptionalGauge compression_ratio{MakeGauge("tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round")};
+  prometheus::Family<Gauge>& run_info = MakeGauge("tributary_run_info", "Always 1; the labels are name and state of a run");
+  prometheus::Family<Gauge>& run_round = MakeGauge("tributary_round", "Last committed round of a run");
+  prometheus::Family<Gauge>& run_ratio =
+      MakeGauge("tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round of a run");
+  prometheus::Family<Gauge>& run_loss = MakeGauge("tributary_loss", "Mean loss over the sites of a run that reported, nats");
+  std::mutex runs_mutex;
+  std::map<std::string, Run> runs_shown;  // by name, under runs_mutex: those in progress, and those that have ended since one began
   OptionalGauge snapshot_time{MakeGauge("tributary_snapshot_timestamp_seconds", "When the newest snapshot was written")};
-  std::array<std::unique_ptr<OptionalGauge>, kSplits.size()> loss;
   Children<kRunOutcomes.size(), Counter> runs;
   Children<kOutcomes.size(), Counter> rounds;
   Histogram* round_duration;
@@ -188,14 +210,10 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
   dense_bytes = AddChildren(
       Make(BuildCounter(), "tributary_dense_equivalent_bytes_total", "Bytes that fp32 gradients of the same steps would have moved"),
       "direction", kByteDirectionLabels);
-  auto& losses = MakeGauge("tributary_loss", "Mean loss over the sites that reported, nats");
-  for (size_t i = 0; i < kSplits.size(); ++i) {
-    loss[i] = std::make_unique<OptionalGauge>(losses, prometheus::Labels{{"split", kSplits[i]}});
-  }
   journal_fsync =
       &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
   disk_forecast =
-      &Make(BuildGauge(), "tributary_disk_forecast_bytes", "The most that the run in progress may still add to the data folder").Add({});
+      &Make(BuildGauge(), "tributary_disk_forecast_bytes", "The most that the runs in progress may still add to the data folder").Add({});
   hash_mismatches =
       &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
   certificate_files_refused = &Make(BuildGauge(), "tributary_certificate_files_refused",
@@ -227,6 +245,40 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
     }
   }
   return site;
+}
+
+void CoordinatorMetrics::State::Run::Clear() {
+  for (const auto* const gauge : {&info, &round, &compression_ratio, &loss[0], &loss[1]}) {
+    (*gauge)->Clear();
+  }
+}
+
+void CoordinatorMetrics::State::BeginRun(const std::string& name) {
+  const std::lock_guard<std::mutex> lock(runs_mutex);
+  for (auto run = runs_shown.begin(); run != runs_shown.end();) {
+    if (run->second.over || run->first == name) {
+      run->second.Clear();
+      run = runs_shown.erase(run);
+    } else {
+      ++run;
+    }
+  }
+  const prometheus::Labels labels = {{"run", name}};
+  Run& run = runs_shown[name];
+  run.info = std::make_unique<OptionalGauge>(run_info, labels);
+  run.round = std::make_unique<OptionalGauge>(run_round, labels);
+  run.compression_ratio = std::make_unique<OptionalGauge>(run_ratio, labels);
+  for (size_t i = 0; i < kSplits.size(); ++i) {
+    run.loss[i] = std::make_unique<OptionalGauge>(run_loss, prometheus::Labels{{"run", name}, {"split", kSplits[i]}});
+  }
+}
+
+void CoordinatorMetrics::State::ForecastDisk() {
+  uint64_t bytes = 0;
+  for (const auto& [name, run] : runs_shown) {
+    bytes += run.over ? 0 : run.disk_forecast;
+  }
+  disk_forecast->Set(static_cast<double>(bytes));
 }
 
 void CoordinatorMetrics::State::Remove(Site& site) {
@@ -294,24 +346,24 @@ std::string CoordinatorMetrics::Text() const {
   return prometheus::TextSerializer().Serialize(state_->registry.Collect());
 }
 
-void CoordinatorMetrics::BeginRun() {
-  state_->round.Clear();
-  state_->compression_ratio.Clear();
-  for (const auto& loss : state_->loss) {
-    loss->Clear();
-  }
+void CoordinatorMetrics::BeginRun(const std::string& run) {
+  state_->BeginRun(run);
 }
 
-void CoordinatorMetrics::SetRun(const std::string& name, const std::string& state) {
-  state_->run.Set(1, {{"run", name}, {"state", state}});
+void CoordinatorMetrics::SetRun(const std::string& run, const std::string& state) {
+  state_->WithRun(run, [&](State::Run& found) {
+    found.info->Set(1, {{"run", run}, {"state", state}});
+    found.over = std::find(kRunOutcomes.begin(), kRunOutcomes.end(), state) != kRunOutcomes.end();
+    state_->ForecastDisk();
+  });
 }
 
 void CoordinatorMetrics::RunEnded(RunOutcome outcome) {
   state_->runs[Index(outcome)]->Increment();
 }
 
-void CoordinatorMetrics::SetRound(uint64_t round) {
-  state_->round.Set(static_cast<double>(round));
+void CoordinatorMetrics::SetRound(const std::string& run, uint64_t round) {
+  state_->WithRun(run, [&](State::Run& found) { found.round->Set(static_cast<double>(round)); });
 }
 
 void CoordinatorMetrics::RoundEnded(RoundOutcome outcome, absl::Duration duration) {
@@ -371,12 +423,12 @@ void CoordinatorMetrics::CountDenseEquivalent(uint64_t bytes_per_direction) {
   }
 }
 
-void CoordinatorMetrics::SetCompressionRatio(double ratio) {
-  state_->compression_ratio.Set(ratio);
+void CoordinatorMetrics::SetCompressionRatio(const std::string& run, double ratio) {
+  state_->WithRun(run, [&](State::Run& found) { found.compression_ratio->Set(ratio); });
 }
 
-void CoordinatorMetrics::SetLoss(LossSplit split, double loss) {
-  state_->loss[Index(split)]->Set(loss);
+void CoordinatorMetrics::SetLoss(const std::string& run, LossSplit split, double loss) {
+  state_->WithRun(run, [&](State::Run& found) { found.loss[Index(split)]->Set(loss); });
 }
 
 void CoordinatorMetrics::ObserveJournalFsync(double seconds) {
@@ -387,8 +439,11 @@ void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
   state_->snapshot_time.Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch()));
 }
 
-void CoordinatorMetrics::SetDiskForecast(uint64_t bytes) {
-  state_->disk_forecast->Set(static_cast<double>(bytes));
+void CoordinatorMetrics::SetDiskForecast(const std::string& run, uint64_t bytes) {
+  state_->WithRun(run, [&](State::Run& found) {
+    found.disk_forecast = bytes;
+    state_->ForecastDisk();
+  });
 }
 
 void CoordinatorMetrics::SetCertificateExpiry(absl::Time wall_time) {

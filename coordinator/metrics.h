@@ -83,13 +83,13 @@ class CoordinatorMetrics {
   // The page as Prometheus scrapes it.
   std::string Text() const;
 
-  // Another run, of which nothing is known yet: what was set of the one before goes (round, losses, ratio).
-  void BeginRun();
-  // Name and state (lower case) of the newest run that has begun.
-  void SetRun(const std::string& name, const std::string& state);
+  // Another run, of which nothing is known yet. The series of those that are over go; what is said later of a run that has none is ignored.
+  void BeginRun(const std::string& run);
+  // Its state (lower case). One that is over keeps its series until another begins.
+  void SetRun(const std::string& run, const std::string& state);
   void RunEnded(RunOutcome outcome);
   // Its last committed round; 0 before the first.
-  void SetRound(uint64_t round);
+  void SetRound(const std::string& run, uint64_t round);
   void RoundEnded(RoundOutcome outcome, absl::Duration duration);
   void ObservePhase(RoundPhase phase, absl::Duration duration);
 
@@ -109,14 +109,14 @@ class CoordinatorMetrics {
   void ObserveBytesPerStep(ByteDirection direction, double bytes);
   // Adds what fp32 gradients of the same steps would have moved in each direction.
   void CountDenseEquivalent(uint64_t bytes_per_direction);
-  // Dense bytes over bytes moved, both directions together, of the newest round.
-  void SetCompressionRatio(double ratio);
+  // Dense bytes over bytes moved, both directions together, of the run's newest round.
+  void SetCompressionRatio(const std::string& run, double ratio);
 
-  void SetLoss(LossSplit split, double loss);
+  void SetLoss(const std::string& run, LossSplit split, double loss);
   void ObserveJournalFsync(double seconds);
   void SetSnapshotTime(absl::Time wall_time);
-  // The most that the run in progress may still add to the folder; 0: none is.
-  void SetDiskForecast(uint64_t bytes);
+  // The most that the run may still add to the folder; the page shows the sum of all that are not over.
+  void SetDiskForecast(const std::string& run, uint64_t bytes);
   // The coordinator's own certificate. Its series is not there before the first call: without TLS there is none.
   void SetCertificateExpiry(absl::Time wall_time);
   // The certificate with which a site connected last.

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/excerpt.h"
@@ -14,10 +15,12 @@
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/disk_need.h"
 #include "coordinator/run/memory_need.h"
+#include "coordinator/run/run_sites.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
+#include "proto/durations.h"
 #include "proto/protocol_version.h"
 #include "proto/run_state.h"
 
@@ -61,6 +64,32 @@ ActiveRun* CoordinatorImpl::FindActive(const std::string& run_id) {
   return it == active_.end() ? nullptr : it->second.get();
 }
 
+ActiveRun* CoordinatorImpl::FindActiveFor(const std::string& site, const std::string& run_id) {
+  ActiveRun* const run = FindActive(run_id);
+  return run != nullptr && run->Takes(site) ? run : nullptr;
+}
+
+ActiveRun* CoordinatorImpl::RunOf(const std::string& site) {
+  const auto it = absl::c_find_if(active_, [&site](const auto& run) { return run.second->Takes(site); });
+  return it == active_.end() ? nullptr : it->second.get();
+}
+
+Membership& CoordinatorImpl::MembershipOf(const std::string& site) {
+  const ActiveRun* const run = RunOf(site);
+  return run == nullptr ? idle_ : members_.at(run->id());
+}
+
+// Whoever was submitted earlier has its sites first, also while it waits for others of them: so no run waits for ever.
+const CoordinatorImpl::Run* CoordinatorImpl::RunAhead(const v1::RunSpec& spec, size_t place) const {
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    const JournaledRun& other = runs_[i].journaled;
+    if (i != place && !IsOver(other.state) && (i < place || active_.contains(other.run_id)) && ShareSites(spec, other.spec)) {
+      return &runs_[i];
+    }
+  }
+  return nullptr;
+}
+
 // Durable with the next write: of the state that comes of it.
 void CoordinatorImpl::NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act) {
   deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, Excerpt(act.reason), act.operator_name});
@@ -96,7 +125,7 @@ LongUpdates CoordinatorImpl::LongUpdatesOf(const RunModel& model) const {
 }
 
 MemoryNeed CoordinatorImpl::NeedOf(const RunModel& model) const {
-  return MemoryForRounds(model, std::min<uint64_t>(model.spec.participation().max_workers(), deps_.sites->size()), LongUpdatesOf(model));
+  return MemoryForRounds(model, MostMembers(model, SitesOf(model.spec, deps_.sites->size())), LongUpdatesOf(model));
 }
 
 absl::Status CoordinatorImpl::CheckRoomToSubmit(const RunModel& model) const {
@@ -105,12 +134,13 @@ absl::Status CoordinatorImpl::CheckRoomToSubmit(const RunModel& model) const {
     return absl::OkStatus();
   }
   const std::string needs = absl::StrCat("run ", model.spec.name(), " needs, on the coordinator,");
-  if (active_.empty()) {
+  const Run* const ahead = RunAhead(model.spec, runs_.size());
+  if (ahead == nullptr) {
     return CheckMemory(needs, NeedOf(model), *room);
   }
   // It is to wait behind another, and what that one holds will be free. Whether it fits then is looked at when it begins.
   TRIBUTARY_RETURN_IF_ERROR(CheckMemory(needs, NeedOf(model), {room->total, room->total, "all there is"}));
-  return CheckMemory(absl::StrCat("beside run ", active_.begin()->first, ", to submit run ", model.spec.name(), " needs"),
+  return CheckMemory(absl::StrCat("beside run ", ahead->journaled.run_id, ", to submit run ", model.spec.name(), " needs"),
                      MemoryToSubmit(model), *room);
 }
 
@@ -124,7 +154,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
     return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
   }
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
-  TRIBUTARY_RETURN_IF_ERROR(CheckMinWorkers(spec, static_cast<int>(deps_.sites->size())));
+  TRIBUTARY_RETURN_IF_ERROR(CheckSites(spec, deps_.sites->Names()));
   for (const Run& run : runs_) {
     if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
       return absl::AlreadyExistsError(
@@ -139,7 +169,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
   std::string warning;
   if (const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir()); free.ok()) {
-    TRIBUTARY_ASSIGN_OR_RETURN(warning, JudgeDisk(model, config_, MostMembers(model, deps_.sites->size()), *free));
+    TRIBUTARY_ASSIGN_OR_RETURN(warning, JudgeDisk(model, config_, MostMembers(model, SitesOf(spec, deps_.sites->size())), *free));
   }
 
   Run run;
@@ -156,7 +186,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   LogInfo("coordinator", "run ", run_id, " submitted by ", operator_name, ": ", model.layout.size(), " parameters, ", spec.rounds(),
           " rounds");
   runs_.push_back(std::move(run));
-  ActivateNext();
+  ActivateWaiting();
   AfterChange();
   TRIBUTARY_ASSIGN_OR_RETURN(v1::RunStatus status, GetRun(run_id));
   if (!warning.empty()) {
@@ -172,21 +202,28 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   dependencies.journal = deps_.journal;
   dependencies.snapshots = &store_;
   dependencies.metrics = deps_.metrics;
-  dependencies.membership = &membership_;
   dependencies.environment = this;
-  dependencies.sites = deps_.sites->size();
+  dependencies.sites = SitesOf(run.journaled.spec, deps_.sites->size());
   TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(run.journaled.spec));
   if (const std::optional<MemoryLimits> room = Room(); room.has_value()) {
     const bool is_new = start == ActiveRun::Start::kNew;
     TRIBUTARY_RETURN_IF_ERROR(CheckMemory(absl::StrCat("run ", run.journaled.run_id, is_new ? " needs" : ": to take it up again needs"),
                                           is_new ? NeedOf(model) : MemoryToHold(model, LongUpdatesOf(model)), *room));
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<ActiveRun> opened, ActiveRun::Open(run.journaled, config_, start, dependencies));
-  ActiveRun& active = *opened;
-  active_.emplace(active.id(), std::move(opened));
+  Membership& members = members_.try_emplace(run.journaled.run_id, DurationOf(config_.lease())).first->second;
+  dependencies.membership = &members;
+  absl::StatusOr<std::unique_ptr<ActiveRun>> opened = ActiveRun::Open(run.journaled, config_, start, dependencies);
+  if (!opened.ok()) {
+    members_.erase(run.journaled.run_id);
+    return opened.status();
+  }
+  ActiveRun& active = **opened;
+  active_.emplace(active.id(), *std::move(opened));
+  idle_.Move([&active](const std::string& site) { return active.Takes(site); }, members);
+  counted_membership_.reset();
   for (const auto& [site, session] : sessions_) {
     // What its Hello said it holds is of an earlier run: a new one is held by nobody, and one that goes on was offered to nobody yet.
-    if (session.software_version.has_value()) {
+    if (session.software_version.has_value() && active.Takes(site)) {
       active.Offer(site, {*session.software_version, session.capabilities, std::nullopt});
     }
   }
@@ -194,16 +231,16 @@ absl::Status CoordinatorImpl::Activate(const Run& run, ActiveRun::Start start) {
   return absl::OkStatus();
 }
 
-// Takes up the oldest run of the queue. One that cannot be opened fails, and the next has its turn.
-void CoordinatorImpl::ActivateNext() {
-  for (size_t i = 0; i < runs_.size() && active_.empty() && !draining_ && !failed_; ++i) {
+// Takes up every run of the queue whose sites are free. One that cannot be opened fails, and those behind it have their turn.
+void CoordinatorImpl::ActivateWaiting() {
+  for (size_t i = 0; i < runs_.size() && !draining_ && !failed_; ++i) {
     Run& run = runs_[i];
-    if (run.journaled.state != v1::SUBMITTED) {
+    if (run.journaled.state != v1::SUBMITTED || active_.contains(run.journaled.run_id) || RunAhead(run.journaled.spec, i) != nullptr) {
       continue;
     }
     const absl::Status activated = Activate(run, ActiveRun::Start::kNew);
     if (activated.ok()) {
-      return;
+      continue;
     }
     if (ExitCodeOf(activated) == ExitCode::kStorage) {
       Survives(activated);
@@ -224,7 +261,9 @@ void CoordinatorImpl::Retire(const std::string& run_id) {
   Run& run = *FindRun(ended->id());
   run.journaled = ended->journaled();
   run.ended = ended->Status();
-  membership_.StartOver();
+  members_.at(ended->id()).Move([](const std::string&) { return true; }, idle_);
+  members_.erase(ended->id());
+  counted_membership_.reset();
   OnStandingChanged(ended->id());
 }
 
@@ -275,6 +314,8 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, 
   if (const absl::Status ended = EndQueued(*run, v1::STOPPED, Told("stopped", act)); !Survives(ended)) {
     return ended;
   }
+  ActivateWaiting();
+  AfterChange();
   return GetRun(run_id);
 }
 
@@ -323,8 +364,8 @@ v1::RunStatus CoordinatorImpl::StatusOf(Run& run) {
   }
   if (IsOver(run.journaled.state)) {
     run.ended = *status;
-  } else if (!active_.empty()) {
-    status->set_reason(absl::StrCat("queued behind run ", active_.begin()->first));
+  } else if (const Run* const ahead = RunAhead(run.journaled.spec, static_cast<size_t>(&run - runs_.data())); ahead != nullptr) {
+    status->set_reason(absl::StrCat("queued behind run ", ahead->journaled.run_id));
   }
   return *std::move(status);
 }
@@ -346,10 +387,13 @@ v1::ServerInfo CoordinatorImpl::GetServerInfo() {
   return info;
 }
 
-absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, Downloader downloader) {
+absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) {
   Run* const run = FindRun(request.run_id());
   if (run == nullptr) {
     return absl::NotFoundError(absl::StrCat("no run ", request.run_id()));
+  }
+  if (site.has_value() && !TakesSite(run->journaled.spec, *site)) {
+    return absl::PermissionDeniedError(absl::StrCat("run ", run->journaled.run_id, " is not one of site ", *site));
   }
   // A run that is not active has its log read for this call alone.
   std::optional<RunModel> model_of_other;
@@ -367,7 +411,7 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
     case v1::DownloadRequest::kCommits:
       return log.Commits(request.commits().first(), request.commits().last());
     case v1::DownloadRequest::kStateAtRound: {
-      if (downloader != Downloader::kOperator) {
+      if (site.has_value()) {
         return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
       }
       TRIBUTARY_RETURN_IF_ERROR(CheckRoomToDownload(model));

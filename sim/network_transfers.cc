@@ -239,7 +239,7 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   const std::string& name = sites_.at(transfer->site).name;
   world_->Record("coordinator", [&] { return absl::StrCat(name, " serves ", RecordedJson(transfer->request)); });
   coordinator_->Call(
-      [&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, coordinator::Downloader::kSite); });
+      [&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, sites_.at(transfer->site).name); });
   world_->Record("coordinator", [&] {
     return absl::StrCat(name, " answers ", CodeName(bytes.status()), bytes.ok() ? " " : "",
                         bytes.ok() ? absl::Base64Escape(*ReadAll(**bytes)) : "");

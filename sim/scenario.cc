@@ -107,6 +107,15 @@ v1::CoordinatorConfig ConfigOf(int workers, Random& random) {
   return config;
 }
 
+// A run of every other site, from `first` on.
+v1::RunSpec HalfOf(const Recipe& recipe, Patience patience, int workers, int first) {
+  v1::RunSpec spec = SpecOf(recipe, patience, (workers + 1 - first) / 2);
+  for (int site = first; site < workers; site += 2) {
+    spec.mutable_participation()->add_sites(absl::StrCat("site-", site));
+  }
+  return spec;
+}
+
 // What decides about snapshots besides the number of rounds, and what sites may say of their line and their day.
 void DrawPolicies(Scenario& scenario, Random& random) {
   v1::SnapshotConfig& snapshots = *scenario.coordinator.mutable_snapshots();
@@ -151,11 +160,20 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
                                 : Scenario::Kind::kAnything;
   const bool lossless = scenario.kind != Scenario::Kind::kAnything;
   const Recipe recipe = RecipeOf(random);
-  v1::RunSpec spec = SpecOf(recipe, lossless ? Patience::kAll : random.Chance(0.25) ? Patience::kMost : Patience::kSome, workers);
+  const Patience patience = lossless ? Patience::kAll : random.Chance(0.25) ? Patience::kMost : Patience::kSome;
+  const bool halves = workers > 1 && random.Chance(0.2);
+  v1::RunSpec spec = halves ? HalfOf(recipe, patience, workers, 0) : SpecOf(recipe, patience, workers);
   spec.set_rounds(rounds);
   // Of lossless scenarios few different runs, so that what they must end with is found once.
   spec.set_seed(lossless ? 1 : seed);
   scenario.runs.push_back(spec);
+  if (halves) {
+    v1::RunSpec other = HalfOf(recipe, patience, workers, 1);
+    other.set_name("beside");
+    other.set_rounds(rounds);
+    other.set_seed(spec.seed());
+    scenario.runs.push_back(other);
+  }
   scenario.limit = absl::Minutes(10) + static_cast<double>(rounds) * absl::Seconds(20);
   if (scenario.kind == Scenario::Kind::kQuiet) {
     return scenario;

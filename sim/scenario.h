@@ -57,7 +57,7 @@ struct Scenario {
   Kind kind = Kind::kQuiet;
   uint64_t seed = 0;
   int workers = 8;
-  std::vector<v1::RunSpec> runs;  // submitted at once; they queue
+  std::vector<v1::RunSpec> runs;  // submitted at once; those that share sites queue
   v1::CoordinatorConfig coordinator;
   // What the coordinator's clock moves on by at each look: more than nothing, or the work between two looks takes no time, and
   // `snapshots.replay` never has anything to count.

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
 #include "coordinator/journal/open_journal.h"
 #include "proto/config/run_options.h"
@@ -454,21 +455,25 @@ Outcome RunScenario(const Scenario& scenario, Tracing tracing) {
   if (scenario.kind != Scenario::Kind::kLossless || outcome.violation.has_value()) {
     return outcome;
   }
-  static auto& quiet_hashes = *new std::map<std::string, std::string>;
-  std::string& expected = quiet_hashes[absl::StrCat(scenario.workers, "/", scenario.runs[0].SerializeAsString())];
+  static auto& quiet_hashes = *new std::map<std::string, std::vector<std::string>>;
+  std::string key = absl::StrCat(scenario.workers);
+  for (const v1::RunSpec& spec : scenario.runs) {
+    absl::StrAppend(&key, "/", spec.SerializeAsString());
+  }
+  std::vector<std::string>& expected = quiet_hashes[key];
   if (expected.empty()) {
     const Outcome quiet = Simulation(QuietOf(scenario)).Run();
     if (quiet.violation.has_value()) {
       outcome.violation = quiet.violation;
       return outcome;
     }
-    expected = quiet.hashes.at(0);
+    expected = quiet.hashes;
   }
-  if (outcome.hashes.at(0) != expected) {
+  if (outcome.hashes != expected) {
+    const auto told = [](const std::vector<std::string>& hashes) { return absl::BytesToHexString(absl::StrJoin(hashes, "")); };
     outcome.violation = Violation{"the same model as without faults",
-                                  absl::StrCat("ended with ", absl::BytesToHexString(outcome.hashes.at(0)).substr(0, 16),
-                                               ", without faults ", absl::BytesToHexString(expected).substr(0, 16)),
-                                  outcome.simulated, outcome.events};
+                                  absl::StrCat("ended with ", told(outcome.hashes), ", without faults ", told(expected)), outcome.simulated,
+                                  outcome.events};
   }
   return outcome;
 }

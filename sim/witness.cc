@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "common/checksum.h"
 #include "coordinator/journal/updates_of.h"
+#include "coordinator/run/run_sites.h"
 #include "optim/commit.h"
 #include "proto/durations.h"
 #include "sim/watched_journal.h"
@@ -138,6 +140,14 @@ void Witness::OnRound(const std::string& run_id, const JournaledRound& round) {
   WitnessedRun& run = runs_.at(run_id);
   Holds(round.round == run.round() + 1, "rounds follow each other",
         absl::StrCat(run_id, " starts round ", round.round, " after ", run.round()));
+  for (const std::string& site : round.members) {
+    Holds(coordinator::TakesSite(run.journaled.spec, site), "a run has its own sites alone",
+          absl::StrCat(run_id, " has ", site, " in round ", round.round));
+    for (const auto& [other_id, other] : runs_) {
+      const bool trains = other_id != run_id && !other.over() && other.open.has_value() && absl::c_linear_search(other.open->members, site);
+      Holds(!trains, "a site trains one run at a time", absl::StrCat(site, " is in a round of ", run_id, " and in one of ", other_id));
+    }
+  }
   // A round may be started again, with other members.
   if (std::exchange(run.committed_by_this, false)) {
     CheckReplay(run_id, run);

@@ -79,8 +79,8 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     }
     asking_ = true;
     downloads_->executor_->Post([this] {
-      absl::StatusOr<SharedBytes> bytes =
-          downloads_->coordinator_->OpenDownload(request_, caller_.role == Role::kOperator ? Downloader::kOperator : Downloader::kSite);
+      absl::StatusOr<SharedBytes> bytes = downloads_->coordinator_->OpenDownload(
+          request_, caller_.role == Role::kOperator ? std::nullopt : std::make_optional(caller_.name));
       downloads_->bulk_->Post([this, bytes = std::move(bytes)] {
         asking_ = false;
         Opened(bytes);

@@ -89,7 +89,7 @@ void ActiveRun::ForecastDisk() {
   const uint64_t members = MostMembers(model, deps_.sites);
   const uint64_t now = DiskBytes(model, config_, members, host_->round());
   const uint64_t at_end = DiskBytes(model, config_, members, model.spec.rounds());
-  deps_.metrics->SetDiskForecast(at_end - std::min(at_end, now));
+  deps_.metrics->SetDiskForecast(journaled_.spec.name(), at_end - std::min(at_end, now));
 }
 
 bool ActiveRun::Survives(const absl::Status& status) {
@@ -194,7 +194,7 @@ bool ActiveRun::RecordValidationLoss(uint64_t round, double loss) {
   }
   accounts_.SetValidationLoss(round, loss);
   summary_.SetValidationLoss(loss);
-  deps_.metrics->SetLoss(LossSplit::kValidation, loss);
+  deps_.metrics->SetLoss(journaled_.spec.name(), LossSplit::kValidation, loss);
   return true;
 }
 
@@ -260,7 +260,7 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   deps_.metrics->ObservePhase(RoundPhase::kApply, applied - made);
   deps_.metrics->ObservePhase(RoundPhase::kJournal, journaled - applied);
   deps_.metrics->ObservePhase(RoundPhase::kBroadcast, broadcast - journaled);
-  CountRound(close, record, *deps_.metrics);
+  CountRound(journaled_.spec.name(), close, record, *deps_.metrics);
   summary_.RoundCommitted(record, broadcast);
   TakeSnapshotIfDue(pending->record->size());
   if (failed_) {
@@ -338,10 +338,9 @@ void ActiveRun::Finish(const EndRun& end) {
   summary_.Flush(At().now);
   Log(end.state == v1::FAILED ? LogLevel::kError : LogLevel::kInfo, "coordinator", "run ", id(), " ", StateName(end.state), ": ",
       end.reason);
-  deps_.metrics->SetDiskForecast(0);
   // Before the last message, whose bytes are in no record any more.
   ended_ = Status();
-  deps_.environment->Broadcast(std::make_shared<const v1::CoordinatorMessage>(RunEndMessage(*ended_)));
+  deps_.environment->Broadcast(id(), std::make_shared<const v1::CoordinatorMessage>(RunEndMessage(*ended_)));
 }
 
 // Logs what changed of the run's standing, once, and tells who watches. How a round fills up is not logged.

@@ -34,6 +34,7 @@
 #include "coordinator/run/run_accounts.h"
 #include "coordinator/run/run_environment.h"
 #include "coordinator/run/run_host.h"
+#include "coordinator/run/run_sites.h"
 #include "coordinator/run/upload_place.h"
 #include "proto/config/capabilities.h"
 #include "tributary/v1/config.pb.h"
@@ -67,9 +68,9 @@ class ActiveRun {
     Journal* journal = nullptr;
     SnapshotStore* snapshots = nullptr;
     CoordinatorMetrics* metrics = nullptr;
-    Membership* membership = nullptr;  // who is connected is the coordinator's to say, how far each has come the run's
+    Membership* membership = nullptr;  // of its sites: who is connected is the coordinator's to say, how far each has come the run's
     RunEnvironment* environment = nullptr;
-    uint64_t sites = 0;  // of the federation
+    uint64_t sites = 0;  // that there are for it
   };
   // What a site's Hello said, for the run that is offered to it.
   struct Greeting {
@@ -94,6 +95,8 @@ class ActiveRun {
   const JournaledRun& journaled() const { return journaled_; }
   const RunHost& host() const { return *host_; }
   RunLog& log() { return host_->log(); }
+  // Whether the site belongs to it: no other run in progress has it then.
+  bool Takes(const std::string& site) const { return TakesSite(journaled_.spec, site); }
   // It has ended, and is of no further use but for its status.
   bool over() const { return ended_.has_value(); }
   // Asked to drain: no round is in flight and none will start.

@@ -1,6 +1,7 @@
 #include "coordinator/run/membership.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -73,11 +74,18 @@ void Membership::Set(const std::string& site, Presence presence, absl::string_vi
   it->second.note = std::string(note);
 }
 
-void Membership::StartOver() {
+void Membership::Move(absl::FunctionRef<bool(const std::string& site)> chosen, Membership& other) {
   ++version_;
-  for (auto& [name, site] : sites_) {
-    site.presence = site.session ? Presence::kConnected : Presence::kAway;
-    site.note.clear();
+  ++other.version_;
+  for (auto it = sites_.begin(); it != sites_.end();) {
+    if (!chosen(it->first)) {
+      ++it;
+      continue;
+    }
+    Site& moved = other.sites_[it->first] = std::move(it->second);
+    moved.presence = moved.session ? Presence::kConnected : Presence::kAway;
+    moved.note.clear();
+    it = sites_.erase(it);
   }
 }
 

@@ -1,4 +1,4 @@
-// Which sites there are, whether they are still there, and how far each has come towards taking part in the run.
+// Which sites a run has, whether they are still there, and how far each has come towards taking part in it.
 //
 // Pure: no clock, no network. `now` is monotonic time (Clock::Now).
 #ifndef TRIBUTARY_COORDINATOR_RUN_MEMBERSHIP_H_
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
@@ -53,8 +54,8 @@ class Membership {
   void Expect(const std::string& site, absl::Time now);
   // How far a connected site has come. No effect on a site without a session.
   void Set(const std::string& site, Presence presence, absl::string_view note = "");
-  // Another run begins: connected sites start over at kConnected.
-  void StartOver();
+  // The sites for which `chosen` holds go over to `other`, with their leases, and start over there: connected ones at kConnected.
+  void Move(absl::FunctionRef<bool(const std::string& site)> chosen, Membership& other);
 
   // Ends the leases that are due and returns their sites, ascending. Those that still had a session lose it (the caller closes it).
   std::vector<std::string> Expire(absl::Time now);

@@ -52,11 +52,11 @@ double CompressionRatio(const v1::RoundRecord& record) {
   return Ratio(2.0 * static_cast<double>(record.dense_bytes_per_direction()), static_cast<double>(record.bytes_up() + record.bytes_down()));
 }
 
-void CountRound(const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics) {
+void CountRound(const std::string& run, const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics) {
   for (const std::string& site : close.included) {
     metrics.CountUpdate(site, UpdateResult::kIncluded);
   }
-  metrics.SetRound(close.round);
+  metrics.SetRound(run, close.round);
   metrics.RoundEnded(record.included() == 0                  ? RoundOutcome::kEmpty
                      : record.included() == record.members() ? RoundOutcome::kCommitted
                                                              : RoundOutcome::kPartial,
@@ -69,9 +69,9 @@ void CountRound(const CloseRound& close, const v1::RoundRecord& record, Coordina
   metrics.ObserveBytesPerStep(ByteDirection::kUp, Ratio(static_cast<double>(record.bytes_up()), static_cast<double>(steps)));
   metrics.ObserveBytesPerStep(ByteDirection::kDown, Ratio(static_cast<double>(record.bytes_down()), static_cast<double>(steps)));
   metrics.CountDenseEquivalent(record.dense_bytes_per_direction());
-  metrics.SetCompressionRatio(CompressionRatio(record));
+  metrics.SetCompressionRatio(run, CompressionRatio(record));
   if (record.has_train_loss()) {
-    metrics.SetLoss(LossSplit::kTrain, record.train_loss());
+    metrics.SetLoss(run, LossSplit::kTrain, record.train_loss());
   }
 }
 

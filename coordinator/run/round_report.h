@@ -29,7 +29,7 @@ v1::RoundRecord MakeRoundRecord(const RunHost& host, const CloseRound& close, co
 // Dense bytes over bytes moved, both directions.
 double CompressionRatio(const v1::RoundRecord& record);
 
-void CountRound(const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics);
+void CountRound(const std::string& run, const CloseRound& close, const v1::RoundRecord& record, CoordinatorMetrics& metrics);
 
 }  // namespace tributary::coordinator
 

@@ -1,4 +1,4 @@
-// What a run in progress needs of the world around it: sites to speak to, people who watch, and an end when the disk fails.
+// What a run in progress needs of the world around it: its sites to speak to, people who watch, and an end when the disk fails.
 #ifndef TRIBUTARY_COORDINATOR_RUN_RUN_ENVIRONMENT_H_
 #define TRIBUTARY_COORDINATOR_RUN_RUN_ENVIRONMENT_H_
 
@@ -19,8 +19,8 @@ class RunEnvironment {
 
   // To the site's session; lost if it has none. `message` may be shared and must not change.
   virtual void Send(const std::string& site, std::shared_ptr<const v1::CoordinatorMessage> message) = 0;
-  // To every session that has said Hello.
-  virtual void Broadcast(std::shared_ptr<const v1::CoordinatorMessage> message) = 0;
+  // To every session of a site of the run that has said Hello.
+  virtual void Broadcast(const std::string& run_id, std::shared_ptr<const v1::CoordinatorMessage> message) = 0;
   // Ends the site's session with this status. The site counts as dropped when this returns.
   virtual void Close(const std::string& site, const absl::Status& status) = 0;
   // The journal or a snapshot could not be written: nothing more may be acknowledged. The run is of no further use.

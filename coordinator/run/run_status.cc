@@ -28,17 +28,18 @@ std::string StateName(v1::RunState state) {
 }
 
 void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics) {
-  metrics.BeginRun();
-  metrics.SetRun(status.spec().name(), StateName(status.state()));
-  metrics.SetRound(status.round());
+  const std::string& run = status.spec().name();
+  metrics.BeginRun(run);
+  metrics.SetRun(run, StateName(status.state()));
+  metrics.SetRound(run, status.round());
   if (status.has_train_loss()) {
-    metrics.SetLoss(LossSplit::kTrain, status.train_loss());
+    metrics.SetLoss(run, LossSplit::kTrain, status.train_loss());
   }
   if (status.has_val_loss()) {
-    metrics.SetLoss(LossSplit::kValidation, status.val_loss());
+    metrics.SetLoss(run, LossSplit::kValidation, status.val_loss());
   }
   if (status.has_last_round()) {
-    metrics.SetCompressionRatio(CompressionRatio(status.last_round()));
+    metrics.SetCompressionRatio(run, CompressionRatio(status.last_round()));
   }
 }
 

@@ -20,7 +20,7 @@ void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status);
 // "running".
 std::string StateName(v1::RunState state);
 
-// Where the newest run stands, in metrics that know nothing of it yet.
+// Where the run stands, in metrics that know nothing of it yet.
 void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics);
 // A run has ended in this state.
 void CountEnd(v1::RunState state, CoordinatorMetrics& metrics);

@@ -22,7 +22,7 @@ WORKER = query_variable("worker", "Worker", 'label_values(tributary_worker_build
 
 # One local step of one member; no value where none was made.
 STEPS = '(sum(rate(tributary_steps_total{job="$job"}[$window])) > 0)'
-OF_RUN = 'and on (job, instance) tributary_run_info{job="$job",run="$run"}'  # while that run is the newest
+OF_RUN = 'and on (job, instance) tributary_run_info{job="$job",run="$run"}'  # while that run is shown
 
 
 def reduction(width, height):
@@ -57,7 +57,7 @@ def federation():
         stat("Newest run", "Name and state of the newest run that has begun, also after it ended.",
              target('tributary_run_info{job="$job"}', "{{run}}: {{state}}"), text_mode="name", sparkline=False,
              runbook="TributaryRunWaits"),
-        stat("Last round", "Last committed round of the newest run.", target('max(tributary_round{job="$job"})'), decimals=0),
+        stat("Last round", "Last committed round of each run.", target('tributary_round{job="$job"}', "{{run}}"), decimals=0),
         stat("Sites", "Sites that take part now, and sites on the coordinator's list.",
              target('sum(tributary_sessions{job="$job",state="ready"})', "ready"),
              target('count(tributary_site_up{job="$job"})', "on the list"), decimals=0, runbook="TributarySiteAway", sparkline=False),
@@ -137,25 +137,25 @@ def federation():
 
 def run():
     glance = [
-        stat("State", "Of this run, as long as it is the newest.", target('tributary_run_info{job="$job",run="$run"}', "{{state}}"),
+        stat("State", "Until another run begins after its end.", target('tributary_run_info{job="$job",run="$run"}', "{{state}}"),
              text_mode="name", runbook="TributaryRunWaits", sparkline=False),
-        stat("Last round", "Last committed round.", target(f'tributary_round{{job="$job"}} {OF_RUN}'), decimals=0),
-        stat("Training loss", "Mean over the sites, newest round, nats.", target(f'tributary_loss{{job="$job",split="train"}} {OF_RUN}'),
+        stat("Last round", "Last committed round.", target(f'tributary_round{{job="$job",run="$run"}}'), decimals=0),
+        stat("Training loss", "Mean over the sites, newest round, nats.", target(f'tributary_loss{{job="$job",run="$run",split="train"}}'),
              decimals=3),
         stat("Validation loss", "Mean over the sites that evaluated last, nats.",
-             target(f'tributary_loss{{job="$job",split="validation"}} {OF_RUN}'), decimals=3),
+             target(f'tributary_loss{{job="$job",run="$run",split="validation"}}'), decimals=3),
         stat("Reduction, newest round", "Dense bytes over bytes moved, both directions.",
-             target(f'tributary_compression_ratio{{job="$job"}} {OF_RUN}'), unit="suffix:×", decimals=0),
+             target(f'tributary_compression_ratio{{job="$job",run="$run"}}'), unit="suffix:×", decimals=0),
         stat("Duration of a round", "Mean over the window.",
              target("""sum(rate(tributary_round_duration_seconds_sum{job="$job"}[$window]))
                        / (sum(rate(tributary_round_duration_seconds_count{job="$job"}[$window])) > 0)"""), unit="s", decimals=2),
     ]
     learning = [
-        lines("Loss", "Mean over the sites, nats.", target(f'tributary_loss{{job="$job"}} {OF_RUN}', "{{split}}"), width=12, height=9,
+        lines("Loss", "Mean over the sites, nats.", target(f'tributary_loss{{job="$job",run="$run"}}', "{{split}}"), width=12, height=9,
               decimals=2, minimum=None),
         scatter("Bytes to loss", """The loss over the bytes that were moved to reach it, and over those that fp32 gradients of the same
                 steps would have taken. Bytes count from the coordinator's start; `tributary report` draws a whole run.""",
-                target(f'max(tributary_loss{{job="$job",split="train"}} {OF_RUN})', "training loss"),
+                target(f'max(tributary_loss{{job="$job",run="$run",split="train"}})', "training loss"),
                 target('sum(tributary_bytes_total{job="$job"}) > 0', "bytes moved"),
                 target('sum(tributary_dense_equivalent_bytes_total{job="$job"}) > 0', "dense bytes"),
                 x_names=("bytes moved", "dense bytes"), y_names=("training loss",), x_unit="decbytes"),
@@ -247,7 +247,8 @@ def site():
               docs/reference/metrics.md.""",
               mean_by("phase", "tributary_worker_step_seconds", at_site), unit="s", stacked=True),
         lines("Loss", "At this site, and of the federation, nats.", target(f"tributary_worker_loss{{{at_site}}}", "{{split}}"),
-              target('tributary_loss{job="$job"}', "federation, {{split}}"), decimals=2, minimum=None, overrides=[dashed("federation.*")]),
+              target('tributary_loss{job="$job"}', "federation, {{run}}, {{split}}"), decimals=2, minimum=None,
+              overrides=[dashed("federation.*")]),
         lines("Samples per second", "Samples trained on.",
               target(f"sum(rate(tributary_worker_samples_total{{{at_site}}}[$__rate_interval]))", "samples"), width=8),
         lines("Not sent yet", "L2 norm of the residual: what was learned and waits to be sent. Level is good; growth without end is not.",

@@ -174,6 +174,9 @@ absl::Status CheckParticipation(const v1::ParticipationSpec& spec) {
     return Invalid("participation.min_deadline",
                    absl::StrCat(absl::FormatDuration(min_deadline), " is more than max_deadline, ", absl::FormatDuration(max_deadline)));
   }
+  if (const int named = spec.sites_size(); named > 0 && spec.min_workers() > static_cast<uint32_t>(named)) {
+    return Invalid("participation.min_workers", absl::StrCat(spec.min_workers(), " is more than the ", named, " of participation.sites"));
+  }
   return absl::OkStatus();
 }
 
@@ -188,7 +191,8 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   }
 
   optim::OptimizerOptions options = optim::Defaults(mode);
-  options.rounds = run.rounds();
+  const uint64_t scheduled = spec.learning_rate().rounds();
+  options.rounds = scheduled > 0 ? scheduled : run.rounds();
   options.learning_rate.kind = ScheduleKindOf(spec.learning_rate().kind());
   options.learning_rate.peak = spec.learning_rate().peak();
   options.learning_rate.warmup_rounds = spec.learning_rate().warmup_rounds();
@@ -338,9 +342,9 @@ absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   TRIBUTARY_RETURN_IF_ERROR(OptimizerOptionsOf(spec).status());
   TRIBUTARY_RETURN_IF_ERROR(CheckData(spec, model));
   TRIBUTARY_RETURN_IF_ERROR(CheckParticipation(spec.participation()));
-  if (spec.optimizer().learning_rate().warmup_rounds() > spec.rounds()) {
-    return Invalid("optimizer.learning_rate.warmup_rounds",
-                   absl::StrCat(spec.optimizer().learning_rate().warmup_rounds(), " is more than rounds, ", spec.rounds()));
+  const auto& rate = spec.optimizer().learning_rate();
+  if (const uint64_t scheduled = rate.rounds() > 0 ? rate.rounds() : spec.rounds(); rate.warmup_rounds() > scheduled) {
+    return Invalid("optimizer.learning_rate.warmup_rounds", absl::StrCat(rate.warmup_rounds(), " is more than rounds, ", scheduled));
   }
   return absl::OkStatus();
 }

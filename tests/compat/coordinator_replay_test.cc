@@ -61,8 +61,7 @@ class CoordinatorReplay : public ::testing::TestWithParam<std::string> {
       answer(
           coordinator.UploadCompleted(site, FromJson<v1::UploadHeader>(line.json), {FromBase64(line.words.at(0)), "", absl::OkStatus()}));
     } else if (line.verb == "serves") {
-      const absl::StatusOr<SharedBytes> bytes =
-          coordinator.OpenDownload(FromJson<v1::DownloadRequest>(line.json), coordinator::Downloader::kSite);
+      const absl::StatusOr<SharedBytes> bytes = coordinator.OpenDownload(FromJson<v1::DownloadRequest>(line.json), site);
       answer(bytes.status(), bytes.ok() ? *ReadAll(**bytes) : "");
     } else {
       FAIL() << "the record says '" << line.verb << "'";

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "common/files.h"
@@ -138,7 +139,7 @@ TEST(Coordinator, FillsItsMetrics) {
   federation.ConnectAll();
   EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
   const std::string page = metrics.Text();
-  EXPECT_THAT(page, HasSubstr("tributary_round 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_round{run=\"toy\"} 2"));
   EXPECT_THAT(page, HasSubstr("tributary_dense_equivalent_bytes_total{direction=\"up\"} 3392"))
       << "4 bytes x 212 parameters x 2 members x 2 rounds";
   EXPECT_THAT(page, HasSubstr("tributary_rounds_total{outcome=\"committed\"} 2"));
@@ -207,9 +208,9 @@ TEST(Coordinator, ShowsNoLossBeforeThereIsOne) {
   Submit(federation, MakeSpec("toy", 2, 2));
   const std::string page = PageAfterRestart(federation);
   EXPECT_THAT(page, HasSubstr("tributary_run_info{run=\"toy\",state=\"waiting\"} 1"));
-  EXPECT_THAT(page, HasSubstr("tributary_round 0"));
+  EXPECT_THAT(page, HasSubstr("tributary_round{run=\"toy\"} 0"));
   EXPECT_THAT(page, Not(HasSubstr("tributary_loss{")));
-  EXPECT_THAT(page, Not(HasSubstr("tributary_compression_ratio ")));
+  EXPECT_THAT(page, Not(HasSubstr("tributary_compression_ratio{run=\"toy\"} ")));
 }
 
 TEST(Coordinator, ShowsAfterARestartWhereARunInProgressStands) {
@@ -222,10 +223,10 @@ TEST(Coordinator, ShowsAfterARestartWhereARunInProgressStands) {
   ASSERT_EQ(before.state(), v1::RUNNING);
   ASSERT_EQ(before.round(), 1U);
   const std::string page = PageAfterRestart(federation);
-  EXPECT_THAT(page, HasSubstr("tributary_round 1\n"));
-  EXPECT_THAT(page, HasSubstr("tributary_loss{split=\"train\"} "));
-  EXPECT_THAT(page, HasSubstr("tributary_loss{split=\"validation\"} "));
-  EXPECT_THAT(page, HasSubstr("tributary_compression_ratio "));
+  EXPECT_THAT(page, HasSubstr("tributary_round{run=\"toy\"} 1\n"));
+  EXPECT_THAT(page, HasSubstr("tributary_loss{run=\"toy\",split=\"train\"} "));
+  EXPECT_THAT(page, HasSubstr("tributary_loss{run=\"toy\",split=\"validation\"} "));
+  EXPECT_THAT(page, HasSubstr("tributary_compression_ratio{run=\"toy\"} "));
 }
 
 TEST(Coordinator, ShowsAfterARestartHowTheNewestRunEnded) {
@@ -235,8 +236,8 @@ TEST(Coordinator, ShowsAfterARestartHowTheNewestRunEnded) {
   ASSERT_EQ(federation.Status(run).state(), v1::FINISHED);
   const std::string page = PageAfterRestart(federation);
   EXPECT_THAT(page, HasSubstr("tributary_run_info{run=\"toy\",state=\"finished\"} 1"));
-  EXPECT_THAT(page, HasSubstr("tributary_round 2"));
-  EXPECT_THAT(page, HasSubstr("tributary_loss{split=\"validation\"} "));
+  EXPECT_THAT(page, HasSubstr("tributary_round{run=\"toy\"} 2"));
+  EXPECT_THAT(page, HasSubstr("tributary_loss{run=\"toy\",split=\"validation\"} "));
 }
 
 TEST(Coordinator, CountsARunThatFailsBetweenRounds) {
@@ -328,7 +329,7 @@ TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(0);
-  const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, Downloader::kOperator);
+  const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, std::nullopt);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_EQ(optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode))->theta, theta);
   federation.ConnectAll();
@@ -436,8 +437,8 @@ TEST(Coordinator, EveryPastStateCanBeHadByOperatorsAlsoWhenTheRunIsOver) {
     v1::DownloadRequest request;
     request.set_run_id(run);
     request.set_state_at_round(round);
-    EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
-    const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, Downloader::kOperator);
+    EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, "site-0").status()));
+    const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, std::nullopt);
     ASSERT_TRUE(bytes.ok()) << bytes.status();
     const absl::StatusOr<optim::ReplicaState> state = optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
     ASSERT_TRUE(state.ok());
@@ -449,16 +450,16 @@ TEST(Coordinator, EveryPastStateCanBeHadByOperatorsAlsoWhenTheRunIsOver) {
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(6);
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kOperator).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, std::nullopt).status()));
   request.mutable_commits()->set_first(4);
   request.mutable_commits()->set_last(6);
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, "site-0").status()));
   request.mutable_commits()->set_first(0);
-  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().OpenDownload(request, "site-0").status()));
   request.set_snapshot_round(2);
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kSite).status())) << "pruned: keep is 1";
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, "site-0").status())) << "pruned: keep is 1";
   request.set_run_id("other");
-  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, Downloader::kSite).status()));
+  EXPECT_TRUE(absl::IsNotFound(federation.coordinator().OpenDownload(request, "site-0").status()));
 }
 
 TEST_F(OpenRound, ADrainFinishesTheRoundInFlightAndTheRunGoesOnAfterTheRestart) {

@@ -192,7 +192,7 @@ void FakeSite::OnOffer(const v1::RunOffer& offer) {
 }
 
 std::string FakeSite::Download(const v1::DownloadRequest& request) {
-  const SharedBytes bytes = Must(federation_->coordinator().OpenDownload(request, Downloader::kSite));
+  const SharedBytes bytes = Must(federation_->coordinator().OpenDownload(request, name_));
   bytes_downloaded += bytes->size();
   return Must(ReadAll(*bytes));
 }

@@ -102,7 +102,7 @@ TEST_F(Memory, ThatADownloadOfAStateWouldTakeIsAskedFor) {
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(0);
-  EXPECT_THAT(federation_.coordinator().OpenDownload(request, Downloader::kOperator).status().message(),
+  EXPECT_THAT(federation_.coordinator().OpenDownload(request, std::nullopt).status().message(),
               HasSubstr("this download needs, on the coordinator, "));
 }
 

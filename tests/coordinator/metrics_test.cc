@@ -47,20 +47,33 @@ TEST(CoordinatorMetricsTest, ShowsNoValueThatIsNotKnown) {
   }
 }
 
-TEST(CoordinatorMetricsTest, ForgetsTheLastRunWhenAnotherBegins) {
+TEST(CoordinatorMetricsTest, ForgetsRunsThatAreOverWhenAnotherBegins) {
   CoordinatorMetrics metrics({"berlin"});
-  metrics.SetRound(12);
-  metrics.SetLoss(LossSplit::kTrain, 2.5);
-  metrics.SetCompressionRatio(500);
-  metrics.BeginRun();
+  for (const char* const run : {"bible", "digits"}) {
+    metrics.BeginRun(run);
+    metrics.SetRound(run, 12);
+    metrics.SetLoss(run, LossSplit::kTrain, 2.5);
+    metrics.SetCompressionRatio(run, 500);
+    metrics.SetDiskForecast(run, 1000);
+  }
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_disk_forecast_bytes 2000\n"));
+  metrics.SetRun("bible", "stopped");
+  metrics.SetRun("digits", "running");
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_round{run=\"bible\"} 12\n")) << "until another begins";
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_disk_forecast_bytes 1000\n"));
+  metrics.BeginRun("next");
   const std::string text = metrics.Text();
-  EXPECT_EQ(CountLines(text, "tributary_round "), 0U);
-  EXPECT_EQ(CountLines(text, "tributary_loss"), 0U);
-  EXPECT_EQ(CountLines(text, "tributary_compression_ratio"), 0U);
+  EXPECT_THAT(text, Not(HasSubstr("bible")));
+  EXPECT_THAT(text, HasSubstr("tributary_round{run=\"digits\"} 12\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_loss{run=\"digits\",split=\"train\"} 2.5\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_compression_ratio{run=\"digits\"} 500\n"));
+  metrics.SetRound("bible", 13);
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("bible")));
 }
 
-TEST(CoordinatorMetricsTest, ShowsOneRunAndOneState) {
+TEST(CoordinatorMetricsTest, ShowsOneStateOfEachRun) {
   CoordinatorMetrics metrics({"berlin"});
+  metrics.BeginRun("bible");
   metrics.SetRun("bible", "waiting");
   metrics.SetRun("bible", "running");
   EXPECT_THAT(metrics.Text(), HasSubstr("tributary_run_info{run=\"bible\",state=\"running\"} 1\n"));
@@ -131,7 +144,8 @@ TEST(CoordinatorMetricsTest, AddsUpWhenUpdatesOfASiteArrive) {
 
 TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   CoordinatorMetrics metrics({"berlin"});
-  metrics.SetRound(12);
+  metrics.BeginRun("bible");
+  metrics.SetRound("bible", 12);
   metrics.RoundEnded(RoundOutcome::kPartial, absl::Seconds(3));
   metrics.RunEnded(RunOutcome::kFailed);
   metrics.SetSiteStates({{"berlin", SiteState::kSyncing}});
@@ -139,9 +153,9 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   metrics.SetSiteLastSeen("berlin", absl::FromUnixSeconds(1700000000));
   metrics.CountRejection(RejectionReason::kBaseState);
   metrics.CountDenseEquivalent(4000);
-  metrics.SetLoss(LossSplit::kValidation, 2.5);
+  metrics.SetLoss("bible", LossSplit::kValidation, 2.5);
   const std::string text = metrics.Text();
-  EXPECT_THAT(text, HasSubstr("tributary_round 12\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_round{run=\"bible\"} 12\n"));
   EXPECT_THAT(text, HasSubstr("tributary_rounds_total{outcome=\"partial\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_runs_total{outcome=\"failed\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_round_duration_seconds_count 1\n"));
@@ -151,7 +165,7 @@ TEST(CoordinatorMetricsTest, ShowsWhatItIsTold) {
   EXPECT_THAT(text, HasSubstr("tributary_site_last_seen_timestamp_seconds{site=\"berlin\"} 1700000000\n"));
   EXPECT_THAT(text, HasSubstr("tributary_update_rejections_total{reason=\"base_state\"} 1\n"));
   EXPECT_THAT(text, HasSubstr("tributary_dense_equivalent_bytes_total{direction=\"down\"} 4000\n"));
-  EXPECT_THAT(text, HasSubstr("tributary_loss{split=\"validation\"} 2.5\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_loss{run=\"bible\",split=\"validation\"} 2.5\n"));
 }
 
 }  // namespace

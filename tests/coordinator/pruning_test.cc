@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/journal/journal_disk.h"
@@ -39,7 +40,7 @@ class Pruning : public ::testing::Test {
     v1::DownloadRequest request;
     request.set_run_id(run);
     request.set_state_at_round(round);
-    return federation_.coordinator().OpenDownload(request, Downloader::kOperator).status();
+    return federation_.coordinator().OpenDownload(request, std::nullopt).status();
   }
 
   Federation federation_;
@@ -100,7 +101,7 @@ TEST_F(Pruning, AStateThatIsGoneIsRefusedInPlainWords) {
   request.set_run_id(run);
   request.mutable_commits()->set_first(8);
   request.mutable_commits()->set_last(10);
-  const absl::Status commits = federation_.coordinator().OpenDownload(request, Downloader::kSite).status();
+  const absl::Status commits = federation_.coordinator().OpenDownload(request, "site-0").status();
   EXPECT_TRUE(absl::IsNotFound(commits)) << commits;
   EXPECT_THAT(std::string(commits.message()), HasSubstr("commits of rounds up to 9 are pruned"));
 }

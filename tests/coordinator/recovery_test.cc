@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -104,7 +105,7 @@ Outcome RunWithFault(const Kind& kind, int fail_at, FaultyJournal::Fault fault) 
     v1::DownloadRequest request;
     request.set_run_id(status.run_id());
     request.set_state_at_round(round);
-    EXPECT_TRUE(federation.coordinator().OpenDownload(request, Downloader::kOperator).ok()) << "round " << round << " cannot be exported";
+    EXPECT_TRUE(federation.coordinator().OpenDownload(request, std::nullopt).ok()) << "round " << round << " cannot be exported";
   }
   return outcome;
 }
@@ -262,9 +263,9 @@ TEST(Recovery, APastStateIsHadFromAnOlderSnapshotIfTheNewestFileIsGone) {
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_state_at_round(5);
-  const std::string before = *ReadAll(**federation.coordinator().OpenDownload(request, Downloader::kOperator));
+  const std::string before = *ReadAll(**federation.coordinator().OpenDownload(request, std::nullopt));
   ASSERT_TRUE(std::filesystem::remove(federation.NewestSnapshotFile()));
-  const absl::StatusOr<SharedBytes> after = federation.coordinator().OpenDownload(request, Downloader::kOperator);
+  const absl::StatusOr<SharedBytes> after = federation.coordinator().OpenDownload(request, std::nullopt);
   ASSERT_TRUE(after.ok()) << after.status();
   EXPECT_EQ(*ReadAll(**after), before);
 }

@@ -155,7 +155,7 @@ TEST(StoredUpdates, ADownloadEndsAlthoughItsSnapshotIsPrunedMeanwhile) {
   v1::DownloadRequest request;
   request.set_run_id(run);
   request.set_snapshot_round(1);
-  const absl::StatusOr<SharedBytes> download = federation.coordinator().OpenDownload(request, Downloader::kSite);
+  const absl::StatusOr<SharedBytes> download = federation.coordinator().OpenDownload(request, "site-0");
   ASSERT_TRUE(download.ok()) << download.status();
   federation.site(0).alter = nullptr;
   federation.RunToEnd(run);

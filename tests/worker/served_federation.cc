@@ -61,7 +61,7 @@ TestHub::Handlers ServedFederation::Handlers() {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       ++downloads_;
-      content = federation_.coordinator().OpenDownload(request, coordinator::Downloader::kSite);
+      content = federation_.coordinator().OpenDownload(request, "site-0");
     }
     if (!content.ok()) {
       ADD_FAILURE() << content.status();

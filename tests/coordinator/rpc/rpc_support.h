@@ -101,9 +101,9 @@ class RecordingCoordinator final : public Coordinator {
     uploads.push_back({site, header, std::move(payload.bytes), std::move(payload.file), std::move(payload.check)});
     return upload_result;
   }
-  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, Downloader downloader) override {
+  absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override {
     const Change change(*this);
-    if (request.what_case() == v1::DownloadRequest::kStateAtRound && downloader != Downloader::kOperator) {
+    if (request.what_case() == v1::DownloadRequest::kStateAtRound && site.has_value()) {
       return absl::PermissionDeniedError("for operators");
     }
     if (download == nullptr) {

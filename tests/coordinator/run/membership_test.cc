@@ -59,13 +59,19 @@ TEST(Membership, ExpectedSitesHoldALeaseWithoutASession) {
   EXPECT_THAT(membership.In(Presence::kReady), IsEmpty()) << "no session: cannot be ready";
 }
 
-TEST(Membership, AnotherRunBeginsWithAllConnectedSites) {
+TEST(Membership, AnotherRunBeginsWithItsConnectedSites) {
   Membership membership(kLease);
   membership.Connected("oslo", kStart);
   membership.Set("oslo", Presence::kRefused, "no");
-  membership.StartOver();
-  EXPECT_THAT(membership.In(Presence::kConnected), ElementsAre("oslo"));
-  EXPECT_TRUE(membership.CanAnswer("oslo"));
+  membership.Connected("rome", kStart);
+  membership.Set("rome", Presence::kReady);
+  Membership of_next(kLease);
+  membership.Move([](const std::string& site) { return site == "oslo"; }, of_next);
+  EXPECT_THAT(of_next.In(Presence::kConnected), ElementsAre("oslo"));
+  EXPECT_TRUE(of_next.CanAnswer("oslo"));
+  EXPECT_EQ(of_next.next_expiry(), kStart + kLease);
+  EXPECT_FALSE(membership.sites().contains("oslo"));
+  EXPECT_THAT(membership.In(Presence::kReady), ElementsAre("rome"));
 }
 
 TEST(Membership, DescribesNobody) {
