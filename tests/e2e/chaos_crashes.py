@@ -387,7 +387,7 @@ def _workers(chaos, overrides, exact=True):
         chaos.figures["kills_worker"] += 1
         kills += 1
         parties.start_worker(site)
-        log.wait(rf"ready at round \d+ site={site}|run \S+ finished", 60)
+        log.wait(rf"ready at round \d+ .*site={site}|run \S+ finished", 60)
         pause(chaos.random.uniform(0, 0.2))
     final = chaos.finish(parties, spec, timeout=180)
     if exact:
@@ -507,7 +507,7 @@ def stopped_worker(chaos):
     log.wait("the site has left site=beta", 4 * LEASE)
     log.wait(r"round \d+ committed: 2 of 2", 60)
     worker.signal(signal.SIGCONT)
-    log.wait(r"ready at round \d+ site=beta", 60)
+    log.wait(r"ready at round \d+ .*site=beta", 60)
     chaos.finish(parties, elastic, timeout=120, complete=False)
     return {"lease_seconds": LEASE}
 

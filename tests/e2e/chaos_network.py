@@ -104,7 +104,7 @@ def cut_snapshot(chaos):
     log.wait("nothing heard for 3s: the site has left site=alpha", 30)
     pause(5)
     line.cut = False
-    ready = int(log.wait(r"ready at round (\d+) site=alpha", 60)[1][1])
+    ready = int(log.wait(r"ready at round (\d+) .*site=alpha", 60)[1][1])
     arrived = line.down.delivered - before
     commits = chaos.site_bytes(parties, "alpha", kind="commit")
     bound = 1.03 * (payload + commits) + 2 * FRAME
@@ -133,7 +133,7 @@ def rejoin(chaos):
     before = chaos.site_bytes(parties, "beta")
     log.mark()
     parties.start_worker("beta")
-    at = int(log.wait(r"ready at round (\d+) site=beta", 60)[1][1])
+    at = int(log.wait(r"ready at round (\d+) .*site=beta", 60)[1][1])
     moved = chaos.site_bytes(parties, "beta") - before
     dense = 2 * 4 * int(parties.status(harness.RUN)["parameters"]) * (at - left)
     chaos.finish(parties, spec, timeout=240, complete=False)
