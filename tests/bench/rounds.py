@@ -114,7 +114,7 @@ def measure(size, mode, rounds, folder, options):
         parties.write_coordinator_config()
         coordinator = parties.start_coordinator()
         parties.write_operator_config()
-        overrides = {"metrics_listen": "127.0.0.1:0"} | ({"persist": options.persist} if options.persist else {})
+        overrides = {"metrics_listen": "127.0.0.1:0", "threads": 1} | ({"persist": options.persist} if options.persist else {})
         for number, site in enumerate(SITES):
             write_table(parties.directory / "data" / site, number)
             if options.state_in_memory:

@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/from_blob.h>
+#include <dlfcn.h>
 
 #include <exception>
 #include <mutex>
@@ -33,6 +34,17 @@ auto WithoutExceptions(Work work) -> decltype(work()) {
     // c10::Error carries a stack trace after its first line.
     const absl::string_view what = error.what();
     return absl::InternalError(absl::StrCat("LibTorch: ", what.substr(0, what.find('\n'))));
+  }
+}
+
+// Where OpenBLAS has a pool of its own (Debian's libopenblas0-pthread, which wins over -openmp where both are installed), LibTorch
+// does not tell it how many threads it may have: it would take all cores.
+void SetOpenBlasThreads(int threads) {
+  constexpr int kPthreads = 1;  // what OpenBLAS answers where it has such a pool
+  const auto get_parallel = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "openblas_get_parallel"));
+  const auto set_num_threads = reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"));
+  if (get_parallel != nullptr && set_num_threads != nullptr && get_parallel() == kPthreads) {
+    set_num_threads(threads);
   }
 }
 
@@ -140,6 +152,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Create(const optim::ModelSpec& spe
     static std::once_flag once;
     std::call_once(once, [] { at::set_num_interop_threads(1); });
     at::set_num_threads(threads);
+    SetOpenBlasThreads(threads);
     TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
                                std::visit([&](const auto& kind) { return MakeNetwork(kind, layout); }, spec));
     return std::make_unique<TorchModel>(layout, std::move(network), threads);
