@@ -2,11 +2,12 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--grafana]
+#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana]
 #
 #   --quick              only the release build's tests, without the sanitizers' builds
 #   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
 #   --packages           also what is handed out, on fresh Debian systems (tests/package/distributions.sh); needs root
+#   --images             also the container images, built by buildah on a fresh Debian (tests/package/images_test.py); needs root
 #   --grafana            also the dashboards against Grafana's own types, from npm (tests/grafana/types.py)
 set -euo pipefail
 
@@ -15,15 +16,17 @@ jobs=$(nproc)
 quick=no
 previous=no
 packages=no
+images=no
 grafana=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
     --previous-release) previous=yes ;;
     --packages) packages=yes ;;
+    --images) images=yes ;;
     --grafana) grafana=yes ;;
     -h | --help)
-      sed -n '2,10s/^# \{0,1\}//p' "$0"
+      sed -n '2,11s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -79,6 +82,12 @@ fi
 if [ "$packages" = yes ]; then
   step "what is handed out, on fresh systems"
   bash tests/package/distributions.sh
+fi
+
+if [ "$images" = yes ]; then
+  step "container images"
+  bash tests/package/build_images.sh
+  python3 tests/package/images_test.py
 fi
 
 if [ "$grafana" = yes ]; then

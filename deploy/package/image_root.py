@@ -1,106 +1,109 @@
 #!/usr/bin/env python3
-"""Lays out the root file system of a container image: programs, the libraries they load, and nothing else.
+"""Lays out the root folder of a container image: programs, the libraries they load, and nothing else.
 
-  image_root.py DESTINATION PROGRAM...
+Usage: image_root.py DESTINATION PROGRAM...
 
-Besides the programs (in /usr/bin) and what `ldd` names, the image gets the certificates, the time zones and the two small files of users
-that the C library reads. /usr/share/doc/tributary/sbom.spdx.json lists the Debian packages that the files came from (SPDX 2.3).
-Without a shell and a package manager there is nothing to run in a container that was broken into, and nothing to patch but this list.
+Besides the programs (in /usr/bin) and their libraries (in /usr/lib) the image gets the certificates of public authorities, the time zones
+and the two small files of users that the C library reads. /usr/share/doc/tributary/sbom.spdx.json lists what all of that came from
+(SPDX 2.3); the licences lie next to it. Without a shell and a package manager there is nothing to run in a container that was broken into.
+
+The same programs and packages give the same bytes. Needs what libraries.py needs, ca-certificates and tzdata.
 """
+
 import hashlib
 import json
-import os
+import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
-DATA = ["/etc/ssl/certs/ca-certificates.crt", "/usr/share/zoneinfo"]
-# Loaded by name at run time, so no `ldd` shows them: host names are resolved through them.
-LOADED_LATER = ["/lib/x86_64-linux-gnu/libnss_dns.so.2", "/lib/x86_64-linux-gnu/libnss_files.so.2"]
-FILES = {
-    "etc/passwd": "root:x:0:0::/:/sbin/nologin\ntributary:x:10001:10001::/var/lib/tributary:/sbin/nologin\n",
-    "etc/group": "root:x:0:\ntributary:x:10001:\n",
+import libraries
+
+_USER = 10001
+_FILES = {
+    "etc/passwd": f"root:x:0:0::/:/sbin/nologin\ntributary:x:{_USER}:{_USER}::/var/lib/tributary:/sbin/nologin\n",
+    "etc/group": f"root:x:0:\ntributary:x:{_USER}:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+# Path -> the package that it is of.
+_DATA = {"/etc/ssl/certs/ca-certificates.crt": "ca-certificates", "/usr/share/zoneinfo": "tzdata"}
 
 
-def libraries(program):
-    """Paths of the libraries and the loader that `program` starts with."""
-    text = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    missing = re.findall(r"(\S+) => not found", text)
-    if missing:
-        raise SystemExit(f"image_root: {program} needs {', '.join(missing)}, which this system does not have")
-    return re.findall(r"(/\S+) \(0x", text)
+def copy_data(root):
+    for name, package in _DATA.items():
+        source, target = pathlib.Path(name), root / name.lstrip("/")
+        if not source.exists():
+            raise libraries.PackError(f"{name} is missing: apt-get install {package}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copyfile(source, target)
 
 
-def copy(source, root):
-    target = os.path.join(root, source.lstrip("/"))
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-    else:
-        shutil.copy2(os.path.realpath(source), target)
-
-
-def package_of(path):
-    """The Debian package that a file came from; a merged /usr knows some files by their old path only."""
-    real = os.path.realpath(path)
-    for candidate in dict.fromkeys([path, real, real.removeprefix("/usr"), "/usr" + path]):
-        found = subprocess.run(["dpkg-query", "-S", candidate], capture_output=True, text=True)
-        if found.returncode == 0:
-            return found.stdout.split(": ")[0].split(",")[0]
-    return None
-
-
-def sbom(sources, programs):
-    names = sorted({package for package in map(package_of, sources) if package})
-    shown = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version} ${Architecture}\n", *names], check=True, capture_output=True,
-                           text=True).stdout
-    packages = []
-    for name, version, architecture in sorted(map(str.split, shown.splitlines())):
-        packages.append({
-            "SPDXID": "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]", "-", name), "name": name, "versionInfo": version,
+def package_entry(name, version, architecture):
+    return {"SPDXID": "SPDXRef-" + re.sub(r"[^A-Za-z0-9.-]", "-", name), "name": name, "versionInfo": version,
             "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
             "externalRefs": [{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
-                              "referenceLocator": f"pkg:deb/debian/{name}@{version}?arch={architecture}"}]})
-    for program in programs:
-        with open(program, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        packages.append({"SPDXID": "SPDXRef-" + os.path.basename(program), "name": os.path.basename(program),
-                         "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
-                         "checksums": [{"algorithm": "SHA256", "checksumValue": digest}]})
-    # The name says what is inside, so that the same files give the same document.
-    identity = hashlib.sha256(json.dumps(packages).encode()).hexdigest()
+                              "referenceLocator": f"pkg:deb/debian/{name}@{version}?arch={architecture}"}]}
+
+
+def program_entry(program):
+    return {"SPDXID": f"SPDXRef-{program.name}", "name": program.name, "versionInfo": libraries.version_of(program),
+            "downloadLocation": "NOASSERTION", "filesAnalyzed": False,
+            "checksums": [{"algorithm": "SHA256", "checksumValue": hashlib.sha256(program.read_bytes()).hexdigest()}]}
+
+
+def bill_of_materials(programs, sources):
+    packages = {}
+    for path in sources:
+        found = libraries.package_of(path)
+        if found is None:
+            raise libraries.PackError(f"{path} is of no package, so nobody would hear of its mistakes")
+        packages[found[0]] = found[1]
+    for name in _DATA.values():
+        packages[name] = libraries.output_of("dpkg-query", "-W", "-f=${Version}", name)
+    architecture = libraries.output_of("dpkg", "--print-architecture").strip()
+    entries = [program_entry(program) for program in programs]
+    entries += [package_entry(name, version, architecture) for name, version in sorted(packages.items())]
+    # Named by its content, so that the same image has the same document.
+    identity = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
     return {"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "tributary",
             "documentNamespace": f"urn:sha256:{identity}",
-            "creationInfo": {"created": "1970-01-01T00:00:00Z", "creators": ["Tool: image_root.py"]}, "packages": packages,
+            "creationInfo": {"created": "1970-01-01T00:00:00Z", "creators": ["Tool: image_root.py"]}, "packages": entries,
             "relationships": [{"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": entry["SPDXID"]}
-                              for entry in packages]}
+                              for entry in entries]}
 
 
-def main(root, programs):
-    sources = sorted({path for program in programs for path in libraries(program)} | {p for p in LOADED_LATER if os.path.exists(p)})
-    for path in sources:
-        copy(path, root)
-    for path in DATA:
-        if not os.path.exists(path):
-            raise SystemExit(f"image_root: {path} is missing; install ca-certificates and tzdata")
-        copy(path, root)
-    os.makedirs(os.path.join(root, "usr/bin"), exist_ok=True)
+def lay_out(root, programs):
+    folder, documents, binaries = root / "usr/lib", root / "usr/share/doc/tributary", root / "usr/bin"
+    for place in (folder, documents / "licenses", binaries):
+        place.mkdir(parents=True)
+    (root / "lib").symlink_to("usr/lib")
+    kept, left_out, loader = libraries.lay_out(programs, folder)
+    # The programs name their loader by its whole path.
+    if kept[loader].parent.name != "lib":
+        (root / kept[loader].parent.relative_to("/")).symlink_to("usr/lib")
     for program in programs:
-        shutil.copy2(program, os.path.join(root, "usr/bin"))
-    for name, text in FILES.items():
-        os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
-        with open(os.path.join(root, name), "w", encoding="utf-8") as file:
-            file.write(text)
-    place = os.path.join(root, "usr/share/doc/tributary")
-    os.makedirs(place, exist_ok=True)
-    with open(os.path.join(place, "sbom.spdx.json"), "w", encoding="utf-8") as file:
-        json.dump(sbom(sources + ["/usr/share/zoneinfo/UTC"], programs), file, indent=1)
+        subprocess.run(["strip", "--strip-debug", "-o", str(binaries / program.name), str(program)], check=True)
+    copy_data(root)
+    for name, text in _FILES.items():
+        (root / name).write_text(text, encoding="utf-8")
+    libraries.describe_libraries(kept, left_out, documents / "licenses")
+    (documents / "sbom.spdx.json").write_text(json.dumps(bill_of_materials(programs, kept.values()), indent=1) + "\n", encoding="utf-8")
+
+
+def main(root, *programs):
+    if root.exists():
+        raise libraries.PackError(f"{root} is there already")
+    lay_out(root, programs)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        raise SystemExit(__doc__)
-    main(sys.argv[1], sys.argv[2:])
+        sys.exit(__doc__)
+    try:
+        main(*map(pathlib.Path, sys.argv[1:]))
+    except (libraries.PackError, subprocess.CalledProcessError) as error:
+        sys.exit(f"image_root: {error}")
