@@ -1,7 +1,6 @@
 #include "coordinator/folder_view.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "common/descriptors.h"
 #include "common/files.h"
 #include "common/status_macros.h"
 #include "coordinator/journal/open_journal.h"
@@ -56,11 +56,7 @@ std::string SnapshotsIn(const std::string& data_dir) {
 
 PinnedFolder::PinnedFolder(const std::string& directory, const std::vector<std::string>& names) : folder_(FolderToRead(directory)) {
   // A descriptor for each commit of a long log may be more than the usual soft limit.
-  rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
-  }
+  RaiseDescriptorLimit();
   for (const std::string& name : names) {
     // Of a name that leads elsewhere, Exists says no.
     const int descriptor = folder_->Exists(name) ? open(PathOf(name).c_str(), O_RDONLY | O_CLOEXEC) : -1;

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -18,7 +19,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/command_line.h"
+#include "common/descriptors.h"
 #include "common/exit_codes.h"
+#include "common/file_watch.h"
 #include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/standard_output.h"
@@ -36,10 +39,14 @@ namespace {
 constexpr char kComponent[] = "coordinator";
 // After the drain, for calls to end.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(3);
+// Of the program itself; and of a site: its connection, one that replaces it, and files of its transfers.
+constexpr uint64_t kDescriptors = 256;
+constexpr uint64_t kDescriptorsOfSite = 4;
 
 struct CommandLine {
   std::string config;
   bool check = false;
+  bool watch_config = false;
   bool insecure = false;
   bool insecure_anywhere = false;
   std::optional<LogLevel> log_level;
@@ -78,7 +85,7 @@ void SetLoggingOf(const v1::CoordinatorConfig& config, const CommandLine& comman
   SetLogLevel(command.log_level.value_or(LogLevelOf(config.log_level())));
 }
 
-// On SIGHUP.
+// On SIGHUP, which a watched configuration that has changed sends, too.
 void Reload(const CommandLine& command, Server& server) {
   v1::CoordinatorConfig config;
   absl::Status status = LoadYaml(command.config, &config);
@@ -86,13 +93,17 @@ void Reload(const CommandLine& command, Server& server) {
     status = server.Reload(config);
   }
   if (!status.ok()) {
-    LogError(kComponent, "SIGHUP: nothing is reloaded, and all stays as it was: ", status.message());
+    LogError(kComponent, "nothing is reloaded, and all stays as it was: ", status.message());
     return;
   }
   SetLoggingOf(config, command);
 }
 
 ExitCode Run(const CommandLine& command) {
+  std::optional<FileWatch> watch;
+  if (command.watch_config && !command.check) {
+    watch.emplace(command.config, [] { kill(getpid(), SIGHUP); });
+  }
   v1::CoordinatorConfig config;
   if (const absl::Status status = LoadYaml(command.config, &config); !status.ok()) {
     return Fail(status);
@@ -109,6 +120,11 @@ ExitCode Run(const CommandLine& command) {
     }
     std::cout << command.config << ": OK\n";
     return ExitCode::kOk;
+  }
+  const uint64_t descriptors = RaiseDescriptorLimit();
+  if (const uint64_t needed = kDescriptors + kDescriptorsOfSite * config.sites_size(); descriptors < needed) {
+    LogWarning(kComponent, "may have ", descriptors, " files and connections open, and may need ", needed, " for ", config.sites_size(),
+               " sites: raise the hard limit (LimitNOFILE= of systemd, ulimit -Hn)");
   }
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config, options);
   if (!server.ok()) {
@@ -153,6 +169,7 @@ ExitCode Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionText("tributary-coordinator", FormatProtocol({})));
   app.add_option("--config", command.config, "coordinator.yaml")->required();
   app.add_flag("--check", command.check, "check the configuration and certificates, and exit");
+  app.add_flag("--watch-config", command.watch_config, "also read the configuration again when its file has changed, as on SIGHUP");
   app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
   app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
   LogLevel log_level = LogLevel::kInfo;

@@ -26,6 +26,7 @@
 #include "common/certificate_files.h"
 #include "common/command_line.h"
 #include "common/exit_codes.h"
+#include "common/file_watch.h"
 #include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/names.h"
@@ -61,6 +62,7 @@ constexpr uint64_t kProgressEvery = 10;
 struct RunCommand {
   std::string config;
   bool once = false;
+  bool watch_config = false;
   bool insecure = false;
   bool insecure_anywhere = false;
   std::string connect_timeout;
@@ -139,7 +141,7 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
   return absl::OkStatus();
 }
 
-// On SIGHUP.
+// On SIGHUP, which a watched configuration that has changed sends, too.
 void Reload(const RunCommand& command, Worker& worker) {
   v1::WorkerConfig config;
   absl::Status status = LoadYaml(command.config, &config);
@@ -150,7 +152,7 @@ void Reload(const RunCommand& command, Worker& worker) {
     status = worker.Reload(config);
   }
   if (!status.ok()) {
-    LogError(kComponent, "SIGHUP: nothing is reloaded, and all stays as it was: ", status.message());
+    LogError(kComponent, "nothing is reloaded, and all stays as it was: ", status.message());
     return;
   }
   SetLogFormat(LogFormatOf(config.log_format()));
@@ -170,6 +172,10 @@ absl::Status Run(const RunCommand& command) {
     return absl::InvalidArgumentError(absl::StrCat("--connect-timeout ", command.connect_timeout, " is not a duration such as 30s or 5m"));
   }
   BlockDaemonSignals();
+  std::optional<FileWatch> watch;
+  if (command.watch_config) {
+    watch.emplace(command.config, [] { kill(getpid(), SIGHUP); });
+  }
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
   SetLogFormat(LogFormatOf(options.config.log_format()));
   SetLogLevel(command.log_level.value_or(LogLevelOf(options.config.log_level())));
@@ -292,6 +298,7 @@ void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_flag("--once", command.once, "exit after the first run that this site took part in, or when it refuses a run");
   app.add_option("--connect-timeout", command.connect_timeout,
                  "give up if the coordinator is not reached within this time (30s, 5m); default: never");
+  app.add_flag("--watch-config", command.watch_config, "also read the configuration again when its file has changed, as on SIGHUP");
   app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
   app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
 }

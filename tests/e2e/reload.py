@@ -58,6 +58,20 @@ class Reload(harness.FederationTest):
             self.assertEqual(process.stop(timeout=40), 0)
             self.assertTrue(process.log_text().splitlines()[-1].endswith(": stopped"), process.log_tail(2))
 
+    def test_a_watched_configuration_is_taken_over_without_a_signal(self):
+        parties = self.make("alpha", "beta")
+        parties.coordinator_flags = ("--watch-config",)
+        self.start(parties, workers=False)
+        parties.start_worker("alpha", "--watch-config")
+        coordinator, alpha = parties.processes["coordinator"], parties.processes["worker-alpha"]
+        self.said(alpha, "connected to the coordinator")
+
+        parties.write_worker_config("alpha", parties.directory / "data" / "alpha", consent={"runs": ["other"], "models": ["mlp"]})
+        self.said(alpha, "reloaded: consent")
+        parties.write_coordinator_config(sites=["beta"])
+        self.said(coordinator, "reloaded: sites")
+        self.said(alpha, "is not in the coordinator's registry")
+
 
 if __name__ == "__main__":
     harness.main()
