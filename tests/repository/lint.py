@@ -53,7 +53,9 @@ def shellcheck():
 
 def yamllint():
     config = "{extends: relaxed, rules: {line-length: {max: 160}, truthy: enable}}"
-    return run_over([find("yamllint"), "--strict", "-d", config], tree.with_suffix(".yaml", ".yml"))
+    # A chart's templates are YAML only once they are rendered, which tests/chart does.
+    paths = [path for path in tree.with_suffix(".yaml", ".yml") if "templates" not in path.parts]
+    return run_over([find("yamllint"), "--strict", "-d", config], paths)
 
 
 def _fingerprint(path, command):
