@@ -2,13 +2,14 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana]
+#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana] [--chart]
 #
 #   --quick              only the release build's tests, without the sanitizers' builds
 #   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
 #   --packages           also what is handed out, on fresh Debian systems (tests/package/distributions.sh); needs root
 #   --images             also the container images, built by buildah on a fresh Debian (tests/package/images_test.py); needs root
 #   --grafana            also the dashboards against Grafana's own types, from npm (tests/grafana/types.py)
+#   --chart              also the Helm chart as helm renders it, against strict schemas; gets helm and kubeconform with Go
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,6 +19,7 @@ previous=no
 packages=no
 images=no
 grafana=no
+chart=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
@@ -25,8 +27,9 @@ for argument in "$@"; do
     --packages) packages=yes ;;
     --images) images=yes ;;
     --grafana) grafana=yes ;;
+    --chart) chart=yes ;;
     -h | --help)
-      sed -n '2,11s/^# \{0,1\}//p' "$0"
+      sed -n '2,12s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -58,7 +61,7 @@ bash deploy/install-deps.sh --tests
 step "release build"
 build release
 step "quick tests"
-ctest --preset release --parallel "$jobs" -LE e2e | tee build/quick-tests.log
+ctest --preset release --parallel "$jobs" -LE 'e2e|helm' | tee build/quick-tests.log
 # All that these need has just been installed: a check that skips itself would never run again, unseen.
 if grep -F '***Skipped' build/quick-tests.log; then
   printf 'tests/run.sh: skipped, though its packages are installed; its output in build/release/Testing says why\n' >&2
@@ -93,6 +96,15 @@ fi
 if [ "$grafana" = yes ]; then
   step "dashboards against Grafana's types"
   python3 tests/grafana/types.py
+fi
+
+if [ "$chart" = yes ]; then
+  step "the chart, rendered"
+  bash tests/chart/tools.sh
+  ctest --preset release -L helm | tee build/chart-tests.log
+  if grep -F '***Skipped' build/chart-tests.log; then
+    exit 1
+  fi
 fi
 
 step "every test of the release build"
