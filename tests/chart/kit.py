@@ -52,11 +52,12 @@ def merged(base, over):
     return {**base, **{key: merged(base[key], value) if key in base else value for key, value in over.items()}}
 
 
-def _template(values, check):
+def _template(values, check, chart=CHART, only=()):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         yaml.safe_dump(values, file)
         file.flush()
-        return helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--kube-version", KUBERNETES, "--values", file.name, check=check)
+        return helm("template", RELEASE, chart, "--namespace", NAMESPACE, "--kube-version", KUBERNETES, "--values", file.name, *only,
+                    check=check)
 
 
 @functools.lru_cache(maxsize=None)
@@ -75,6 +76,17 @@ def refusal(values):
     if result.returncode == 0:
         raise AssertionError("these values are rendered")
     return result.stderr
+
+
+def notes(values):
+    """What helm says after an install. Without a cluster it does not: here they are the text of an object."""
+    with tempfile.TemporaryDirectory() as scratch:
+        chart = pathlib.Path(shutil.copytree(CHART, pathlib.Path(scratch) / "tributary"))
+        templates = chart / "templates"
+        (templates / "_notes.tpl").write_text('{{ define "notes" }}' + (templates / "NOTES.txt").read_text(encoding="utf-8") + "{{ end }}",
+                                              encoding="utf-8")
+        (templates / "notes.yaml").write_text('notes: {{ include "notes" . | toJson }}\n', encoding="utf-8")
+        return yaml.safe_load(_template(values, check=True, chart=chart, only=("--show-only", "templates/notes.yaml")).stdout)["notes"]
 
 
 def find(objects, kind, name):

@@ -176,6 +176,11 @@ class Reached(unittest.TestCase):
         policy = kit.find(kit.render(kit.LEAST), "NetworkPolicy", f"{kit.FULLNAME}-coordinator")["spec"]
         self.assertEqual((policy["policyTypes"], policy["egress"]), (["Ingress", "Egress"], []))
 
+    def test_where_only_some_may_connect_the_releases_own_pods_may_too(self):
+        rule = kit.find(kit.render(_EVERYTHING), "NetworkPolicy", f"{kit.FULLNAME}-coordinator")["spec"]["ingress"][0]
+        self.assertEqual(rule["from"], [{"ipBlock": {"cidr": "192.0.2.0/24"}},
+                                        {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": kit.RELEASE}}}])
+
     def test_a_worker_connects_to_the_coordinator_and_dns_only(self):
         egress = kit.find(kit.render(_WORKERS), "NetworkPolicy", f"{kit.FULLNAME}-workers")["spec"]["egress"]
         self.assertEqual([[port["port"] for port in rule["ports"]] for rule in egress], [[53, 53], ["grpc"]])
@@ -361,6 +366,24 @@ class Operated(unittest.TestCase):
     def test_labels_of_the_user_are_on_every_object(self):
         for one in kit.render(_EVERYTHING):
             self.assertEqual(one["metadata"]["labels"]["example.org/tenant"], "ml", one["metadata"]["name"])
+
+
+class Notes(unittest.TestCase):
+    def test_after_an_install_they_lead_to_the_first_run(self):
+        text = kit.notes(kit.LEAST)
+        for step in ("helm -n federation test fed", "service.type=LoadBalancer", "run submit", "run watch", "741Mi"):
+            self.assertIn(step, text)
+
+    def test_they_say_what_sites_connect_to(self):
+        self.assertIn("coordinator.example.org:443", kit.notes(_EVERYTHING))
+
+    def test_of_workers_alone_they_name_their_logs(self):
+        self.assertIn(f"logs -f statefulset/{kit.FULLNAME}-worker-berlin", kit.notes(_SITE_ONLY))
+
+    def test_while_maintenance_is_on_they_say_how_to_end_it(self):
+        text = kit.notes(kit.merged(kit.LEAST, {"maintenance": {"command": ["version"]}}))
+        self.assertIn(f"job/{kit.FULLNAME}-maintenance-1", text)
+        self.assertIn("maintenance.command", text)
 
 
 class ReadByThePrograms(unittest.TestCase):

@@ -87,7 +87,8 @@ class Repeated(unittest.TestCase):
                               ("LogConfig", coordinator["log"]), ("WorkerConfig", worker), ("BandwidthConfig", worker["bandwidth"]),
                               ("ConsentConfig", worker["consent"])):
             with self.subTest(message):
-                self.assertEqual(keys_of(message) - _OF_THE_CHART, set(keys))
+                self.assertEqual(keys_of(message) - _OF_THE_CHART, set(keys),
+                                 "put it into values.yaml and values.schema.json of the chart, and run helm/generate.py")
 
     def test_chart_and_programs_have_one_version(self):
         chart = yaml.safe_load((kit.CHART / "Chart.yaml").read_text(encoding="utf-8"))
