@@ -183,7 +183,7 @@ class Reached(unittest.TestCase):
 
     def test_a_worker_connects_to_the_coordinator_and_dns_only(self):
         egress = kit.find(kit.render(_WORKERS), "NetworkPolicy", f"{kit.FULLNAME}-workers")["spec"]["egress"]
-        self.assertEqual([[port["port"] for port in rule["ports"]] for rule in egress], [[53, 53], ["grpc"]])
+        self.assertEqual([[port["port"] for port in rule["ports"]] for rule in egress], [[53, 53], [8443]])
         self.assertEqual(egress[1]["to"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"], "coordinator")
 
 
