@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/certificate_files.h"
 #include "common/channel.h"
 #include "common/checksum.h"
@@ -44,18 +43,6 @@ void TakeIfEmpty(const std::string& from, std::string* to) {
   if (to->empty()) {
     *to = from;
   }
-}
-
-// The part of gRPC's message that says what happened: "ipv4:127.0.0.1:1: Failed to connect to remote host: Connection refused".
-absl::string_view CauseOf(absl::string_view message) {
-  constexpr absl::string_view kMark = "last error: ";
-  if (const size_t mark = message.find(kMark); mark != absl::string_view::npos) {
-    message.remove_prefix(mark + kMark.size());
-  }
-  if (!absl::ConsumePrefix(&message, "UNKNOWN: ")) {
-    absl::ConsumePrefix(&message, "UNAVAILABLE: ");
-  }
-  return message;
 }
 
 grpc::ChannelArguments ArgumentsOfChannel() {
@@ -142,33 +129,7 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
   if (interrupt_->raised()) {
     return WithExitCode(absl::CancelledError("interrupted"), ExitCode::kInterrupted);
   }
-  const std::string cause(CauseOf(status.error_message()));
-  const std::string address = DescribeDestination(connection_.address, connection_.route);
-  switch (status.error_code()) {
-    case grpc::StatusCode::UNAVAILABLE: {
-      const absl::Status failed = absl::UnavailableError(status.error_message());
-      const absl::Status explained =
-          ExplainConnectionFailure(failed, connection_.address, connection_.route, connection_.insecure ? nullptr : &connection_.tls);
-      if (explained != failed) {
-        return Annotate(explained, absl::StrCat("cannot reach the coordinator at ", address));
-      }
-      return absl::UnavailableError(
-          absl::StrCat("cannot reach the coordinator at ", address, ": ", cause,
-                       "; check that it is running, the address and port, and that firewalls allow the connection"));
-    }
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return absl::DeadlineExceededError(absl::StrCat("no answer from the coordinator at ", address, " within ",
-                                                      absl::FormatDuration(timeout), "; check the network and whether it is overloaded"));
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return absl::UnimplementedError(
-          absl::StrCat("the coordinator at ", address, " does not know this call; upgrade it, or use the command of its release"));
-    case grpc::StatusCode::ALREADY_EXISTS:
-    case grpc::StatusCode::FAILED_PRECONDITION:
-      // What was asked does not fit how things stand.
-      return WithExitCode(absl::Status(static_cast<absl::StatusCode>(status.error_code()), cause), ExitCode::kUsage);
-    default:
-      return absl::Status(static_cast<absl::StatusCode>(status.error_code()), cause);
-  }
+  return ExplainCallFailure(status, connection_, timeout);
 }
 
 template <typename Request, typename Response>
@@ -352,22 +313,6 @@ absl::StatusOr<std::string> Client::Download(v1::DownloadRequest request, uint64
     return absl::DataLossError("the download is not what the coordinator sent (SHA-256); try again");
   }
   return bytes;
-}
-
-absl::Status Client::Probe() {
-  grpc::ClientContext context;
-  Prepare(&context, kCallTimeout);
-  const Interrupt::Registration cancel(interrupt_, [&context] { context.TryCancel(); });
-  v1::DownloadRequest request;  // of no run: a coordinator that lets the caller in has nothing to send
-  const auto reader = transfer_->Download(&context, request);
-  v1::DownloadFrame frame;
-  while (reader->Read(&frame)) {
-    continue;
-  }
-  const absl::Status status = Explain(reader->Finish(), kCallTimeout);
-  const bool is_answer =
-      absl::IsNotFound(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) || absl::IsOutOfRange(status);
-  return is_answer ? absl::OkStatus() : status;
 }
 
 }  // namespace tributary::cli

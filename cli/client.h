@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "cli/interrupt.h"
+#include "common/channel.h"
 #include "common/clock.h"
 #include "common/proxy.h"
 #include "common/tls.h"
@@ -30,15 +31,6 @@ struct ConnectionFlags {
   std::string name;          // of the operator, with --insecure
   bool insecure = false;
   bool insecure_anywhere = false;
-};
-
-struct Connection {
-  std::string address;  // host:port
-  Route route;
-  bool insecure = false;
-  TlsFiles files;
-  CertificatePair tls;  // what they hold, checked; of no meaning with `insecure`
-  Identity identity;
 };
 
 // Completes the flags, finds out who calls (from the certificate; from the flags with --insecure), and checks the TLS files.
@@ -74,9 +66,6 @@ class Client {
   // DataLoss: what arrived is not what was sent. `on_progress` is told bytes so far and in all.
   absl::StatusOr<std::string> Download(v1::DownloadRequest request, uint64_t max_bytes,
                                        const std::function<void(uint64_t, uint64_t)>& on_progress);
-
-  // A call that any registered site or operator may make: OK if the coordinator answers and knows the caller.
-  absl::Status Probe();
 
  private:
   static constexpr absl::Duration kCallTimeout = absl::Seconds(20);

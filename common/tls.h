@@ -96,6 +96,8 @@ std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials();
 
 // In plaintext there is no certificate: client and server agree on this metadata key, whose value is the SPIFFE id claimed.
 inline constexpr char kInsecureIdentityKey[] = "x-tributary-insecure-identity";
+// Trailing metadata of TransferService.Download: the coordinator's clock, milliseconds since 1970, for `doctor` to compare.
+inline constexpr char kCoordinatorTimeKey[] = "x-tributary-unix-ms";
 
 // How a server is reached. In plaintext (--insecure) callers say themselves who they are, and are believed.
 enum class Transport { kMutualTls, kPlaintext };

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/clock.h"
 #include "common/command_line.h"
 #include "common/descriptors.h"
 #include "common/exit_codes.h"
@@ -28,6 +29,7 @@
 #include "common/stop_signals.h"
 #include "common/tls.h"
 #include "coordinator/server.h"
+#include "doctor/examine.h"
 #include "proto/config/reload.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
@@ -156,6 +158,18 @@ ExitCode Run(const CommandLine& command) {
   return signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kOk;
 }
 
+ExitCode Doctor(const CommandLine& command, doctor::Format format) {
+  doctor::Surroundings surroundings;
+  surroundings.clock = &Clock::Real();
+  const char* const tz = std::getenv("TZ");
+  surroundings.time_zone = tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt;
+  surroundings.insecure = command.insecure;
+  surroundings.insecure_anywhere = command.insecure_anywhere;
+  const doctor::Findings findings = doctor::ExamineCoordinator(surroundings, command.config);
+  std::cout << doctor::FindingsPage(findings, format);
+  return doctor::Outcome(findings);
+}
+
 // What a run needs is looked at before it is taken; this is for all else.
 [[noreturn]] void OnOutOfMemory() {
   constexpr char kText[] = "ERROR coordinator: out of memory; give it more (nothing that was acknowledged is lost)\n";
@@ -172,6 +186,11 @@ ExitCode Main(int argc, char** argv) {
   app.add_flag("--watch-config", command.watch_config, "also read the configuration again when its file has changed, as on SIGHUP");
   app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
   app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+  CLI::App& doctor_app = *app.add_subcommand("doctor", "Check certificate, clock, disk, memory and ports of this machine");
+  std::string format = "text";
+  doctor_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
   LogLevel log_level = LogLevel::kInfo;
   AddLogLevelOption(&app, &log_level);
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
@@ -188,7 +207,7 @@ ExitCode Main(int argc, char** argv) {
   BlockDaemonSignals();
   RequireTls13();
   RouteGrpcLog(LogLevel::kWarning);
-  return Run(command);
+  return doctor_app.parsed() ? Doctor(command, format == "json" ? doctor::Format::kJson : doctor::Format::kText) : Run(command);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "worker/engine_messages.h"
 
+#include <limits>
+
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +19,15 @@ constexpr uint64_t kRecordOverhead = 64 << 10;
 uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
   uint64_t product;
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+v1::UpdateReport ReportOf(const PendingUpdate& pending, Reported reported) {
+  v1::UpdateReport report = pending.update.report;
+  if (reported == Reported::kWithoutLosses) {
+    report.set_train_loss(std::numeric_limits<float>::quiet_NaN());
+    report.clear_val_loss();
+  }
+  return report;
 }
 
 }  // namespace
@@ -77,14 +88,14 @@ v1::WorkerMessage ReadyMessage(const std::string& run_id, const std::optional<Re
   return message;
 }
 
-v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending) {
+v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending, Reported reported) {
   v1::WorkerMessage message;
   v1::Update& update = *message.mutable_update();
   update.set_run_id(run_id);
   update.set_round(pending.round);
   update.set_base_state_hash(pending.base_hash);
   update.set_payload(*pending.update.payload);
-  *update.mutable_report() = pending.update.report;
+  *update.mutable_report() = ReportOf(pending, reported);
   return message;
 }
 
@@ -119,14 +130,14 @@ v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPos
   return message;
 }
 
-v1::UploadHeader UploadHeaderOf(const std::string& run_id, const PendingUpdate& pending) {
+v1::UploadHeader UploadHeaderOf(const std::string& run_id, const PendingUpdate& pending, Reported reported) {
   v1::UploadHeader header;
   header.mutable_id()->set_run_id(run_id);
   header.mutable_id()->set_round(pending.round);
   header.mutable_id()->set_sha256(pending.update.sha256);
   header.set_total_bytes(pending.update.payload->size());
   header.set_base_state_hash(pending.base_hash);
-  *header.mutable_report() = pending.update.report;
+  *header.mutable_report() = ReportOf(pending, reported);
   return header;
 }
 

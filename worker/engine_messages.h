@@ -24,7 +24,9 @@ v1::WorkerMessage LeaveMessage(const std::string& reason);
 v1::WorkerMessage AcceptanceMessage(const std::string& run_id, const std::string& columns_digest);
 v1::WorkerMessage RefusalMessage(const std::string& run_id, const std::string& refusal);
 v1::WorkerMessage ReadyMessage(const std::string& run_id, const std::optional<ReplicaPosition>& held);
-v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending);
+// Of a round's report, what the coordinator is told. A loss that it is not told is NaN, which all releases leave out of their means.
+enum class Reported { kAll, kWithoutLosses };
+v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending, Reported reported);
 // What the coordinator is told of a round that training gave no update, as Trained says. The details may tell of the data, and those stay
 // here.
 absl::string_view WhyNoUpdate(const absl::Status& training);
@@ -33,7 +35,7 @@ v1::WorkerMessage SkippedMessage(const std::string& run_id, uint64_t round, absl
 v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, std::optional<double> loss);
 
 // Of an update that is too long for the session.
-v1::UploadHeader UploadHeaderOf(const std::string& run_id, const PendingUpdate& pending);
+v1::UploadHeader UploadHeaderOf(const std::string& run_id, const PendingUpdate& pending, Reported reported);
 // Commits `first` to `last`.
 v1::DownloadRequest RequestForCommits(const std::string& run_id, uint64_t first, uint64_t last);
 

@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/certificate_files.h"
+#include "common/clock.h"
 #include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/file_watch.h"
@@ -36,6 +37,7 @@
 #include "common/stop_signals.h"
 #include "common/time_zone.h"
 #include "common/tls.h"
+#include "doctor/examine.h"
 #include "optim/model_spec.h"
 #include "optim/weights_file.h"
 #include "proto/config/reload.h"
@@ -67,6 +69,13 @@ struct RunCommand {
   bool insecure_anywhere = false;
   std::string connect_timeout;
   std::optional<LogLevel> log_level;
+};
+
+struct DoctorCommand {
+  std::string config;
+  bool insecure = false;
+  bool insecure_anywhere = false;
+  bool json = false;
 };
 
 struct SoloCommand {
@@ -293,6 +302,19 @@ absl::Status Sample(const SampleCommand& command) {
   return absl::OkStatus();
 }
 
+ExitCode Doctor(const DoctorCommand& command) {
+  doctor::Surroundings surroundings;
+  surroundings.clock = &Clock::Real();
+  const char* const tz = std::getenv("TZ");
+  surroundings.time_zone = tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt;
+  surroundings.proxies = ProxyEnvironmentOf(environ);
+  surroundings.insecure = command.insecure;
+  surroundings.insecure_anywhere = command.insecure_anywhere;
+  const doctor::Findings findings = doctor::ExamineSite(surroundings, command.config);
+  std::cout << doctor::FindingsPage(findings, command.json ? doctor::Format::kJson : doctor::Format::kText);
+  return doctor::Outcome(findings);
+}
+
 void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_option("--config", command.config, "worker.yaml");
   app.add_flag("--once", command.once, "exit after the first run that this site took part in, or when it refuses a run");
@@ -306,6 +328,7 @@ void AddRunOptions(CLI::App& app, RunCommand& command) {
 ExitCode Main(int argc, char** argv) {
   LogLevel log_level = LogLevel::kInfo;
   RunCommand run;
+  DoctorCommand doctor;
   SoloCommand solo;
   SampleCommand sample;
 
@@ -318,6 +341,14 @@ ExitCode Main(int argc, char** argv) {
   CLI::App& run_app = *app.add_subcommand("run", "Take part in the federation's runs (the default)");
   AddRunOptions(run_app, run);
 
+  std::string format = "text";
+  CLI::App& doctor_app =
+      *app.add_subcommand("doctor", "Check certificate, clock, data, disk, memory, consent, what is sent, and the way to the coordinator");
+  doctor_app.add_option("--config", doctor.config, "worker.yaml")->required();
+  doctor_app.add_flag("--insecure", doctor.insecure, "no TLS; loopback only, for trials on one machine");
+  doctor_app.add_flag("--insecure-anywhere", doctor.insecure_anywhere, "with --insecure: allow any address");
+  doctor_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+
   CLI::App& solo_app = *app.add_subcommand("solo", "Train alone on this site's data: what the site would reach without a federation");
   solo_app.add_option("--config", solo.config, "worker.yaml")->required();
   solo_app.add_option("--run", solo.run, "run.yaml")->required();
@@ -326,7 +357,6 @@ ExitCode Main(int argc, char** argv) {
   solo_app.add_option("--learning-rate", solo.learning_rate, "peak learning rate (AdamW)")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  std::string format = "text";
   solo_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
   CLI::App& sample_app = *app.add_subcommand("sample", "Generate text from an exported model");
@@ -341,7 +371,7 @@ ExitCode Main(int argc, char** argv) {
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return *end;
   }
-  solo.json = format == "json";
+  solo.json = doctor.json = format == "json";
   SetLogLevel(log_level);
   if (app.count("--log-level") > 0) {
     run.log_level = log_level;
@@ -349,6 +379,9 @@ ExitCode Main(int argc, char** argv) {
   RequireTls13();
   RouteGrpcLog(LogLevel::kDebug);
 
+  if (doctor_app.parsed()) {
+    return Doctor(doctor);
+  }
   const absl::Status status = solo_app.parsed() ? Solo(solo) : sample_app.parsed() ? Sample(sample) : Run(run);
   if (!status.ok()) {
     LogError(kComponent, status.message());

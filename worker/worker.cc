@@ -46,6 +46,7 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
   engine.coordinator = DescribeDestination(options.config.coordinator(), options.route);
   engine.software_version = options.software_version;
   engine.once = options.once;
+  engine.withhold_losses = options.config.withhold_losses();
   engine.connect_timeout = options.connect_timeout;
   engine.max_backoff = DurationOf(options.config.max_backoff());
   engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
@@ -53,8 +54,7 @@ WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHou
   if (options.config.quiet_hours_size() > 0) {
     engine.quiet_until = [hours, clock = options.clock, zone = *options.time_zone]() -> std::optional<std::string> {
       const absl::Time now = clock->WallNow();
-      const std::optional<std::string> end = hours.EndOf(now);
-      // Operators elsewhere read it too.
+      const std::optional<std::string> end = hours.EndOf(now);  // operators elsewhere read it too
       return end.has_value() ? std::make_optional(absl::StrCat(*end, absl::FormatTime(" %Z", now, zone))) : std::nullopt;
     };
   }

@@ -273,11 +273,11 @@ struct Action {
 
 struct WorkerEngineOptions {
   v1::ConsentConfig consent;
-  // host:port, for messages.
-  std::string coordinator;
+  std::string coordinator;  // host:port, for messages
   std::string software_version;
   // End after the first run that the worker took part in, or when this site refuses a run: consent does, or its data does not fit.
   bool once = false;
+  bool withhold_losses = false;  // reports go without them
   // End with kUnreachable if no session was ever open by then.
   absl::Duration connect_timeout = absl::InfiniteDuration();
   // Waits between attempts double from min to max; each is shortened by a random part, up to half.

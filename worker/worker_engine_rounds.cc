@@ -304,7 +304,7 @@ void WorkerEngine::On(event::Evaluated evaluated) {
   }
   std::optional<double> loss;
   if (evaluated.loss.ok()) {
-    loss = *evaluated.loss;
+    loss = options_.withhold_losses ? std::nullopt : std::make_optional(*evaluated.loss);
   } else {
     Note(LogLevel::kError, absl::StrCat("evaluation of round ", run_->held->round, " failed: ", evaluated.loss.status().message()));
   }
@@ -417,16 +417,17 @@ void WorkerEngine::AdvanceUpload() {
   }
   const TrainedUpdate& update = pending->update;
   const std::string& run_id = run_->offer.run_id();
+  const Reported reported = options_.withhold_losses ? Reported::kWithoutLosses : Reported::kAll;
   if (update.payload->size() <= session_.max_inline_bytes) {
     transfers_.update_sent = true;
-    return SendMessage(UpdateMessage(run_id, *pending), absl::StrCat("the update of round ", pending->round, " is ready"));
+    return SendMessage(UpdateMessage(run_id, *pending, reported), absl::StrCat("the update of round ", pending->round, " is ready"));
   }
   if (transfers_.upload.id != 0 || now_ < transfers_.upload.retry_at) {
     return;
   }
   action::Upload upload;
   upload.transfer = transfers_.upload.id = ++last_number_;
-  upload.header = UploadHeaderOf(run_id, *pending);
+  upload.header = UploadHeaderOf(run_id, *pending, reported);
   upload.payload = update.payload;
   Do(std::move(upload), absl::StrCat("the update of round ", pending->round, " is ready and too long for the session"));
 }

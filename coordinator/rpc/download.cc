@@ -11,8 +11,10 @@
 #include "common/byte_kind.h"
 #include "common/bytes.h"
 #include "common/checksum.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "common/tls.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
 
@@ -48,6 +50,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
  public:
   Call(Downloads* downloads, grpc::CallbackServerContext* context, Identity caller, v1::DownloadRequest request)
       : downloads_(downloads), context_(context), caller_(std::move(caller)), key_(SpiffeId(caller_)), request_(std::move(request)) {
+    context->AddTrailingMetadata(kCoordinatorTimeKey, absl::StrCat(absl::ToUnixMillis(Clock::Real().WallNow())));
     downloads_->bulk_->Post([this] { Begin(); });
   }
 

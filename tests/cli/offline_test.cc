@@ -13,7 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/certificate_files.h"
 #include "common/files.h"
+#include "common/memory_limits.h"
 #include "common/pki.h"
+#include "doctor/checks.h"
 #include "tests/cli/run_command.h"
 #include "tests/common/test_folder.h"
 
@@ -29,6 +31,11 @@ using Json = nlohmann::json;
 
 constexpr char kRun[] =
     "name: r\nrounds: 3\nmodel: {gpt: {}}\ndata: {kind: text}\noptimizer: {mode: distro, learning_rate: {peak: 1e-3}}\n";
+
+// Of ports that are nobody else's.
+constexpr char kCoordinator[] =
+    "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n"
+    "listen: 127.0.0.1:0\nhealth_listen: 127.0.0.1:0\nmetrics_listen: 127.0.0.1:0\n";
 
 void Write(const std::string& path, absl::string_view text) {
   ASSERT_TRUE(WriteFileAtomically(path, text).ok());
@@ -259,7 +266,7 @@ TEST_F(OfflineTest, DoctorFindsASiteInOrderUpToTheCoordinator) {
   for (const Json& check : json.at("checks")) {
     EXPECT_EQ(check.at("result"), check.at("check") == "coordinator" ? "fail" : "ok") << check;
   }
-  EXPECT_EQ(json.at("checks").size(), 9u);
+  EXPECT_EQ(json.at("checks").size(), 12u);
 }
 
 TEST_F(OfflineTest, DoctorShowsTheLimitsOfASite) {
@@ -328,7 +335,7 @@ TEST_F(OfflineTest, DoctorTellsWhatIsWrongWithASite) {
 
 TEST_F(OfflineTest, DoctorChecksACoordinatorsFile) {
   MakePki();
-  Write(directory_.File("coordinator.yaml"), "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
+  Write(directory_.File("coordinator.yaml"), kCoordinator + Tls("coordinator"));
   EXPECT_EQ(RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")}).code, ExitCode::kOk);
   ASSERT_TRUE(IssueCertificate(directory_.File("pki"),
                                {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {"localhost"}, .validity = -absl::Hours(1)})
@@ -345,10 +352,24 @@ TEST_F(OfflineTest, DoctorWarnsInTheLastThirdOfACertificatesLifetime) {
           directory_.File("pki"),
           {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {"localhost"}, .validity = absl::Hours(9), .backdate = absl::Hours(21)})
           .ok());
-  Write(directory_.File("coordinator.yaml"), "federation: demo\ndata_dir: data\nsites: [berlin]\noperators: [ada]\n" + Tls("coordinator"));
+  Write(directory_.File("coordinator.yaml"), kCoordinator + Tls("coordinator"));
   const Result result = RunCommand({"doctor", "--coordinator", directory_.File("coordinator.yaml")});
   EXPECT_EQ(result.code, ExitCode::kOk);
   EXPECT_THAT(result.out, ContainsRegex("warn +certificate .*renew it now"));
+}
+
+TEST(DoctorTest, TooLittleMemoryFailsAndLittleWarns) {
+  doctor::Findings findings;
+  for (const uint64_t available : {99u, 100u, 1000u}) {
+    doctor::CheckMemory(MemoryLimits{2000, available, "control group /x"}, 100, &findings);
+  }
+  doctor::CheckMemory(absl::UnavailableError("no /proc"), 100, &findings);
+  ASSERT_EQ(findings.size(), 3u);
+  EXPECT_EQ(findings[0].result, doctor::Finding::Result::kFail);
+  EXPECT_EQ(findings[0].code, ExitCode::kMemory);
+  EXPECT_THAT(findings[0].detail, HasSubstr("(control group /x); give it more"));
+  EXPECT_EQ(findings[1].result, doctor::Finding::Result::kWarn);
+  EXPECT_EQ(findings[2].result, doctor::Finding::Result::kOk);
 }
 
 TEST_F(OfflineTest, DoctorOnABadFileSaysWhere) {

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "common/checksum.h"
+#include "common/clock.h"
 #include "common/files.h"
 #include "common/safetensors.h"
 #include "common/tls.h"
@@ -33,6 +34,7 @@ namespace tributary::cli {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using Json = nlohmann::json;
@@ -159,8 +161,11 @@ class FakeTransfer final : public v1::TransferService::Service {
   std::string snapshot;
   Fault fault = Fault::kNone;
   Shared<std::vector<uint64_t>> offsets;  // of the attempts
+  absl::Duration clock_offset;
 
-  grpc::Status Download(grpc::ServerContext*, const v1::DownloadRequest* request, grpc::ServerWriter<v1::DownloadFrame>* writer) override {
+  grpc::Status Download(grpc::ServerContext* context, const v1::DownloadRequest* request,
+                        grpc::ServerWriter<v1::DownloadFrame>* writer) override {
+    context->AddTrailingMetadata(kCoordinatorTimeKey, absl::StrCat(absl::ToUnixMillis(Clock::Real().WallNow() + clock_offset)));
     if (request->run_id().empty()) {
       return grpc::Status(grpc::StatusCode::NOT_FOUND, "no run ''");
     }
@@ -517,6 +522,11 @@ TEST_F(OnlineTest, DoctorOfASiteReachesTheCoordinator) {
   const Result result = RunCommand({"doctor", "--worker", directory_.File("worker.yaml"), "--insecure"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.out;
   EXPECT_THAT(result.out, HasSubstr("answers and knows this caller"));
+  EXPECT_THAT(result.out, ContainsRegex("ok +clocks +differ by"));
+  transfer_.clock_offset = absl::Minutes(-7);
+  const Result skewed = RunCommand({"doctor", "--worker", directory_.File("worker.yaml"), "--insecure"});
+  EXPECT_EQ(skewed.code, ExitCode::kCredentials);
+  EXPECT_THAT(skewed.out, ContainsRegex("fail +clocks +differ by .*synchronise both machines by NTP"));
 }
 
 // What `run list` says to an operator with the certificates `ca` and `own` of a coordinator that is reached at `host`; folders of a CA

@@ -31,6 +31,19 @@ class FederatedRun(harness.FederationTest):
             parties.close()
         self.assertEqual(hashes[0], hashes[1])
 
+    def test_sites_that_keep_their_losses_end_with_the_same_model(self):
+        hashes = []
+        for withhold in (False, True):
+            parties = self.make("alpha", "beta", name=f"withhold-{withhold}".lower())
+            self.start(parties, withhold_losses=withhold)
+            self.submit(parties, rounds=4, participation={"min_workers": 2})
+            hashes.append(self.assert_finished(parties, parties.wait_for_end(harness.RUN, timeout=120), rounds=4))
+            losses = [record for record in parties.history(harness.RUN)
+                      if record.get("train_loss") is not None or record.get("val_loss") is not None]
+            self.assertEqual(bool(losses), not withhold, losses)
+            parties.close()
+        self.assertEqual(hashes[0], hashes[1])
+
     def test_every_mode_of_this_release_ends_with_equal_hashes(self):
         parties = self.make("alpha", "beta")
         self.start(parties)

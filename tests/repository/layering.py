@@ -11,9 +11,10 @@ _ALLOWED = {
     "common": {"common"},
     "optim": {"common", "optim"},
     "proto": {"common", "optim", "proto", "tributary"},
-    "coordinator": {"common", "optim", "proto", "tributary", "coordinator"},
-    "worker": {"common", "optim", "proto", "tributary", "worker"},
-    "cli": {"common", "optim", "proto", "tributary", "cli"},
+    "doctor": {"common", "proto", "tributary", "doctor"},
+    "coordinator": {"common", "optim", "proto", "tributary", "doctor", "coordinator"},
+    "worker": {"common", "optim", "proto", "tributary", "doctor", "worker"},
+    "cli": {"common", "optim", "proto", "tributary", "doctor", "cli"},
     # The whole federation in one process.
     "sim": {"common", "optim", "proto", "tributary", "coordinator", "worker", "cli", "sim"},
 }
@@ -36,7 +37,7 @@ _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
 _GRPC = re.compile(r"^grpc(pp|\+\+)?/|\.grpc\.pb\.h$")
 _TORCH_PLACES = re.compile(r"^(worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
-_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|"
+_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|doctor/reach\.cc|"
                           r"common/(channel|tls|grpc_log|request_id)\.(cc|h)|tests/.*)$")
 
 
@@ -60,7 +61,8 @@ def check_file(path):
         if _TORCH.match(include) and not _TORCH_PLACES.match(name):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"
         if _GRPC.match(include) and not _GRPC_PLACES.match(name):
-            yield (f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, common/tls, "
+            yield (f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, doctor/reach, "
+                   "common/tls, "
                    "common/channel, common/grpc_log and common/request_id")
         if folder in ("common", "optim") and _PROTOBUF.search(include) and not _GRPC.match(include):
             yield f"{place}: {folder}/ knows no protocol messages"

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "common/exit_codes.h"
 #include "optim/commit.h"
 #include "tests/worker/engine_driver.h"
@@ -190,6 +192,18 @@ TEST(RoundTest, AnUpdateGoesOutWithTheHashItWasTrainedFrom) {
   EXPECT_EQ(message->update().base_state_hash(), HashOf(0));
   EXPECT_EQ(message->update().payload(), "update 1");
   EXPECT_EQ(message->update().report().train_loss(), 2.0f);
+}
+
+TEST(RoundTest, ASiteMayKeepItsLossesToItself) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.withhold_losses = true;
+  EngineDriver driver(options);
+  SendFirstUpdate(driver);
+  const auto* message = driver.Sent(v1::WorkerMessage::kUpdate);
+  ASSERT_NE(message, nullptr);
+  EXPECT_EQ(message->update().payload(), "update 1");
+  EXPECT_TRUE(std::isnan(message->update().report().train_loss()));
+  EXPECT_FALSE(message->update().report().has_val_loss());
 }
 
 TEST(RoundTest, OnlyAnIncludedUpdateLeavesTheResidual) {

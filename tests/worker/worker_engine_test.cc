@@ -451,6 +451,18 @@ TEST(RunTest, TheEndOfAFinishedRunWaitsForItsLastCommit) {
   EXPECT_EQ(CodeOf(driver), ExitCode::kOk);
 }
 
+TEST(RunTest, TheLastReportOfASiteThatKeepsItsLossesHasItsHash) {
+  WorkerEngineOptions options = Once();
+  options.withhold_losses = true;
+  EngineDriver driver(std::move(options));
+  driver.Join().Commit(1, /*report=*/true);
+  driver.Feed(event::CommitsApplied{driver.TakeWork<action::ApplyCommits>(), absl::OkStatus(), {1, HashOf(1)}});
+  driver.Feed(event::Evaluated{driver.TakeWork<action::Evaluate>(), 1.5});
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kStateReport), nullptr);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().state_hash(), HashOf(1));
+  EXPECT_FALSE(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().has_val_loss());
+}
+
 TEST(RunTest, AStoppedRunDoesNotWaitForTheTrainingUnderWay) {
   EngineDriver driver(Once());
   driver.Join().Start(1);
