@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
+#include "common/request_id.h"
 #include "common/tls.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -32,6 +33,7 @@ absl::StatusOr<Reached> Reach(const Connection& connection, const Clock& clock, 
   const auto stub = v1::TransferService::NewStub(channel);
   grpc::ClientContext context;
   context.set_deadline(absl::ToChronoTime(clock.WallNow() + kCallTimeout));
+  context.AddMetadata(kRequestIdKey, NewRequestId());
   if (connection.insecure) {
     context.AddMetadata(kInsecureIdentityKey, SpiffeId(connection.identity));
   }

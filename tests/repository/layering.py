@@ -62,8 +62,7 @@ def check_file(path):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"
         if _GRPC.match(include) and not _GRPC_PLACES.match(name):
             yield (f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, doctor/reach, "
-                   "common/tls, "
-                   "common/channel, common/grpc_log and common/request_id")
+                   "common/tls, common/channel, common/grpc_log and common/request_id")
         if folder in ("common", "optim") and _PROTOBUF.search(include) and not _GRPC.match(include):
             yield f"{place}: {folder}/ knows no protocol messages"
     if path.suffix == ".cc":
