@@ -193,6 +193,13 @@ absl::StatusOr<v1::RunStatus> Client::ResumeRun(const std::string& run) {
   return Call(&v1::AdminService::Stub::ResumeRun, request);
 }
 
+absl::StatusOr<v1::RunStatus> Client::ExtendRun(const std::string& run, uint64_t rounds) {
+  v1::ExtendRunRequest request;
+  request.set_run(run);
+  request.set_rounds(rounds);
+  return Call(&v1::AdminService::Stub::ExtendRun, request);
+}
+
 absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
   return Call(&v1::AdminService::Stub::GetServerInfo, v1::GetServerInfoRequest());
 }

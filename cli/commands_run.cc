@@ -1,4 +1,4 @@
-// `tributary run`: submit, look, watch, pause, resume, stop.
+// `tributary run`: submit, look, watch, pause, resume, extend, stop.
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <memory>
@@ -22,7 +22,12 @@
 namespace tributary::cli {
 namespace {
 
+constexpr int kMostSitesListed = 3;
+
 absl::Status Show(const Session& session, const v1::RunStatus& status) {
+  for (const std::string& warning : status.warnings()) {
+    *session.environment.err << "warning: " << warning << "\n";
+  }
   if (session.json()) {
     *session.environment.out << ToJson(status) << "\n";
   } else {
@@ -37,9 +42,6 @@ absl::Status Submit(const Session& session, const std::string& file) {
   TRIBUTARY_RETURN_IF_ERROR(WithExitCode(Annotate(ValidateRunSpec(spec), file), ExitCode::kUsage));
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.SubmitRun(spec));
-  for (const std::string& warning : status.warnings()) {
-    *session.environment.err << "warning: " << warning << "\n";
-  }
   return Show(session, status);
 }
 
@@ -50,12 +52,13 @@ absl::Status List(const Session& session) {
     *session.environment.out << ToJson(runs) << "\n";
     return absl::OkStatus();
   }
-  std::vector<std::vector<std::string>> rows = {{"NAME", "ID", "STATE", "ROUND", "VAL LOSS", "REASON"}};
+  std::vector<std::vector<std::string>> rows = {{"NAME", "ID", "STATE", "ROUND", "SITES", "VAL LOSS", "REASON"}};
   for (const v1::RunStatus& run : runs.runs()) {
     rows.push_back({run.spec().name(), run.run_id(), FormatState(run.state()), absl::StrCat(run.round(), "/", run.spec().rounds()),
-                    run.has_val_loss() ? absl::StrFormat("%.4f", run.val_loss()) : "-", run.reason()});
+                    FormatSites(run.spec(), kMostSitesListed), run.has_val_loss() ? absl::StrFormat("%.4f", run.val_loss()) : "-",
+                    run.reason()});
   }
-  *session.environment.out << FormatTable(rows, {session.environment.columns, {"ID"}});
+  *session.environment.out << FormatTable(rows, {session.environment.columns, {"ID", "SITES"}});
   return absl::OkStatus();
 }
 
@@ -80,6 +83,12 @@ absl::Status Pause(const Session& session, const std::string& run, const std::st
 absl::Status Resume(const Session& session, const std::string& run) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.ResumeRun(run));
+  return Show(session, status);
+}
+
+absl::Status Extend(const Session& session, const std::string& run, uint64_t rounds) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.ExtendRun(run, rounds));
   return Show(session, status);
 }
 
@@ -167,13 +176,14 @@ absl::Status Watch(const Session& session, const std::string& run) {
 }  // namespace
 
 void AddRunCommands(CLI::App* app, Session* session) {
-  CLI::App* run = app->add_subcommand("run", "Submit, watch, pause, resume and stop runs");
+  CLI::App* run = app->add_subcommand("run", "Submit, watch, pause, resume, extend and stop runs");
   run->require_subcommand(1);
 
   struct Options {
     std::string run;
     std::string file;
     std::string reason;
+    uint64_t rounds = 0;
     bool follow = false;
   };
   const auto options = std::make_shared<Options>();
@@ -215,6 +225,14 @@ void AddRunCommands(CLI::App* app, Session* session) {
   add("resume", "Continue a paused run", [session, options] { return Resume(*session, options->run); })
       ->add_option("RUN", options->run, kRunRequiredHelp)
       ->required();
+  CLI::App* extend = add("extend", "Give a run more rounds, also one that has finished",
+                         [session, options] { return Extend(*session, options->run, options->rounds); });
+  extend->add_option("RUN", options->run, kRunRequiredHelp)->required();
+  extend->add_option("--rounds", options->rounds, "how many the run is to have in all")->required();
+  extend->footer(
+      "The learning rate keeps to the schedule that it had, and after that stays as in its last round.\n\n"
+      "Examples:\n"
+      "  tributary run extend bible --rounds 2000 && tributary run watch bible\n");
   CLI::App* stop = add("stop", "End a run for good, after the round in flight",
                        [session, options] { return Stop(*session, options->run, options->reason); });
   stop->add_option("RUN", options->run, kRunRequiredHelp)->required();

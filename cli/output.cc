@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "cli/table.h"
@@ -140,7 +141,9 @@ Json StatusToJson(const v1::RunStatus& status) {
 std::string FormatSettings(const v1::RunStatus& status) {
   const Json optimizer = OptimizerToJson(status);
   const Json rate = optimizer.value("learning_rate", Json::object());
-  std::string text = absl::StrCat("peak learning rate ", rate.value("peak", 0.0), " (", rate.value("kind", ""), ")");
+  const uint64_t rounds = status.spec().optimizer().learning_rate().rounds();
+  std::string text = absl::StrCat("peak learning rate ", rate.value("peak", 0.0), " (", rate.value("kind", ""),
+                                  rounds == 0 ? "" : absl::StrCat(" over ", rounds, " rounds"), ")");
   for (const auto& [key, value] : optimizer.items()) {
     if (!value.is_object() && key != "mode" && key != "k" && key != "local_steps" && key != "budget") {
       absl::StrAppend(&text, ", ", absl::StrReplaceAll(key, {{"_", " "}}), " ",
@@ -284,6 +287,16 @@ std::string FormatMethod(const v1::RunSpec& spec) {
   return absl::StrCat(text, ", local steps ", options->local_steps, ", pipeline ", spec.pipeline());
 }
 
+std::string FormatSites(const v1::RunSpec& spec, int most) {
+  const auto& sites = spec.participation().sites();
+  if (sites.empty()) {
+    return "all";
+  }
+  const int shown = sites.size() <= most ? sites.size() : most - 1;
+  const std::string names = absl::StrJoin(sites.begin(), sites.begin() + shown, ", ");
+  return shown == sites.size() ? names : absl::StrCat(names, " and ", sites.size() - shown, " more");
+}
+
 namespace {
 
 // What the run's budget has chosen, and the bytes that it then takes at most; empty without a budget.
@@ -326,6 +339,9 @@ std::string FormatStatus(const v1::RunStatus& status, size_t columns) {
   };
   if (const std::string budget = FormatBudget(status.spec()); !budget.empty()) {
     rows.push_back({"budget", budget});
+  }
+  if (!status.spec().participation().sites().empty()) {
+    rows.push_back({"its sites", FormatSites(status.spec(), status.spec().participation().sites_size())});
   }
   std::string text = FormatTable(rows, {columns, {}});
   if (status.sites().empty()) {

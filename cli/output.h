@@ -38,6 +38,8 @@ std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& his
 
 // How a run is optimised, with what its file leaves to the defaults: "distro, k 32 of 4096, local steps 1, pipeline 0".
 std::string FormatMethod(const v1::RunSpec& spec);
+// "berlin, oslo and 3 more": the sites that the run names, at most `most` of them or how many more there are; "all" if it names none.
+std::string FormatSites(const v1::RunSpec& spec, int most);
 
 // All there is to say about a run, in lines of at most `columns` characters.
 std::string FormatStatus(const v1::RunStatus& status, size_t columns);

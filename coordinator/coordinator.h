@@ -98,6 +98,10 @@ class Coordinator {
   // A paused run stays paused over restarts.
   virtual absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) = 0;
   virtual absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) = 0;
+  // `rounds` in all; one that has finished is queued again, at its old place. Its sites are asked for their consent again. Errors besides:
+  // of Extended (run/extended_run.h); AlreadyExists: a live run has its name; FailedPrecondition: its last state is not kept any more;
+  // ResourceExhausted: the disk is too small for one more round.
+  virtual absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds, const OperatorAct& act) = 0;
   // Called after every change of any run's status, with the run's id; at most one observer.
   virtual void SetRunObserver(std::function<void(const std::string& run_id)> observer) = 0;
   virtual v1::ServerInfo GetServerInfo() = 0;

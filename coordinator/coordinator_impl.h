@@ -48,6 +48,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const OperatorAct& act) override;
   absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) override;
   absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) override;
+  absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds, const OperatorAct& act) override;
   void SetRunObserver(std::function<void(const std::string& run_id)> observer) override { observer_ = std::move(observer); }
   v1::ServerInfo GetServerInfo() override;
   void Drain(std::function<void()> done) override;
@@ -98,6 +99,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   Run* FindRun(absl::string_view run_id_or_name);
   // The run, if operators may still change what becomes of it. NotFound, FailedPrecondition (over).
   absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);
+  // AlreadyExists: a run that is not over has this name, other than `except`.
+  absl::Status CheckNameIsFree(const std::string& name, const Run* except) const;
   // Null: no such run is in progress.
   ActiveRun* FindActive(const std::string& run_id);
   // Likewise, or it does not take this site.
@@ -115,6 +118,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   std::optional<MemoryLimits> Room() const;
   LongUpdates LongUpdatesOf(const RunModel& model) const;
   MemoryNeed NeedOf(const RunModel& model) const;
+  // Of a run with so many rounds committed: what its operator must know. Errors of JudgeDisk.
+  absl::StatusOr<std::string> CheckDisk(const RunModel& model, uint64_t committed) const;
   absl::Status CheckRoomToSubmit(const RunModel& model) const;
   // Of a state, which is made for this and encoded.
   absl::Status CheckRoomToDownload(const RunModel& model) const;
@@ -122,9 +127,12 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void ActivateWaiting();
   // Takes a run that is over out of `active_`.
   void Retire(const std::string& run_id);
-  // Of a run that is not in progress.
+  // Of runs that are not in progress.
+  absl::Status ExtendQueued(Run& run, const JournaledRun& extended, const OperatorAct& act);
   absl::Status EndQueued(Run& run, v1::RunState state, const std::string& reason);
   v1::RunStatus StatusOf(Run& run);
+  // The same, after an act of which the operator is to be warned; empty: of nothing.
+  v1::RunStatus StatusWith(const std::string& warning, Run& run);
 
   const v1::CoordinatorConfig config_;
   const Dependencies deps_;

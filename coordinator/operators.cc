@@ -14,6 +14,7 @@
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/disk_need.h"
+#include "coordinator/run/extended_run.h"
 #include "coordinator/run/memory_need.h"
 #include "coordinator/run/run_sites.h"
 #include "coordinator/run/run_status.h"
@@ -57,6 +58,16 @@ absl::StatusOr<CoordinatorImpl::Run*> CoordinatorImpl::FindLiveRun(const std::st
     return absl::FailedPreconditionError(absl::StrCat("run ", run->journaled.run_id, " is over: ", StateName(run->journaled.state)));
   }
   return run;
+}
+
+absl::Status CoordinatorImpl::CheckNameIsFree(const std::string& name, const Run* except) const {
+  for (const Run& run : runs_) {
+    if (&run != except && run.journaled.spec.name() == name && !IsOver(run.journaled.state)) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("run ", run.journaled.run_id, " has this name and is not over; stop it first, or choose another name"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 ActiveRun* CoordinatorImpl::FindActive(const std::string& run_id) {
@@ -128,6 +139,11 @@ MemoryNeed CoordinatorImpl::NeedOf(const RunModel& model) const {
   return MemoryForRounds(model, MostMembers(model, SitesOf(model.spec, deps_.sites->size())), LongUpdatesOf(model));
 }
 
+absl::StatusOr<std::string> CoordinatorImpl::CheckDisk(const RunModel& model, uint64_t committed) const {
+  const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir());
+  return free.ok() ? JudgeDisk(model, config_, MostMembers(model, SitesOf(model.spec, deps_.sites->size())), committed, *free) : "";
+}
+
 absl::Status CoordinatorImpl::CheckRoomToSubmit(const RunModel& model) const {
   const std::optional<MemoryLimits> room = Room();
   if (!room.has_value()) {
@@ -155,22 +171,14 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   }
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
   TRIBUTARY_RETURN_IF_ERROR(CheckSites(spec, deps_.sites->Names()));
-  for (const Run& run : runs_) {
-    if (run.journaled.spec.name() == spec.name() && !IsOver(run.journaled.state)) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("run ", run.journaled.run_id, " has this name and is not over; stop it first, or choose another name"));
-    }
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(spec.name(), nullptr));
   TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(spec));
   if (model.max_payload > config_.max_update()) {
     LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
                config_.max_update());
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
-  std::string warning;
-  if (const absl::StatusOr<uint64_t> free = FreeBytes(config_.data_dir()); free.ok()) {
-    TRIBUTARY_ASSIGN_OR_RETURN(warning, JudgeDisk(model, config_, MostMembers(model, SitesOf(spec, deps_.sites->size())), *free));
-  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string warning, CheckDisk(model, 0));
 
   Run run;
   run.journaled.run_id = NewRunId(spec.name());
@@ -188,9 +196,63 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec
   runs_.push_back(std::move(run));
   ActivateWaiting();
   AfterChange();
-  TRIBUTARY_ASSIGN_OR_RETURN(v1::RunStatus status, GetRun(run_id));
+  return StatusWith(warning, *FindRun(run_id));
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name, uint64_t rounds, const OperatorAct& act) {
+  if (failed_ || draining_) {
+    return absl::UnavailableError("the coordinator is shutting down; extend the run again when it is back");
+  }
+  Run* const run = FindRun(name);
+  if (run == nullptr) {
+    return absl::NotFoundError(absl::StrCat("no run ", name));
+  }
+  const std::string run_id = run->journaled.run_id;
+  // What arrived before may end it.
+  if (ActiveRun* const active = FindActive(run_id); active != nullptr && !active->TakeHeldUpdates()) {
+    return StorageHasFailed();
+  }
+  AfterChange();
+  ActiveRun* const active = FindActive(run_id);
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(active == nullptr ? run->journaled : active->journaled(), rounds, act));
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(extended.spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t committed, deps_.journal->LastCommit(run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string warning, CheckDisk(model, committed));
+  LogInfo("coordinator", "run ", run_id, " is extended by ", act.operator_name, " from ", run->journaled.spec.rounds(), " to ", rounds,
+          " rounds");
+  if (active == nullptr) {
+    TRIBUTARY_RETURN_IF_ERROR(ExtendQueued(*run, extended, act));
+  } else {
+    TRIBUTARY_RETURN_IF_ERROR(active->Extend(rounds, act));
+    run->journaled.spec = extended.spec;
+    AfterChange();
+  }
+  return StatusWith(warning, *FindRun(run_id));
+}
+
+absl::Status CoordinatorImpl::ExtendQueued(Run& run, const JournaledRun& extended, const OperatorAct& act) {
+  const std::string& run_id = run.journaled.run_id;
+  TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(run.journaled.spec.name(), &run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, deps_.journal->Snapshots(run_id));
+  if (snapshots.empty() || !store_.Exists(snapshots.back().file)) {
+    return absl::FailedPreconditionError(absl::StrCat("the last state of run ", run_id, " is not kept any more: it cannot be extended"));
+  }
+  NoteAct(run_id, "extended", act);
+  if (const absl::Status replaced = deps_.journal->ReplaceRun(extended); !Survives(replaced)) {
+    return replaced;
+  }
+  run.journaled = extended;
+  run.ended.reset();
+  OnStandingChanged(run_id);
+  ActivateWaiting();
+  AfterChange();
+  return absl::OkStatus();
+}
+
+v1::RunStatus CoordinatorImpl::StatusWith(const std::string& warning, Run& run) {
+  v1::RunStatus status = StatusOf(run);
   if (!warning.empty()) {
-    LogWarning("coordinator", "run ", run_id, ": ", warning);
+    LogWarning("coordinator", "run ", run.journaled.run_id, ": ", warning);
     status.add_warnings(warning);
   }
   return status;

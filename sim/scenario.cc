@@ -116,6 +116,16 @@ v1::RunSpec HalfOf(const Recipe& recipe, Patience patience, int workers, int fir
   return spec;
 }
 
+// The run has fewer rounds at first. If the model is to be that of a run that had them all, it is extended while it goes on: sites keep
+// nothing of a run that has finished.
+void DrawExtension(Scenario& scenario, Random& random) {
+  v1::RunSpec& spec = scenario.runs[0];
+  const bool lossless = scenario.kind != Scenario::Kind::kAnything;
+  scenario.submitted_rounds = lossless ? spec.rounds() - spec.rounds() / 4 : 1 + random.Below(spec.rounds() - 1);
+  scenario.extended_after = random.Between(absl::ZeroDuration(), lossless ? absl::Seconds(3) : absl::Seconds(90));
+  spec.mutable_optimizer()->mutable_learning_rate()->set_rounds(scenario.submitted_rounds);
+}
+
 // What decides about snapshots besides the number of rounds, and what sites may say of their line and their day.
 void DrawPolicies(Scenario& scenario, Random& random) {
   v1::SnapshotConfig& snapshots = *scenario.coordinator.mutable_snapshots();
@@ -173,6 +183,9 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
     other.set_rounds(rounds);
     other.set_seed(spec.seed());
     scenario.runs.push_back(other);
+  }
+  if (rounds >= 8 && random.Chance(0.15)) {
+    DrawExtension(scenario, random);
   }
   scenario.limit = absl::Minutes(10) + static_cast<double>(rounds) * absl::Seconds(20);
   if (scenario.kind == Scenario::Kind::kQuiet) {

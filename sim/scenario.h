@@ -58,6 +58,9 @@ struct Scenario {
   uint64_t seed = 0;
   int workers = 8;
   std::vector<v1::RunSpec> runs;  // submitted at once; those that share sites queue
+  // The first is submitted with so many of its rounds, and extended by the others so long after its submission; 0: with all.
+  uint64_t submitted_rounds = 0;
+  absl::Duration extended_after = absl::ZeroDuration();
   v1::CoordinatorConfig coordinator;
   // What the coordinator's clock moves on by at each look: more than nothing, or the work between two looks takes no time, and
   // `snapshots.replay` never has anything to count.

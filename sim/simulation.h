@@ -59,6 +59,7 @@ class Simulation {
 
  private:
   void Submit();
+  bool Extend();
   static bool Interrupted(const WitnessedRun& run);
   bool Submitted(const std::string& name) const;
   void ScheduleFault();

@@ -22,6 +22,9 @@ class WatchedJournal final : public coordinator::ForwardingJournal {
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished) override {
     return Told(ForwardingJournal::SetRunState(run_id, state, reason, finished), [&] { witness_->OnState(run_id, state, reason); });
   }
+  absl::Status ReplaceRun(const coordinator::JournaledRun& run) override {
+    return Told(ForwardingJournal::ReplaceRun(run), [&] { witness_->OnExtended(run); });
+  }
   absl::Status StartRound(const std::string& run_id, const coordinator::JournaledRound& round) override {
     return Told(ForwardingJournal::StartRound(run_id, round), [&] { witness_->OnRound(run_id, round); });
   }

@@ -136,6 +136,20 @@ void Witness::OnState(const std::string& run_id, v1::RunState state, absl::strin
   run.journaled.reason = std::string(reason);
 }
 
+void Witness::OnExtended(const JournaledRun& run) {
+  WitnessedRun& witnessed = runs_.at(run.run_id);
+  const JournaledRun& before = witnessed.journaled;
+  Holds(run.spec.rounds() > before.spec.rounds() && before.state != v1::FAILED && before.state != v1::STOPPED,
+        "a run is extended that can go on", absl::StrCat(run.run_id, " with ", before.spec.rounds(), " rounds, ", before.state));
+  const absl::StatusOr<coordinator::RunModel> model = coordinator::RunModel::Of(run.spec);
+  for (const uint64_t round : {uint64_t{1}, witnessed.round() + 1}) {
+    Holds(model.ok() && optim::ParametersForRound(model->options, round).learning_rate ==
+                            optim::ParametersForRound(witnessed.model->options, round).learning_rate,
+          "rounds stay as they were", absl::StrCat(run.run_id, " round ", round, " with ", run.spec.rounds(), " rounds"));
+  }
+  witnessed.journaled = run;
+}
+
 void Witness::OnRound(const std::string& run_id, const JournaledRound& round) {
   WitnessedRun& run = runs_.at(run_id);
   Holds(round.round == run.round() + 1, "rounds follow each other",
@@ -285,6 +299,11 @@ void Witness::CompareRun(coordinator::Journal& journal, const JournaledRun& foun
     OnRun(found);
   }
   WitnessedRun& run = runs_.at(found.run_id);
+  Holds(found.spec.rounds() >= run.journaled.spec.rounds(), "no acknowledged write lost",
+        absl::StrCat(found.run_id, " has ", found.spec.rounds(), " rounds, not ", run.journaled.spec.rounds()));
+  if (found.spec.rounds() > run.journaled.spec.rounds()) {
+    OnExtended(found);
+  }
   if (run.broken || run.over()) {
     Holds(found.state == run.journaled.state || run.broken, "no acknowledged write lost",
           absl::StrCat(found.run_id, " is not over any more"));

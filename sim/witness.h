@@ -96,6 +96,7 @@ class Witness {
   friend class WatchedJournal;
   void OnRun(const coordinator::JournaledRun& run);
   void OnState(const std::string& run_id, v1::RunState state, absl::string_view reason);
+  void OnExtended(const coordinator::JournaledRun& run);
   void OnRound(const std::string& run_id, const coordinator::JournaledRound& round);
   void OnUpdate(const std::string& run_id, uint64_t round, coordinator::JournaledUpdate update);
   void OnCommit(const std::string& run_id, uint64_t round, coordinator::JournaledCommit commit);

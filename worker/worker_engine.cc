@@ -241,7 +241,6 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
       return Exit(std::move(ending->status), ending->reason);
     }
   }
-
   if (drain.has_value()) {
     connecting_.next_at = now_ + *drain + options_.min_backoff * options_.random();
     return;
@@ -285,7 +284,8 @@ void WorkerEngine::CheckTimers() {
 }
 
 void WorkerEngine::OnMessage(v1::RunOffer offer) {
-  if (Mine(offer.run_id())) {
+  if (Mine(offer.run_id()) && CheckConsent(consent_, offer.spec(), run_->size).ok()) {
+    run_->offer = std::move(offer);  // which may have more rounds now
     if (run_->prepared) {
       AnswerAccepted();
     }

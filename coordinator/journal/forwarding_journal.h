@@ -26,6 +26,7 @@ class ForwardingJournal : public Journal {
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished) override {
     return journal_->SetRunState(run_id, state, reason, finished);
   }
+  absl::Status ReplaceRun(const JournaledRun& run) override { return journal_->ReplaceRun(run); }
   absl::StatusOr<std::vector<JournaledRun>> Runs() override { return journal_->Runs(); }
   bool KeepsFiles() const override { return journal_->KeepsFiles(); }
   absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) override { return journal_->PayloadFiles(run_id); }

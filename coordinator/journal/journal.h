@@ -88,7 +88,7 @@ struct JournaledSnapshot {
 };
 
 // What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected), or
-// what an operator did to the run (submitted, paused, resumed, stopped).
+// what an operator did to the run (submitted, paused, resumed, extended, stopped).
 struct JournaledEvent {
   int64_t unix_ms = 0;
   std::string site;  // empty: an operator's act
@@ -121,6 +121,8 @@ class Journal {
 
   virtual absl::Status AddRun(const JournaledRun& run) = 0;
   virtual absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) = 0;
+  // In place of all that AddRun and SetRunState wrote of it, at once.
+  virtual absl::Status ReplaceRun(const JournaledRun& run) = 0;
   // Oldest first.
   virtual absl::StatusOr<std::vector<JournaledRun>> Runs() = 0;
 

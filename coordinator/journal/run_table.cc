@@ -44,6 +44,12 @@ absl::StatusOr<bool> RunTable::Next(Query& rows, RunKey& key, JournaledRun& run)
   return runs_.Next(rows, key, run, [&key] { return absl::StrCat("the record of run number ", key.number); });
 }
 
+absl::Status RunTable::Replace(const RunRef& run, const JournaledRun& journaled) {
+  RunKey key;
+  key.number = run.number;
+  return runs_.Update(key, journaled, "WHERE number = ?", {run.number});
+}
+
 absl::Status RunTable::SetState(const RunRef& run, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) {
   RunKey key;
   JournaledRun journaled;

@@ -33,6 +33,8 @@ class RunTable {
 
   // AlreadyExists, else the number it got.
   absl::StatusOr<int64_t> Add(const JournaledRun& run);
+  // All of it but its id.
+  absl::Status Replace(const RunRef& run, const JournaledRun& journaled);
   absl::Status SetState(const RunRef& run, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms);
   // In the order submitted.
   absl::StatusOr<std::vector<JournaledRun>> All() const;

@@ -72,6 +72,11 @@ absl::Status SqliteJournal::SetRunState(const std::string& run_id, v1::RunState 
   return Write([&] { return tables_.runs.SetState(run, state, reason, finished_unix_ms); });
 }
 
+absl::Status SqliteJournal::ReplaceRun(const JournaledRun& run) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunRef ref, tables_.runs.Find(run.run_id));
+  return Write([&] { return tables_.runs.Replace(ref, run); });
+}
+
 absl::StatusOr<std::vector<JournaledRun>> SqliteJournal::Runs() {
   return tables_.runs.All();
 }

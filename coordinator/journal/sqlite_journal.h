@@ -37,6 +37,7 @@ class SqliteJournal final : public Journal {
 
   absl::Status AddRun(const JournaledRun& run) override;
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) override;
+  absl::Status ReplaceRun(const JournaledRun& run) override;
   absl::StatusOr<std::vector<JournaledRun>> Runs() override;
   bool KeepsFiles() const override;
   absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) override;

@@ -214,6 +214,14 @@ grpc::ServerUnaryReactor* AdminService::ResumeRun(grpc::CallbackServerContext* c
   });
 }
 
+grpc::ServerUnaryReactor* AdminService::ExtendRun(grpc::CallbackServerContext* context, const v1::ExtendRunRequest* request,
+                                                  v1::RunStatus* response) {
+  return Act(context, response, "extend", request->run(), absl::StrCat("to ", request->rounds(), " rounds"),
+             [this, request](const std::string& caller) {
+               return coordinator_->ExtendRun(request->run(), request->rounds(), {caller, ""});
+             });
+}
+
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
   return Answer(context, response, [this](const std::string&) -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });

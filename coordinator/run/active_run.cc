@@ -16,38 +16,19 @@
 #include "common/overloaded.h"
 #include "common/status_macros.h"
 #include "coordinator/run/disk_need.h"
+#include "coordinator/run/extended_run.h"
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/round_report.h"
 #include "coordinator/run/run_status.h"
-#include "proto/durations.h"
 
 namespace tributary::coordinator {
-namespace {
-
-RoundPolicy PolicyOf(const v1::RunSpec& spec) {
-  const v1::ParticipationSpec& participation = spec.participation();
-  RoundPolicy policy;
-  policy.rounds = spec.rounds();
-  policy.min_workers = participation.min_workers();
-  policy.max_workers = participation.max_workers();
-  policy.quorum = participation.quorum();
-  policy.min_deadline = DurationOf(participation.min_deadline());
-  policy.max_deadline = DurationOf(participation.max_deadline());
-  policy.wait_timeout = DurationOf(participation.wait_timeout());
-  policy.evaluate_every = std::max<uint64_t>(1, spec.evaluation().every());
-  policy.pipeline = spec.pipeline() != 0;
-  return policy;
-}
-
-}  // namespace
-
 ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& config, std::unique_ptr<RunHost> host,
                      const RunPosition& position, const Dependencies& dependencies)
     : deps_(dependencies),
       config_(config),
       journaled_(run),
       host_(std::move(host)),
-      engine_(PolicyOf(run.spec), position, Instant{deps_.clock->Now(), deps_.clock->WallNow()}),
+      engine_(RoundPolicyOf(run.spec), position, Instant{deps_.clock->Now(), deps_.clock->WallNow()}),
       summary_(run.run_id, run.spec.rounds()) {}
 
 absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
@@ -88,7 +69,7 @@ void ActiveRun::ForecastDisk() {
   const RunModel& model = host_->model();
   const uint64_t members = MostMembers(model, deps_.sites);
   const uint64_t now = DiskBytes(model, config_, members, host_->round());
-  const uint64_t at_end = DiskBytes(model, config_, members, model.spec.rounds());
+  const uint64_t at_end = DiskBytes(model, config_, members, journaled_.spec.rounds());
   deps_.metrics->SetDiskForecast(journaled_.spec.name(), at_end - std::min(at_end, now));
 }
 
@@ -141,7 +122,7 @@ void ActiveRun::CarryOut(const Action& action) {
   std::visit(Overloaded{
                  [this](const StartRound& start) { BeginRound(start); },
                  [this](const TellRound& tell) { TellRoundStart(tell.site, tell.update_held); },
-                 // PolicyOf asks for none. The first protocol that does must also take its round's updates back when it fails: out of
+                 // RoundPolicyOf asks for none. The first protocol that does must also take its round's updates back when it fails: out of
                  // the sum, and out of what the journal replays.
                  [](const BeginExchange& exchange) {
                    TRIBUTARY_ASSERT(false, "round ", exchange.round, ": no run of this program has an exchange");
@@ -178,7 +159,7 @@ void ActiveRun::TellRoundStart(const std::string& site, bool update_held) {
   start.set_deadline_ms(static_cast<uint32_t>(std::clamp<int64_t>(left, 0, UINT32_MAX)));
   start.set_base_state_hash(engine_.base_state_hash());
   start.set_base_round(engine_.base_round());
-  if (host_->model().spec.pipeline() != 0 && parameters.round < host_->model().spec.rounds()) {
+  if (journaled_.spec.pipeline() != 0 && parameters.round < journaled_.spec.rounds()) {
     const optim::RoundParameters next = optim::ParametersForRound(host_->model().options, parameters.round + 1);
     start.set_next_learning_rate(next.learning_rate);
     start.set_next_local_steps(next.local_steps);
@@ -272,7 +253,7 @@ void ActiveRun::CommitRound(const CloseRound& close) {
 
 // The last state is kept as well: it is what gets exported.
 void ActiveRun::TakeSnapshotIfDue(uint64_t record_bytes) {
-  const bool last = host_->round() == host_->model().spec.rounds();
+  const bool last = host_->round() == journaled_.spec.rounds();
   if (!host_->SnapshotDue() && !last) {
     return;
   }
@@ -312,7 +293,7 @@ absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> ActiveRun::CommitM
     TRIBUTARY_ASSIGN_OR_RETURN(*commit.mutable_record(), ReadAll(record));
   }
   commit.set_state_hash(state_hash);
-  commit.set_report(round == host_->model().spec.rounds());
+  commit.set_report(round == journaled_.spec.rounds());
   return message;
 }
 
@@ -415,6 +396,30 @@ absl::Status ActiveRun::Resume(const OperatorAct& act) {
   return absl::OkStatus();
 }
 
+absl::Status ActiveRun::Extend(uint64_t rounds, const OperatorAct& act) {
+  TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(journaled_, rounds, act));
+  NoteAct("extended", act);
+  if (const absl::Status replaced = deps_.journal->ReplaceRun(extended); !Survives(replaced)) {
+    return replaced;
+  }
+  journaled_ = extended;
+  summary_.SetRounds(rounds);
+  ForecastDisk();
+  // They consented to fewer rounds. A session that begins again loses nothing, and asks.
+  std::vector<std::string> connected;
+  for (const auto& [name, site] : deps_.membership->sites()) {
+    if (site.session) {
+      connected.push_back(name);
+    }
+  }
+  for (const std::string& name : connected) {
+    deps_.environment->Close(name, absl::UnavailableError(absl::StrCat("run ", id(), " has more rounds now, and is offered anew")));
+  }
+  Dispatch(RunExtended{rounds});
+  return absl::OkStatus();
+}
+
 absl::Status ActiveRun::Stop(const OperatorAct& act) {
   TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
   const std::string why = Told("stopped", act);
@@ -433,8 +438,9 @@ v1::RunStatus ActiveRun::Status() const {
   }
   v1::RunStatus status;
   status.set_run_id(id());
-  *status.mutable_spec() = host_->model().spec;
+  *status.mutable_spec() = journaled_.spec;
   *status.mutable_optimizer_in_force() = host_->model().in_force;
+  status.mutable_optimizer_in_force()->mutable_learning_rate()->set_rounds(journaled_.spec.optimizer().learning_rate().rounds());
   status.set_state(engine_.state());
   status.set_reason(engine_.reason());
   status.set_round(host_->round());

@@ -143,6 +143,8 @@ class ActiveRun {
   absl::Status Pause(const OperatorAct& act);
   absl::Status Resume(const OperatorAct& act);
   absl::Status Stop(const OperatorAct& act);
+  // `rounds` in all. The sessions of its sites end, to be asked for their consent again. Errors besides: of Extended (extended_run.h).
+  absl::Status Extend(uint64_t rounds, const OperatorAct& act);
   // SIGTERM: finishes the round in flight and starts no other.
   void Drain() { Dispatch(DrainRequested{}); }
 

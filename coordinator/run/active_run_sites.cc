@@ -29,7 +29,7 @@ constexpr absl::Duration kEvidenceInterval = absl::Seconds(1);
 void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
   SiteState& state = sites_[site] = SiteState();
   state.software_version = greeting.software_version;
-  Capabilities lacking = RequiredCapabilities(host_->model().spec);
+  Capabilities lacking = RequiredCapabilities(journaled_.spec);
   std::erase_if(lacking, [&](const std::string& word) { return greeting.capabilities.contains(word); });
   if (!lacking.empty()) {
     Refused(site, absl::StrCat("its release ", greeting.software_version, " lacks ", absl::StrJoin(lacking, ", "), ": upgrade its worker"));
@@ -39,10 +39,9 @@ void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
   state.offered = true;
   v1::CoordinatorMessage message;
   v1::RunOffer& offer = *message.mutable_run_offer();
-  const RunModel& model = host_->model();
   offer.set_run_id(id());
-  *offer.mutable_spec() = model.spec;
-  offer.set_layout_hash(DigestBytes(model.layout.hash()));
+  *offer.mutable_spec() = journaled_.spec;
+  offer.set_layout_hash(DigestBytes(host_->model().layout.hash()));
   deps_.membership->Set(site, Presence::kOffered);
   SendMessage(*deps_.environment, site, std::move(message));
   Dispatch(MembersChanged{});

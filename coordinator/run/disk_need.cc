@@ -47,19 +47,26 @@ uint64_t DiskBytes(const RunModel& model, const v1::CoordinatorConfig& config, u
   return commits * commit + std::min(round, interval) * updates + states * SnapshotBytes(model) + (round - commits) * kRowBytes;
 }
 
-absl::StatusOr<std::string> JudgeDisk(const RunModel& model, const v1::CoordinatorConfig& config, uint64_t members, uint64_t free) {
-  const uint64_t first = DiskBytes(model, config, members, 1);
-  if (first > free) {
-    return absl::ResourceExhaustedError(absl::StrCat("run ", model.spec.name(), ": one round with ", members,
-                                                     " sites and the first snapshots take ", FormatBytes(static_cast<double>(first)),
-                                                     " of the coordinator's disk, and ", FormatBytes(static_cast<double>(free)),
-                                                     " are free in ", config.data_dir(), "; free some space, then submit it again"));
+absl::StatusOr<std::string> JudgeDisk(const RunModel& model, const v1::CoordinatorConfig& config, uint64_t members, uint64_t committed,
+                                      uint64_t free) {
+  const auto more = [&](uint64_t round) {
+    const uint64_t there = committed == 0 ? 0 : DiskBytes(model, config, members, committed);
+    const uint64_t then = DiskBytes(model, config, members, round);
+    return then - std::min(then, there);
+  };
+  const uint64_t next = more(committed + 1);
+  if (next > free) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "run ", model.spec.name(), ": one round with ", members, " sites and ", committed == 0 ? "the first" : "its", " snapshots take ",
+        FormatBytes(static_cast<double>(next)), " of the coordinator's disk, and ", FormatBytes(static_cast<double>(free)), " are free in ",
+        config.data_dir(), "; free some space, then ", committed == 0 ? "submit" : "extend", " it again"));
   }
-  const uint64_t whole = DiskBytes(model, config, members, model.spec.rounds());
+  const uint64_t rounds = model.spec.rounds();
+  const uint64_t whole = more(rounds);
   if (whole <= free) {
     return "";
   }
-  return absl::StrCat("its ", model.spec.rounds(), " rounds with up to ", members, " sites may take ",
+  return absl::StrCat("its ", rounds - committed, committed == 0 ? "" : " further", " rounds with up to ", members, " sites may take ",
                       FormatBytes(static_cast<double>(whole)), " of the coordinator's disk, and ", FormatBytes(static_cast<double>(free)),
                       " are free in ", config.data_dir(), "; free some space",
                       Prunes(config.log()) ? "" : ", or set `log.keep: since_snapshot` in coordinator.yaml");

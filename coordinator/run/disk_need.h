@@ -18,9 +18,10 @@ uint64_t DiskBytes(const RunModel& model, const v1::CoordinatorConfig& config, u
 // Members that a round of this run may have, where a federation has so many sites.
 uint64_t MostMembers(const RunModel& model, uint64_t sites);
 
-// Of a run that is submitted where `free` bytes are left. ResourceExhausted, with both figures: not even one round and the first snapshot
-// fit. Otherwise what the operator must know, for people; empty: all of it fits.
-absl::StatusOr<std::string> JudgeDisk(const RunModel& model, const v1::CoordinatorConfig& config, uint64_t members, uint64_t free);
+// Of a run that is submitted, or extended after `committed` rounds, where `free` bytes are left. ResourceExhausted, with both figures: not
+// even one more round and its snapshots fit. Otherwise what the operator must know, for people; empty: all of it fits.
+absl::StatusOr<std::string> JudgeDisk(const RunModel& model, const v1::CoordinatorConfig& config, uint64_t members, uint64_t committed,
+                                      uint64_t free);
 
 }  // namespace tributary::coordinator
 

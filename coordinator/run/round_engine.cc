@@ -154,6 +154,13 @@ void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& acti
                      wait_ = BoundAfter(at, policy_.wait_timeout + (deadline_ahead ? deadline_.at - at.now : absl::ZeroDuration()));
                    }
                  },
+                 [&](const RunExtended& extended) {
+                   policy_.rounds = extended.rounds;
+                   if (phase_ == Phase::kReporting) {
+                     phase_ = Phase::kWaiting;
+                     wait_ = BoundAfter(at, policy_.wait_timeout);
+                   }
+                 },
                  [&](const DrainRequested&) { draining_ = true; },
                  [](const MembersChanged&) {},
                  [](const TimePassed&) {},

@@ -52,6 +52,7 @@
 #include "coordinator/run/arrival_times.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/round_members.h"
+#include "coordinator/run/round_policy.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary::coordinator {
@@ -60,24 +61,6 @@ namespace tributary::coordinator {
 struct Instant {
   absl::Time now;
   absl::Time wall;
-};
-
-// What the run asks of its rounds; v1.ParticipationSpec says what each field means, its range and default.
-struct RoundPolicy {
-  uint64_t rounds = 0;
-  uint32_t min_workers = 0;
-  uint32_t max_workers = 0;
-  double quorum = 0;
-  absl::Duration min_deadline;
-  absl::Duration max_deadline;
-  absl::Duration wait_timeout;
-  // Round r asks for the validation loss of state[r-1] where r-1 is a multiple of this; at least 1.
-  uint64_t evaluate_every = 1;
-  // Updates of round r are computed from state[r-2] (v1.RunSpec.pipeline).
-  bool pipeline = false;
-  // How long another protocol has between collecting and committing a round, with the members whose updates are in: the unmasking of a
-  // secure aggregation, say. Nullopt: there is none.
-  std::optional<absl::Duration> exchange_deadline = std::nullopt;
 };
 
 // The round of the state that updates of `round` are computed from.
@@ -146,11 +129,14 @@ struct PauseRequested {
   std::string reason;
 };
 struct ResumeRequested {};
+struct RunExtended {  // durable: it has so many rounds now, more than before
+  uint64_t rounds = 0;
+};
 struct DrainRequested {};
 struct TimePassed {};
-using Event =
-    std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdatesAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate, ExchangeDone,
-                 ExchangeFailed, RoundCommitted, StateReported, StopRequested, PauseRequested, ResumeRequested, DrainRequested, TimePassed>;
+using Event = std::variant<MembersChanged, SiteReady, UpdateAccepted, UpdatesAccepted, UpdateRefused, UpdateSkipped, UpdateCameLate,
+                           ExchangeDone, ExchangeFailed, RoundCommitted, StateReported, StopRequested, PauseRequested, ResumeRequested,
+                           RunExtended, DrainRequested, TimePassed>;
 
 // Actions, to be carried out in order.
 // Make it durable, then tell every member. The same round again, when members have left and others came instead: the updates accepted

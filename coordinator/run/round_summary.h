@@ -17,6 +17,7 @@ class RoundSummary {
   // `rounds`: of the whole run.
   RoundSummary(std::string run_id, uint64_t rounds) : run_id_(std::move(run_id)), rounds_(rounds) {}
 
+  void SetRounds(uint64_t rounds) { rounds_ = rounds; }
   // `now`: monotonic.
   void RoundCommitted(const v1::RoundRecord& record, absl::Time now);
   void UpdateCameLate() { ++since_.late; }
@@ -40,7 +41,7 @@ class RoundSummary {
   };
 
   const std::string run_id_;
-  const uint64_t rounds_;
+  uint64_t rounds_;
   Since since_;
   std::optional<double> validation_loss_;
   absl::Time told_at_ = absl::InfinitePast();

@@ -77,6 +77,7 @@ class RunHost {
   RunHost& operator=(const RunHost&) = delete;
 
   const std::string& run_id() const { return run_id_; }
+  // As the run was when it was taken up: that it was extended since does not show here.
   const RunModel& model() const { return *model_; }
   // For whoever checks a payload on another thread; it does not change.
   std::shared_ptr<const RunModel> shared_model() const { return model_; }

@@ -141,6 +141,12 @@ class FakeAdmin final : public v1::AdminService::Service {
     response->set_reason(request->run() + " resumed");
     return refusal;
   }
+  grpc::Status ExtendRun(grpc::ServerContext*, const v1::ExtendRunRequest* request, v1::RunStatus* response) override {
+    *response = StatusAt(2, v1::RUNNING);
+    response->set_reason(request->run() + " extended to " + std::to_string(request->rounds()));
+    response->add_warnings("the disk is small");
+    return refusal;
+  }
   grpc::Status GetServerInfo(grpc::ServerContext*, const v1::GetServerInfoRequest*, v1::ServerInfo* response) override {
     response->set_software_version(TRIBUTARY_VERSION);
     response->set_protocol_version(oldest_protocol);
@@ -265,6 +271,8 @@ TEST_F(OnlineTest, ListStatusAndStopShowRuns) {
   EXPECT_THAT(Command({"run", "status"}).out, HasSubstr("r (r-1)"));
   EXPECT_THAT(Command({"run", "pause", "r", "--reason", "maintenance"}).out, HasSubstr("paused: r paused: maintenance"));
   EXPECT_THAT(Command({"run", "resume", "r"}).out, HasSubstr("running: r resumed"));
+  EXPECT_THAT(Command({"run", "extend", "r", "--rounds", "9"}).out, HasSubstr("running: r extended to 9"));
+  EXPECT_THAT(Command({"run", "extend", "r", "--rounds", "9"}).err, HasSubstr("warning: the disk is small"));
   EXPECT_EQ(Command({"run", "pause"}).code, ExitCode::kUsage) << "which run is not guessed";
   EXPECT_THAT(Command({"run", "stop", "r", "--reason", "enough"}).out, HasSubstr("stopped"));
   EXPECT_EQ(admin_.stop_reason.Get(), "enough");

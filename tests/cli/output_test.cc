@@ -96,6 +96,20 @@ TEST(StatusTest, ShowsTheSettingsInForce) {
                 "true, commit k 32, weighting uniform\n"));
 }
 
+TEST(StatusTest, ShowsHowManyRoundsTheScheduleCoversAndWhichSitesARunHas) {
+  v1::RunStatus status = StatusOf("mode: distro");
+  const size_t wide = std::numeric_limits<size_t>::max();
+  EXPECT_THAT(FormatStatus(status, wide), Not(HasSubstr("its sites")));
+  status.mutable_spec()->mutable_optimizer()->mutable_learning_rate()->set_rounds(30);
+  for (const char* const site : {"berlin", "oslo", "paris", "rome"}) {
+    status.mutable_spec()->mutable_participation()->add_sites(site);
+  }
+  EXPECT_THAT(FormatStatus(status, wide), HasSubstr("peak learning rate 0.001 (cosine over 30 rounds)"));
+  EXPECT_THAT(FormatStatus(status, wide), HasSubstr("berlin, oslo, paris, rome\n"));
+  EXPECT_EQ(FormatSites(status.spec(), 3), "berlin, oslo and 2 more");
+  EXPECT_EQ(FormatSites(v1::RunSpec(), 3), "all");
+}
+
 TEST(JsonTest, LeavesOutWhatIsAbsent) {
   EXPECT_THAT(ToJson(Status()), Not(HasSubstr("val_loss")));
 }

@@ -29,6 +29,9 @@ class FaultyJournal final : public ForwardingJournal {
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished) override {
     return Write([&] { return ForwardingJournal::SetRunState(run_id, state, reason, finished); });
   }
+  absl::Status ReplaceRun(const JournaledRun& run) override {
+    return Write([&] { return ForwardingJournal::ReplaceRun(run); });
+  }
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override {
     return Write([&] { return ForwardingJournal::StartRound(run_id, round); });
   }

@@ -12,6 +12,7 @@
 #include "coordinator/journal/open_journal.h"
 #include "optim/commit.h"
 #include "optim/snapshot.h"
+#include "proto/config/capabilities.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
 
@@ -335,7 +336,7 @@ void FakeSite::OnCommit(const v1::Commit& commit) {
   }
   Apply(record);
   EXPECT_EQ(StateHash(), commit.state_hash());
-  if (commit.report()) {
+  if (commit.report() && reports) {
     v1::WorkerMessage message;
     v1::StateReport& report = *message.mutable_state_report();
     report.set_run_id(run_id_);
@@ -486,6 +487,17 @@ std::string Submit(Federation& federation, const v1::RunSpec& spec) {
   const absl::StatusOr<v1::RunStatus> status = federation.coordinator().SubmitRun(spec, "anna");
   EXPECT_TRUE(status.ok()) << status.status();
   return status.ok() ? status->run_id() : "";
+}
+
+void ConnectAllOfThisRelease(Federation& federation) {
+  for (int i = 0; i < federation.size(); ++i) {
+    federation.site(i).alter_hello = [](v1::Hello& hello) {
+      for (const std::string& word : OwnCapabilities()) {
+        hello.add_capabilities(word);
+      }
+    };
+  }
+  federation.ConnectAll();
 }
 
 std::string CommonHash(Federation& federation, const std::string& run) {

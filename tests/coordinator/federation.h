@@ -63,6 +63,7 @@ class FakeSite {
 
   // What a test makes it do.
   bool silent = false;                                              // trains, but sends no update
+  bool reports = true;                                              // its last state
   bool idle = false;                                                // does nothing about a plan
   std::string refusal;                                              // not empty: refuses the run
   std::string columns_digest;                                       // that it tells
@@ -179,6 +180,8 @@ class Federation {
 
 // Submits the run, which must be accepted, and returns its id.
 std::string Submit(Federation& federation, const v1::RunSpec& spec);
+// All sites, each saying that it can do all that this release can.
+void ConnectAllOfThisRelease(Federation& federation);
 // The state hash that coordinator and sites have in common; fails the test if they differ.
 std::string CommonHash(Federation& federation, const std::string& run);
 v1::SiteStatus SiteOf(const v1::RunStatus& status, const std::string& name);

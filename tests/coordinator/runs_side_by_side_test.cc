@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/metrics.h"
-#include "proto/config/capabilities.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
@@ -24,22 +23,10 @@ v1::RunSpec SpecOf(const std::string& name, uint64_t rounds, std::initializer_li
   return spec;
 }
 
-// All sites, of releases that know such runs.
-void ConnectAll(Federation& federation) {
-  for (int i = 0; i < federation.size(); ++i) {
-    federation.site(i).alter_hello = [](v1::Hello& hello) {
-      for (const std::string& word : OwnCapabilities()) {
-        hello.add_capabilities(word);
-      }
-    };
-  }
-  federation.ConnectAll();
-}
-
 std::string HashOfRunAlone(uint64_t rounds) {
   Federation federation(2);
   const std::string run = Submit(federation, SpecOf("toy", rounds, {0, 1}));
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
   return federation.Status(run).state_hash();
 }
@@ -50,7 +37,7 @@ TEST(RunsSideBySide, BothFinishAndEachSiteKnowsItsOwnRunAlone) {
   const std::string second = Submit(federation, SpecOf("second", 3, {2, 3}));
   EXPECT_EQ(federation.Status(first).state(), v1::WAITING);
   EXPECT_EQ(federation.Status(second).state(), v1::WAITING) << "nothing is in its way";
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   EXPECT_EQ(federation.Status(first).state(), v1::FINISHED);
   EXPECT_EQ(federation.Status(second).state(), v1::FINISHED);
   for (int i = 0; i < 4; ++i) {
@@ -69,7 +56,7 @@ TEST(RunsSideBySide, APausedRunHoldsUpItsOwnSitesAlone) {
   ASSERT_TRUE(federation.coordinator().PauseRun(paused, {"anna", ""}).ok());
   const std::string shares = Submit(federation, SpecOf("shares", 1, {1, 2}));
   const std::string other = Submit(federation, SpecOf("other", 2, {3}));
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   EXPECT_EQ(federation.Status(other).state(), v1::FINISHED);
   EXPECT_EQ(federation.Status(shares).state(), v1::SUBMITTED);
   EXPECT_EQ(federation.Status(shares).reason(), absl::StrCat("queued behind run ", paused));
@@ -88,7 +75,7 @@ TEST(RunsSideBySide, NobodyOvertakesARunThatWaitsForAllSites) {
   EXPECT_EQ(federation.Status(late).reason(), absl::StrCat("queued behind run ", all));
   ASSERT_TRUE(federation.coordinator().StopRun(all, {"anna", ""}).ok());
   EXPECT_EQ(federation.Status(late).state(), v1::WAITING) << "it waited for that alone";
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   EXPECT_EQ(federation.Status(first).state(), v1::FINISHED);
   EXPECT_EQ(federation.Status(late).state(), v1::FINISHED);
 }
@@ -100,7 +87,7 @@ TEST(RunsSideBySide, ACoordinatorThatIsKilledGoesOnWithBoth) {
   const std::string second = Submit(federation, SpecOf("second", 4, {2, 3}));
   federation.site(1).silent = true;
   federation.site(3).silent = true;
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   EXPECT_EQ(federation.Status(first).state(), v1::RUNNING);
   EXPECT_EQ(federation.Status(second).state(), v1::RUNNING);
   ASSERT_TRUE(federation.coordinator().PauseRun(second, {"anna", ""}).ok());
@@ -108,7 +95,7 @@ TEST(RunsSideBySide, ACoordinatorThatIsKilledGoesOnWithBoth) {
   ASSERT_TRUE(federation.Restart().ok());
   federation.site(1).silent = false;
   federation.site(3).silent = false;
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   federation.RunToEnd(first);
   EXPECT_EQ(federation.Status(first).state(), v1::FINISHED);
   EXPECT_EQ(federation.Status(first).state_hash(), expected);
@@ -123,7 +110,7 @@ TEST(RunsSideBySide, ASiteReachesNoRunThatDoesNotNameIt) {
   const std::string own = Submit(federation, SpecOf("own", 3, {0}));
   const std::string other = Submit(federation, SpecOf("other", 3, {1}));
   federation.site(1).silent = true;
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   v1::DownloadRequest request;
   request.set_run_id(other);
   request.set_snapshot_round(0);
@@ -158,7 +145,7 @@ TEST(RunsSideBySide, EachHasItsOwnSeries) {
   Submit(federation, SpecOf("short", 2, {0}));
   const std::string paused = Submit(federation, SpecOf("paused", 9, {1}));
   ASSERT_TRUE(federation.coordinator().PauseRun(paused, {"anna", ""}).ok());
-  ConnectAll(federation);
+  ConnectAllOfThisRelease(federation);
   EXPECT_THAT(metrics.Text(), AllOf(HasSubstr("tributary_round{run=\"short\"} 2\n"), HasSubstr("tributary_round{run=\"paused\"} 0\n"),
                                     HasSubstr("tributary_run_info{run=\"short\",state=\"finished\"} 1\n"),
                                     HasSubstr("tributary_run_info{run=\"paused\",state=\"paused\"} 1\n")));

@@ -155,6 +155,8 @@ TEST_F(SimulationTest, EveryKindOfRunAndPolicyIsDrawn) {
     drawn["quiet hours"] +=
         std::any_of(scenario.quiet_hours.begin(), scenario.quiet_hours.end(), [](auto& hours) { return !hours.empty(); });
     drawn["bandwidth"] += std::any_of(scenario.bandwidth_up.begin(), scenario.bandwidth_up.end(), [](uint64_t up) { return up != 0; });
+    drawn["side by side"] += !spec.participation().sites().empty();
+    drawn["extended"] += scenario.submitted_rounds > 0;
     drawn["truncate-to"] += std::count(scenario.faults.begin(), scenario.faults.end(), Fault::kTakeBack) > 0;
   }
   EXPECT_EQ(std::count_if(drawn.begin(), drawn.end(), [](const auto& kind) { return kind.first.starts_with("mode "); }), 7);

@@ -301,6 +301,30 @@ TEST(RunTest, ARunThatTheNewConsentDoesNotCoverIsLeft) {
   EXPECT_EQ(driver.Find<action::ReleaseRun>()->over, "") << "what is saved of it stays";
 }
 
+TEST(RunTest, ARunThatWasExtendedBeyondTheConsentIsLeft) {
+  WorkerEngineOptions options = EngineDriver::DefaultOptions();
+  options.consent.set_max_rounds(MakeSpec().rounds());
+  EngineDriver driver(options);
+  driver.Tick().Welcome().Offer().Prepare();
+  v1::RunSpec extended = MakeSpec();
+  extended.set_rounds(extended.rounds() + 1);
+  driver.Offer(extended);
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_THAT(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().refusal(), HasSubstr("consent.max_rounds"));
+  EXPECT_NE(driver.Find<action::ReleaseRun>(), nullptr);
+}
+
+TEST(RunTest, ARunThatWasExtendedWithinTheConsentGoesOnWithoutBeingPreparedAgain) {
+  EngineDriver driver;
+  driver.Tick().Welcome().Offer().Prepare();
+  v1::RunSpec extended = MakeSpec();
+  extended.set_rounds(extended.rounds() + 1);
+  driver.Offer(extended);
+  ASSERT_NE(driver.Sent(v1::WorkerMessage::kRunAnswer), nullptr);
+  EXPECT_TRUE(driver.Sent(v1::WorkerMessage::kRunAnswer)->run_answer().accepted());
+  EXPECT_EQ(driver.Find<action::PrepareRun>(), nullptr);
+}
+
 TEST(RunTest, ARunThatTheNewConsentCoversTooGoesOn) {
   EngineDriver driver;
   driver.Tick().Welcome().Offer().Prepare();

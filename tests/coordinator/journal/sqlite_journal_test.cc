@@ -47,6 +47,10 @@ TEST_F(SqliteJournalTest, KeepsRunsInTheOrderSubmitted) {
     ASSERT_TRUE(journal->AddRun(MakeRun("first-by-name")).ok());
     ASSERT_TRUE(journal->SetRunState("second-by-name", v1::FINISHED, "all rounds committed", 99).ok());
     EXPECT_EQ(journal->AddRun(MakeRun("first-by-name")).code(), absl::StatusCode::kAlreadyExists);
+    JournaledRun extended = MakeRun("first-by-name");
+    extended.spec.set_rounds(4711);
+    ASSERT_TRUE(journal->ReplaceRun(extended).ok());
+    EXPECT_TRUE(absl::IsNotFound(journal->ReplaceRun(MakeRun("third"))));
   }
   const absl::StatusOr<std::vector<JournaledRun>> runs = Open()->Runs();
   ASSERT_TRUE(runs.ok()) << runs.status();
@@ -58,6 +62,7 @@ TEST_F(SqliteJournalTest, KeepsRunsInTheOrderSubmitted) {
   EXPECT_EQ((*runs)[0].submitted_unix_ms, 1234);
   EXPECT_EQ((*runs)[0].spec.name(), "bible");
   EXPECT_EQ((*runs)[1].state, v1::RUNNING);
+  EXPECT_EQ((*runs)[1].spec.rounds(), 4711U);
 }
 
 TEST_F(SqliteJournalTest, KeepsTheOpenRoundAndItsUpdatesInTheOrderAccepted) {

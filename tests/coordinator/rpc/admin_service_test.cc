@@ -149,6 +149,15 @@ TEST_F(AdminServiceTest, PassesTheCoordinatorsErrorsOn) {
     v1::RunStatus status;
     EXPECT_EQ(stub_->ResumeRun(&context, request, &status).error_message(), "toy is running; not resumed by alice");
   }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::ExtendRunRequest request;
+    request.set_run("toy");
+    request.set_rounds(9);
+    v1::RunStatus status;
+    EXPECT_EQ(stub_->ExtendRun(&context, request, &status).error_message(), "toy not extended to 9 by alice");
+  }
 }
 
 TEST_F(AdminServiceTest, RefusesSitesAndOperatorsOutsideTheRegistry) {

@@ -155,6 +155,9 @@ class RecordingCoordinator final : public Coordinator {
   absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) override {
     return absl::FailedPreconditionError(Told(run + " is running; not resumed", act));
   }
+  absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds, const OperatorAct& act) override {
+    return absl::FailedPreconditionError(absl::StrCat(run, " not extended to ", rounds, " by ", act.operator_name));
+  }
   void SetRunObserver(std::function<void(const std::string&)> observer) override {
     const Change change(*this);
     run_observer = std::move(observer);

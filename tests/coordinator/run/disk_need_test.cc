@@ -55,19 +55,28 @@ TEST(DiskNeed, CountsWhatIsKeptBesides) {
 }
 
 TEST(DiskNeed, ARunWhoseFirstRoundDoesNotFitIsRefusedWithBothFigures) {
-  const absl::Status judged = JudgeDisk(Model("allreduce", 10), Config(v1::LogConfig::ALL), 8, 40 * kMiB).status();
+  const absl::Status judged = JudgeDisk(Model("allreduce", 10), Config(v1::LogConfig::ALL), 8, 0, 40 * kMiB).status();
   EXPECT_TRUE(absl::IsResourceExhausted(judged)) << judged;
   EXPECT_THAT(std::string(judged.message()), AllOf(HasSubstr("one round with 8 sites and the first snapshots take 57."),
                                                    HasSubstr("40.00 MiB are free in /data; free some space")));
 }
 
+TEST(DiskNeed, ARunThatIsExtendedNeedsOnlyWhatIsAdded) {
+  const absl::StatusOr<std::string> judged = JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::ALL), 8, 3000, 1024 * kMiB);
+  ASSERT_TRUE(judged.ok()) << judged.status();
+  EXPECT_THAT(*judged, AllOf(HasSubstr("its 1000 further rounds with up to 8 sites may take 3."), HasSubstr("1.00 GiB are free")));
+  EXPECT_EQ(*JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::ALL), 8, 3900, 1024 * kMiB), "");
+  const absl::Status refused = JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::ALL), 8, 3000, kMiB).status();
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("free some space, then extend it again"));
+}
+
 TEST(DiskNeed, ARunThatDoesNotFitToItsEndIsTakenWithAWarning) {
-  const absl::StatusOr<std::string> judged = JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::ALL), 8, 1024 * kMiB);
+  const absl::StatusOr<std::string> judged = JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::ALL), 8, 0, 1024 * kMiB);
   ASSERT_TRUE(judged.ok()) << judged.status();
   EXPECT_THAT(*judged, AllOf(HasSubstr("4000 rounds with up to 8 sites may take 15."), HasSubstr("1.00 GiB are free"),
                              HasSubstr("or set `log.keep: since_snapshot`")));
-  EXPECT_EQ(*JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::SINCE_SNAPSHOT), 8, 1024 * kMiB), "");
-  EXPECT_EQ(*JudgeDisk(Model("distro", 4000), Config(v1::LogConfig::ALL), 8, 1024 * kMiB), "");
+  EXPECT_EQ(*JudgeDisk(Model("allreduce", 4000), Config(v1::LogConfig::SINCE_SNAPSHOT), 8, 0, 1024 * kMiB), "");
+  EXPECT_EQ(*JudgeDisk(Model("distro", 4000), Config(v1::LogConfig::ALL), 8, 0, 1024 * kMiB), "");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Stop, pause, resume and drain.
+// Stop, pause, resume, extend and drain.
 #include "coordinator/run/round_engine.h"
 
 #include <gmock/gmock.h>
@@ -154,6 +154,35 @@ TEST_F(RoundEngineTest, APauseDuringTheLastRoundDoesNotKeepTheRunFromFinishing) 
   EXPECT_EQ(Only<EndRun>(Step(StateReported{"b"}))->state, v1::FINISHED);
   Start(policy, {.committed = 1, .state_hash = "h1", .base_state_hash = "h1", .open = std::nullopt, .paused = "paused"});
   EXPECT_FALSE(engine_->paused());
+}
+
+TEST_F(RoundEngineTest, AnExtendedRunGoesOnAfterTheRoundThatWasItsLast) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 1;
+  StartRoundWith({"a", "b"}, policy);
+  EXPECT_THAT(Step(RunExtended{2}), IsEmpty());
+  Accept("a");
+  Accept("b");
+  const std::vector<Action> actions = Commit();
+  ASSERT_NE(Only<StartRound>(actions), nullptr);
+  EXPECT_EQ(Only<StartRound>(actions)->round, 2U);
+}
+
+TEST_F(RoundEngineTest, ARunThatAwaitsReportsStartsAnotherRoundWhenItIsExtended) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 1;
+  StartRoundWith({"a", "b"}, policy);
+  Accept("a");
+  Accept("b");
+  Commit();
+  ASSERT_TRUE(engine_->reporting());
+  Drop("b");
+  EXPECT_THAT(Step(RunExtended{2}), IsEmpty());
+  EXPECT_EQ(engine_->state(), v1::WAITING);
+  EXPECT_EQ(engine_->wake_at(), now_ + absl::Minutes(5)) << "as long as any round waits";
+  const std::vector<Action> actions = Ready("b");
+  ASSERT_NE(Only<StartRound>(actions), nullptr);
+  EXPECT_EQ(Only<StartRound>(actions)->round, 2U);
 }
 
 TEST_F(RoundEngineTest, ADrainEndsAfterTheRoundInFlight) {
