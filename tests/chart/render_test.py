@@ -200,7 +200,9 @@ class Pods(unittest.TestCase):
         for spec in self.each():
             self.assertTrue(spec["securityContext"]["runAsNonRoot"])
             self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
-            for one in spec["containers"]:
+            # Of what the user puts in between, the user decides.
+            own = [one for one in spec.get("initContainers", []) if one["name"] == "configuration"]
+            for one in [*spec["containers"], *own]:
                 self.assertEqual(one["securityContext"], {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                                                           "capabilities": {"drop": ["ALL"]}})
 
@@ -346,15 +348,18 @@ class Operated(unittest.TestCase):
     def test_helm_test_checks_configuration_and_certificate(self):
         test = kit.find(kit.render(kit.LEAST), "Pod", f"{kit.FULLNAME}-test")
         self.assertEqual(test["metadata"]["annotations"]["helm.sh/hook"], "test")
-        check, = test["spec"]["containers"]
-        self.assertIn("--check", check["args"])
+        self.assertIn("--check", test["spec"]["containers"][0]["args"])
 
     def test_helm_test_asks_the_coordinator_as_an_operator_where_it_has_a_certificate(self):
-        objects = kit.render(_EVERYTHING)
-        _, doctor = kit.find(objects, "Pod", f"{kit.FULLNAME}-test")["spec"]["containers"]
-        self.assertEqual((doctor["command"], doctor["args"][-1]), (["/usr/bin/tributary"], "doctor"))
-        self.assertEqual(kit.config_of(objects, f"{kit.FULLNAME}-test", "operator.yaml")["coordinator"],
-                         f"{kit.FULLNAME}.{kit.NAMESPACE}.svc:443")
+        spec = kit.find(kit.render(_EVERYTHING), "Pod", f"{kit.FULLNAME}-test")["spec"]
+        self.assertIn("--check", spec["initContainers"][0]["args"])
+        self.assertEqual(spec["containers"][0]["command"], ["/usr/bin/tributary"])
+        self.assertIn(f"--coordinator={kit.FULLNAME}.{kit.NAMESPACE}.svc:443", spec["containers"][0]["args"])
+
+    def test_helm_can_show_what_its_test_says(self):
+        # It asks for the log of a pod without naming a container.
+        for values in (kit.LEAST, _EVERYTHING):
+            self.assertEqual(len(kit.find(kit.render(values), "Pod", f"{kit.FULLNAME}-test")["spec"]["containers"]), 1)
 
     def test_maintenance_stops_the_coordinator_and_works_on_its_volume(self):
         objects = kit.render(kit.merged(kit.LEAST, {"maintenance": {"command": ["journal", "show", "/var/lib/tributary/data"]}}))
