@@ -1,6 +1,5 @@
 #include "doctor/checks.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,12 +47,10 @@ CertificatePair CheckCertificates(const TlsFiles& files, const Identity& expecte
   }
   CheckExpiry("certificate", files.certificate, now, findings);
   CheckExpiry("ca", files.ca, now, findings);
-  struct stat info;
-  if (stat(files.key.c_str(), &info) == 0 && (info.st_mode & 077) != 0) {
-    Warn("key", absl::StrFormat("%s can be read by others (mode %o); run: chmod 600 %s", files.key, info.st_mode & 0777, files.key),
-         findings);
+  if (const std::string exposure = KeyExposure(files.key); !exposure.empty()) {
+    Warn("key", exposure, findings);
   } else {
-    Ok("key", "matches the certificate, and only its owner can read it", findings);
+    Ok("key", "matches the certificate, and not every user can read it", findings);
   }
   return *std::move(pair);
 }

@@ -70,6 +70,12 @@ class Doctor(harness.FederationTest):
         # Good in itself, and of a CA that the coordinator does not have.
         self.assert_caught(self.site(tls=other), "coordinator", harness.EXIT_CREDENTIALS)
 
+    def test_a_key_that_every_user_can_read_and_none_that_a_group_can_as_mounted_secrets_are(self):
+        key = pathlib.Path(self.parties.tls("site-alpha")["key"])
+        for mode, result in ((0o440, "ok"), (0o444, "warn")):
+            key.chmod(mode)
+            self.assertEqual(self.site()[0]["key"][0], result, oct(mode))
+
     def test_a_coordinator_that_is_not_there(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # and nobody listens
