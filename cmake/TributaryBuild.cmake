@@ -43,14 +43,14 @@ function(tributary_library name)
   target_link_libraries(tributary_${name} PRIVATE $<BUILD_INTERFACE:tributary_options> PUBLIC ${arg_DEPS} PRIVATE ${arg_PRIVATE_DEPS})
 endfunction()
 
-# tributary_program(NAME SOURCES file... [DEPS target...]) makes the program bin/NAME and installs it.
+# tributary_program(NAME COMPONENT component SOURCES file... [DEPS target...]) makes the program bin/NAME and installs it.
 function(tributary_program name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;DEPS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "COMPONENT" "SOURCES;DEPS")
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE tributary_options ${arg_DEPS})
   # A LibTorch that is not the system's is found where it was linked from.
   set_target_properties(${name} PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
-  install(TARGETS ${name} RUNTIME)
+  install(TARGETS ${name} RUNTIME COMPONENT ${arg_COMPONENT})
 endfunction()
 
 # tributary_test(NAME SOURCES file... [DEPS target...] [LABELS label...] [TIMEOUT seconds])

@@ -19,7 +19,9 @@ build_packages=(
   # the demo's text
   bible-kjv
 )
-test_packages=(clang-format-14 clang-tidy-14 iproute2 python3-jsonschema python3-numpy python3-yaml shellcheck yamllint)
+test_packages=(
+  clang-format-14 clang-tidy-14 dpkg-dev file help2man iproute2 python3-jsonschema python3-numpy python3-yaml shellcheck yamllint
+)
 
 say() { printf 'install-deps: %s\n' "$*"; }
 fail() {
