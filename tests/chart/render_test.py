@@ -105,6 +105,10 @@ class Coordinator(unittest.TestCase):
         self.assertEqual(container(kit.coordinator(_EVERYTHING))["image"],
                          f"registry.example.org/tributary-coordinator@sha256:{'0' * 64}")
 
+    def test_a_pod_that_never_gets_ready_does_not_hold_up_a_rollback(self):
+        for made in (kit.coordinator(kit.LEAST), kit.worker(kit.WORKER)):
+            self.assertEqual(made["spec"]["podManagementPolicy"], "Parallel")
+
     def test_lets_a_drain_pass(self):
         budget = kit.find(kit.render(kit.LEAST), "PodDisruptionBudget", f"{kit.FULLNAME}-coordinator")
         self.assertEqual((budget["spec"]["maxUnavailable"], budget["spec"]["unhealthyPodEvictionPolicy"]), (1, "AlwaysAllow"))
