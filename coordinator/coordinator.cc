@@ -28,26 +28,6 @@ constexpr absl::Duration kReconnectAfter = absl::Seconds(2);
 // For sites to open the download of a commit.
 constexpr absl::Duration kSnapshotDelay = absl::Milliseconds(200);
 
-// How a site with a session shows in the metrics.
-SiteState StateOf(Presence presence) {
-  switch (presence) {
-    case Presence::kAway:
-    case Presence::kConnected:
-    case Presence::kOffered:
-      return SiteState::kConnected;
-    case Presence::kRefused:
-    case Presence::kLeft:
-      return SiteState::kRefused;
-    case Presence::kSyncing:
-      return SiteState::kSyncing;
-    case Presence::kQuarantined:
-      return SiteState::kQuarantined;
-    case Presence::kReady:
-      return SiteState::kReady;
-  }
-  return SiteState::kConnected;
-}
-
 absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
   if (DurationOf(config.lease()) <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("lease: must be more than 0s");
@@ -410,9 +390,14 @@ void CoordinatorImpl::OnStandingChanged(const std::string& run_id) {
 void CoordinatorImpl::RefreshSessionMetrics() {
   std::map<std::string, SiteState> states;
   for (const auto& [name, session] : sessions_) {
-    states[name] = StateOf(MembershipOf(name).sites().at(name).presence);
+    states[name] = SiteStateOf(MembershipOf(name).sites().at(name).presence);
   }
   deps_.metrics->SetSiteStates(states);
+  for (const auto& [run_id, run] : active_) {
+    std::vector<std::string> sites = deps_.sites->Names();
+    std::erase_if(sites, [&run = run](const std::string& site) { return !run->Takes(site); });
+    deps_.metrics->SetRunSites(run->journaled().spec.name(), sites);
+  }
 }
 
 void CoordinatorImpl::ScheduleWake() {

@@ -102,6 +102,7 @@ struct CoordinatorMetrics::State {
   struct Run {
     std::unique_ptr<OptionalGauge> info, round, compression_ratio;
     std::array<std::unique_ptr<OptionalGauge>, kSplits.size()> loss;
+    std::map<std::string, std::unique_ptr<OptionalGauge>> sites;  // by name
     uint64_t disk_forecast = 0;
     bool over = false;
 
@@ -147,6 +148,7 @@ struct CoordinatorMetrics::State {
   prometheus::Family<Gauge>& run_ratio =
       MakeGauge("tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round of a run");
   prometheus::Family<Gauge>& run_loss = MakeGauge("tributary_loss", "Mean loss over the sites of a run that reported, nats");
+  prometheus::Family<Gauge>& run_site = MakeGauge("tributary_run_site", "Always 1; the labels are a run and a site that belongs to it");
   std::mutex runs_mutex;
   std::map<std::string, Run> runs_shown;  // by name, under runs_mutex: those in progress, and those that have ended since one began
   OptionalGauge snapshot_time{MakeGauge("tributary_snapshot_timestamp_seconds", "When the newest snapshot was written")};
@@ -250,6 +252,9 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
 void CoordinatorMetrics::State::Run::Clear() {
   for (const auto* const gauge : {&info, &round, &compression_ratio, &loss[0], &loss[1]}) {
     (*gauge)->Clear();
+  }
+  for (const auto& [name, gauge] : sites) {
+    gauge->Clear();
   }
 }
 
@@ -355,6 +360,24 @@ void CoordinatorMetrics::SetRun(const std::string& run, const std::string& state
     found.info->Set(1, {{"run", run}, {"state", state}});
     found.over = std::find(kRunOutcomes.begin(), kRunOutcomes.end(), state) != kRunOutcomes.end();
     state_->ForecastDisk();
+  });
+}
+
+void CoordinatorMetrics::SetRunSites(const std::string& run, const std::vector<std::string>& sites) {
+  state_->WithRun(run, [&](State::Run& found) {
+    std::map<std::string, std::unique_ptr<OptionalGauge>> before = std::exchange(found.sites, {});
+    for (const std::string& site : sites) {
+      auto gauge = before.extract(site);
+      if (gauge.empty()) {
+        found.sites[site] = std::make_unique<OptionalGauge>(state_->run_site, prometheus::Labels{{"run", run}, {"site", site}});
+        found.sites[site]->Set(1);
+      } else {
+        found.sites.insert(std::move(gauge));
+      }
+    }
+    for (const auto& [site, gauge] : before) {
+      gauge->Clear();
+    }
   });
 }
 

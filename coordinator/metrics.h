@@ -87,6 +87,8 @@ class CoordinatorMetrics {
   void BeginRun(const std::string& run);
   // Its state (lower case). One that is over keeps its series until another begins.
   void SetRun(const std::string& run, const std::string& state);
+  // Of all that belong to it.
+  void SetRunSites(const std::string& run, const std::vector<std::string>& sites);
   void RunEnded(RunOutcome outcome);
   // Its last committed round; 0 before the first.
   void SetRound(const std::string& run, uint64_t round);

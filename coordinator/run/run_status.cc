@@ -43,6 +43,25 @@ void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics) {
   }
 }
 
+SiteState SiteStateOf(Presence presence) {
+  switch (presence) {
+    case Presence::kAway:
+    case Presence::kConnected:
+    case Presence::kOffered:
+      return SiteState::kConnected;
+    case Presence::kRefused:
+    case Presence::kLeft:
+      return SiteState::kRefused;
+    case Presence::kSyncing:
+      return SiteState::kSyncing;
+    case Presence::kQuarantined:
+      return SiteState::kQuarantined;
+    case Presence::kReady:
+      return SiteState::kReady;
+  }
+  return SiteState::kConnected;
+}
+
 void CountEnd(v1::RunState state, CoordinatorMetrics& metrics) {
   metrics.RunEnded(state == v1::FINISHED ? RunOutcome::kFinished : state == v1::FAILED ? RunOutcome::kFailed : RunOutcome::kStopped);
 }

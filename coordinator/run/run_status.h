@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/metrics.h"
+#include "coordinator/run/membership.h"
 #include "coordinator/run/run_accounts.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -22,6 +23,8 @@ std::string StateName(v1::RunState state);
 
 // Where the run stands, in metrics that know nothing of it yet.
 void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics);
+// How a site with a session shows in them.
+SiteState SiteStateOf(Presence presence);
 // A run has ended in this state.
 void CountEnd(v1::RunState state, CoordinatorMetrics& metrics);
 

@@ -22,7 +22,11 @@ WORKER = query_variable("worker", "Worker", 'label_values(tributary_worker_build
 
 # One local step of one member; no value where none was made.
 STEPS = '(sum(rate(tributary_steps_total{job="$job"}[$window])) > 0)'
-OF_RUN = 'and on (job, instance) tributary_run_info{job="$job",run="$run"}'  # while that run is shown
+
+
+def of_run(time):
+    """Of what is counted by site, what the sites of the run have."""
+    return f'and on (job, site) max_over_time(tributary_run_site{{job="$job",run="$run"}}[{time}])'
 
 
 def reduction(width, height):
@@ -182,13 +186,17 @@ def run():
     ]
     arrivals = [
         lines("Arrival of updates", """Start of a round until the site's update was accepted, mean. The topmost site is the one that the
-              others wait for.""", mean_by("site", "tributary_update_arrival_seconds", 'job="$job"'), unit="s"),
+              others wait for.""",
+              target(f"""sum by (site) (rate(tributary_update_arrival_seconds_sum{{job="$job"}}[$window]) {of_run("$window")})
+                         / (sum by (site) (rate(tributary_update_arrival_seconds_count{{job="$job"}}[$window]) {of_run("$window")}) > 0)""",
+                     "{{site}}"), unit="s"),
         lines("Updates per minute, by result", """late: after the round's deadline; nothing is lost, it travels later. skipped: the site
               said that it will not take part in the round.""",
-              target('60 * sum by (result) (rate(tributary_updates_total{job="$job"}[$window]))', "{{result}}"), stacked=True,
-              runbook="TributaryUpdatesRejected"),
+              target(f'60 * sum by (result) (rate(tributary_updates_total{{job="$job"}}[$window]) {of_run("$window")})', "{{result}}"),
+              stacked=True, runbook="TributaryUpdatesRejected"),
         bars("Stragglers", "Updates of each site that were late or skipped in the time range.",
-             target('round(sum by (site) (increase(tributary_updates_total{job="$job",result=~"late|skipped"}[$__range])))', "{{site}}"),
+             target(f"""round(sum by (site) (increase(tributary_updates_total{{job="$job",result=~"late|skipped"}}[$__range])
+                        {of_run("$__range")}))""", "{{site}}"),
              unit="none", width=12, decimals=0, steps=[(None, GREEN), (1, YELLOW)]),
         lines("Rounds without some or all updates", "Share of the rounds that were committed at the deadline.",
               target("""sum(rate(tributary_rounds_total{job="$job",outcome=~"partial|empty"}[$window]))
@@ -196,8 +204,9 @@ def run():
               unit="percentunit", maximum=1),
     ]
     return dashboard("tributary-run", "Tributary / Run",
-                     """Does it learn, for how many bytes, where does the time go, whom do the others wait for. Of one run, while it is
-                     the newest.""",
+                     """Does it learn, for how many bytes, where does the time go, whom do the others wait for. Of one run, until another
+                     begins after its end. What is not counted by run or site (bytes per step, durations, phases) is of all runs in
+                     progress.""",
                      [FEDERATION, RUN],
                      [("At a glance", glance), ("Does it learn", learning), ("What does it cost", wire), ("Where does the time go", time),
                       ("Arrivals and stragglers", arrivals)])
@@ -206,14 +215,16 @@ def run():
 def site():
     of_site = 'job="$job",site="$site"'
     at_site = 'instance="$worker"'
+    of_its_run = f'and on (job, run) tributary_run_site{{{of_site}}}'
     glance = [
         stat("State", "As the coordinator sees it.", target(site_numbers(of_site)), mappings=[value_map(SITE_STATES)], sparkline=False,
              runbook="TributarySiteAway"),
         stat("Heard from", "Time since the coordinator last heard from the site.",
              target(f"time() - max(tributary_site_last_seen_timestamp_seconds{{{of_site}}})"), unit="s", decimals=0, sparkline=False,
              runbook="TributarySiteAway"),
-        stat("Rounds behind the federation", "Last committed round less the round of the state at the site.",
-             target(f'clamp_min(max(tributary_round{{job="$job"}}) - max(tributary_worker_round{{{at_site}}}), 0)'), decimals=0),
+        stat("Rounds behind its run", "Last committed round less the round of the state at the site.",
+             target(f'clamp_min(max(tributary_round{{job="$job"}} {of_its_run}) - max(tributary_worker_round{{{at_site}}}), 0)'),
+             decimals=0),
         stat("Reduction against dense", "Of this site's bytes, over the time range: dense bytes of a site's share over bytes moved.",
              target(f"""sum(increase(tributary_dense_equivalent_bytes_total{{job="$job"}}[$__range]))
                         * sum(increase(tributary_updates_total{{{of_site},result="included"}}[$__range]))
@@ -246,9 +257,9 @@ def site():
         lines("Time of a round, by phase", """Mean. compute: local steps. persist: writing what a restart needs. All of them:
               docs/reference/metrics.md.""",
               mean_by("phase", "tributary_worker_step_seconds", at_site), unit="s", stacked=True),
-        lines("Loss", "At this site, and of the federation, nats.", target(f"tributary_worker_loss{{{at_site}}}", "{{split}}"),
-              target('tributary_loss{job="$job"}', "federation, {{run}}, {{split}}"), decimals=2, minimum=None,
-              overrides=[dashed("federation.*")]),
+        lines("Loss", "At this site, and over all sites of its run, nats.", target(f"tributary_worker_loss{{{at_site}}}", "{{split}}"),
+              target(f'tributary_loss{{job="$job"}} {of_its_run}', "all sites, {{run}}, {{split}}"), decimals=2, minimum=None,
+              overrides=[dashed("all sites.*")]),
         lines("Samples per second", "Samples trained on.",
               target(f"sum(rate(tributary_worker_samples_total{{{at_site}}}[$__rate_interval]))", "samples"), width=8),
         lines("Not sent yet", "L2 norm of the residual: what was learned and waits to be sent. Level is good; growth without end is not.",

@@ -133,6 +133,21 @@ TEST(CoordinatorMetricsTest, ShowsEachSiteInOneState) {
   EXPECT_THAT(text, HasSubstr("tributary_sessions{state=\"ready\"} 0\n"));
 }
 
+TEST(CoordinatorMetricsTest, ShowsWhichSitesARunHasUntilAnotherBeginsAfterItsEnd) {
+  CoordinatorMetrics metrics({"berlin", "paris"});
+  metrics.SetRunSites("bible", {"berlin"});
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tributary_run_site{"))) << "nothing is known of that run";
+  metrics.BeginRun("bible");
+  metrics.SetRunSites("bible", {"berlin"});
+  metrics.SetRunSites("bible", {"paris"});
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_run_site{run=\"bible\",site=\"paris\"} 1\n"));
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("site=\"berlin\"} 1\n")));
+  metrics.SetRun("bible", "finished");
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_run_site{run=\"bible\",site=\"paris\"} 1\n"));
+  metrics.BeginRun("koran");
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("tributary_run_site{")));
+}
+
 TEST(CoordinatorMetricsTest, AddsUpWhenUpdatesOfASiteArrive) {
   CoordinatorMetrics metrics({"berlin"});
   metrics.ObserveArrival("berlin", absl::Seconds(2));

@@ -14,6 +14,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 v1::RunSpec SpecOf(const std::string& name, uint64_t rounds, std::initializer_list<int> sites) {
   v1::RunSpec spec = MakeSpec(name, rounds, static_cast<int>(sites.size()));
@@ -147,6 +148,9 @@ TEST(RunsSideBySide, EachHasItsOwnSeries) {
   ASSERT_TRUE(federation.coordinator().PauseRun(paused, {"anna", ""}).ok());
   ConnectAllOfThisRelease(federation);
   EXPECT_THAT(metrics.Text(), AllOf(HasSubstr("tributary_round{run=\"short\"} 2\n"), HasSubstr("tributary_round{run=\"paused\"} 0\n"),
+                                    HasSubstr("tributary_run_site{run=\"short\",site=\"site-0\"} 1\n"),
+                                    Not(HasSubstr("tributary_run_site{run=\"short\",site=\"site-1\"}")),
+                                    HasSubstr("tributary_run_site{run=\"paused\",site=\"site-1\"} 1\n"),
                                     HasSubstr("tributary_run_info{run=\"short\",state=\"finished\"} 1\n"),
                                     HasSubstr("tributary_run_info{run=\"paused\",state=\"paused\"} 1\n")));
 }

@@ -13,6 +13,7 @@ import scrape
 # PromQL -> whether its value must be above zero once a run is over.
 COORDINATOR = {
     f'tributary_run_info{{run="{harness.RUN}",state="finished"}}': True,
+    f'tributary_run_site{{run="{harness.RUN}",site="alpha"}}': True,
     'tributary_runs_total{outcome="finished"}': True,
     "tributary_disk_free_bytes": True,
     "tributary_memory_resident_bytes": True,

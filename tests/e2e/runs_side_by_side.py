@@ -16,19 +16,22 @@ class RunsSideBySide(harness.FederationTest):
     def test_a_paused_run_holds_up_its_own_sites_alone_also_over_a_kill(self):
         parties = self.make("alpha", "beta", "gamma", "delta")
         self.start(parties)
-        parties.submit(self.spec(parties, "first", ["alpha", "beta"], rounds=60))
-        parties.submit(self.spec(parties, "second", ["gamma", "delta"], rounds=40))
-        parties.submit(self.spec(parties, "third", ["beta", "gamma"], rounds=5))
+        parties.submit(self.spec(parties, "first", ["alpha", "beta"], rounds=200))
         parties.wait_for_round("first", 3, timeout=60)
-        parties.wait_for_round("second", 3, timeout=60)
         parties.operator("run", "pause", "first", "--reason", "new racks")
+        parties.submit(self.spec(parties, "second", ["gamma", "delta"], rounds=100))
+        parties.submit(self.spec(parties, "third", ["beta", "gamma"], rounds=5))
+        listed = parties.tool("--config", parties.directory / "operator.yaml", "run", "list").stdout
+        for name, sites, reason in (("first", "alpha, beta", "paused by .*: new racks"), ("second", "gamma, delta", ""),
+                                    ("third", "beta, gamma", "queued behind run first-")):
+            self.assertRegex(listed, rf"(?m)^{name} +{name}-[0-9a-f]+ .* {sites} .*{reason}")
         self.assertEqual(parties.processes["coordinator"].kill(), -9)
         parties.start_coordinator()
-        self.assert_agreed(parties.wait_for_end("second", timeout=120), ["delta", "gamma"], rounds=40)
+        self.assert_agreed(parties.wait_for_end("second", timeout=120), ["delta", "gamma"], rounds=100)
         self.assertEqual(parties.status("first")["state"], "paused")
         self.assertIn("queued behind run first-", parties.status("third")["reason"])
         parties.operator("run", "resume", "first")
-        self.assert_agreed(parties.wait_for_end("first", timeout=120), ["alpha", "beta"], rounds=60)
+        self.assert_agreed(parties.wait_for_end("first", timeout=120), ["alpha", "beta"], rounds=200)
         self.assert_agreed(parties.wait_for_end("third", timeout=120), ["beta", "gamma"], rounds=5)
 
 
