@@ -2,7 +2,7 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana] [--chart]
+#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana] [--chart] [--kube]
 #
 #   --quick              only the release build's tests, without the sanitizers' builds
 #   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
@@ -10,6 +10,8 @@
 #   --images             also the container images, built by buildah on a fresh Debian (tests/package/images_test.py); needs root
 #   --grafana            also the dashboards against Grafana's own types, from npm (tests/grafana/types.py)
 #   --chart              also the Helm chart as helm renders it, against strict schemas; gets helm and kubeconform with Go
+#   --kube               also the chart on a real cluster on this machine (tests/kube/kube_test.py), and writes what it measured to
+#                        docs/reference/kubernetes_run.md; builds Kubernetes with Go, once; needs root
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,6 +22,7 @@ packages=no
 images=no
 grafana=no
 chart=no
+kube=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
@@ -28,8 +31,9 @@ for argument in "$@"; do
     --images) images=yes ;;
     --grafana) grafana=yes ;;
     --chart) chart=yes ;;
+    --kube) kube=yes ;;
     -h | --help)
-      sed -n '2,12s/^# \{0,1\}//p' "$0"
+      sed -n '2,14s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -105,6 +109,15 @@ if [ "$chart" = yes ]; then
   if grep -F '***Skipped' build/chart-tests.log; then
     exit 1
   fi
+fi
+
+step "the chart on a real cluster"
+if [ "$kube" = yes ]; then
+  bash tests/kube/build.sh --apt
+  python3 tests/kube/kube_test.py --record
+else
+  printf 'not run without --kube. '
+  python3 tests/kube/record.py
 fi
 
 step "every test of the release build"
