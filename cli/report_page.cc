@@ -8,53 +8,12 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "cli/chart.h"
 #include "cli/output.h"
-#include "cli/table.h"
+#include "common/chart.h"
+#include "common/html_page.h"
 
 namespace tributary::cli {
 namespace {
-
-constexpr char kStyle[] = R"css(
-:root{color-scheme:light dark;--page:#f7f7f5;--card:#fff;--ink:#1b1d21;--soft:#5d636e;--line:#d5d5d0;--grid:#ececea;
---a:#2558c4;--b:#c2570c;--c:#15803d;--d:#7e3bb5;--e:#0e7490;--f:#be185d;--g:#854d0e;--h:#475569;--good:#15803d;--bad:#b91c1c}
-@media (prefers-color-scheme:dark){:root{--page:#14161a;--card:#1c1f25;--ink:#e9eaec;--soft:#a0a6b1;--line:#3a3f48;--grid:#282c33;
---a:#7aa5ff;--b:#fb9a55;--c:#58c983;--d:#c494f2;--e:#4cc9e0;--f:#f583b6;--g:#d9a441;--h:#a9b4c4;--good:#58c983;--bad:#f87171}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:15px/1.5 system-ui,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
-font-variant-numeric:tabular-nums}
-main{max-width:1080px;margin:0 auto;padding:32px 20px 48px}
-h1{font-size:26px;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}
-h2{font-size:16px;margin:0 0 2px}
-p{margin:0 0 2px}
-.soft,figcaption{color:var(--soft);font-size:13px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:12px;margin:20px 0 12px}
-.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:16px 18px;margin:0 0 12px;min-width:0}
-.tiles .card{margin:0}
-.tile b{display:block;font-size:26px;line-height:1.2;font-weight:650}
-.tile span{color:var(--soft);font-size:13px}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,430px),1fr));gap:0 12px}
-figure>svg{display:block;width:100%;height:auto;margin-top:8px;overflow:visible}
-svg text{font:12px system-ui,"Segoe UI",Roboto,Arial,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}
-ul{list-style:none;margin:8px 0 0;padding:0;font-size:13px;color:var(--soft)}
-li{padding-left:26px;position:relative}
-li i{position:absolute;left:0;top:.65em;width:18px;border-top:3px solid}
-li i.dashed{border-top-style:dashed}
-li b{color:var(--ink);font-weight:600}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;width:100%;margin-top:8px;font-size:14px}
-th{font-weight:500;color:var(--soft);text-align:left}
-th,td{padding:5px 12px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
-tr:last-child>*{border-bottom:0}
-td.n,th.n{text-align:right;padding-right:0;padding-left:12px}
-.bar{display:flex;gap:2px;height:26px;margin-top:10px}
-.bar span{border-radius:4px;min-width:1px}
-code,pre{font:13px/1.5 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
-code{overflow-wrap:anywhere}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:8px 0 0}
-.good{color:var(--good)}.bad{color:var(--bad)}
-@media (max-width:480px){main{padding:20px 10px 32px}.card{padding:12px}h1{font-size:22px}}
-)css";
 
 constexpr const char* kColours[kMostRunsCompared] = {"--a", "--b", "--c", "--d", "--e", "--f", "--g", "--h"};
 constexpr char kSoft[] = "--soft";
@@ -76,67 +35,8 @@ std::string Less(double reduction) {
   return reduction > 0 ? absl::StrCat(ReadableCount(reduction), " ×") : "-";
 }
 
-std::string Date(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%d %H:%M UTC", time, absl::UTCTimeZone());
-}
-
-std::string Date(int64_t unix_ms) {
-  return unix_ms == 0 ? "-" : Date(absl::FromUnixMillis(unix_ms));
-}
-
 std::string LossUnit(const v1::RunSpec& spec) {
   return spec.data().kind() == v1::DataSpec::TEXT ? "nats per byte" : "nats per row";
-}
-
-std::string Page(const std::string& title, const std::string& body) {
-  return absl::StrCat("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">",
-                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Tributary: ", EscapeHtml(title),
-                      "</title><style>", kStyle, "</style></head><body><main>\n", body, "</main></body></html>\n");
-}
-
-struct Entry {
-  std::string colour;
-  std::string name;
-  std::string meaning;
-  bool dashed = false;
-};
-
-std::string Legend(const std::vector<Entry>& entries) {
-  std::string text = "<ul>";
-  for (const Entry& entry : entries) {
-    absl::StrAppend(&text, "<li><i", entry.dashed ? " class=\"dashed\"" : "", " style=\"border-color:var(", entry.colour, ")\"></i><b>",
-                    EscapeHtml(entry.name), "</b>", entry.meaning.empty() ? "" : ": ", EscapeHtml(entry.meaning), "</li>");
-  }
-  return absl::StrCat(text, "</ul>");
-}
-
-std::string Figure(const std::string& title, const std::string& caption, const Chart& chart, const std::vector<Entry>& legend) {
-  const std::string drawing = DrawChart(chart);
-  return absl::StrCat("<figure class=\"card\"><h2>", title, "</h2><figcaption>", drawing.empty() ? "Nothing was measured yet." : caption,
-                      "</figcaption>", drawing, drawing.empty() ? "" : Legend(legend), "</figure>\n");
-}
-
-std::string Tile(const std::string& value, const std::string& text) {
-  return absl::StrCat("<div class=\"card tile\"><b>", EscapeHtml(value), "</b><span>", EscapeHtml(text), "</span></div>\n");
-}
-
-// `heading` may be empty. All columns but the first are numbers.
-std::string Table(const std::vector<std::string>& heading, const std::vector<std::vector<std::string>>& rows) {
-  std::string text = "<table>";
-  const auto add = [&text](const std::vector<std::string>& row, const char* element) {
-    absl::StrAppend(&text, "<tr>");
-    for (size_t i = 0; i < row.size(); ++i) {
-      absl::StrAppend(&text, "<", element, i > 0 ? " class=\"n\">" : ">", EscapeHtml(row[i]), "</", element, ">");
-    }
-    absl::StrAppend(&text, "</tr>");
-  };
-  if (!heading.empty()) {
-    add(heading, "th");
-  }
-  for (const auto& row : rows) {
-    add(row, "td");
-  }
-  return absl::StrCat(text, "</table>");
 }
 
 enum class By { kSteps, kBytes, kSeconds };
@@ -177,7 +77,7 @@ std::string LossFigure(const ReportedRun& run, const Beside& beside, By by) {
   const Curve training = TrainingCurve(run), validation = ValidationCurve(run);
   Chart chart;
   chart.y = LossAxis();
-  std::vector<Entry> legend;
+  std::vector<LegendEntry> legend;
   const std::string unit = LossUnit(run.status.spec());
   if (by == By::kSteps) {
     chart.description = "loss by local steps";
@@ -245,7 +145,7 @@ std::string PhasesCard(const RunFigures& figures) {
     return "";
   }
   std::string bar = "<div class=\"bar\">";
-  std::vector<Entry> legend;
+  std::vector<LegendEntry> legend;
   for (size_t i = 0; i < figures.phases.size(); ++i) {
     const auto& [name, seconds] = figures.phases[i];
     absl::StrAppendFormat(&bar, R"x(<span style="flex:%.4f;background:var(%s)"></span>)x", seconds / total, kColours[i]);
@@ -268,7 +168,7 @@ std::string SitesCard(const v1::RunStatus& status) {
                     ReadableBytes(static_cast<double>(site.bytes_down()))});
   }
   return absl::StrCat("<section class=\"card wide\"><h2>Sites</h2>",
-                      Table({"site", "included", "late", "rejected", "missed", "up", "down"}, rows), "</section>\n");
+                      HtmlTable({"site", "included", "late", "rejected", "missed", "up", "down"}, rows), "</section>\n");
 }
 
 // What each site last reported, against the coordinator; a site that is behind is not compared.
@@ -306,9 +206,9 @@ std::string Header(const ReportedRun& run, absl::Time now) {
                   FormatMethod(status.spec()), "; ", status.sites_size(), status.sites_size() == 1 ? " site" : " sites", ", seed ",
                   status.spec().seed(), ".");
   return absl::StrCat("<h1>", EscapeHtml(status.spec().name()), "</h1>\n<p>", EscapeHtml(lead), "</p>\n<p class=\"soft\">Run ",
-                      EscapeHtml(status.run_id()), ", submitted ", Date(status.submitted_unix_ms()),
-                      status.finished_unix_ms() == 0 ? "" : absl::StrCat(", ended ", Date(status.finished_unix_ms())), ". Drawn ",
-                      Date(now), " by Tributary ", TRIBUTARY_VERSION, ".</p>\n");
+                      EscapeHtml(status.run_id()), ", submitted ", ReadableDate(status.submitted_unix_ms()),
+                      status.finished_unix_ms() == 0 ? "" : absl::StrCat(", ended ", ReadableDate(status.finished_unix_ms())), ". Drawn ",
+                      ReadableDate(now), " by Tributary ", TRIBUTARY_VERSION, ".</p>\n");
 }
 
 }  // namespace
@@ -350,11 +250,11 @@ std::string ReportPage(const ReportedRun& run, const Beside& beside, absl::Time 
   const std::string sample = beside.sample.empty() ? ""
                                                    : absl::StrCat("<section class=\"card\"><h2>Text from the model</h2><pre>",
                                                                   EscapeHtml(beside.sample), "</pre></section>\n");
-  return Page(run.status.spec().name(),
-              absl::StrCat(Header(run, now), "<div class=\"tiles\">\n", tiles, "</div>\n<div class=\"pair\">\n",
-                           LossFigure(run, beside, By::kSteps), LossFigure(run, beside, By::kBytes), BytesFigure(run, figures),
-                           "<section class=\"card\"><h2>In figures</h2>", Table({}, rows), "</section>\n</div>\n", PhasesCard(figures),
-                           SitesCard(run.status), HashesCard(run.status), sample));
+  return HtmlPage(run.status.spec().name(),
+                  absl::StrCat(Header(run, now), "<div class=\"tiles\">\n", tiles, "</div>\n<div class=\"pair\">\n",
+                               LossFigure(run, beside, By::kSteps), LossFigure(run, beside, By::kBytes), BytesFigure(run, figures),
+                               "<section class=\"card\"><h2>In figures</h2>", HtmlTable({}, rows), "</section>\n</div>\n",
+                               PhasesCard(figures), SitesCard(run.status), HashesCard(run.status), sample));
 }
 
 std::string ComparisonPage(const std::vector<ReportedRun>& runs, absl::Time now) {
@@ -366,7 +266,7 @@ std::string ComparisonPage(const std::vector<ReportedRun>& runs, absl::Time now)
     all_evaluated = all_evaluated && !ValidationCurve(run).points.empty();
   }
   std::vector<Curve> curves;
-  std::vector<Entry> legend;
+  std::vector<LegendEntry> legend;
   std::vector<std::vector<std::string>> rows;
   for (size_t i = 0; i < runs.size(); ++i) {
     const v1::RunStatus& status = runs[i].status;
@@ -405,16 +305,16 @@ std::string ComparisonPage(const std::vector<ReportedRun>& runs, absl::Time now)
     }
     absl::StrAppend(&figures, Figure(view.title, view.caption, chart, legend));
   }
-  return Page(
+  return HtmlPage(
       absl::StrCat(runs.size(), " runs"),
       absl::StrCat(
           "<h1>", runs.size(), " runs compared</h1>\n<p>", all_evaluated ? "Validation" : "Training",
           " loss, mean over the sites. Only runs of one model on the same data can be compared by their losses.</p>\n",
-          "<p class=\"soft\">Drawn ", Date(now), " by Tributary ", TRIBUTARY_VERSION,
+          "<p class=\"soft\">Drawn ", ReadableDate(now), " by Tributary ", TRIBUTARY_VERSION,
           ".</p>\n<div class=\"tiles\"></div>\n<div class=\"pair\">\n", figures,
           "</div>\n<section class=\"card wide\"><h2>In figures</h2><p class=\"soft\">Bytes are of one site and step, all "
           "messages with their framing; less: than dense gradients, both ways.</p>",
-          Table({"run", "state", "parameters", "sites", "seed", "steps", "training", "validation", "up", "down", "less", "time"}, rows),
+          HtmlTable({"run", "state", "parameters", "sites", "seed", "steps", "training", "validation", "up", "down", "less", "time"}, rows),
           "</section>\n"));
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "cli/report_curves.h"
+#include "proto/run_curves.h"
 
 namespace tributary::cli {
 

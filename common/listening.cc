@@ -11,6 +11,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "common/exit_codes.h"
+#include "common/names.h"
+#include "common/status_macros.h"
 
 namespace tributary {
 
@@ -52,6 +54,18 @@ absl::Status ExplainListenFailure(const std::string& host_port) {
   }
   freeaddrinfo(found);
   return status;
+}
+
+absl::Status CheckStatusAddress(const std::string& address) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckHostPort(address, /*least_port=*/0));
+  if (!IsLoopback(address)) {
+    return WithExitCode(
+        absl::InvalidArgumentError(
+            absl::StrCat("'", address, "' is not an address of this machine alone, and the page asks nobody who they are; write 127.0.0.1:",
+                         address.substr(address.rfind(':') + 1), ", and reach it from elsewhere by ssh -L")),
+        ExitCode::kUsage);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace tributary

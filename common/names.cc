@@ -108,6 +108,13 @@ absl::Status CheckHostPort(absl::string_view address, int least_port) {
   return problem.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", address, "' ", problem));
 }
 
+bool IsLoopback(absl::string_view host_port) {
+  const absl::string_view host = host_port.substr(0, host_port.rfind(':'));
+  in_addr address;
+  return host == "localhost" || host == "[::1]" ||
+         (inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
+}
+
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known) {
   const auto nearest = std::min_element(known.begin(), known.end(),
                                         [&](const auto& a, const auto& b) { return EditDistance(word, a) < EditDistance(word, b); });

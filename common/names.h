@@ -17,6 +17,9 @@ bool IsName(absl::string_view name);
 // IPv4 address, or an IPv6 address in brackets. `least_port`: 0 of an address to listen on.
 absl::Status CheckHostPort(absl::string_view address, int least_port = 1);
 
+// Whether HOST:PORT is an address of this machine alone: 127.0.0.0/8, [::1] or localhost.
+bool IsLoopback(absl::string_view host_port);
+
 // "; did you mean 'rounds'?", or the list of what there is when nothing is near.
 std::string DidYouMean(absl::string_view word, const std::vector<std::string>& known);
 

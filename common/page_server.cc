@@ -183,6 +183,13 @@ class BoundedServer final : public httplib::Server {
   Places places_;
 };
 
+// Of the Host header, with or without a port.
+bool NamesThisMachine(const std::string& host) {
+  return IsLoopback(host) || IsLoopback(absl::StrCat(host, ":80"));
+}
+
+constexpr char kHtml[] = "text/html; charset=utf-8";
+
 std::string Index(const std::string& title, const std::vector<PageServer::Page>& pages) {
   std::string html = absl::StrCat("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>", title,
                                   "</title></head>\n<body><h1>", title, "</h1>\n<ul>\n");
@@ -232,12 +239,23 @@ absl::StatusOr<std::unique_ptr<PageServer>> PageServer::Start(const std::string&
   const std::string host = host_part.front() == '[' ? host_part.substr(1, host_part.size() - 2) : host_part;
 
   auto impl = std::make_unique<Impl>(limits);
-  impl->server.Get("/", [index = Index(title, pages)](const httplib::Request&, httplib::Response& response) {
-    response.set_content(index, "text/html; charset=utf-8");
-  });
-  for (const Page& page : pages) {
+  // Our pages load nothing and run nothing; whatever gets into one does not either.
+  impl->server.set_default_headers({{"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"},
+                                    {"X-Content-Type-Options", "nosniff"},
+                                    {"Referrer-Policy", "no-referrer"},
+                                    {"Cache-Control", "no-store"}});
+  if (std::none_of(pages.begin(), pages.end(), [](const Page& page) { return page.path == "/"; })) {
     impl->server.Get(
-        page.path, [page](const httplib::Request&, httplib::Response& response) { response.set_content(page.text(), page.content_type); });
+        "/", [index = Index(title, pages)](const httplib::Request&, httplib::Response& response) { response.set_content(index, kHtml); });
+  }
+  for (const Page& page : pages) {
+    impl->server.Get(page.path, [page](const httplib::Request& request, httplib::Response& response) {
+      if (page.audience == Audience::kThisMachine && !NamesThisMachine(request.get_header_value("Host"))) {
+        response.status = 403;
+        return response.set_content("ask for it by a loopback address, such as http://127.0.0.1:PORT\n", "text/plain");
+      }
+      response.set_content(page.text(), page.content_type);
+    });
   }
   if (port == 0) {
     port = impl->server.bind_to_any_port(host);
@@ -256,6 +274,23 @@ absl::StatusOr<std::unique_ptr<PageServer>> PageServer::Start(const std::string&
 PageServer::PageServer(std::unique_ptr<Impl> impl, int port, std::string address)
     : impl_(std::move(impl)), port_(port), address_(std::move(address)) {}
 PageServer::~PageServer() = default;
+
+PageServer::Page StatusPageAt(std::function<std::string()> text, absl::Duration rest) {
+  struct Kept {
+    std::mutex mutex;
+    std::string text;
+    absl::Time until = absl::InfinitePast();
+  };
+  auto rarely = [text = std::move(text), rest, kept = std::make_shared<Kept>()] {
+    const std::lock_guard<std::mutex> lock(kept->mutex);
+    if (Clock::Real().Now() >= kept->until) {
+      kept->text = text();
+      kept->until = Clock::Real().Now() + rest;
+    }
+    return kept->text;
+  };
+  return {"/", "", kHtml, std::move(rarely), PageServer::Audience::kThisMachine};
+}
 
 PageServer::Page MetricsPage(std::function<std::string()> text) {
   return {"/metrics", "for Prometheus", "text/plain; version=0.0.4; charset=utf-8", std::move(text)};

@@ -19,11 +19,15 @@ namespace tributary {
 // Thread-safe.
 class PageServer {
  public:
+  // Who may read a page, of those who reach the server. kThisMachine: a browser must have asked for a loopback address by that name, so
+  // that no page from elsewhere has it read what is here (DNS rebinding).
+  enum class Audience { kAnyone, kThisMachine };
   struct Page {
     std::string path;   // "/metrics"
     std::string about;  // of the link to it on "/", in a few words
     std::string content_type;
     std::function<std::string()> text;  // called on the server's threads, several at a time
+    Audience audience = Audience::kAnyone;
   };
   struct Limits {
     int connections = 16;
@@ -31,8 +35,8 @@ class PageServer {
     size_t request_bytes = 16 << 10;
   };
 
-  // Serves `pages`, and at "/" links to them under `title`, until it is destroyed. `listen`: HOST:PORT; port 0 picks a free one.
-  // InvalidArgument: not HOST:PORT, or (exit code kUsage) it cannot be listened on; says why.
+  // Serves `pages`, and at "/" links to them under `title` (unless one of them is "/"), until it is destroyed. `listen`: HOST:PORT; port 0
+  // picks a free one. InvalidArgument: not HOST:PORT, or (exit code kUsage) it cannot be listened on; says why.
   static absl::StatusOr<std::unique_ptr<PageServer>> Start(const std::string& listen, const std::string& title,
                                                            const std::vector<Page>& pages, const Limits& limits);
   static absl::StatusOr<std::unique_ptr<PageServer>> Start(const std::string& listen, const std::string& title,
@@ -56,6 +60,10 @@ class PageServer {
   const int port_;
   const std::string address_;
 };
+
+// A page for people, HTML, at "/", for this machine. `text` is called at most once in `rest`; who comes in between sees what it made
+// before.
+PageServer::Page StatusPageAt(std::function<std::string()> text, absl::Duration rest = absl::Seconds(2));
 
 // What Prometheus scrapes: `text` in its text format, at /metrics.
 PageServer::Page MetricsPage(std::function<std::string()> text);

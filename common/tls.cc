@@ -340,11 +340,7 @@ absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, ab
 }
 
 absl::Status CheckInsecureAddress(absl::string_view host_port) {
-  absl::string_view host = host_port.substr(0, host_port.rfind(':'));
-  in_addr address;
-  const bool is_loopback = host == "localhost" || host == "[::1]" ||
-                           (inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
-  if (is_loopback) {
+  if (IsLoopback(host_port)) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(

@@ -206,7 +206,7 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
     return;
   }
   Session& session = it->second;
-  deps_.metrics->SetSiteLastSeen(site, At().wall);
+  deps_.metrics->SetSiteLastSeen(site, last_heard_[site] = At().wall);
   if (!session.software_version.has_value() && !message.has_hello()) {
     CloseSession(site, absl::FailedPreconditionError("the first message of a session is Hello"));
     TellMembersChanged();

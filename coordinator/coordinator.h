@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,6 +23,7 @@
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/operator_act.h"
 #include "coordinator/run/upload_place.h"
+#include "coordinator/site_standing.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -105,6 +107,8 @@ class Coordinator {
   // Called after every change of any run's status, with the run's id; at most one observer.
   virtual void SetRunObserver(std::function<void(const std::string& run_id)> observer) = 0;
   virtual v1::ServerInfo GetServerInfo() = 0;
+  // Those on the list, in the order of their names.
+  virtual std::vector<SiteStanding> GetSites() = 0;
 
   // SIGTERM: starts no further round, finishes the one in flight (bounded by config.drain_timeout), tells sessions when to reconnect, then
   // calls `done`. The journal is at a safe point at every moment anyway.

@@ -51,6 +51,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds, const OperatorAct& act) override;
   void SetRunObserver(std::function<void(const std::string& run_id)> observer) override { observer_ = std::move(observer); }
   v1::ServerInfo GetServerInfo() override;
+  std::vector<SiteStanding> GetSites() override;
   void Drain(std::function<void()> done) override;
 
  private:
@@ -137,6 +138,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   const v1::CoordinatorConfig config_;
   const Dependencies deps_;
   SnapshotStore store_;
+  std::map<std::string, absl::Time> last_heard_;              // by site
   std::map<std::string, Session> sessions_;                   // by site
   std::vector<Run> runs_;                                     // oldest first
   Membership idle_;                                           // the sites of no run in progress

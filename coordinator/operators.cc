@@ -449,6 +449,17 @@ v1::ServerInfo CoordinatorImpl::GetServerInfo() {
   return info;
 }
 
+std::vector<SiteStanding> CoordinatorImpl::GetSites() {
+  std::vector<SiteStanding> sites;
+  for (const std::string& name : deps_.sites->Names()) {
+    SiteStanding& site = sites.emplace_back(StandingIn(MembershipOf(name), name));
+    site.run_id = RunOf(name) == nullptr ? "" : RunOf(name)->id();
+    site.software_version = sessions_.contains(name) ? sessions_.at(name).software_version.value_or("") : "";
+    site.last_heard = last_heard_.contains(name) ? std::make_optional(last_heard_.at(name)) : std::nullopt;
+  }
+  return sites;
+}
+
 absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) {
   Run* const run = FindRun(request.run_id());
   if (run == nullptr) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/certificate_files.h"
 #include "common/certificate_watch.h"
 #include "common/clock.h"
@@ -32,6 +33,7 @@
 #include "coordinator/run/log_keeping.h"
 #include "coordinator/run/memory_need.h"
 #include "coordinator/site_registry.h"
+#include "coordinator/status_page.h"
 #include "nlohmann/json.hpp"
 #include "proto/config/reload.h"
 
@@ -40,6 +42,8 @@ namespace {
 
 constexpr char kComponent[] = "coordinator";
 constexpr absl::Duration kInsecureWarningInterval = absl::Minutes(1);
+// For an answer of the executor; a person waits no longer.
+constexpr absl::Duration kStatusPatience = absl::Seconds(5);
 
 TlsFiles FilesOf(const v1::TlsConfig& tls) {
   return {tls.ca(), tls.certificate(), tls.key()};
@@ -57,6 +61,9 @@ absl::Status CheckAddresses(const v1::CoordinatorConfig& config, const Server::O
     if (!address.empty()) {
       TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(address, /*least_port=*/0), key));
     }
+  }
+  if (!config.status_listen().empty()) {
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckStatusAddress(config.status_listen()), "status_listen"));
   }
   if (options.insecure) {
     if (!options.insecure_anywhere) {
@@ -101,6 +108,8 @@ class ServerImpl final : public Server {
   absl::Status PrepareFolder();
   absl::Status OpenJournal();
   absl::Status Recover();
+  absl::Status ServePages();
+  std::string StatusText();
   absl::Status PublishEndpoints();
   void WatchCertificates();
   void SiteCertificateSeen(const std::string& site, const Validity& validity);
@@ -122,6 +131,7 @@ class ServerImpl final : public Server {
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<SerialExecutor> executor_;
   std::unique_ptr<PageServer> pages_;
+  std::unique_ptr<PageServer> status_page_;
   std::unique_ptr<RpcServer> rpc_;
   std::unique_ptr<HealthServer> health_;
   bool published_ = false;
@@ -151,14 +161,7 @@ absl::Status ServerImpl::Start() {
   }
   TRIBUTARY_RETURN_IF_ERROR(OpenJournal());
   TRIBUTARY_RETURN_IF_ERROR(Recover());
-  if (!config_.metrics_listen().empty()) {
-    absl::StatusOr<std::unique_ptr<PageServer>> pages =
-        PageServer::Start(config_.metrics_listen(), absl::StrCat("tributary-coordinator ", TRIBUTARY_VERSION),
-                          {MetricsPage([metrics = metrics_.get()] { return metrics->Text(); })});
-    TRIBUTARY_RETURN_IF_ERROR(Annotate(pages.status(), "metrics_listen"));
-    pages_ = *std::move(pages);
-    endpoints_.metrics = Reachable(config_.metrics_listen(), pages_->port());
-  }
+  TRIBUTARY_RETURN_IF_ERROR(ServePages());
   RpcServer::Options rpc;
   rpc.transport = options_.insecure ? Transport::kPlaintext : Transport::kMutualTls;
   rpc.certificates = [files = certificates_] { return files->current(); };
@@ -177,7 +180,8 @@ absl::Status ServerImpl::Start() {
   }
   LogInfo(kComponent, "serving federation ", config_.federation(), " on ", HostOf(config_.listen()), ":", rpc_->port(),
           endpoints_.health.empty() ? "" : absl::StrCat(", health on ", endpoints_.health),
-          endpoints_.metrics.empty() ? "" : absl::StrCat(", metrics on ", endpoints_.metrics));
+          endpoints_.metrics.empty() ? "" : absl::StrCat(", metrics on ", endpoints_.metrics),
+          endpoints_.status.empty() ? "" : absl::StrCat(", status page at http://", endpoints_.status));
   return absl::OkStatus();
 }
 
@@ -220,8 +224,43 @@ absl::Status ServerImpl::Recover() {
   return absl::OkStatus();
 }
 
+absl::Status ServerImpl::ServePages() {
+  const std::string title = absl::StrCat("tributary-coordinator ", TRIBUTARY_VERSION);
+  if (!config_.metrics_listen().empty()) {
+    absl::StatusOr<std::unique_ptr<PageServer>> pages =
+        PageServer::Start(config_.metrics_listen(), title, {MetricsPage([metrics = metrics_.get()] { return metrics->Text(); })});
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(pages.status(), "metrics_listen"));
+    pages_ = *std::move(pages);
+    endpoints_.metrics = Reachable(config_.metrics_listen(), pages_->port());
+  }
+  if (!config_.status_listen().empty()) {
+    absl::StatusOr<std::unique_ptr<PageServer>> page =
+        PageServer::Start(config_.status_listen(), title, {StatusPageAt([this] { return StatusText(); })});
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(page.status(), "status_listen"));
+    status_page_ = *std::move(page);
+    endpoints_.status = Reachable(config_.status_listen(), status_page_->port());
+  }
+  return absl::OkStatus();
+}
+
+// On a thread of the page server.
+std::string ServerImpl::StatusText() {
+  struct Answer {
+    absl::Notification done;
+    Standing standing;
+  };
+  const auto answer = std::make_shared<Answer>();
+  executor_->Post([this, answer] {
+    answer->standing = StandingOf(*coordinator_, *journal_);
+    answer->standing.federation = config_.federation();
+    answer->done.Notify();
+  });
+  return answer->done.WaitForNotificationWithTimeout(kStatusPatience) ? StatusPage(answer->standing, Clock::Real().WallNow()) : BusyPage();
+}
+
 absl::Status ServerImpl::PublishEndpoints() {
-  const nlohmann::json json = {{"listen", endpoints_.listen}, {"health", endpoints_.health}, {"metrics", endpoints_.metrics}};
+  const nlohmann::json json = {
+      {"listen", endpoints_.listen}, {"health", endpoints_.health}, {"metrics", endpoints_.metrics}, {"status", endpoints_.status}};
   TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(EndpointsFile(), json.dump() + "\n"));
   published_ = true;
   return absl::OkStatus();
@@ -281,6 +320,8 @@ void ServerImpl::Shutdown(absl::Duration grace) {
     rpc_->Shutdown(grace);
     rpc_.reset();
   }
+  // It waits for the executor's answers.
+  status_page_.reset();
   if (executor_ != nullptr) {
     executor_->Stop();
   }

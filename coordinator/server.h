@@ -18,6 +18,7 @@ struct Endpoints {
   std::string listen;
   std::string health;
   std::string metrics;
+  std::string status;
 };
 
 // Thread-safe.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/channel.h"
+#include "common/listening.h"
 #include "common/names.h"
 #include "common/status_macros.h"
 #include "common/time_zone.h"
@@ -43,6 +44,10 @@ absl::Status CheckAddress(const std::string& file, const char* key, const std::s
   return Annotate(CheckHostPort(address, least_port), absl::StrCat(file, ": ", key));
 }
 
+absl::Status CheckStatusPage(const std::string& file, const std::string& address) {
+  return address.empty() ? absl::OkStatus() : Annotate(CheckStatusAddress(address), absl::StrCat(file, ": status_listen"));
+}
+
 InsecureWhere WhereOf(const Surroundings& surroundings) {
   return surroundings.insecure_anywhere ? InsecureWhere::kAnywhere : InsecureWhere::kThisMachine;
 }
@@ -56,6 +61,7 @@ Findings ExamineSite(const Surroundings& surroundings, const std::string& file) 
   if (!config.metrics_listen().empty()) {
     status.Update(CheckAddress(file, "metrics_listen", config.metrics_listen(), /*least_port=*/0));
   }
+  status.Update(CheckStatusPage(file, config.status_listen()));
   if (status.ok() && !surroundings.insecure && !config.has_tls()) {
     status = MissingTls(file);
   }
@@ -112,13 +118,16 @@ Findings ExamineSite(const Surroundings& surroundings, const std::string& file) 
 Findings ExamineCoordinator(const Surroundings& surroundings, const std::string& file) {
   v1::CoordinatorConfig config;
   absl::Status status = LoadYaml(file, &config);
-  const std::initializer_list<std::pair<const char*, const std::string*>> addresses = {
-      {"listen", &config.listen()}, {"health_listen", &config.health_listen()}, {"metrics_listen", &config.metrics_listen()}};
+  const std::initializer_list<std::pair<const char*, const std::string*>> addresses = {{"listen", &config.listen()},
+                                                                                       {"health_listen", &config.health_listen()},
+                                                                                       {"metrics_listen", &config.metrics_listen()},
+                                                                                       {"status_listen", &config.status_listen()}};
   for (const auto& [key, address] : addresses) {
     if (!address->empty()) {
       status.Update(CheckAddress(file, key, *address, /*least_port=*/0));
     }
   }
+  status.Update(CheckStatusPage(file, config.status_listen()));
   if (status.ok() && !surroundings.insecure && !config.has_tls()) {
     status = MissingTls(file);
   }

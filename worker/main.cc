@@ -49,8 +49,10 @@
 #include "worker/data/folder.h"
 #include "worker/data/utf8.h"
 #include "worker/sample.h"
+#include "worker/sent_history.h"
 #include "worker/session_client.h"
 #include "worker/solo.h"
+#include "worker/status_page.h"
 #include "worker/trainer.h"
 #include "worker/worker.h"
 
@@ -75,6 +77,12 @@ struct DoctorCommand {
   std::string config;
   bool insecure = false;
   bool insecure_anywhere = false;
+  bool json = false;
+};
+
+struct StatusCommand {
+  std::string config;
+  uint64_t last = 20;
   bool json = false;
 };
 
@@ -315,6 +323,22 @@ ExitCode Doctor(const DoctorCommand& command) {
   return doctor::Outcome(findings);
 }
 
+absl::Status Status(const StatusCommand& command) {
+  v1::WorkerConfig config;
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
+  const std::vector<Sent> all = ReadSentHistory(config.state_dir());
+  if (!command.json) {
+    std::cout << SentText(all, command.last);
+    return absl::OkStatus();
+  }
+  nlohmann::ordered_json json = {{"site", config.site()}, {"sent", nlohmann::ordered_json::array()}};
+  for (const Sent& sent : all) {
+    json["sent"].push_back(SentJson(sent));
+  }
+  std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  return absl::OkStatus();
+}
+
 void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_option("--config", command.config, "worker.yaml");
   app.add_flag("--once", command.once, "exit after the first run that this site took part in, or when it refuses a run");
@@ -329,6 +353,7 @@ ExitCode Main(int argc, char** argv) {
   LogLevel log_level = LogLevel::kInfo;
   RunCommand run;
   DoctorCommand doctor;
+  StatusCommand what_was_sent;
   SoloCommand solo;
   SampleCommand sample;
 
@@ -348,6 +373,13 @@ ExitCode Main(int argc, char** argv) {
   doctor_app.add_flag("--insecure", doctor.insecure, "no TLS; loopback only, for trials on one machine");
   doctor_app.add_flag("--insecure-anywhere", doctor.insecure_anywhere, "with --insecure: allow any address");
   doctor_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
+
+  CLI::App& status_app = *app.add_subcommand("status", "Show what this site sent: when, to whom, of which run and round, how many bytes");
+  status_app.add_option("--config", what_was_sent.config, "worker.yaml")->required();
+  status_app.add_option("--last", what_was_sent.last, "newest entries to show one by one")->capture_default_str();
+  status_app.add_option("--format", format, "output format: text or json (all entries)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"text", "json"}));
 
   CLI::App& solo_app = *app.add_subcommand("solo", "Train alone on this site's data: what the site would reach without a federation");
   solo_app.add_option("--config", solo.config, "worker.yaml")->required();
@@ -371,7 +403,7 @@ ExitCode Main(int argc, char** argv) {
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return *end;
   }
-  solo.json = doctor.json = format == "json";
+  solo.json = doctor.json = what_was_sent.json = format == "json";
   SetLogLevel(log_level);
   if (app.count("--log-level") > 0) {
     run.log_level = log_level;
@@ -382,7 +414,10 @@ ExitCode Main(int argc, char** argv) {
   if (doctor_app.parsed()) {
     return Doctor(doctor);
   }
-  const absl::Status status = solo_app.parsed() ? Solo(solo) : sample_app.parsed() ? Sample(sample) : Run(run);
+  const absl::Status status = solo_app.parsed()     ? Solo(solo)
+                              : sample_app.parsed() ? Sample(sample)
+                              : status_app.parsed() ? Status(what_was_sent)
+                                                    : Run(run);
   if (!status.ok()) {
     LogError(kComponent, status.message());
   }

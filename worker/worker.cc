@@ -1,6 +1,7 @@
 #include "worker/worker.h"
 
 #include <atomic>
+#include <deque>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -13,20 +14,22 @@
 #include "common/certificate_watch.h"
 #include "common/executor.h"
 #include "common/log.h"
-#include "common/page_server.h"
 #include "common/status_macros.h"
 #include "common/time_zone.h"
 #include "common/tls.h"
 #include "common/wire_size.h"
 #include "proto/config/reload.h"
-#include "proto/durations.h"
 #include "worker/consent.h"
 #include "worker/progress_log.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
+#include "worker/sent_history.h"
 #include "worker/session_client.h"
 #include "worker/state_folder.h"
+#include "worker/status_page.h"
 #include "worker/worker_engine.h"
+#include "worker/worker_pages.h"
+#include "worker/worker_setup.h"
 
 namespace tributary::worker {
 namespace {
@@ -35,61 +38,11 @@ constexpr absl::string_view kComponent = "worker";
 constexpr absl::Duration kInsecureReminder = absl::Minutes(1);
 // What a piece of work may still take when the worker ends.
 constexpr absl::Duration kLastWork = absl::Seconds(10);
+constexpr size_t kNotesShown = 12;
 // Below, heartbeats alone would fill the line.
 constexpr uint64_t kMinRate = 1024;
 // Timers are set on the executor's clock; one that is early by rounding must not spin.
 constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
-
-WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs) {
-  WorkerEngineOptions engine;
-  engine.consent = options.config.consent();
-  engine.coordinator = DescribeDestination(options.config.coordinator(), options.route);
-  engine.software_version = options.software_version;
-  engine.once = options.once;
-  engine.withhold_losses = options.config.withhold_losses();
-  engine.connect_timeout = options.connect_timeout;
-  engine.max_backoff = DurationOf(options.config.max_backoff());
-  engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
-  engine.random = options.random;
-  if (options.config.quiet_hours_size() > 0) {
-    engine.quiet_until = [hours, clock = options.clock, zone = *options.time_zone]() -> std::optional<std::string> {
-      const absl::Time now = clock->WallNow();
-      const std::optional<std::string> end = hours.EndOf(now);  // operators elsewhere read it too
-      return end.has_value() ? std::make_optional(absl::StrCat(*end, absl::FormatTime(" %Z", now, zone))) : std::nullopt;
-    };
-  }
-  // A message on the session cannot be paced: what takes longer than a second travels beside it, in frames.
-  if (options.config.bandwidth().up() != 0) {
-    engine.max_inline_bytes = options.config.bandwidth().up();
-  }
-  engine.saved_runs = saved_runs;
-  return engine;
-}
-
-TlsFiles FilesOf(const v1::TlsConfig& tls) {
-  return {tls.ca(), tls.certificate(), tls.key()};
-}
-
-Identity IdentityOf(const v1::WorkerConfig& config) {
-  return {config.federation(), Role::kSite, config.site()};
-}
-
-// `certificates`: null in plaintext.
-SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates) {
-  const v1::WorkerConfig& config = options.config;
-  SessionClientOptions client;
-  client.coordinator = config.coordinator();
-  client.route = options.route;
-  if (certificates != nullptr) {
-    client.certificates = [certificates] { return certificates->current(); };
-  }
-  client.identity = IdentityOf(config);
-  client.progress_timeout = options.progress_timeout;
-  client.frame_bytes = options.frame_bytes;
-  client.up_rate = config.bandwidth().up();
-  client.down_rate = config.bandwidth().down();
-  return client;
-}
 
 }  // namespace
 
@@ -99,6 +52,7 @@ class Worker::Impl {
  public:
   Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder, std::shared_ptr<CertificateFiles> certificates)
       : options_(std::move(options)),
+        hours_(hours),
         folder_(std::move(folder)),
         certificates_(std::move(certificates)),
         metrics_(options_.config.site(), options_.software_version, options_.config.state_dir()),
@@ -149,16 +103,13 @@ class Worker::Impl {
                                                  }});
   }
 
-  absl::Status StartMetrics() {
-    if (options_.config.metrics_listen().empty()) {
-      return absl::OkStatus();
-    }
-    absl::StatusOr<std::unique_ptr<PageServer>> pages =
-        PageServer::Start(options_.config.metrics_listen(), absl::StrCat("tributary-worker ", options_.software_version),
-                          {MetricsPage([this] { return metrics_.Text(); })});
-    TRIBUTARY_RETURN_IF_ERROR(Annotate(pages.status(), "metrics_listen"));
-    pages_ = *std::move(pages);
-    LogInfo(kComponent, "metrics at http://", pages_->address(), "/metrics");
+  absl::Status StartPages() {
+    TRIBUTARY_ASSIGN_OR_RETURN(pages_, WorkerPages::Start({.options = &options_,
+                                                           .metrics = &metrics_,
+                                                           .hours = hours_,
+                                                           .certificates = certificates_,
+                                                           .executor = &executor_,
+                                                           .tell = [this](WorkerStanding& standing) { Tell(standing); }}));
     return absl::OkStatus();
   }
 
@@ -194,7 +145,8 @@ class Worker::Impl {
   }
 
   bool training() const { return pieces_of_work_ > 0; }
-  std::string metrics_address() const { return pages_ == nullptr ? "" : pages_->address(); }
+  std::string metrics_address() const { return pages_->metrics_address(); }
+  std::string status_address() const { return pages_->status_address(); }
   const WorkerMetrics& metrics() const { return metrics_; }
 
  private:
@@ -203,7 +155,31 @@ class Worker::Impl {
       return;
     }
     client_.Shutdown();
+    if (pages_ != nullptr) {
+      pages_->CloseStatusPage();
+    }
     executor_.Stop();
+  }
+
+  // On the executor.
+  void Tell(WorkerStanding& standing) {
+    standing.connected = engine_.connected();
+    standing.run = run_name_;
+    if (engine_.held().has_value()) {
+      standing.round = engine_.held()->round;
+    }
+    standing.notes.assign(notes_.rbegin(), notes_.rend());
+    const std::lock_guard<std::mutex> lock(reload_mutex_);
+    standing.config = in_force_;
+  }
+
+  // Before it is handed to the line.
+  void Record(std::optional<Sent> sent) {
+    if (sent.has_value()) {
+      sent->at = options_.clock->WallNow();
+      sent->to = options_.config.coordinator();
+      Warn(sent_.Add(*sent));
+    }
   }
 
   // A stop that was asked for costs nothing, unless the work under way takes long: whoever stops a service does not wait long.
@@ -286,11 +262,13 @@ class Worker::Impl {
     if (action.message.has_update_skipped()) {
       metrics_.CountSkippedRound();
     }
+    Record(SentIn(action.message));
     Debug();
     client_.Send(action.session, std::move(action.message));
   }
 
   void Do(action::PrepareRun& action) {
+    run_name_ = action.offer.spec().name();
     progress_.BeginRun(action.offer.spec().name(), options_.clock->Now());
     auto offer = std::make_shared<const v1::RunOffer>(std::move(action.offer));
     OnTrainingThread<event::RunPrepared>(
@@ -321,6 +299,7 @@ class Worker::Impl {
     }
   }
   void Do(const action::ReleaseRun& action) {
+    run_name_.clear();
     OnTrainingThread<absl::Status>(
         [this, over = action.over](TrainingRun* run) {
           // A run that is not over may be offered again.
@@ -396,6 +375,7 @@ class Worker::Impl {
   void Do(action::Upload& action) {
     Debug();
     upload_began_ = options_.clock->Now();
+    Record(SentIn(action.header));
     client_.Upload(action.transfer, std::move(action.header), std::move(action.payload));
   }
   void Do(const action::CancelTransfer& action) { client_.CancelTransfer(action.transfer); }
@@ -407,6 +387,10 @@ class Worker::Impl {
   void Do(const action::Note& action) {
     progress_.Flush(options_.clock->Now());
     Log(action.level, kComponent, reason_);
+    notes_.push_back({options_.clock->WallNow(), reason_});
+    if (notes_.size() > kNotesShown) {
+      notes_.pop_front();
+    }
   }
   void Do(const action::Exit& action) {
     exit_status_ = action.status;
@@ -416,10 +400,11 @@ class Worker::Impl {
   }
 
   const WorkerOptions options_;
+  const QuietHours hours_;
   const StateFolder folder_;                              // its store: on the training thread
   const std::shared_ptr<CertificateFiles> certificates_;  // null: plaintext
   WorkerMetrics metrics_;
-  std::unique_ptr<PageServer> pages_;
+  std::unique_ptr<WorkerPages> pages_;
 
   std::mutex reload_mutex_;
   v1::WorkerConfig in_force_ = options_.config;  // with what was reloaded; under reload_mutex_
@@ -427,6 +412,9 @@ class Worker::Impl {
   // On the executor.
   WorkerEngine engine_;
   ProgressLog progress_;
+  SentHistory sent_{options_.config.state_dir()};
+  std::string run_name_;  // that it takes part in
+  std::deque<WorkerNote> notes_;
   std::string reason_;
   absl::Time timer_ = absl::InfiniteFuture();
   // The newest transfer each way: there is one at a time.
@@ -471,7 +459,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   }
   TRIBUTARY_ASSIGN_OR_RETURN(StateFolder folder, OpenStateFolder(options.config.state_dir()));
   auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder), std::move(certificates));
-  TRIBUTARY_RETURN_IF_ERROR(impl->StartMetrics());
+  TRIBUTARY_RETURN_IF_ERROR(impl->StartPages());
   impl->WatchCertificates();
   return std::unique_ptr<Worker>(new Worker(std::move(impl)));
 }
@@ -492,6 +480,9 @@ bool Worker::training() const {
 }
 std::string Worker::metrics_address() const {
   return impl_->metrics_address();
+}
+std::string Worker::status_address() const {
+  return impl_->status_address();
 }
 const WorkerMetrics& Worker::metrics() const {
   return impl_->metrics();

@@ -1,4 +1,4 @@
-// The worker: engine, session, training thread and metrics page put together.
+// The worker: engine, session, training thread and pages put together.
 //
 // Two threads of its own: one runs the engine and everything from the network, in order; the other trains, encodes and applies, one piece
 // of work at a time, so that heartbeats go on whatever a step takes.
@@ -49,7 +49,7 @@ struct WorkerOptions {
 
 class Worker {
  public:
-  // Takes config.state_dir for itself (it is made if need be), starts the metrics page, connects to nothing yet.
+  // Takes config.state_dir for itself (it is made if need be), starts the metrics and status pages, connects to nothing yet.
   // InvalidArgument: a field of the configuration, or quiet hours without a time zone. Unauthenticated: as of LoadCertificatePair. Exit
   // code kStorage: the folder cannot be written, or another worker uses it. Errors of PageServer::Start.
   static absl::StatusOr<std::unique_ptr<Worker>> Create(WorkerOptions options);
@@ -73,6 +73,8 @@ class Worker {
 
   // host:port of the metrics page; empty: none.
   std::string metrics_address() const;
+  // The same of the status page.
+  std::string status_address() const;
   const WorkerMetrics& metrics() const;
 
  private:

@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "cli/chart.h"
-#include "cli/report_curves.h"
 #include "cli/report_page.h"
+#include "common/chart.h"
+#include "proto/run_curves.h"
 
 namespace tributary::cli {
 namespace {

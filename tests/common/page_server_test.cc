@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Far more than any test needs, and far less than a run of the tests may take.
 constexpr absl::Duration kPatience = absl::Minutes(1);
@@ -64,6 +66,13 @@ class Connection {
  private:
   const int socket_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 };
+
+// The answer to a request for "/" of `host`.
+std::string Ask(int port, const std::string& host) {
+  Connection connection(port);
+  EXPECT_TRUE(connection.Send("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"));
+  return connection.Rest();
+}
 
 void ExpectAnswers(const PageServer& server, const std::string& host = "127.0.0.1") {
   httplib::Client client(host, server.port());
@@ -160,6 +169,26 @@ TEST(PageServerTest, SaysWhyAnAddressCannotBeListenedOn) {
   EXPECT_EQ(taken.message(),
             "cannot listen on " + first->address() + ": another program is listening there; stop it, or choose another port");
   EXPECT_THAT(std::string(PageServer::Start("9465", "", {}).status().message()), HasSubstr("'9465' has no port"));
+}
+
+TEST(PageServerTest, GivesAStatusPageToWhoAsksForThisMachineByName) {
+  const auto server = PageServer::Start("127.0.0.1:0", "test", {StatusPageAt([] { return "<p>well</p>"; })});
+  ASSERT_TRUE(server.ok()) << server.status();
+  for (const char* host : {"127.0.0.1:9465", "localhost", "[::1]:80", "[::1]"}) {
+    const std::string answer = Ask((*server)->port(), host);
+    EXPECT_THAT(answer, AllOf(HasSubstr("200 OK"), HasSubstr("<p>well</p>"), HasSubstr("Content-Security-Policy: default-src 'none'")))
+        << host;
+  }
+  for (const char* host : {"evil.example:9465", "127.0.0.1.evil.example", "evil.example:127.0.0.1", ""}) {
+    EXPECT_THAT(Ask((*server)->port(), host), AllOf(HasSubstr("403"), Not(HasSubstr("well")))) << host;
+  }
+}
+
+TEST(PageServerTest, DoesNotMakeAStatusPageForEveryOneWhoAsks) {
+  std::atomic<int> made = 0;
+  const PageServer::Page page = StatusPageAt([&made] { return std::to_string(++made); }, absl::Hours(1));
+  EXPECT_EQ(page.text(), "1");
+  EXPECT_EQ(page.text(), "1");
 }
 
 }  // namespace

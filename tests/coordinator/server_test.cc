@@ -114,6 +114,21 @@ TEST_F(ServerTest, SaysWhereItServesAndTakesThatBackWhenItStops) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST_F(ServerTest, ShowsItsStatusToPeopleOnThisMachine) {
+  config_.set_status_listen("127.0.0.1:0");
+  const auto server = Start();
+  httplib::Client client("http://" + server->endpoints().status);
+  const httplib::Result page = client.Get("/");
+  ASSERT_TRUE(page);
+  EXPECT_THAT(page->body, HasSubstr("Federation test"));
+  EXPECT_THAT(page->body, HasSubstr("<td>berlin</td><td>away</td>"));
+}
+
+TEST_F(ServerTest, RefusesToShowItsStatusToOthers) {
+  config_.set_status_listen("0.0.0.0:0");
+  ExpectRefused(ExitCode::kUsage, "status_listen: '0.0.0.0:0' is not an address of this machine alone");
+}
+
 TEST_F(ServerTest, AnswersOperatorsWithTheRealCoordinator) {
   const auto server = Start();
   const auto stub = v1::AdminService::NewStub(ChannelAs(*server, "operator-alice"));

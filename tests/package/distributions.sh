@@ -63,7 +63,7 @@ if [ -e "$build_dir/CPackConfig.cmake" ]; then
       { tail -n 20 /tmp/install.log; exit 1; }
     for program in tributary tributary-coordinator tributary-worker; do $program --version; done
     for user in tributary-coordinator tributary-worker; do getent passwd $user; done
-    for service in tributary-coordinator tributary-worker; do deb-systemd-helper --quiet was-enabled $service.service; done
+    for service in tributary-coordinator tributary-worker; do test -L /etc/systemd/system/multi-user.target.wants/$service.service; done
     DEBIAN_FRONTEND=noninteractive apt-get -q -y purge tributary-worker tributary-coordinator >/tmp/purge.log 2>&1
     test ! -e /usr/bin/tributary-worker'
 fi

@@ -167,6 +167,7 @@ class RecordingCoordinator final : public Coordinator {
     info.set_protocol_version(1);
     return info;
   }
+  std::vector<SiteStanding> GetSites() override { return {}; }
   void Drain(std::function<void()> done) override { done(); }
 
   // All below in With() or in the condition of Await().

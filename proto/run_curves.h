@@ -1,6 +1,6 @@
 // What a report draws of a run: its losses as curves over steps, bytes and time, and its figures. Pure.
-#ifndef TRIBUTARY_CLI_REPORT_CURVES_H_
-#define TRIBUTARY_CLI_REPORT_CURVES_H_
+#ifndef TRIBUTARY_PROTO_RUN_CURVES_H_
+#define TRIBUTARY_PROTO_RUN_CURVES_H_
 
 #include <cstdint>
 #include <optional>
@@ -13,7 +13,7 @@
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/run.pb.h"
 
-namespace tributary::cli {
+namespace tributary {
 
 // A run as a coordinator tells of it.
 struct ReportedRun {
@@ -61,6 +61,6 @@ struct RunFigures {
 };
 RunFigures FiguresOf(const ReportedRun& run);
 
-}  // namespace tributary::cli
+}  // namespace tributary
 
-#endif  // TRIBUTARY_CLI_REPORT_CURVES_H_
+#endif  // TRIBUTARY_PROTO_RUN_CURVES_H_

@@ -1,6 +1,6 @@
 // Line charts as SVG, which a page's own style colours: readable from 350 pixels of width on. Pure.
-#ifndef TRIBUTARY_CLI_CHART_H_
-#define TRIBUTARY_CLI_CHART_H_
+#ifndef TRIBUTARY_COMMON_CHART_H_
+#define TRIBUTARY_COMMON_CHART_H_
 
 #include <functional>
 #include <string>
@@ -9,7 +9,7 @@
 
 #include "absl/strings/string_view.h"
 
-namespace tributary::cli {
+namespace tributary {
 
 // `text` inside an element or an attribute in quotes.
 std::string EscapeHtml(absl::string_view text);
@@ -52,6 +52,6 @@ struct Chart {
 // An svg element. Points that a logarithmic axis cannot show are left out. Empty if there is nothing to draw.
 std::string DrawChart(const Chart& chart);
 
-}  // namespace tributary::cli
+}  // namespace tributary
 
-#endif  // TRIBUTARY_CLI_CHART_H_
+#endif  // TRIBUTARY_COMMON_CHART_H_

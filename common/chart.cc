@@ -1,4 +1,4 @@
-#include "cli/chart.h"
+#include "common/chart.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 
-namespace tributary::cli {
+namespace tributary {
 namespace {
 
 // In units of the drawing: about a pixel on a narrow screen.
@@ -215,4 +215,4 @@ std::string DrawChart(const Chart& chart) {
                          kHeight - kTop - kBottom + 3, kLeft, kTop, kWidth - kLeft, kHeight - kTop - kBottom + 3, lines);
 }
 
-}  // namespace tributary::cli
+}  // namespace tributary

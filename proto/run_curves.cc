@@ -1,4 +1,4 @@
-#include "cli/report_curves.h"
+#include "proto/run_curves.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
 
-namespace tributary::cli {
+namespace tributary {
 namespace {
 
 constexpr absl::string_view kCurveHeading = "steps\tbytes\tval_loss";
@@ -154,4 +154,4 @@ RunFigures FiguresOf(const ReportedRun& run) {
   return figures;
 }
 
-}  // namespace tributary::cli
+}  // namespace tributary

@@ -1,0 +1,63 @@
+#include "worker/worker_setup.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/channel.h"
+#include "proto/durations.h"
+
+namespace tributary::worker {
+
+WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs) {
+  WorkerEngineOptions engine;
+  engine.consent = options.config.consent();
+  engine.coordinator = DescribeDestination(options.config.coordinator(), options.route);
+  engine.software_version = options.software_version;
+  engine.once = options.once;
+  engine.withhold_losses = options.config.withhold_losses();
+  engine.connect_timeout = options.connect_timeout;
+  engine.max_backoff = DurationOf(options.config.max_backoff());
+  engine.min_backoff = std::min(options.min_backoff, engine.max_backoff);
+  engine.random = options.random;
+  if (options.config.quiet_hours_size() > 0) {
+    engine.quiet_until = [hours, clock = options.clock, zone = *options.time_zone]() -> std::optional<std::string> {
+      const absl::Time now = clock->WallNow();
+      const std::optional<std::string> end = hours.EndOf(now);  // operators elsewhere read it too
+      return end.has_value() ? std::make_optional(absl::StrCat(*end, absl::FormatTime(" %Z", now, zone))) : std::nullopt;
+    };
+  }
+  // A message on the session cannot be paced: what takes longer than a second travels beside it, in frames.
+  if (options.config.bandwidth().up() != 0) {
+    engine.max_inline_bytes = options.config.bandwidth().up();
+  }
+  engine.saved_runs = saved_runs;
+  return engine;
+}
+
+TlsFiles FilesOf(const v1::TlsConfig& tls) {
+  return {tls.ca(), tls.certificate(), tls.key()};
+}
+
+Identity IdentityOf(const v1::WorkerConfig& config) {
+  return {config.federation(), Role::kSite, config.site()};
+}
+
+SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates) {
+  const v1::WorkerConfig& config = options.config;
+  SessionClientOptions client;
+  client.coordinator = config.coordinator();
+  client.route = options.route;
+  if (certificates != nullptr) {
+    client.certificates = [certificates] { return certificates->current(); };
+  }
+  client.identity = IdentityOf(config);
+  client.progress_timeout = options.progress_timeout;
+  client.frame_bytes = options.frame_bytes;
+  client.up_rate = config.bandwidth().up();
+  client.down_rate = config.bandwidth().down();
+  return client;
+}
+
+}  // namespace tributary::worker
