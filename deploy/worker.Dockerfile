@@ -1,4 +1,4 @@
-# The worker and the operator's command (for `tributary doctor --worker`) on the libraries that they load, and nothing else.
+# The worker on the libraries that it loads, and nothing else: no shell, no package manager.
 #
 #   docker build -f deploy/worker.Dockerfile -t tributary-worker:0.2.0 .
 #
@@ -11,18 +11,18 @@ FROM ${BASE} AS compiled
 WORKDIR /source
 COPY . .
 RUN apt-get update && bash deploy/install-deps.sh && apt-get install -y --no-install-recommends tzdata
-RUN cmake --preset release && cmake --build --preset release --target tributary-worker tributary
-RUN mkdir /programs && cp build/release/bin/tributary-worker build/release/bin/tributary /programs/
+RUN cmake --preset release && cmake --build --preset release --target tributary-worker
+RUN mkdir /programs && cp build/release/bin/tributary-worker /programs/
 
 FROM ${BASE} AS prebuilt
 WORKDIR /source
 RUN apt-get update && apt-get install -y --no-install-recommends binutils ca-certificates gcc libc6-dev libcpp-httplib0.11 \
     libtcmalloc-minimal4 libgrpc++1.51 libopenblas0-openmp libprometheus-cpp-core1.0 libtorch1.13 libyaml-cpp0.7 python3 tzdata
 COPY deploy/package deploy/package
-COPY build/release/bin/tributary-worker build/release/bin/tributary /programs/
+COPY build/release/bin/tributary-worker /programs/
 
 FROM ${PROGRAMS} AS root
-RUN python3 deploy/package/image_root.py /image /programs/tributary-worker /programs/tributary
+RUN python3 deploy/package/image_root.py /image /programs/tributary-worker
 # Writable by whichever user the container is given, who is of group 0.
 RUN install -d -m 0770 -o 10001 -g 0 /image/var/lib/tributary
 

@@ -65,6 +65,8 @@ class Scenario:
         check(len(pods) == 1 + len(SITES), f"pods: {sorted(pods)}")
         self.cluster.helm("test", kit.RELEASE, "--timeout", "2m")
         say("helm test passed")
+        self.cluster.kubectl("exec", worker(SITES[0]), "--", "tributary-worker", "doctor", "--config", "/etc/tributary/worker.yaml")
+        say("a worker's doctor is content")
 
     def submit(self):
         watch = kit.Stopwatch()

@@ -19,7 +19,7 @@ import federation  # noqa: E402  (found through the line above)
 
 _MEBIBYTE = 2**20
 _LARGEST = {"coordinator": 150 * _MEBIBYTE, "worker": 400 * _MEBIBYTE}
-_PROGRAMS = {"coordinator": {"tributary", "tributary-coordinator"}, "worker": {"tributary", "tributary-worker"}}
+_PROGRAMS = {"coordinator": {"tributary", "tributary-coordinator"}, "worker": {"tributary-worker"}}
 _USER = "12345:0"  # of no /etc/passwd
 
 # As a container's runtime does it: mounts of its own, the root folder read-only, what is below `data` as it is.
