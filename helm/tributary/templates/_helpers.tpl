@@ -77,6 +77,8 @@ data_dir: {{ include "tributary.dataDir" . }}
 listen: {{ printf "%s:8443" .Values.coordinator.listenAddress | quote }}
 health_listen: {{ printf "%s:8081" .Values.coordinator.listenAddress | quote }}
 metrics_listen: {{ printf "%s:9464" .Values.coordinator.listenAddress | quote }}
+# A page for people: kubectl port-forward POD 9465.
+status_listen: 127.0.0.1:9465
 tls:
   ca: /etc/tributary-tls/ca.crt
   certificate: /etc/tributary-tls/tls.crt
@@ -153,6 +155,8 @@ tls:
 data: /data
 state_dir: /var/lib/tributary/state
 metrics_listen: {{ printf "%s:9464" $root.Values.coordinator.listenAddress | quote }}
+# A page for people: kubectl port-forward POD 9466.
+status_listen: 127.0.0.1:9466
 {{ toYaml $config }}
 {{- end -}}
 
