@@ -1,10 +1,7 @@
 #include "common/tls.h"
 
 #include <arpa/inet.h>
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <grpcpp/security/credentials.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
@@ -13,7 +10,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -21,7 +17,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/names.h"
 #include "common/tls_probe.h"
@@ -137,45 +132,6 @@ std::string CoordinatorIdFor(const CertificatePair& own) {
   return owner.ok() ? SpiffeId({owner->federation, Role::kCoordinator, ""}) : "";
 }
 
-// gRPC 1.51 has no provider of certificates that a program can write, and its own, which watches files, aborts the process when one is
-// empty for a moment. Its C interface can ask at every handshake; if it cannot use the answer, it keeps what it has.
-class AskingServerCredentials final : public grpc::ServerCredentials {
- public:
-  explicit AskingServerCredentials(CertificateSource source)
-      : source_(std::move(source)),
-        credentials_(grpc_ssl_server_credentials_create_with_options(grpc_ssl_server_credentials_create_options_using_config_fetcher(
-            GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
-            [](void* self, grpc_ssl_server_certificate_config** config) {
-              return static_cast<AskingServerCredentials*>(self)->Fetch(config);
-            },
-            this))) {}
-  ~AskingServerCredentials() override { grpc_server_credentials_release(credentials_); }
-
-  void SetAuthMetadataProcessor(const std::shared_ptr<grpc::AuthMetadataProcessor>&) override { TRIBUTARY_ASSERT(false, "not supported"); }
-
- private:
-  int AddPortToServer(const std::string& address, grpc_server* server) override {
-    return grpc_server_add_http2_port(server, address.c_str(), credentials_);
-  }
-
-  grpc_ssl_certificate_config_reload_status Fetch(grpc_ssl_server_certificate_config** config) {
-    const std::shared_ptr<const CertificatePair> pair = source_();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (pair == given_) {
-      return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
-    }
-    const grpc_ssl_pem_key_cert_pair pem = {pair->key.c_str(), pair->certificate.c_str()};
-    *config = grpc_ssl_server_certificate_config_create(pair->ca.c_str(), &pem, 1);
-    given_ = pair;
-    return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
-  }
-
-  const CertificateSource source_;
-  std::mutex mutex_;
-  std::shared_ptr<const CertificatePair> given_;  // under mutex_
-  grpc_server_credentials* const credentials_;    // after all that Fetch uses
-};
-
 }  // namespace
 
 absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
@@ -249,7 +205,8 @@ absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& ad
   }
   // In TLS 1.3 a server judges the client's certificate when the client believes to be connected: this is all that can be seen of a
   // refusal.
-  if (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed")) {
+  if (absl::StrContains(words, "endpoint read failed") ||
+      (absl::StrContains(words, "failed to connect") && absl::StrContains(words, "socket closed"))) {
     return absl::UnavailableError(absl::StrCat(status.message(),
                                                "; if this persists, the coordinator may not trust the CA of the certificate used here",
                                                own.description.empty() ? "" : absl::StrCat(": ", own.description)));
@@ -267,10 +224,6 @@ std::string KeyExposure(const std::string& key) {
                       ", and replace it if anyone else may have read it");
 }
 
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(CertificateSource source) {
-  return std::make_shared<AskingServerCredentials>(std::move(source));
-}
-
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const CertificatePair& pair) {
   using grpc::experimental::IdentityKeyCertPair;
   grpc::experimental::TlsChannelCredentialsOptions options;
@@ -283,51 +236,13 @@ std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const Certifica
   return grpc::experimental::TlsCredentials(options);
 }
 
-std::optional<Validity> PeerValidity(const grpc::ServerContextBase& context) {
-  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-  if (auth == nullptr) {
-    return std::nullopt;
-  }
-  const std::vector<grpc::string_ref> pems = auth->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
-  if (pems.size() != 1) {
-    return std::nullopt;
-  }
-  const absl::StatusOr<std::vector<X509Ptr>> certificate = ParseCertificates({pems[0].data(), pems[0].size()}, "the certificate");
-  if (!certificate.ok()) {
-    return std::nullopt;
-  }
-  const X509& leaf = *certificate->front();
-  return Validity{TimeOf(X509_get0_notBefore(&leaf)), TimeOf(X509_get0_notAfter(&leaf))};
-}
-
-std::shared_ptr<grpc::ServerCredentials> MakeInsecureServerCredentials() {
-  return grpc::InsecureServerCredentials();
-}
-
 std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials() {
   return grpc::InsecureChannelCredentials();
 }
 
-absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, absl::string_view federation, Transport transport) {
-  const bool insecure = transport == Transport::kPlaintext;
-  std::vector<std::string> uris;
-  if (insecure) {
-    const auto [begin, end] = context.client_metadata().equal_range(kInsecureIdentityKey);
-    for (auto it = begin; it != end; ++it) {
-      uris.emplace_back(it->second.data(), it->second.size());
-    }
-  } else {
-    const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-    if (auth == nullptr || !auth->IsPeerAuthenticated()) {
-      return absl::UnauthenticatedError("no client certificate");
-    }
-    for (const grpc::string_ref& uri : auth->FindPropertyValues("peer_uri")) {
-      uris.emplace_back(uri.data(), uri.size());
-    }
-  }
+absl::StatusOr<Identity> IdentityOf(const std::vector<std::string>& uris, absl::string_view what, absl::string_view federation) {
   if (uris.size() != 1) {
-    return absl::UnauthenticatedError(
-        absl::StrCat(insecure ? "the metadata " : "the certificate ", "has ", uris.size(), " SPIFFE ids; exactly one is needed"));
+    return absl::UnauthenticatedError(absl::StrCat(what, " has ", uris.size(), " SPIFFE ids; exactly one is needed"));
   }
   absl::StatusOr<Identity> identity = ParseSpiffeId(uris[0]);
   if (!identity.ok()) {
@@ -337,6 +252,15 @@ absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, ab
     return absl::UnauthenticatedError(absl::StrCat(uris[0], " does not belong to federation ", federation));
   }
   return identity;
+}
+
+absl::StatusOr<Identity> ClaimedIdentity(const grpc::ServerContextBase& context, absl::string_view federation) {
+  std::vector<std::string> uris;
+  const auto [begin, end] = context.client_metadata().equal_range(kInsecureIdentityKey);
+  for (auto it = begin; it != end; ++it) {
+    uris.emplace_back(it->second.data(), it->second.size());
+  }
+  return IdentityOf(uris, "the metadata", federation);
 }
 
 absl::Status CheckInsecureAddress(absl::string_view host_port) {

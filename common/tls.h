@@ -1,14 +1,14 @@
 // Mutually authenticated TLS 1.3 for gRPC, and who the peer is.
 //
 // An identity is the certificate's single SPIFFE URI SAN: spiffe://FEDERATION/coordinator, /site/NAME or /operator/NAME. It is read from
-// the connection on every call; nothing in a message body is ever believed instead.
+// the connection on every call; nothing in a message body is ever believed instead. Servers: coordinator/guard.
 #ifndef TRIBUTARY_COMMON_TLS_H_
 #define TRIBUTARY_COMMON_TLS_H_
 
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,7 +19,6 @@
 namespace grpc {
 class ChannelCredentials;
 class ServerContextBase;
-class ServerCredentials;
 }  // namespace grpc
 
 namespace tributary {
@@ -78,20 +77,13 @@ std::string KeyExposure(const std::string& key);
 absl::Status ExplainTlsFailure(const absl::Status& status, const std::string& address, const Route& route, const CertificatePair& own);
 inline constexpr absl::Duration kProbeTimeout = absl::Seconds(3);
 
-// The pair for the next handshake. Never null; called on gRPC's threads.
+// The pair for the next handshake. Never null; called on any thread.
 using CertificateSource = std::function<std::shared_ptr<const CertificatePair>()>;
-
-// A server's credentials: `source` is asked at every handshake. They must outlive the servers that use them.
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(CertificateSource source);
 
 // A client's credentials: with this pair and no other; make new ones, and a new channel, for a new pair.
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const CertificatePair& pair);
 
-// How long the caller's certificate is accepted; absent in plaintext.
-std::optional<Validity> PeerValidity(const grpc::ServerContextBase& context);
-
 // Plaintext, for --insecure on loopback only.
-std::shared_ptr<grpc::ServerCredentials> MakeInsecureServerCredentials();
 std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials();
 
 // In plaintext there is no certificate: client and server agree on this metadata key, whose value is the SPIFFE id claimed.
@@ -99,12 +91,12 @@ inline constexpr char kInsecureIdentityKey[] = "x-tributary-insecure-identity";
 // Trailing metadata of TransferService.Download: the coordinator's clock, milliseconds since 1970, for `doctor` to compare.
 inline constexpr char kCoordinatorTimeKey[] = "x-tributary-unix-ms";
 
-// How a server is reached. In plaintext (--insecure) callers say themselves who they are, and are believed.
-enum class Transport { kMutualTls, kPlaintext };
+// The identity that these SPIFFE ids, of `what` (for messages: "the certificate"), stand for. Unauthenticated: none, not a SPIFFE id, or
+// several; another federation.
+absl::StatusOr<Identity> IdentityOf(const std::vector<std::string>& uris, absl::string_view what, absl::string_view federation);
 
-// The caller's identity: of the certificate, or in plaintext of the metadata key above. Unauthenticated: none, no SPIFFE URI or several,
-// another federation.
-absl::StatusOr<Identity> PeerIdentity(const grpc::ServerContextBase& context, absl::string_view federation, Transport transport);
+// Who the caller says to be, in plaintext, where callers are believed: the metadata key above. Errors as IdentityOf's.
+absl::StatusOr<Identity> ClaimedIdentity(const grpc::ServerContextBase& context, absl::string_view federation);
 
 // OK if `host_port` names a loopback address (127.0.0.0/8, [::1], localhost); else InvalidArgument saying that --insecure needs
 // --insecure-anywhere there.

@@ -1,4 +1,5 @@
-// OpenSSL's certificate objects with owners, and what the certificate code of this folder reads from them. Not for other folders.
+// OpenSSL's certificate objects with owners, and what the certificate code of this folder and of coordinator/guard
+// reads from them. Not for others.
 #ifndef TRIBUTARY_COMMON_X509_H_
 #define TRIBUTARY_COMMON_X509_H_
 

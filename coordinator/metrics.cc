@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/optional_gauge.h"
 #include "common/resource_gauges.h"
+#include "coordinator/metric_labels.h"
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
@@ -23,48 +24,6 @@ namespace {
 using prometheus::Counter;
 using prometheus::Gauge;
 using prometheus::Histogram;
-
-// Label values, in the order of the enums.
-constexpr std::array kOutcomes = {"committed", "partial", "empty", "failed"};
-constexpr std::array kRunOutcomes = {"finished", "failed", "stopped"};
-constexpr std::array kPhases = {"wait", "aggregate", "journal", "apply", "broadcast", "compute", "encode"};
-constexpr std::array kSiteStates = {"away", "connected", "syncing", "ready", "refused", "quarantined"};
-constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
-constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "size", "checksum", "invalid", "duplicate"};
-constexpr std::array kSplits = {"train", "validation"};
-
-static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1);
-static_assert(kRunOutcomes.size() == static_cast<size_t>(RunOutcome::kStopped) + 1);
-static_assert(kPhases.size() == static_cast<size_t>(RoundPhase::kEncode) + 1);
-static_assert(kSiteStates.size() == static_cast<size_t>(SiteState::kQuarantined) + 1);
-static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
-static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kDuplicate) + 1);
-static_assert(kSplits.size() == static_cast<size_t>(LossSplit::kValidation) + 1);
-
-// Rounds last from tenths of a second (toy models, one machine) to an hour (many local steps over slow links).
-const Histogram::BucketBoundaries& RoundBuckets() {
-  static const auto& buckets = *new Histogram::BucketBoundaries{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600};
-  return buckets;
-}
-const Histogram::BucketBoundaries& PhaseBuckets() {
-  static const auto& buckets =
-      *new Histogram::BucketBoundaries{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300};
-  return buckets;
-}
-// From a fast SSD to a network disk in trouble.
-const Histogram::BucketBoundaries& FsyncBuckets() {
-  static const auto& buckets =
-      *new Histogram::BucketBoundaries{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5};
-  return buckets;
-}
-// Powers of four from 256 B to 4 GiB.
-Histogram::BucketBoundaries ByteBuckets() {
-  Histogram::BucketBoundaries buckets;
-  for (double bound = 256; bound <= 4294967296.0; bound *= 4) {
-    buckets.push_back(bound);
-  }
-  return buckets;
-}
 
 template <size_t N, typename Metric>
 using Children = std::array<Metric*, N>;
@@ -169,6 +128,8 @@ struct CoordinatorMetrics::State {
                 "When a certificate stops being accepted: the coordinator's, and each site's as it connected last");
   OptionalGauge own_certificate_expiry{certificate_expiry, {{"party", "coordinator"}}};
   Gauge* certificate_files_refused;
+  Gauge* connections;
+  Children<kConnectionRefusals.size(), Counter> connections_refused{};
 
   prometheus::Family<Gauge>& site_up = MakeGauge("tributary_site_up", "1 while the site has a session");
   prometheus::Family<Gauge>& site_state = MakeGauge("tributary_site_state", "1 for the state that the site is in, 0 for the others");
@@ -221,6 +182,9 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
   certificate_files_refused = &Make(BuildGauge(), "tributary_certificate_files_refused",
                                     "1 while the coordinator's certificate files are not good, and what it read before is in use")
                                    .Add({});
+  connections = &MakeGauge("tributary_connections", "Connections open, of workers and operators").Add({});
+  connections_refused = AddChildren(Make(BuildCounter(), "tributary_connections_refused_total", "Connections turned away or cut off"),
+                                    "reason", kConnectionRefusals);
   Make(BuildGauge(), "tributary_build_info", "Always 1; the labels say what runs")
       .Add({{"program", "tributary-coordinator"}, {"version", TRIBUTARY_VERSION}})
       .Set(1);
@@ -479,6 +443,18 @@ void CoordinatorMetrics::SetSiteCertificateExpiry(absl::string_view site, absl::
 
 void CoordinatorMetrics::SetCertificateFiles(CertificateFilesState state) {
   state_->certificate_files_refused->Set(state == CertificateFilesState::kRefused ? 1 : 0);
+}
+
+void CoordinatorMetrics::ConnectionOpened() {
+  state_->connections->Increment();
+}
+
+void CoordinatorMetrics::ConnectionClosed() {
+  state_->connections->Decrement();
+}
+
+void CoordinatorMetrics::CountConnectionRefused(ConnectionRefusal why) {
+  state_->connections_refused[Index(why)]->Increment();
 }
 
 void CoordinatorMetrics::CountHashMismatch() {

@@ -1,4 +1,5 @@
-// The coordinator's Prometheus metrics: names, labels and buckets are in metrics.cc and docs/reference/metrics.md only.
+// The coordinator's Prometheus metrics: names are in metrics.cc, labels and buckets in metric_labels.h, and both in
+// docs/reference/metrics.md; nowhere else.
 //
 // Every counter and histogram has all its children from the start, so that a rate is defined from zero. A gauge whose value is not known
 // has no series. A site may be a label, because only the sites on the coordinator's list have series: what is said of any other is ignored.
@@ -65,6 +66,15 @@ enum class RejectionReason {
   kDuplicate,  // another payload of the same site was accepted before
 };
 
+// Why a connection was turned away or cut off, for connections_refused_total{reason}.
+enum class ConnectionRefusal {
+  kHandshake,  // no valid certificate, not TLS, too slow, or one of too many handshakes at once
+  kCrowded,    // too many connections, in all or with this certificate
+  kFrames,     // more inside HTTP/2 than any worker needs
+  kStranger,   // not on the lists, and did not leave
+  kExpired,    // its certificate ended
+};
+
 enum class LossSplit { kTrain, kValidation };
 
 // Thread-safe. Values are in base units (bytes, seconds since the epoch, seconds).
@@ -124,6 +134,11 @@ class CoordinatorMetrics {
   // The certificate with which a site connected last.
   void SetSiteCertificateExpiry(absl::string_view site, absl::Time wall_time);
   void SetCertificateFiles(CertificateFilesState state);
+
+  // One more connection, or one less.
+  void ConnectionOpened();
+  void ConnectionClosed();
+  void CountConnectionRefused(ConnectionRefusal why);
   void CountHashMismatch();
 
  private:

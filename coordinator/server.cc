@@ -163,8 +163,10 @@ absl::Status ServerImpl::Start() {
   TRIBUTARY_RETURN_IF_ERROR(Recover());
   TRIBUTARY_RETURN_IF_ERROR(ServePages());
   RpcServer::Options rpc;
-  rpc.transport = options_.insecure ? Transport::kPlaintext : Transport::kMutualTls;
-  rpc.certificates = [files = certificates_] { return files->current(); };
+  if (certificates_ != nullptr) {
+    rpc.certificates = [files = certificates_] { return files->current(); };
+  }
+  rpc.metrics = metrics_.get();
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
   rpc.transfers.max_spool_bytes = kMaxSpoolBytes;
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());

@@ -1,5 +1,7 @@
 #include "coordinator/rpc/authorisation.h"
 
+#include <grpcpp/server_context.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,14 +22,35 @@ absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
 
 }  // namespace
 
-Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, Transport transport)
+Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers, Transport transport)
     : federation_(config.federation()),
       sites_(sites),
+      peers_(peers),
       transport_(transport),
       operators_(config.operators().begin(), config.operators().end()) {}
 
+std::optional<Peer> Authorisation::PeerOf(const grpc::ServerContextBase& context) const {
+  return peers_->Find(context.peer());
+}
+
 absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContextBase& context) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, PeerIdentity(context, federation_, transport_));
+  if (transport_ == Transport::kPlaintext) {
+    TRIBUTARY_ASSIGN_OR_RETURN(Identity claimed, ClaimedIdentity(context, federation_));
+    return Known(std::move(claimed));
+  }
+  const std::optional<Peer> peer = PeerOf(context);
+  if (!peer.has_value()) {
+    return absl::UnauthenticatedError("the connection is gone");
+  }
+  return SiteOrOperator(*peer);
+}
+
+absl::StatusOr<Identity> Authorisation::SiteOrOperator(const Peer& peer) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, IdentityOf(peer.uris, "the certificate", federation_));
+  return Known(std::move(identity));
+}
+
+absl::StatusOr<Identity> Authorisation::Known(Identity identity) const {
   switch (identity.role) {
     case Role::kSite:
       TRIBUTARY_RETURN_IF_ERROR(Listed(identity.name));

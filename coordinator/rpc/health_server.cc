@@ -2,18 +2,21 @@
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/server_posix.h>
 
 #include <atomic>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/clock.h"
-#include "common/listening.h"
 #include "common/status_macros.h"
-#include "common/tls.h"
+#include "coordinator/guard/guard.h"
 
 namespace tributary::coordinator {
 namespace {
 
+// Anybody may connect, and whoever only occupies a place must not keep the probes out: one more takes the place of the oldest.
+constexpr size_t kConnections = 64;
+constexpr absl::Duration kLifetime = absl::Minutes(1);
 constexpr char kCheckMethod[] = "/grpc.health.v1.Health/Check";
 // HealthCheckResponse{status = 1}: SERVING is 1, NOT_SERVING is 2.
 constexpr char kServing[] = {0x08, 0x01};
@@ -52,26 +55,26 @@ class CheckCall final : public grpc::ServerGenericBidiReactor {
 
 class HealthServerImpl final : public HealthServer, public grpc::CallbackGenericService {
  public:
+  explicit HealthServerImpl(std::unique_ptr<Guard> guard) : guard_(std::move(guard)) {}
   ~HealthServerImpl() override {
+    guard_->StopAdmitting();
     if (server_ != nullptr) {
       server_->Shutdown(absl::ToChronoTime(Clock::Real().WallNow()));
     }
   }
 
-  absl::Status Listen(const std::string& listen) {
+  absl::Status Serve() {
     grpc::ServerBuilder builder;
     builder.SetMaxReceiveMessageSize(4096);
     builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
     builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    builder.AddListeningPort(listen, MakeInsecureServerCredentials(), &port_);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 4);
     builder.RegisterCallbackGenericService(this);
     server_ = builder.BuildAndStart();
-    if (server_ != nullptr && port_ > 0) {
-      return absl::OkStatus();
+    if (server_ == nullptr) {
+      return absl::InternalError("gRPC cannot start a server");
     }
-    const absl::Status why = ExplainListenFailure(listen);
-    return why.ok() ? absl::InternalError(absl::StrCat("cannot listen on ", listen)) : why;
+    return guard_->Admit(nullptr, [server = server_.get()](int descriptor) { grpc::AddInsecureChannelFromFd(server, descriptor); });
   }
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
@@ -82,19 +85,25 @@ class HealthServerImpl final : public HealthServer, public grpc::CallbackGeneric
   }
 
   void Set(Health health) override { health_ = health; }
-  int port() const override { return port_; }
+  int port() const override { return guard_->port(); }
 
  private:
   std::atomic<Health> health_{Health::kNotServing};
-  int port_ = 0;
+  const std::unique_ptr<Guard> guard_;
   std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::string& listen) {
-  auto server = std::make_unique<HealthServerImpl>();
-  TRIBUTARY_RETURN_IF_ERROR(server->Listen(listen));
+  Guard::Options options;
+  options.name = "health_listen";
+  options.connections = kConnections;
+  options.full = Guard::Full::kCloseOldest;
+  options.lifetime = kLifetime;
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Guard> guard, Guard::Start(listen, std::move(options)));
+  auto server = std::make_unique<HealthServerImpl>(std::move(guard));
+  TRIBUTARY_RETURN_IF_ERROR(server->Serve());
   return server;
 }
 

@@ -1,5 +1,7 @@
 #include "coordinator/rpc/rpc_server.h"
 
+#include <grpcpp/server_posix.h>
+
 #include <future>
 #include <utility>
 
@@ -7,8 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
-#include "common/listening.h"
-#include "common/tls.h"
+#include "common/status_macros.h"
 #include "proto/wire_limits.h"
 
 namespace tributary::coordinator {
@@ -16,6 +17,8 @@ namespace {
 
 // A worker has a session, an upload and a few downloads.
 constexpr int kMaxStreamsPerConnection = 64;
+// After the last call: for what was said last to reach those who read.
+constexpr absl::Duration kFarewell = absl::Seconds(1);
 
 void Configure(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -25,8 +28,6 @@ void Configure(grpc::ServerBuilder& builder) {
   builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
-  // Two coordinators on one port would each get some of the workers.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Workers ping every 30 s to keep middleboxes awake; the server looks for dead peers as often.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
@@ -37,31 +38,41 @@ void Configure(grpc::ServerBuilder& builder) {
 
 }  // namespace
 
-RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options, const SiteRegistry* sites, Coordinator* coordinator,
-                     SerialExecutor* executor)
+RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options, std::unique_ptr<Guard> guard, const SiteRegistry* sites,
+                     Coordinator* coordinator, SerialExecutor* executor)
     : executor_(executor),
-      authorisation_(config, sites, options.transport),
+      guard_(std::move(guard)),
+      authorisation_(config, sites, &guard_->peers(), options.certificates == nullptr ? Transport::kPlaintext : Transport::kMutualTls),
       sessions_(coordinator, executor, &authorisation_, options.sessions),
       transfers_(coordinator, executor, &authorisation_, options.transfers),
       admin_(coordinator, executor, &authorisation_, options.admin) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::CoordinatorConfig& config, const Options& options,
                                                             const SiteRegistry* sites, Coordinator* coordinator, SerialExecutor* executor) {
-  auto rpc = absl::WrapUnique(new RpcServer(config, options, sites, coordinator, executor));
+  Guard::Options guard_options;
+  guard_options.name = "listen";
+  guard_options.certificates = options.certificates;
+  guard_options.metrics = options.metrics;
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Guard> guard, Guard::Start(config.listen(), std::move(guard_options)));
+  auto rpc = absl::WrapUnique(new RpcServer(config, options, std::move(guard), sites, coordinator, executor));
   grpc::ServerBuilder builder;
   Configure(builder);
-  rpc->credentials_ =
-      options.transport == Transport::kPlaintext ? MakeInsecureServerCredentials() : MakeServerCredentials(options.certificates);
-  builder.AddListeningPort(config.listen(), rpc->credentials_, &rpc->port_);
   builder.RegisterService(&rpc->sessions_);
   builder.RegisterService(&rpc->transfers_);
   builder.RegisterService(&rpc->admin_);
   rpc->RunOnExecutor([&] { rpc->admin_.Observe(); });
   rpc->server_ = builder.BuildAndStart();
-  if (rpc->server_ == nullptr || rpc->port_ <= 0) {
-    const absl::Status why = ExplainListenFailure(config.listen());
-    return why.ok() ? WithExitCode(absl::InternalError(absl::StrCat("cannot listen on ", config.listen())), ExitCode::kInternal) : why;
+  if (rpc->server_ == nullptr) {
+    return WithExitCode(absl::InternalError("gRPC cannot start a server"), ExitCode::kInternal);
   }
+  Guard::Belongs belonging = nullptr;
+  if (options.certificates != nullptr) {
+    belonging = [authorisation = &rpc->authorisation_](const Peer& peer) {
+      return authorisation->SiteOrOperator(peer).ok() ? Belonging::kMember : Belonging::kStranger;
+    };
+  }
+  TRIBUTARY_RETURN_IF_ERROR(rpc->guard_->Admit(
+      std::move(belonging), [server = rpc->server_.get()](int descriptor) { grpc::AddInsecureChannelFromFd(server, descriptor); }));
   return rpc;
 }
 
@@ -72,9 +83,11 @@ RpcServer::~RpcServer() {
 void RpcServer::MembersChanged(std::set<std::string> operators) {
   authorisation_.SetOperators(std::move(operators));
   RunOnExecutor([this] { sessions_.CloseUnlisted(); });
+  guard_->Review();
 }
 
 void RpcServer::Shutdown(absl::Duration grace) {
+  guard_->StopAdmitting();
   sessions_.RefuseNew();
   RunOnExecutor([this] {
     const absl::Status status = absl::UnavailableError("the coordinator is shutting down; reconnect later");
@@ -86,6 +99,7 @@ void RpcServer::Shutdown(absl::Duration grace) {
     server_->Shutdown(absl::ToChronoTime(Clock::Real().WallNow() + grace));
     server_->Wait();
     server_.reset();
+    guard_->AwaitEmpty(kFarewell);
   }
   // Every call is over; what its last reaction posted still refers to the services.
   RunOnExecutor([] {});

@@ -4,6 +4,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include "common/executor.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/guard/guard.h"
 #include "coordinator/rpc/admin_service.h"
 #include "coordinator/rpc/authorisation.h"
 #include "coordinator/rpc/session_service.h"
@@ -27,9 +29,10 @@ namespace tributary::coordinator {
 class RpcServer {
  public:
   struct Options {
-    Transport transport = Transport::kMutualTls;
-    // With kMutualTls: what to present, asked at every handshake.
+    // What to present, asked at every handshake. Null: plaintext.
     CertificateSource certificates;
+    // Counts connections. Must outlive the server.
+    CoordinatorMetrics* metrics = &CoordinatorMetrics::None();
     SessionService::Options sessions;
     TransferService::Options transfers;
     AdminService::Options admin;
@@ -45,9 +48,9 @@ class RpcServer {
   RpcServer& operator=(const RpcServer&) = delete;
 
   // The port listened on.
-  int port() const { return port_; }
+  int port() const { return guard_->port(); }
 
-  // Those who may call changed: replaces the operators, and closes the sessions of sites that are no longer among `sites`.
+  // Those who may call changed: replaces the operators, and closes what those have open who are no longer among them or `sites`.
   void MembersChanged(std::set<std::string> operators);
 
   // New sessions get UNAVAILABLE; what is open goes on.
@@ -58,19 +61,18 @@ class RpcServer {
   void Shutdown(absl::Duration grace);
 
  private:
-  RpcServer(const v1::CoordinatorConfig& config, const Options& options, const SiteRegistry* sites, Coordinator* coordinator,
-            SerialExecutor* executor);
+  RpcServer(const v1::CoordinatorConfig& config, const Options& options, std::unique_ptr<Guard> guard, const SiteRegistry* sites,
+            Coordinator* coordinator, SerialExecutor* executor);
   // Runs `work` on the executor and waits for it.
   void RunOnExecutor(const std::function<void()>& work);
 
   SerialExecutor* const executor_;
+  const std::unique_ptr<Guard> guard_;
   Authorisation authorisation_;
   SessionService sessions_;
   TransferService transfers_;
   AdminService admin_;
-  std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::Server> server_;
-  int port_ = 0;
 };
 
 }  // namespace tributary::coordinator

@@ -33,7 +33,9 @@ class SessionService::Session final : public Reactor, public SessionSink {
  public:
   Session(SessionService* service, grpc::CallbackServerContext* context, std::string site)
       : service_(service), context_(context), site_(std::move(site)), self_(this) {
-    Post([this, validity = PeerValidity(*context)] { Opened(validity); });
+    const std::optional<Peer> peer = service->authorisation_->PeerOf(*context);
+    const bool has_certificate = peer.has_value() && !peer->uris.empty();
+    Post([this, validity = has_certificate ? std::make_optional(peer->validity) : std::nullopt] { Opened(validity); });
   }
 
   // On the executor. Whether it is still on the list; if not, it is closed.
@@ -239,15 +241,20 @@ Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
   if (!site.ok()) {
     const std::lock_guard<std::mutex> lock(refusals_mutex_);
     if (const auto left_out = refusals_.Tell(site.status().message(), Clock::Real().Now())) {
-      LogWarning("session", "refused ", context->peer(), ": ", site.status().message(), *left_out);
+      LogWarning("session", "refused ", AddressOf(*context), ": ", site.status().message(), *left_out);
     }
     return new RefusedCall(site.status());
   }
   if (refusing_) {
     return new RefusedCall(absl::UnavailableError("the coordinator is shutting down; reconnect later"));
   }
-  LogInfo("session", "opens from ", context->peer(), LogField("site", *site), LogField("request", RequestIdOf(*context)));
+  LogInfo("session", "opens from ", AddressOf(*context), LogField("site", *site), LogField("request", RequestIdOf(*context)));
   return new Session(this, context, *std::move(site));
+}
+
+std::string SessionService::AddressOf(const grpc::CallbackServerContext& context) const {
+  const std::optional<Peer> peer = authorisation_->PeerOf(context);
+  return peer.has_value() ? peer->address : "a connection that is gone";
 }
 
 void SessionService::CloseAll(const absl::Status& status) {

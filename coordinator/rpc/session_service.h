@@ -55,6 +55,8 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
  private:
   class Session;
 
+  // For messages.
+  std::string AddressOf(const grpc::CallbackServerContext& context) const;
   // On the executor. Encoded once per message, however many sessions send it.
   const grpc::ByteBuffer& Encode(const std::shared_ptr<const v1::CoordinatorMessage>& message);
 

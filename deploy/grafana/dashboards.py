@@ -119,6 +119,9 @@ def federation():
         lines("Updates rejected, by check", "Per minute. None of them is in the model. The runbook says what each check means.",
               target('60 * sum by (reason) (rate(tributary_update_rejections_total{job="$job"}[$window]))', "{{reason}}"), width=8,
               runbook="TributaryUpdatesRejected"),
+        lines("Connections turned away", """Per minute, by reason. The coordinator's log says who. Many of them without a certificate
+              (handshake) are a scan or an attack: the guard bounds what they cost.""",
+              target('60 * sum by (reason) (rate(tributary_connections_refused_total{job="$job"}[$window]))', "{{reason}}"), width=8),
         lines("Durable writes", "What every accepted update and every commit waits for.", *quantiles("tributary_journal_fsync_seconds"),
               unit="s", width=8, runbook="TributarySlowDisk"),
         bars("Certificates", "Time until each party's certificate ends; a site's as it connected last.",

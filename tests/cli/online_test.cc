@@ -27,6 +27,7 @@
 #include "tests/common/test_folder.h"
 #include "tests/common/unchecked_certificates.h"
 #include "tests/support/connect_proxy.h"
+#include "tests/support/guarded_server.h"
 #include "tributary/v1/admin.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -88,7 +89,7 @@ class FakeAdmin final : public v1::AdminService::Service {
   grpc::Status SubmitRun(grpc::ServerContext* context, const v1::SubmitRunRequest* request, v1::RunStatus* response) override {
     submitted.Set(request->spec());
     *response = StatusAt(0, v1::SUBMITTED);
-    const auto identity = PeerIdentity(*context, "demo", Transport::kPlaintext);
+    const auto identity = ClaimedIdentity(*context, "demo");
     caller.Set(identity.ok() ? SpiffeId(*identity) : std::string(identity.status().message()));
     return refusal;
   }
@@ -202,7 +203,7 @@ class OnlineTest : public ::testing::Test {
   void SetUp() override {
     grpc::ServerBuilder builder;
     int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", MakeInsecureServerCredentials(), &port);
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&admin_);
     builder.RegisterService(&transfer_);
     server_ = builder.BuildAndStart();
@@ -547,21 +548,17 @@ Result ListOverTls(const TestFolder& directory, const std::string& host, const s
     RunCommand({"pki", "issue", path, "--operator", "ada"});
   }
   const std::string pki = directory.File("pki");
-  grpc::ServerBuilder builder;
-  int port = 0;
-  const auto credentials = MakeServerCredentials(Unchecked({pki + "/ca.crt", pki + "/coordinator.crt", pki + "/coordinator.key"}));
-  builder.AddListeningPort("127.0.0.1:0", credentials, &port);
   FakeAdmin admin;
+  grpc::ServerBuilder builder;
   builder.RegisterService(&admin);
-  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  const GuardedServer server(builder, Unchecked({pki + "/ca.crt", pki + "/coordinator.crt", pki + "/coordinator.key"}));
   // Its own files must fit together, or no connection is tried.
   const std::string trusted = directory.File("trusted.crt");
   EXPECT_TRUE(
       WriteFileAtomically(trusted, *ReadFile(directory.File(own + "/ca.crt"), 10'000) + *ReadFile(directory.File(ca + "/ca.crt"), 10'000))
           .ok());
-  return RunCommand({"run", "list", "--coordinator", absl::StrCat("127.0.0.1:", port), "--ca",
-                     ca == own ? directory.File(ca + "/ca.crt") : trusted, "--cert", directory.File(own + "/operator-ada.crt"), "--key",
-                     directory.File(own + "/operator-ada.key")});
+  return RunCommand({"run", "list", "--coordinator", server.address(), "--ca", ca == own ? directory.File(ca + "/ca.crt") : trusted,
+                     "--cert", directory.File(own + "/operator-ada.crt"), "--key", directory.File(own + "/operator-ada.key")});
 }
 
 TEST(TlsTest, AnOperatorOfThisFederationIsServed) {

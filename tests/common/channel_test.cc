@@ -17,6 +17,7 @@
 #include "tests/common/test_folder.h"
 #include "tests/common/unchecked_certificates.h"
 #include "tests/support/connect_proxy.h"
+#include "tests/support/guarded_server.h"
 
 namespace tributary {
 namespace {
@@ -45,17 +46,10 @@ class ChannelTest : public ::testing::Test {
     ASSERT_TRUE(InitCa(directory_.path(), "demo", absl::Hours(24)).ok());
     ASSERT_TRUE(IssueCertificate(directory_.path(), {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {host}}).ok());
     ASSERT_TRUE(IssueCertificate(directory_.path(), {.identity = {"demo", Role::kSite, "berlin"}, .hosts = {}}).ok());
-    credentials_ = MakeServerCredentials(Unchecked(Files("coordinator")));
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", credentials_, &port_);
     builder.RegisterCallbackGenericService(&service_);
-    server_ = builder.BuildAndStart();
-    ASSERT_NE(server_, nullptr);
-  }
-  ~ChannelTest() override {
-    if (server_ != nullptr) {
-      server_->Shutdown();
-    }
+    server_ = std::make_unique<GuardedServer>(builder, Unchecked(Files("coordinator")));
+    port_ = server_->port();
   }
 
   TlsFiles Files(const std::string& stem) const {
@@ -85,8 +79,7 @@ class ChannelTest : public ::testing::Test {
   }
 
   RefusingService service_;
-  std::shared_ptr<grpc::ServerCredentials> credentials_;  // outlive the server
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<GuardedServer> server_;
   int port_ = 1;
   const TestFolder directory_;
 };
@@ -147,7 +140,7 @@ TEST_F(ChannelTest, SaysThatAProxyAllowsNoTunnel) {
 
 TEST_F(ChannelTest, SaysThatAProxyCannotReachTheCoordinator) {
   Serve();
-  server_->Shutdown();
+  server_->Stop();
   server_.reset();
   ConnectProxy proxy;
   EXPECT_THAT(Call("127.0.0.1", proxy.url()), HasSubstr(absl::StrCat("made no tunnel to 127.0.0.1:", port_, " (502)")));

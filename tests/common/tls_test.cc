@@ -20,6 +20,7 @@
 #include "common/x509.h"
 #include "tests/common/test_folder.h"
 #include "tests/common/unchecked_certificates.h"
+#include "tests/support/guarded_server.h"
 
 namespace tributary {
 namespace {
@@ -36,7 +37,10 @@ const Identity kBerlin{"demo", Role::kSite, "berlin"};
 // Answers every call with the caller's identity, as a status message.
 class IdentityService final : public grpc::CallbackGenericService {
  public:
-  IdentityService(std::string federation, bool insecure) : federation_(std::move(federation)), insecure_(insecure) {}
+  explicit IdentityService(std::string federation) : federation_(std::move(federation)) {}
+
+  // Null: plaintext.
+  void SetPeers(const coordinator::PeerTable* peers) { peers_ = peers; }
 
  private:
   class Reactor final : public grpc::ServerGenericBidiReactor {
@@ -49,30 +53,29 @@ class IdentityService final : public grpc::CallbackGenericService {
   };
 
   grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
-    return new Reactor(PeerIdentity(*context, federation_, insecure_ ? Transport::kPlaintext : Transport::kMutualTls));
+    return new Reactor(peers_ == nullptr ? ClaimedIdentity(*context, federation_)
+                                         : IdentityOf(peers_->Find(context->peer()).value().uris, "the certificate", federation_));
   }
 
   const std::string federation_;
-  const bool insecure_;
+  const coordinator::PeerTable* peers_ = nullptr;
 };
 
 class TestServer {
  public:
-  TestServer(std::shared_ptr<grpc::ServerCredentials> credentials, const std::string& federation, bool insecure = false)
-      : credentials_(std::move(credentials)), service_(federation, insecure) {
+  // Without `certificates`: plaintext.
+  TestServer(CertificateSource certificates, const std::string& federation) : service_(federation) {
+    const bool with_tls = certificates != nullptr;
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", credentials_, &port_);
     builder.RegisterCallbackGenericService(&service_);
-    server_ = builder.BuildAndStart();
+    server_ = std::make_unique<GuardedServer>(builder, std::move(certificates));
+    service_.SetPeers(with_tls ? &server_->peers() : nullptr);
   }
-  ~TestServer() { server_->Shutdown(); }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
+  std::string address() const { return server_->address(); }
 
  private:
-  const std::shared_ptr<grpc::ServerCredentials> credentials_;
   IdentityService service_;
-  int port_ = 0;
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<GuardedServer> server_;
 };
 
 // The identity the server saw, or the error of the call.
@@ -143,25 +146,25 @@ class TlsTest : public ::testing::Test {
 };
 
 TEST_F(TlsTest, AClientOfTheFederationIsKnownByItsCertificate) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).value(), "spiffe://demo/site/berlin");
 }
 
 TEST_F(TlsTest, MetadataDoesNotOverrideTheCertificate) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin"))), {"spiffe://demo/operator/ada"}).value(),
             "spiffe://demo/site/berlin");
 }
 
 TEST_F(TlsTest, AClientWithoutACertificateIsRefused) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = ReadFile(directory_.File("ca.crt"), 10000).value();
   EXPECT_EQ(Call(server.address(), grpc::SslCredentials(options)).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AClientOfAnotherCaIsRefused) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kBerlin, .hosts = {}}).ok());
   TlsFiles files = Files("site-berlin", "other");
@@ -170,14 +173,14 @@ TEST_F(TlsTest, AClientOfAnotherCaIsRefused) {
 }
 
 TEST_F(TlsTest, AnExpiredClientIsRefused) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   Issue({.identity = kBerlin, .hosts = {}, .validity = -absl::Hours(1)});
   EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
             absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AClientOfAnotherFederationIsRefused) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "elsewhere");
+  const TestServer server(Unchecked(Files("coordinator")), "elsewhere");
   const absl::Status status = Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(status.message(), "spiffe://demo/site/berlin does not belong to federation elsewhere");
@@ -186,21 +189,21 @@ TEST_F(TlsTest, AClientOfAnotherFederationIsRefused) {
 TEST_F(TlsTest, AServerOfAnotherCaIsRefused) {
   ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kCoordinator, .hosts = {"127.0.0.1"}}).ok());
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator", "other"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator", "other")), "demo");
   EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
             absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, AServerOfAnotherNameIsRefused) {
   Issue({.identity = kCoordinator, .hosts = {"coordinator.example.org", "127.0.0.2"}});
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
             absl::StatusCode::kUnavailable);
 }
 
 TEST_F(TlsTest, ASiteCannotPoseAsTheCoordinator) {
   Issue({.identity = {"demo", Role::kSite, "mallory"}, .hosts = {"127.0.0.1"}});
-  const TestServer server(MakeServerCredentials(Unchecked(Files("site-mallory"))), "demo");
+  const TestServer server(Unchecked(Files("site-mallory")), "demo");
   EXPECT_EQ(Call(server.address(), MakeChannelCredentials(ReadUnchecked(Files("site-berlin")))).status().code(),
             absl::StatusCode::kUnavailable);
 }
@@ -209,7 +212,7 @@ TEST_F(TlsTest, TheCoordinatorOfAnotherFederationIsRefused) {
   // Its CA is trusted and its host name is right; only its SPIFFE id is of another federation than the client's own.
   ASSERT_TRUE(InitCa(directory_.File("other"), "other", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = {"other", Role::kSite, "berlin"}, .hosts = {}}).ok());
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   TlsFiles files = Files("site-berlin", "other");
   files.ca = directory_.File("ca.crt");
   const absl::Status status = Call(server.address(), MakeChannelCredentials(ReadUnchecked(files))).status();
@@ -218,14 +221,14 @@ TEST_F(TlsTest, TheCoordinatorOfAnotherFederationIsRefused) {
 }
 
 TEST_F(TlsTest, OnlyTls13IsSpoken) {
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   EXPECT_TRUE(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).ok());
   EXPECT_FALSE(Handshake(server.address(), Files("site-berlin"), TLS1_2_VERSION).ok());
 }
 
 TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestart) {
   const auto files = CertificateFiles::Open(Files("coordinator"), kCoordinator).value();
-  const TestServer server(MakeServerCredentials([files] { return files->current(); }), "demo");
+  const TestServer server([files] { return files->current(); }, "demo");
   const std::string before = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value();
   Issue({.identity = kCoordinator, .hosts = {"127.0.0.1"}});
   EXPECT_EQ(Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value(), before) << "it was not looked at yet";
@@ -235,7 +238,7 @@ TEST_F(TlsTest, ARenewedCertificateIsServedWithoutARestart) {
 
 TEST_F(TlsTest, AServerOutlivesFilesThatAreEmptyHalfWrittenOrMismatched) {
   const auto files = CertificateFiles::Open(Files("coordinator"), kCoordinator).value();
-  const TestServer server(MakeServerCredentials([files] { return files->current(); }), "demo");
+  const TestServer server([files] { return files->current(); }, "demo");
   const std::string before = Handshake(server.address(), Files("site-berlin"), TLS1_3_VERSION).value();
   const std::string certificate = ReadFile(Files("coordinator").certificate, 10000).value();
   for (const std::string& moment : {std::string(), certificate.substr(0, certificate.size() / 2), certificate.substr(0, 20)}) {
@@ -252,7 +255,7 @@ TEST_F(TlsTest, AServerOutlivesFilesThatAreEmptyHalfWrittenOrMismatched) {
 TEST_F(TlsTest, ARefusalOfTheServersCertificateSaysWhatItIs) {
   ASSERT_TRUE(InitCa(directory_.File("other"), "demo", absl::Hours(24)).ok());
   ASSERT_TRUE(IssueCertificate(directory_.File("other"), {.identity = kCoordinator, .hosts = {"portal.example.org", "127.0.0.1"}}).ok());
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator", "other"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator", "other")), "demo");
   const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
   const absl::Status status =
       ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), Route(), own);
@@ -264,7 +267,7 @@ TEST_F(TlsTest, ARefusalOfTheServersCertificateSaysWhatItIs) {
 
 TEST_F(TlsTest, ARefusalByNameSaysWhichNamesThereAre) {
   Issue({.identity = kCoordinator, .hosts = {"coordinator.example.org"}});
-  const TestServer server(MakeServerCredentials(Unchecked(Files("coordinator"))), "demo");
+  const TestServer server(Unchecked(Files("coordinator")), "demo");
   const CertificatePair own = LoadCertificatePair(Files("site-berlin"), kBerlin).value();
   const absl::Status status =
       ExplainTlsFailure(Call(server.address(), MakeChannelCredentials(own)).status(), server.address(), Route(), own);
@@ -282,17 +285,17 @@ TEST_F(TlsTest, ARefusalOfTheOwnCertificateSaysWhichItIs) {
 }
 
 TEST_F(TlsTest, WhoeverAnswersWithoutTlsPresentsNoCertificate) {
-  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
+  const TestServer server(nullptr, "demo");
   EXPECT_EQ(AskForCertificate(server.address(), Route(), "", absl::Seconds(1)).status().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(PlaintextTest, BelievesTheClaimWhenTheServerItselfIsInsecure) {
-  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
+  const TestServer server(nullptr, "demo");
   EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/berlin"}).value(), "spiffe://demo/site/berlin");
 }
 
 TEST(PlaintextTest, NeedsExactlyOneClaim) {
-  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/true);
+  const TestServer server(nullptr, "demo");
   EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials()).status().code(), absl::StatusCode::kUnauthenticated);
   EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/a", "spiffe://demo/site/b"}).status().code(),
             absl::StatusCode::kUnauthenticated);
@@ -319,12 +322,6 @@ TEST(ExplainTlsFailureTest, AHostsNameIsNoReason) {
   const absl::Status status = absl::UnavailableError(
       "DNS resolution failed for handshake.example.org:8443: C-ares status is not ARES_SUCCESS: Domain name not found");
   EXPECT_EQ(ExplainTlsFailure(status, "handshake.example.org:8443", Route(), CertificatePair()), status);
-}
-
-TEST(PlaintextTest, AClaimIsWorthNothingWhereTlsIsExpected) {
-  const TestServer server(MakeInsecureServerCredentials(), "demo", /*insecure=*/false);
-  EXPECT_EQ(Call(server.address(), MakeInsecureChannelCredentials(), {"spiffe://demo/site/berlin"}).status().code(),
-            absl::StatusCode::kUnauthenticated);
 }
 
 }  // namespace

@@ -43,6 +43,8 @@ COORDINATOR = {
     'tributary_certificate_expiry_timestamp_seconds{party="coordinator"}': True,
     'tributary_certificate_expiry_timestamp_seconds{party="site/alpha"}': True,
     "tributary_certificate_files_refused": False,
+    "tributary_connections": True,
+    'tributary_connections_refused_total{reason="handshake"}': False,
     "tributary_build_info": True,
     # The reduction is one division.
     "sum(tributary_dense_equivalent_bytes_total) / sum(tributary_bytes_total)": True,

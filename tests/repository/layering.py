@@ -28,10 +28,11 @@ _ROOMS = {
     "metrics": set(),
     "run": {"journal", "metrics"},
     "coordinator": {"journal", "metrics", "run"},
-    "rpc": {"coordinator"},
+    "guard": {"metrics"},
+    "rpc": {"coordinator", "guard", "metrics"},
     "server": {"journal", "metrics", "run", "coordinator", "rpc"},
 }
-_ROOM_OF_FILE = {"metrics": "metrics", "server": "server", "main": "server"}
+_ROOM_OF_FILE = {"metrics": "metrics", "metric_labels": "metrics", "server": "server", "main": "server"}
 _OWN = set(_ALLOWED) | {"tributary", "tests"}
 _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")

@@ -18,6 +18,7 @@
 #include "common/tls.h"
 #include "tests/common/test_folder.h"
 #include "tests/common/unchecked_certificates.h"
+#include "tests/support/guarded_server.h"
 #include "tributary/v1/session.grpc.pb.h"
 #include "tributary/v1/transfer.grpc.pb.h"
 
@@ -62,23 +63,15 @@ class TestHub {
       : TestHub(std::move(handlers), pki == nullptr ? nullptr : Unchecked(pki->Files("coordinator")), port) {}
   TestHub(Handlers handlers, CertificateSource certificates, int port) : sessions_(this), transfers_(this), handlers_(std::move(handlers)) {
     grpc::ServerBuilder builder;
-    credentials_ = certificates == nullptr ? MakeInsecureServerCredentials() : MakeServerCredentials(std::move(certificates));
-    builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), credentials_, &port_);
     builder.RegisterService(&sessions_);
     builder.RegisterService(&transfers_);
-    server_ = builder.BuildAndStart();
-    EXPECT_NE(server_, nullptr);
+    server_ = std::make_unique<GuardedServer>(builder, std::move(certificates), port);
   }
-  ~TestHub() { Stop(); }
 
   // Breaks every connection.
-  void Stop() {
-    if (server_ != nullptr) {
-      server_->Shutdown(absl::ToChronoTime(absl::UnixEpoch()));  // a deadline in the past: at once
-    }
-  }
-  std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
-  int port() const { return port_; }
+  void Stop() { server_->Stop(); }
+  std::string address() const { return server_->address(); }
+  int port() const { return server_->port(); }
 
  private:
   struct Sessions final : v1::SessionService::Service {
@@ -103,9 +96,7 @@ class TestHub {
   Sessions sessions_;
   Transfers transfers_;
   const Handlers handlers_;
-  int port_ = 0;
-  std::shared_ptr<grpc::ServerCredentials> credentials_;
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<GuardedServer> server_;
 };
 
 // A value that one thread waits for and another sets. Of the standard library: ThreadSanitizer does not see into a packaged Abseil.

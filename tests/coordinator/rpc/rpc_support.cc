@@ -55,10 +55,10 @@ void RpcTest::SetUp() {
   config_.mutable_tls()->set_certificate(files.certificate);
   config_.mutable_tls()->set_key(files.key);
   config_.add_operators("alice");
+  options_.certificates = Unchecked(files);
 }
 
 void RpcTest::StartServer() {
-  options_.certificates = Unchecked(FilesFor("coordinator"));
   absl::StatusOr<std::unique_ptr<RpcServer>> server = RpcServer::Start(config_, options_, &sites_, &coordinator_, &executor_);
   ASSERT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);

@@ -113,7 +113,7 @@ TEST_F(SessionServiceTest, BelievesNoMetadataAboutWhoCalls) {
 }
 
 TEST_F(SessionServiceTest, BelievesMetadataWhenTheServerItselfRunsWithoutTls) {
-  options_.transport = Transport::kPlaintext;
+  options_.certificates = nullptr;
   StartServer();
   const auto stub =
       v1::SessionService::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()), MakeInsecureChannelCredentials()));

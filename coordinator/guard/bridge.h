@@ -1,0 +1,71 @@
+// One connection behind the guard's door: bytes of a client, decrypted and watched, to gRPC, and back.
+#ifndef TRIBUTARY_COORDINATOR_GUARD_BRIDGE_H_
+#define TRIBUTARY_COORDINATOR_GUARD_BRIDGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/owned_descriptor.h"
+#include "coordinator/guard/http2_watch.h"
+#include "coordinator/guard/tls_acceptor.h"
+
+namespace tributary::coordinator {
+
+// Between two sockets that do not block. What one side does not take now is kept, at most kPiece bytes each way, and nothing more is read
+// for it meanwhile. Not thread-safe.
+class Bridge {
+ public:
+  static constexpr size_t kPiece = 64 << 10;
+
+  // `ssl` (null: plaintext) works on `socket`, and its handshake is done. `inner`: the guard's end of the pair whose other end gRPC has.
+  Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner);
+
+  // kMore: there may be more to move at once. kWait: until the sockets are ready again, as wanted() says.
+  enum class Moved { kMore, kWait };
+  // Moves a few pieces each way. Cancelled: one side has ended, and what it sent has arrived. Unavailable: a side broke off. Else the
+  // errors of Http2Watch::Look. After an error nothing more can be moved.
+  absl::StatusOr<Moved> Move(absl::Time now);
+
+  // The events of poll(2) that the next Move waits for.
+  struct Wanted {
+    uint32_t socket;
+    uint32_t inner;
+  };
+  Wanted wanted() const;
+
+  int socket() const { return socket_.get(); }
+  int inner() const { return inner_.get(); }
+  // Of the client, as decrypted.
+  uint64_t bytes_up() const { return bytes_up_; }
+  // gRPC has ended the connection: what it sent is on its way to the client.
+  bool ending() const { return inner_ended_; }
+
+ private:
+  enum class Step { kMoved, kBlocked, kEnded };
+
+  absl::StatusOr<Step> MoveUp(absl::Time now);
+  absl::StatusOr<Step> MoveDown();
+  // Bytes read; 0 with *step why none. Errors: broken off.
+  absl::StatusOr<size_t> ReadClient(absl::Span<uint8_t> bytes, Step* step);
+  absl::StatusOr<size_t> WriteClient(absl::Span<const uint8_t> bytes);
+  absl::StatusOr<size_t> WriteInner(absl::Span<const uint8_t> bytes);
+
+  OwnedDescriptor socket_;
+  const SslPtr ssl_;
+  OwnedDescriptor inner_;
+  Http2Watch watch_;
+  std::vector<uint8_t> up_;    // not taken by gRPC yet
+  std::vector<uint8_t> down_;  // not taken by the client yet
+  bool client_ended_ = false;
+  bool inner_ended_ = false;
+  uint64_t bytes_up_ = 0;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_GUARD_BRIDGE_H_

@@ -1,0 +1,230 @@
+#include "coordinator/guard/guard.h"
+
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/clock.h"
+#include "common/cpu_limits.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr int kMostThreads = 4;
+// Of the process's descriptors: for the journal, snapshots, spools, pages and libraries.
+constexpr size_t kReservedDescriptors = 256;
+// A connection's socket and the two ends of its pair.
+constexpr size_t kDescriptorsOfConnection = 3;
+constexpr size_t kFewestConnections = 16;
+// A stranger's: enough to make a call and to be told why not.
+constexpr uint64_t kBytesOfStranger = 64 << 10;
+constexpr absl::Duration kTimeOfStranger = absl::Seconds(15);
+constexpr size_t kConnectionsOfStranger = 4;
+// Of one who was a member: enough for its streams to be ended with a status.
+constexpr absl::Duration kFarewell = absl::Milliseconds(500);
+
+size_t ConnectionsFor(const Guard::Options& options) {
+  if (options.connections > 0) {
+    return options.connections;
+  }
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const size_t taken = kReservedDescriptors + Door::kHandshakes;
+  const size_t free = limit.rlim_cur > taken ? limit.rlim_cur - taken : 0;
+  return std::max(kFewestConnections, free / kDescriptorsOfConnection);
+}
+
+std::string WhoIs(const Peer& peer) {
+  return peer.uris.empty() ? peer.address : absl::StrCat(absl::StrJoin(peer.uris, ", "), " from ", peer.address);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Guard>> Guard::Start(const std::string& listen, Options options) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Listeners listeners, Listen(listen));
+  auto guard = absl::WrapUnique(new Guard(std::move(listeners), std::move(options)));
+  const int threads = std::clamp(UsableCores(), 1, kMostThreads);
+  for (int i = 0; i < threads; ++i) {
+    TRIBUTARY_ASSIGN_OR_RETURN(
+        std::unique_ptr<BridgeLoop> loop,
+        BridgeLoop::Start([guard = guard.get()](uint64_t number, const absl::Status& why) { guard->Gone(number, why); }));
+    guard->loops_.push_back(std::move(loop));
+  }
+  return guard;
+}
+
+Guard::Guard(Listeners listeners, Options options)
+    : options_(std::move(options)), most_(ConnectionsFor(options_)), listeners_(std::move(listeners)), port_(listeners_.port) {}
+
+Guard::~Guard() {
+  StopAdmitting();
+  loops_.clear();
+}
+
+absl::Status Guard::Admit(Belongs belonging, HandOver hand_over) {
+  belongs_ = std::move(belonging);
+  hand_over_ = std::move(hand_over);
+  TRIBUTARY_ASSIGN_OR_RETURN(
+      door_,
+      Door::Open(std::move(listeners_), options_.certificates,
+                 {.came_in = [this](Door::Guest guest) { CameIn(std::move(guest)); },
+                  .turned_away = [this](const std::string& address,
+                                        const absl::Status& why) { Refused(ConnectionRefusal::kHandshake, address, why.message()); }}));
+  return absl::OkStatus();
+}
+
+void Guard::StopAdmitting() {
+  if (door_ != nullptr) {
+    door_->Shut();
+  }
+}
+
+void Guard::AwaitEmpty(absl::Duration time) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  emptied_.wait_for(lock, absl::ToChronoMilliseconds(time), [this] { return open_.empty(); });
+}
+
+Belonging Guard::BelongingOf(const Peer& peer) const {
+  return belongs_ == nullptr ? Belonging::kMember : belongs_(peer);
+}
+
+BridgeLoop::Allowance Guard::AllowanceOf(const Peer& peer, Belonging belonging) const {
+  const absl::Time now = Clock::Real().WallNow();
+  BridgeLoop::Allowance allowance;
+  if (belonging == Belonging::kStranger) {
+    allowance = {now + kTimeOfStranger, kBytesOfStranger};
+  }
+  allowance.until = std::min({allowance.until, peer.validity.end, now + options_.lifetime});
+  return allowance;
+}
+
+absl::Status Guard::MakeRoom(const std::string& identity, Belonging belonging) {
+  const size_t most_of_identity = belonging == Belonging::kStranger ? kConnectionsOfStranger : options_.connections_of_identity;
+  const auto found = of_identity_.find(identity);
+  if (!identity.empty() && found != of_identity_.end() && found->second >= most_of_identity) {
+    return absl::ResourceExhaustedError(absl::StrCat("it has ", found->second, " connections already"));
+  }
+  if (open_.size() < most_) {
+    return absl::OkStatus();
+  }
+  if (options_.full == Full::kCloseNew) {
+    return absl::ResourceExhaustedError(absl::StrCat("there are ", open_.size(), " connections already"));
+  }
+  for (auto& [number, connection] : open_) {
+    if (!connection.closing) {
+      connection.closing = true;
+      connection.loop->Close(number, absl::ResourceExhaustedError("its place was needed: too many connections"));
+      break;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Guard::CameIn(Door::Guest guest) {
+  Peer peer = {0, std::move(guest.address), std::move(guest.certificate.uris), guest.certificate.validity};
+  const Belonging belonging = BelongingOf(peer);
+  int pair[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0) {
+    Refused(ConnectionRefusal::kCrowded, WhoIs(peer), std::strerror(errno));
+    return;
+  }
+  auto bridge = std::make_unique<Bridge>(std::move(guest.socket), std::move(guest.ssl), OwnedDescriptor(pair[0]));
+  OwnedDescriptor for_grpc(pair[1]);
+  const BridgeLoop::Allowance allowance = AllowanceOf(peer, belonging);
+  BridgeLoop* loop = nullptr;
+  absl::Status room;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::string identity = absl::StrJoin(peer.uris, ", ");
+    room = MakeRoom(identity, belonging);
+    if (room.ok()) {
+      peer.connection = ++last_number_;
+      loop = loops_[peer.connection % loops_.size()].get();
+      ++of_identity_[identity];
+      open_[peer.connection] = {peer, identity, belonging, loop, for_grpc.get()};
+    }
+  }
+  if (!room.ok()) {
+    Refused(ConnectionRefusal::kCrowded, WhoIs(peer), room.message());
+    return;
+  }
+  options_.metrics->ConnectionOpened();
+  const uint64_t number = peer.connection;
+  peers_.Insert(for_grpc.get(), std::move(peer));
+  hand_over_(for_grpc.Release());
+  loop->Add(number, std::move(bridge), allowance);
+}
+
+void Guard::Gone(uint64_t number, const absl::Status& why) {
+  Open gone;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = open_.find(number);
+    gone = std::move(found->second);
+    open_.erase(found);
+    const auto of_identity = of_identity_.find(gone.identity);
+    if (--of_identity->second == 0) {
+      of_identity_.erase(of_identity);
+    }
+    emptied_.notify_all();
+  }
+  peers_.Erase(gone.inner_of_grpc, number);
+  options_.metrics->ConnectionClosed();
+  if (absl::IsInvalidArgument(why) || absl::IsResourceExhausted(why)) {
+    Refused(gone.closing                             ? ConnectionRefusal::kCrowded
+            : gone.belonging == Belonging::kStranger ? ConnectionRefusal::kStranger
+                                                     : ConnectionRefusal::kFrames,
+            WhoIs(gone.peer), why.message());
+  } else if (absl::IsDeadlineExceeded(why) && gone.peer.validity.end <= Clock::Real().WallNow()) {
+    Refused(ConnectionRefusal::kExpired, WhoIs(gone.peer),
+            absl::StrCat("its certificate ended on ", absl::FormatTime(gone.peer.validity.end, absl::UTCTimeZone())));
+  }
+}
+
+void Guard::Review() {
+  std::vector<std::pair<uint64_t, Peer>> all;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [number, connection] : open_) {
+      all.emplace_back(number, connection.peer);
+    }
+  }
+  for (const auto& [number, peer] : all) {
+    const Belonging belonging = BelongingOf(peer);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = open_.find(number);
+    if (found == open_.end() || found->second.belonging == belonging) {
+      continue;
+    }
+    found->second.belonging = belonging;
+    BridgeLoop::Allowance allowance = AllowanceOf(peer, belonging);
+    if (belonging == Belonging::kStranger) {
+      // What it sent as a member does not count against it, and it is told why on what is open.
+      allowance = {std::min(allowance.until, Clock::Real().WallNow() + kFarewell), UINT64_MAX};
+    }
+    found->second.loop->Allow(number, allowance);
+  }
+}
+
+void Guard::Refused(ConnectionRefusal reason, const std::string& who, absl::string_view why) {
+  options_.metrics->CountConnectionRefused(reason);
+  std::optional<std::string> left_out;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    left_out = lines_[reason].Tell(absl::StrCat(who, why), Clock::Real().Now());
+  }
+  if (left_out.has_value()) {
+    LogWarning("guard", options_.name, ": turned away ", who, ": ", why, *left_out);
+  }
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,68 @@
+// What a client does inside HTTP/2, counted: gRPC 1.51 has no budget of its own for resets, pings or endless headers.
+#ifndef TRIBUTARY_COORDINATOR_GUARD_HTTP2_WATCH_H_
+#define TRIBUTARY_COORDINATOR_GUARD_HTTP2_WATCH_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace tributary::coordinator {
+
+// Allows `rate` events a second in the long run, and `burst` at once.
+class TokenBucket {
+ public:
+  TokenBucket(double rate, double burst) : rate_(rate), burst_(burst), tokens_(burst) {}
+
+  // Whether one more fits at `now`, which never goes back.
+  bool Take(absl::Time now);
+
+ private:
+  double rate_;
+  double burst_;
+  double tokens_;
+  absl::Time last_ = absl::InfinitePast();
+};
+
+// Reads one direction of one connection: the bytes of a client, after TLS. Looks at frame headers alone, and keeps nothing of the frames.
+// Frames as in RFC 9113, sections 3.4, 4.1 and 6. Not thread-safe.
+class Http2Watch {
+ public:
+  // Of one header block, compressed. gRPC's own bound acts only when the block is whole.
+  static constexpr size_t kMaxHeaderBytes = 32 << 10;
+  // Of a frame that is not data. How long data frames may be, gRPC agrees on with the client, and holds it to.
+  static constexpr size_t kMaxFrameBytes = 16 << 10;
+
+  // InvalidArgument: not HTTP/2, or not as a client may speak it. ResourceExhausted: more of something than any worker needs; the message
+  // says of what. After an error the connection is to be closed.
+  absl::Status Look(absl::Span<const uint8_t> bytes, absl::Time now);
+
+ private:
+  static constexpr size_t kFrameHeader = 9;
+
+  absl::Status LookAtFrame(absl::Time now);
+  absl::Status LookAtHeaders(size_t length, uint8_t flags, bool continuation);
+
+  size_t preface_ = 0;  // bytes of it seen
+  uint8_t header_[kFrameHeader] = {};
+  size_t header_size_ = 0;  // bytes of it seen
+  size_t payload_ = 0;      // bytes of the frame still to come
+  // Of the header block under way.
+  bool in_block_ = false;
+  uint32_t block_stream_ = 0;
+  size_t block_bytes_ = 0;
+
+  // A busy worker opens two streams a round, in tests forty rounds a second.
+  TokenBucket streams_{500, 2000};
+  TokenBucket resets_{100, 1000};
+  // Pings, settings, priorities, empty frames: what costs an answer or a wake-up and moves nothing.
+  TokenBucket control_{200, 2000};
+  // A window update for each 16 KiB at 1.6 GB/s.
+  TokenBucket windows_{100'000, 200'000};
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_GUARD_HTTP2_WATCH_H_

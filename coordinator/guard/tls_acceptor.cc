@@ -1,0 +1,106 @@
+#include "coordinator/guard/tls_acceptor.h"
+
+#include <openssl/err.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/status_macros.h"
+
+namespace tributary::coordinator {
+namespace {
+
+constexpr uint8_t kAlpn[] = {2, 'h', '2'};
+// Several records at a time: a system call for each header and each body would cost more than the decryption.
+constexpr size_t kReadBuffer = 64 << 10;
+
+absl::Status Failed(absl::string_view what) {
+  return absl::InternalError(absl::StrCat("OpenSSL cannot ", what, ": ", TakeSslError()));
+}
+
+int SelectAlpn(SSL*, const unsigned char** chosen, unsigned char* chosen_size, const unsigned char* offered, unsigned int offered_size,
+               void*) {
+  unsigned char* match = nullptr;
+  if (SSL_select_next_proto(&match, chosen_size, kAlpn, sizeof kAlpn, offered, offered_size) != OPENSSL_NPN_NEGOTIATED) {
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+  }
+  *chosen = match;
+  return SSL_TLSEXT_ERR_OK;
+}
+
+}  // namespace
+
+std::string TakeSslError() {
+  const unsigned long error = ERR_peek_last_error();  // NOLINT(google-runtime-int): OpenSSL's type
+  ERR_clear_error();
+  const char* const reason = error == 0 ? nullptr : ERR_reason_error_string(error);
+  return reason == nullptr ? "" : reason;
+}
+
+absl::Status TlsAcceptor::MakeContext(const CertificatePair& pair) {
+  ContextPtr context(SSL_CTX_new(TLS_server_method()));
+  if (context == nullptr || SSL_CTX_set_min_proto_version(context.get(), TLS1_3_VERSION) != 1) {
+    return Failed("speak TLS 1.3");
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> chain, ParseCertificates(pair.certificate, "the certificate"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, ParsePrivateKey(pair.key, "the key"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> roots, ParseCertificates(pair.ca, "the CA"));
+  if (SSL_CTX_use_certificate(context.get(), chain[0].get()) != 1 || SSL_CTX_use_PrivateKey(context.get(), key.get()) != 1) {
+    return Failed("use the certificate");
+  }
+  for (size_t i = 1; i < chain.size(); ++i) {
+    if (SSL_CTX_add1_chain_cert(context.get(), chain[i].get()) != 1) {
+      return Failed("use the certificate's chain");
+    }
+  }
+  for (const X509Ptr& root : roots) {
+    if (X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), root.get()) != 1 ||
+        SSL_CTX_add_client_CA(context.get(), root.get()) != 1) {
+      return Failed("use the CA");
+    }
+  }
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  SSL_CTX_set_alpn_select_cb(context.get(), SelectAlpn, nullptr);
+  SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_num_tickets(context.get(), 0);
+  SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_read_ahead(context.get(), 1);
+  SSL_CTX_set_default_read_buffer_len(context.get(), kReadBuffer);
+  context_ = std::move(context);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SslPtr> TlsAcceptor::Accept(int descriptor) {
+  std::shared_ptr<const CertificatePair> pair = certificates_();
+  if (pair != pair_) {
+    TRIBUTARY_RETURN_IF_ERROR(MakeContext(*pair));
+    pair_ = std::move(pair);
+  }
+  SslPtr ssl(SSL_new(context_.get()));
+  if (ssl == nullptr || SSL_set_fd(ssl.get(), descriptor) != 1) {
+    return Failed("make a connection");
+  }
+  SSL_set_accept_state(ssl.get());
+  return ssl;
+}
+
+absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl) {
+  const unsigned char* protocol = nullptr;
+  unsigned int size = 0;
+  SSL_get0_alpn_selected(&ssl, &protocol, &size);
+  if (size + 1 != sizeof kAlpn || std::memcmp(protocol, kAlpn + 1, size) != 0) {
+    return absl::InvalidArgumentError("the client did not ask for HTTP/2");
+  }
+  const X509Ptr certificate(SSL_get1_peer_certificate(&ssl));
+  if (certificate == nullptr) {
+    return absl::InvalidArgumentError("the client has no certificate");
+  }
+  return ClientCertificate{UriNames(*certificate),
+                           {TimeOf(X509_get0_notBefore(certificate.get())), TimeOf(X509_get0_notAfter(certificate.get()))}};
+}
+
+}  // namespace tributary::coordinator

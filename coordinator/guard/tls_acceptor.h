@@ -1,0 +1,52 @@
+// The server's side of TLS 1.3 with client certificates, by OpenSSL.
+#ifndef TRIBUTARY_COORDINATOR_GUARD_TLS_ACCEPTOR_H_
+#define TRIBUTARY_COORDINATOR_GUARD_TLS_ACCEPTOR_H_
+
+#include <openssl/ssl.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/tls.h"
+#include "common/x509.h"
+
+namespace tributary::coordinator {
+
+using SslPtr = std::unique_ptr<SSL, OpenSslDelete<SSL_free>>;
+
+// TLS 1.3 alone, HTTP/2 alone (ALPN), a client certificate of the CA always, and no resumption: each connection shows its certificate, so
+// one that was revoked or has expired opens none. Not thread-safe.
+class TlsAcceptor {
+ public:
+  // `certificates` is asked at every Accept, on the caller's thread.
+  explicit TlsAcceptor(CertificateSource certificates) : certificates_(std::move(certificates)) {}
+
+  // A server's end for a connection that was accepted; the descriptor stays the caller's. Internal: OpenSSL cannot use the pair.
+  absl::StatusOr<SslPtr> Accept(int descriptor);
+
+ private:
+  using ContextPtr = std::unique_ptr<SSL_CTX, OpenSslDelete<SSL_CTX_free>>;
+
+  absl::Status MakeContext(const CertificatePair& pair);
+
+  const CertificateSource certificates_;
+  std::shared_ptr<const CertificatePair> pair_;  // that the context was made of
+  ContextPtr context_;
+};
+
+// Of the client's certificate, after the handshake.
+struct ClientCertificate {
+  std::vector<std::string> uris;
+  Validity validity;
+};
+// InvalidArgument: the client did not ask for HTTP/2, or showed no certificate.
+absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl);
+
+// Why the last operation of this thread on a connection failed, in OpenSSL's words; empties its error queue. "" if it does not say.
+std::string TakeSslError();
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_GUARD_TLS_ACCEPTOR_H_

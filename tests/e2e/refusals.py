@@ -1,0 +1,123 @@
+"""What people without a certificate, strangers with one, and members who went bad can do to a coordinator: little. Each attack is one that
+once ended it, or froze honest sites; rounds go on meanwhile, and memory stays."""
+
+import contextlib
+import pathlib
+import resource
+import time
+import unittest
+
+import harness
+import hostile_http2 as http2
+
+OPEN = "/tributary.v1.SessionService/Open"
+DESCRIPTORS = 1024  # as shells and container runtimes leave them; the attack of 1,100 is more
+MOST_BYTES_MORE = 48 << 20
+PATIENCE = 60
+
+
+def resident_bytes(process):
+    for line in pathlib.Path(f"/proc/{process.popen.pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("no VmRSS")
+
+
+class Refusals(harness.FederationTest):
+    @classmethod
+    def setUpClass(cls):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 4096:
+            raise unittest.SkipTest(f"a process here may open {hard} files, too few for the attack")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+
+    def setUp(self):
+        super().setUp()
+        self.parties = self.make("alpha", "beta", "gamma")  # gamma is on the list, and hostile
+        parties = self.parties
+        parties.tool("pki", "issue", parties.pki, "--site", "mallory")
+        parties.coordinator_flags = ()
+        self.coordinator = parties.start_coordinator(prefix=("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"))
+        parties.write_operator_config()
+        self.port, self.health = (int(parties.endpoints()[name].rsplit(":", 1)[1]) for name in ("listen", "health"))
+        for site in ("alpha", "beta"):
+            parties.write_worker_config(site, parties.directory / "data" / site)
+            parties.start_worker(site)
+        self.submit(parties, rounds=1_000_000)
+        parties.wait_for_round(harness.RUN, 20, PATIENCE)
+        self.memory = resident_bytes(self.coordinator)
+
+    def tls(self, stem):
+        pki = self.parties.pki
+        return [pki / "ca.crt", pki / f"{stem}.crt", pki / f"{stem}.key"]
+
+    def round(self):
+        return int(self.parties.status(harness.RUN)["round"])
+
+    @contextlib.contextmanager
+    def unharmed(self):
+        """Rounds go on during what is done, and after it; memory is what it was."""
+        before = self.round()
+        yield
+        during = self.round()
+        self.assertGreater(during, before)
+        self.parties.wait_for_round(harness.RUN, during + 20, PATIENCE)
+        self.assertLess(resident_bytes(self.coordinator) - self.memory, MOST_BYTES_MORE)
+        self.parties.check_alive()
+
+    def test_attacks_of_every_kind(self):
+        with self.subTest("1,100 connections that say nothing, and 200 handshakes that stop after 11 bytes"), self.unharmed():
+            idle = [http2.connect(self.port) for _ in range(1100)]
+            for _ in range(200):
+                client = http2.connect(self.port)
+                client.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+                idle.append(client)
+            self.parties.operator("run", "list")
+            for client in idle:
+                client.close()
+            self.assertIn("too many handshakes at once", self.coordinator.log_text())
+
+        with self.subTest("1,100 connections to the health port"), self.unharmed():
+            idle = [http2.connect(self.health) for _ in range(1100)]
+            self.parties.operator("run", "list")
+            probe = http2.connect(self.health)
+            probe.sendall(http2.PREFACE + http2.frame(http2.SETTINGS, b""))
+            self.assertNotEqual(probe.recv(9), b"", "a probe is answered")
+            for client in [*idle, probe]:
+                client.close()
+
+        with self.subTest("64 messages that never end, of a site that is not on the list"), self.unharmed():
+            block = http2.headers(OPEN)
+            pieces = [http2.frame(http2.HEADERS, block, http2.END_HEADERS, stream) for stream in range(1, 129, 2)]
+            pieces += [http2.frame(http2.DATA, b"\x00\x00\x3f\xff\xff" + b"x" * 16000, 0, stream) for stream in range(1, 129, 2)]
+            with http2.connect(self.port, self.tls("site-mallory")) as client:
+                sent, cut = http2.push(client, pieces)
+            self.assertTrue(cut)
+            self.assertLess(sent, 8 << 20)
+
+        for name, attack in {
+                "70,000 streams that are reset at once": (
+                    http2.frame(http2.HEADERS, http2.headers(OPEN), http2.END_HEADERS, stream) +
+                    http2.frame(http2.RESET, b"\x00\x00\x00\x08", 0, stream) for stream in range(1, 140_001, 2)),
+                "headers without an end": (
+                    http2.frame(http2.CONTINUATION if number else http2.HEADERS, b"\x00\x01a\x7f" + b"b" * 127, 0, 1)
+                    for number in range(1_000_000)),
+                "a flood of pings": (http2.frame(http2.PING, b"12345678") for _ in range(1_000_000)),
+                "a flood of settings": (http2.frame(http2.SETTINGS, b"\x00\x04\x00\x01\x00\x00") for _ in range(1_000_000)),
+        }.items():
+            with self.subTest(f"{name}, of a member"), self.unharmed():
+                started = time.monotonic()
+                with http2.connect(self.port, self.tls("site-gamma")) as client:
+                    self.assertTrue(http2.push(client, attack)[1])
+                self.assertLess(time.monotonic() - started, PATIENCE)
+
+        with self.subTest("a hundred connections of one member"), self.unharmed():
+            clients = [http2.connect(self.port, self.tls("site-gamma"), timeout=2) for _ in range(100)]
+            self.assertGreater(sum(http2.is_cut(client) for client in clients[50:]), 40)
+            for client in clients:
+                client.close()
+        self.assertIn("turned away spiffe://e2e/site/gamma", self.coordinator.log_text())
+
+
+if __name__ == "__main__":
+    harness.main()
