@@ -1,6 +1,7 @@
 """How long a round takes when training takes nearly nothing: seconds, processor time, memory and bytes, and where the time goes.
 
-    python3 tests/bench/rounds.py [--only 1M/distro ...] [--rounds N] [--state-in-memory] [--persist every_round] [--peers] [--json FILE]
+    python3 tests/bench/rounds.py [--only 1M/distro ...] [--sites N] [--rounds N] [--state-in-memory] [--persist every_round] [--peers]
+                                  [--json FILE]
 
 A real coordinator and 8 real workers, mTLS over loopback, a table model, batches of one row. A case is SIZE/MODE. "Seconds a round" is
 the time from the coordinator's "starts" to its "finished", divided by the rounds: synchronising the sites, the first round and the last
@@ -29,7 +30,7 @@ import harness  # noqa: E402
 import rounds_peers  # noqa: E402
 from harness import federation  # noqa: E402
 
-SITES = tuple(f"site{number}" for number in range(1, 9))
+DEFAULT_SITES = 8
 INPUTS, OUTPUTS, ROWS = 4, 2, 64
 HIDDEN = {"1M": [1000, 992], "25M": [5000, 4990]}
 MODES = ("distro", "allreduce", "fedavg")
@@ -88,14 +89,14 @@ class Sampled:
         return peak_bytes(self.pid)
 
 
-def run_spec(size, mode, rounds):
+def run_spec(size, mode, rounds, sites):
     return {
         "name": f"rounds-{size.lower()}-{mode}",
         "rounds": rounds,
         "model": {"mlp": {"inputs": INPUTS, "hidden": HIDDEN[size], "outputs": OUTPUTS}},
         "data": {"kind": "csv", "label_column": "label", "batch_size": 1},
         "optimizer": {"mode": mode, "learning_rate": {"peak": 0.001, "kind": "constant"}},
-        "participation": {"min_workers": len(SITES), "quorum": 1.0, "min_deadline": "60s", "max_deadline": "10m", "wait_timeout": "10m"},
+        "participation": {"min_workers": sites, "quorum": 1.0, "min_deadline": "60s", "max_deadline": "10m", "wait_timeout": "10m"},
         "evaluation": {"every": 1_000_000, "batches": 1},
     }
 
@@ -108,14 +109,15 @@ def write_table(folder, seed):
 
 def measure(size, mode, rounds, folder, options):
     """One case: its figures."""
-    parties = federation.Federation(folder, harness.BINARIES, SITES, name="rounds")
+    sites = tuple(f"site{number}" for number in range(1, options.sites + 1))
+    parties = federation.Federation(folder, harness.BINARIES, sites, name="rounds")
     try:
         parties.make_pki()
         parties.write_coordinator_config()
         coordinator = parties.start_coordinator()
         parties.write_operator_config()
         overrides = {"metrics_listen": "127.0.0.1:0", "threads": 1} | ({"persist": options.persist} if options.persist else {})
-        for number, site in enumerate(SITES):
+        for number, site in enumerate(sites):
             write_table(parties.directory / "data" / site, number)
             if options.state_in_memory:
                 overrides["state_dir"] = f"{options.memory_folder}/{site}"
@@ -123,13 +125,13 @@ def measure(size, mode, rounds, folder, options):
             parties.start_worker(site)
         log = chaos_kit.Log(coordinator.log_path)
         pages = {}
-        for site in SITES:
+        for site in sites:
             workers_log = chaos_kit.Log(parties.processes[f"worker-{site}"].log_path)
             workers_log.offset = 0
             pages[site] = workers_log.wait(r"metrics at http://(\S+)/metrics", 60)[1][1]
             workers_log.wait(r"connected to the coordinator", 60)
         sampled = {name: Sampled(process.popen.pid) for name, process in parties.processes.items()}
-        spec = run_spec(size, mode, rounds)
+        spec = run_spec(size, mode, rounds, options.sites)
         load = os.getloadavg()[0]
         parties.submit(parties.write_yaml("run.yaml", spec))
         finished, _ = log.wait(r"run \S+ finished", 120 * rounds)
@@ -150,6 +152,7 @@ def measure(size, mode, rounds, folder, options):
             "worker_cpu_a_round": statistics.mean(cpu[name] for name in workers) / rounds,
             "coordinator_peak_bytes": sampled["coordinator"].peak(),
             "worker_peak_bytes": max(sampled[name].peak() for name in workers),
+            "coordinator_disk_bytes": sum(path.stat().st_size for path in parties.data_dir.rglob("*") if path.is_file()),
             "bytes_up_a_round": statistics.mean(int(record["bytes_up"]) for record in history[1:]),
             "bytes_down_a_round": statistics.mean(int(record["bytes_down"]) for record in history[1:]),
             "coordinator": {phase: seconds / rounds for phase, (seconds, _) in phases(page, "tributary_round_phase_seconds").items()},
@@ -186,6 +189,7 @@ def main():
     cases = [f"{size}/{mode}" for size in HIDDEN for mode in MODES]
     parser = argparse.ArgumentParser(description="Seconds a round with nearly no training, and where they go.")
     parser.add_argument("--only", nargs="+", choices=cases, default=cases, metavar="SIZE/MODE", help=", ".join(cases))
+    parser.add_argument("--sites", type=int, default=DEFAULT_SITES, metavar="N", help=f"workers; default: {DEFAULT_SITES}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"of each case; default: {ROUNDS}")
     parser.add_argument("--state-in-memory", action="store_true", help="state_dir of the workers in /dev/shm: without the disk's limit")
     parser.add_argument("--persist", help="`persist` of worker.yaml; default: its default")
@@ -194,7 +198,7 @@ def main():
     options = parser.parse_args()
     if options.rounds is not None and options.rounds < 2:
         parser.error("--rounds: at least 2, for the first is told apart")
-    report = {"sites": len(SITES), "processors": os.cpu_count(), "state_in_memory": options.state_in_memory, "persist": options.persist,
+    report = {"sites": options.sites, "processors": os.cpu_count(), "state_in_memory": options.state_in_memory, "persist": options.persist,
               "cases": {}}
 
     def store():
@@ -211,7 +215,7 @@ def main():
         store()
     if options.peers:
         sizes = sorted({case.partition("/")[0] for case in options.only}, key=list(HIDDEN).index)
-        report["peers"] = {size: rounds_peers.measure(parameters(size), len(SITES), options.rounds or ROUNDS[size]) for size in sizes}
+        report["peers"] = {size: rounds_peers.measure(parameters(size), options.sites, options.rounds or ROUNDS[size]) for size in sizes}
         for size, peers in report["peers"].items():
             for name, figures in peers.items():
                 print(f"{size}, {name}: {json.dumps(figures)}", flush=True)
