@@ -11,6 +11,12 @@ _CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "SnapshotConfig", "WorkerCon
                   "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec",
                   "EvaluationSpec")
 _JSON = ("RunStatus", "SiteStatus", "RoundRecord")
+# What prints JSON of its own making, not a message.
+_JSON_MADE = ("cli/app.cc", "cli/commands_backup.cc", "cli/commands_doctor.cc", "cli/commands_export.cc", "cli/commands_journal.cc",
+              "cli/commands_pki.cc", "cli/commands_report.cc", "doctor/finding.cc", "sim/main.cc", "worker/main.cc",
+              "worker/sent_history.cc")
+_TABLE = re.compile(r"FormatTable\(\{\{.*?\}\},", re.DOTALL)
+_KEY = re.compile(r'\{"([a-z]\w*)", (?!")|\bjson\["(\w+)"\]')
 _FIELD = re.compile(r"^\s*(?:optional |repeated )?[\w.]+ (\w+) = \d+(?: \[|;)", re.MULTILINE)
 
 
@@ -22,6 +28,12 @@ def fields_of(messages):
                 body = re.sub(r"enum \w+ \{.*?\}", "", message[2], flags=re.DOTALL)
                 for field in _FIELD.findall(body):
                     yield f"{message[1]}.{field}", field
+
+
+def json_keys():
+    for name in _JSON_MADE:
+        for of_list, of_index in _KEY.findall(_TABLE.sub("", tree.text(pathlib.PurePosixPath(name)))):
+            yield f"{name}: {of_list or of_index}", of_list or of_index
 
 
 def metrics():
@@ -44,14 +56,14 @@ def undocumented(page, entries, pattern):
 
 
 def main():
-    keys, names, codes = list(fields_of(_CONFIGURATION)), list(metrics()), list(exit_codes())
+    keys, names, codes, made = list(fields_of(_CONFIGURATION)), list(metrics()), list(exit_codes()), list(json_keys())
     problems = undocumented("configuration.md", keys, r"\w+")
-    problems += undocumented("json_output.md", fields_of(_JSON), r"\w+")
+    problems += undocumented("json_output.md", [*fields_of(_JSON), *made], r"\w+")
     problems += undocumented("metrics.md", names, r"\w+")
     problems += undocumented("exit_codes.md", codes, r"^\| (\d+) \|")
-    print(f"{len(keys)} keys, {len(names)} metrics, {len(codes)} exit codes")
-    if not keys or not names or not codes:
-        problems.append("found nothing to check of one kind: have the protos, metrics or exit codes moved?")
+    print(f"{len(keys)} keys, {len(made)} of JSON beside messages, {len(names)} metrics, {len(codes)} exit codes")
+    if not keys or not names or not codes or not made:
+        problems.append("found nothing to check of one kind: have the protos, metrics, exit codes or JSON moved?")
     return tree.report(problems, "documented")
 
 
