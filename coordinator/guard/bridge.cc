@@ -16,8 +16,21 @@ namespace {
 // Pieces each way before other connections have their turn.
 constexpr int kPiecesAtOnce = 8;
 
+// Of TLS itself after the handshake, in a connection's life: clients send none, and each costs a derivation of keys.
+constexpr int kMessages = 64;
+
 // For what is read and passed on at once; a piece is kept by its connection only if it is not taken.
 thread_local uint8_t scratch[Bridge::kPiece];
+thread_local uint8_t encrypted[Bridge::kPiece];
+
+// The memory goes with the last byte: most connections keep nothing most of the time.
+void Drop(std::vector<uint8_t>& bytes, size_t taken) {
+  if (taken == bytes.size()) {
+    std::vector<uint8_t>().swap(bytes);
+  } else {
+    bytes.erase(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(taken));
+  }
+}
 
 bool WouldBlock(int error) {
   return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
@@ -30,23 +43,39 @@ absl::Status BrokenOff(absl::string_view side) {
 }  // namespace
 
 Bridge::Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner)
-    : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)) {}
+    : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)) {
+  if (ssl_ != nullptr) {
+    // From memory: OpenSSL would read on from a socket for as long as messages of TLS itself come.
+    BIO* const memory = BIO_new(BIO_s_mem());
+    BIO_set_mem_eof_return(memory, -1);
+    SSL_set0_rbio(ssl_.get(), memory);
+    SSL_set_msg_callback(ssl_.get(), &Bridge::SawMessage);
+    SSL_set_msg_callback_arg(ssl_.get(), this);
+  }
+}
+
+void Bridge::SawMessage(int written, int, int type, const void*, size_t, SSL*, void* bridge) {
+  if (written == 0 && type == SSL3_RT_HANDSHAKE) {
+    ++static_cast<Bridge*>(bridge)->messages_;
+  }
+}
 
 absl::StatusOr<Bridge::Moved> Bridge::Move(absl::Time now) {
   for (int piece = 0; piece < kPiecesAtOnce; ++piece) {
     TRIBUTARY_ASSIGN_OR_RETURN(const Step down, MoveDown());
-    TRIBUTARY_ASSIGN_OR_RETURN(const Step up, MoveUp(now));
-    if (down == Step::kEnded) {
+    if (down == Step::kEnded && !leaving_) {
+      leaving_ = true;
       if (ssl_ != nullptr) {
         SSL_shutdown(ssl_.get());
         TakeSslError();
       }
-      return absl::CancelledError("ended by the coordinator");
+      shutdown(socket_.get(), SHUT_WR);
     }
+    TRIBUTARY_ASSIGN_OR_RETURN(const Step up, MoveUp(now));
     if (up == Step::kEnded) {
-      return absl::CancelledError("ended by the client");
+      return absl::CancelledError("ended");
     }
-    if (down == Step::kBlocked && up == Step::kBlocked) {
+    if (down != Step::kMoved && up == Step::kBlocked) {
       return Moved::kWait;
     }
   }
@@ -55,7 +84,9 @@ absl::StatusOr<Bridge::Moved> Bridge::Move(absl::Time now) {
 
 Bridge::Wanted Bridge::wanted() const {
   Wanted wanted = {0, 0};
-  if (up_.empty()) {
+  if (wants_write_) {
+    wanted.socket |= POLLOUT;
+  } else if (up_.empty()) {
     wanted.socket |= client_ended_ ? 0 : POLLIN;
   } else {
     wanted.inner |= POLLOUT;
@@ -71,7 +102,7 @@ Bridge::Wanted Bridge::wanted() const {
 absl::StatusOr<Bridge::Step> Bridge::MoveUp(absl::Time now) {
   if (!up_.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const size_t taken, WriteInner(up_));
-    up_.erase(up_.begin(), up_.begin() + static_cast<ptrdiff_t>(taken));
+    Drop(up_, taken);
     if (!up_.empty()) {
       return Step::kBlocked;
     }
@@ -79,29 +110,27 @@ absl::StatusOr<Bridge::Step> Bridge::MoveUp(absl::Time now) {
   if (client_ended_) {
     return Step::kEnded;
   }
-  size_t size = 0;
   Step step = Step::kMoved;
-  // One call reads one record.
-  while (size < sizeof scratch && step == Step::kMoved) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const size_t read, ReadClient(absl::MakeSpan(scratch + size, sizeof scratch - size), &step));
-    size += read;
-  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const size_t size, ReadClient(absl::MakeSpan(scratch), &step));
   client_ended_ = step == Step::kEnded;
   const absl::Span<const uint8_t> bytes(scratch, size);
   bytes_up_ += size;
+  if (bytes_up_ > most_bytes_up_) {
+    return absl::ResourceExhaustedError("it sent more than it may");
+  }
+  if (messages_ > kMessages) {
+    return absl::ResourceExhaustedError("too many messages of TLS itself");
+  }
   TRIBUTARY_RETURN_IF_ERROR(watch_.Look(bytes, now));
   TRIBUTARY_ASSIGN_OR_RETURN(const size_t taken, WriteInner(bytes));
   up_.assign(bytes.begin() + taken, bytes.end());
-  if (!up_.empty()) {
-    return Step::kBlocked;
-  }
-  return step;
+  return up_.empty() ? step : Step::kBlocked;
 }
 
 absl::StatusOr<Bridge::Step> Bridge::MoveDown() {
   if (!down_.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const size_t taken, WriteClient(down_));
-    down_.erase(down_.begin(), down_.begin() + static_cast<ptrdiff_t>(taken));
+    Drop(down_, taken);
     if (!down_.empty()) {
       return Step::kBlocked;
     }
@@ -110,10 +139,11 @@ absl::StatusOr<Bridge::Step> Bridge::MoveDown() {
     return Step::kEnded;
   }
   const ssize_t size = recv(inner_.get(), scratch, sizeof scratch, 0);
-  if (size < 0) {
-    return WouldBlock(errno) ? absl::StatusOr<Step>(Step::kBlocked) : BrokenOff("the coordinator");
+  if (size < 0 && WouldBlock(errno)) {
+    return Step::kBlocked;
   }
-  if (size == 0) {
+  if (size <= 0) {
+    // After an error, too, all that gRPC had said was read.
     inner_ended_ = true;
     return Step::kEnded;
   }
@@ -123,27 +153,50 @@ absl::StatusOr<Bridge::Step> Bridge::MoveDown() {
   return down_.empty() ? Step::kMoved : Step::kBlocked;
 }
 
+absl::StatusOr<size_t> Bridge::Receive(absl::Span<uint8_t> bytes, Step* step) {
+  const ssize_t size = recv(socket_.get(), bytes.data(), bytes.size(), 0);
+  if (size < 0 && !WouldBlock(errno)) {
+    return BrokenOff("the client");
+  }
+  *step = size < 0 ? Step::kBlocked : size == 0 ? Step::kEnded : Step::kMoved;
+  return size < 0 ? 0 : static_cast<size_t>(size);
+}
+
 absl::StatusOr<size_t> Bridge::ReadClient(absl::Span<uint8_t> bytes, Step* step) {
   if (ssl_ == nullptr) {
-    const ssize_t size = recv(socket_.get(), bytes.data(), bytes.size(), 0);
-    if (size < 0 && !WouldBlock(errno)) {
-      return BrokenOff("the client");
+    return Receive(bytes, step);
+  }
+  Step came = Step::kMoved;
+  if (BIO* const memory = SSL_get_rbio(ssl_.get()); BIO_ctrl_pending(memory) == 0) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const size_t size, Receive(absl::MakeSpan(encrypted), &came));
+    if (size > 0 && BIO_write(memory, encrypted, static_cast<int>(size)) != static_cast<int>(size)) {
+      return absl::ResourceExhaustedError("out of memory");
     }
-    *step = size < 0 ? Step::kBlocked : size == 0 ? Step::kEnded : Step::kMoved;
-    return size < 0 ? 0 : static_cast<size_t>(size);
   }
   size_t size = 0;
-  if (SSL_read_ex(ssl_.get(), bytes.data(), bytes.size(), &size) == 1) {
-    return size;
+  wants_write_ = false;
+  // One call reads one record.
+  while (size < bytes.size()) {
+    size_t read = 0;
+    if (SSL_read_ex(ssl_.get(), bytes.data() + size, bytes.size() - size, &read) != 1) {
+      break;
+    }
+    size += read;
+  }
+  if (size == bytes.size()) {
+    return size;  // there may be more
   }
   switch (SSL_get_error(ssl_.get(), 0)) {
     case SSL_ERROR_WANT_READ:
+      *step = came;
+      return size;
     case SSL_ERROR_WANT_WRITE:
+      wants_write_ = true;
       *step = Step::kBlocked;
-      return 0;
+      return size;
     case SSL_ERROR_ZERO_RETURN:
       *step = Step::kEnded;
-      return 0;
+      return size;
     default:
       TakeSslError();
       return BrokenOff("the client");
@@ -169,16 +222,22 @@ absl::StatusOr<size_t> Bridge::WriteClient(absl::Span<const uint8_t> bytes) {
       return BrokenOff("the client");
     }
     written += size;
+    bytes_down_ += size;
   }
   return written;
 }
 
 absl::StatusOr<size_t> Bridge::WriteInner(absl::Span<const uint8_t> bytes) {
-  size_t written = 0;
+  size_t written = inner_deaf_ ? bytes.size() : 0;
   while (written < bytes.size()) {
     const ssize_t sent = send(inner_.get(), bytes.data() + written, bytes.size() - written, MSG_NOSIGNAL);
+    if (sent < 0 && WouldBlock(errno)) {
+      return written;
+    }
     if (sent < 0) {
-      return WouldBlock(errno) ? absl::StatusOr<size_t>(written) : BrokenOff("the coordinator");
+      // gRPC has closed: what it said before is still to be delivered.
+      inner_deaf_ = true;
+      return bytes.size();
     }
     written += static_cast<size_t>(sent);
   }

@@ -27,8 +27,9 @@ class Bridge {
 
   // kMore: there may be more to move at once. kWait: until the sockets are ready again, as wanted() says.
   enum class Moved { kMore, kWait };
-  // Moves a few pieces each way. Cancelled: one side has ended, and what it sent has arrived. Unavailable: a side broke off. Else the
-  // errors of Http2Watch::Look. After an error nothing more can be moved.
+  // Moves a few pieces each way. Cancelled: the client has ended the connection. Unavailable: a side broke off. ResourceExhausted: the
+  // client sent more than it may, or more messages of TLS than any client needs. Else the errors of Http2Watch::Look. After an error
+  // nothing more can be moved.
   absl::StatusOr<Moved> Move(absl::Time now);
 
   // The events of poll(2) that the next Move waits for.
@@ -40,18 +41,24 @@ class Bridge {
 
   int socket() const { return socket_.get(); }
   int inner() const { return inner_.get(); }
-  // Of the client, as decrypted.
-  uint64_t bytes_up() const { return bytes_up_; }
-  // gRPC has ended the connection: what it sent is on its way to the client.
-  bool ending() const { return inner_ended_; }
+  // How much the client may send in all, as decrypted.
+  void SetMostBytesUp(uint64_t most) { most_bytes_up_ = most; }
+  // What the client has taken.
+  uint64_t bytes_down() const { return bytes_down_; }
+  // gRPC has ended the connection, and the client has been sent all: it is to hang up. Until then what it sends is thrown away, for a
+  // system that closes a connection with unread bytes takes back the last words.
+  bool leaving() const { return leaving_; }
 
  private:
   enum class Step { kMoved, kBlocked, kEnded };
 
+  static void SawMessage(int written, int version, int type, const void* data, size_t size, SSL* ssl, void* bridge);
   absl::StatusOr<Step> MoveUp(absl::Time now);
   absl::StatusOr<Step> MoveDown();
-  // Bytes read; 0 with *step why none. Errors: broken off.
+  // What came from the client, decrypted, into `bytes`; *step: what to expect of the next call.
   absl::StatusOr<size_t> ReadClient(absl::Span<uint8_t> bytes, Step* step);
+  // One piece of what came, as it is. Errors: broken off.
+  absl::StatusOr<size_t> Receive(absl::Span<uint8_t> bytes, Step* step);
   absl::StatusOr<size_t> WriteClient(absl::Span<const uint8_t> bytes);
   absl::StatusOr<size_t> WriteInner(absl::Span<const uint8_t> bytes);
 
@@ -62,8 +69,14 @@ class Bridge {
   std::vector<uint8_t> up_;    // not taken by gRPC yet
   std::vector<uint8_t> down_;  // not taken by the client yet
   bool client_ended_ = false;
-  bool inner_ended_ = false;
+  bool inner_ended_ = false;  // gRPC sends no more
+  bool inner_deaf_ = false;   // gRPC takes no more
+  bool wants_write_ = false;  // TLS must write before it reads on
+  bool leaving_ = false;
+  int messages_ = 0;  // of TLS itself since the handshake
   uint64_t bytes_up_ = 0;
+  uint64_t most_bytes_up_ = UINT64_MAX;
+  uint64_t bytes_down_ = 0;
 };
 
 }  // namespace tributary::coordinator

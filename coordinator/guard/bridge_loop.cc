@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -15,8 +16,10 @@ namespace {
 
 // How often allowances are looked at.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(250);
-// How long a client that does not read may keep a connection that gRPC has ended.
-constexpr absl::Duration kEndingTime = absl::Seconds(10);
+// For a client to hang up after the last words.
+constexpr absl::Duration kLeavingTime = absl::Seconds(1);
+// How long a client may take nothing of what it is sent.
+constexpr absl::Duration kStuckTime = absl::Minutes(1);
 
 // A connection's two sockets.
 uint64_t SocketKey(uint64_t number) {
@@ -51,7 +54,10 @@ BridgeLoop::~BridgeLoop() {
 void BridgeLoop::Add(uint64_t number, std::unique_ptr<Bridge> bridge, const Allowance& allowance) {
   // std::function wants what can be copied.
   Post([this, number, allowance, bridge = std::make_shared<std::unique_ptr<Bridge>>(std::move(bridge))] {
-    connections_[number] = {std::move(*bridge), allowance};
+    Connection& connection = connections_[number];
+    connection.bridge = std::move(*bridge);
+    connection.allowance = allowance;
+    connection.bridge->SetMostBytesUp(allowance.bytes_up);
     // TLS may have read more than the handshake, which no event tells.
     Serve(number);
   });
@@ -61,6 +67,7 @@ void BridgeLoop::Allow(uint64_t number, const Allowance& allowance) {
   Post([this, number, allowance] {
     if (const auto found = connections_.find(number); found != connections_.end()) {
       found->second.allowance = allowance;
+      found->second.bridge->SetMostBytesUp(allowance.bytes_up);
     }
   });
 }
@@ -89,20 +96,24 @@ void BridgeLoop::Run() {
       Serve(event.key / 2);
     }
     for (const uint64_t number : std::exchange(unfinished_, {})) {
-      Serve(number);
+      if (const auto found = connections_.find(number); found != connections_.end()) {
+        found->second.is_unfinished = false;
+        Serve(number);
+      }
     }
+    DoPosted();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (stopping_) {
         break;
       }
     }
-    DoPosted();
     if (const absl::Time now = Clock::Real().Now(); now >= look_at) {
       look_at = now + kLookInterval;
-      Look(Clock::Real().WallNow());
+      Look(now, Clock::Real().WallNow());
     }
   }
+  DoPosted();
   while (!connections_.empty()) {
     End(connections_.begin()->first, absl::CancelledError("the coordinator stops"));
   }
@@ -124,36 +135,47 @@ void BridgeLoop::Serve(uint64_t number) {
   if (found == connections_.end()) {
     return;
   }
-  Bridge& bridge = *found->second.bridge;
-  const absl::StatusOr<Bridge::Moved> moved = bridge.Move(Clock::Real().Now());
+  Connection& connection = found->second;
+  Bridge& bridge = *connection.bridge;
+  const absl::Time now = Clock::Real().Now();
+  const absl::StatusOr<Bridge::Moved> moved = bridge.Move(now);
   if (!moved.ok()) {
     End(number, moved.status());
     return;
   }
-  if (bridge.bytes_up() > found->second.allowance.bytes_up) {
-    End(number, absl::ResourceExhaustedError("it sent more than it was allowed"));
-    return;
-  }
-  if (*moved == Bridge::Moved::kMore) {
+  if (*moved == Bridge::Moved::kMore && !connection.is_unfinished) {
+    connection.is_unfinished = true;
     unfinished_.push_back(number);
   }
-  if (bridge.ending() && found->second.ending_since == absl::InfiniteFuture()) {
-    found->second.ending_since = Clock::Real().WallNow();
+  if (bridge.leaving()) {
+    connection.leaving_since = std::min(connection.leaving_since, now);
   }
   const Bridge::Wanted wanted = bridge.wanted();
+  if ((wanted.socket & POLLOUT) == 0) {
+    connection.stuck_since = absl::InfiniteFuture();
+  } else if (connection.stuck_since == absl::InfiniteFuture() || connection.bytes_down != bridge.bytes_down()) {
+    connection.stuck_since = now;
+    connection.bytes_down = bridge.bytes_down();
+  }
   poller_.Watch(bridge.socket(), SocketKey(number), wanted.socket);
   poller_.Watch(bridge.inner(), InnerKey(number), wanted.inner);
 }
 
-void BridgeLoop::Look(absl::Time wall_now) {
-  std::vector<uint64_t> over;
+void BridgeLoop::Look(absl::Time now, absl::Time wall_now) {
+  std::vector<std::pair<uint64_t, absl::Status>> over;
   for (const auto& [number, connection] : connections_) {
-    if (wall_now >= connection.allowance.until || wall_now - connection.ending_since >= kEndingTime) {
-      over.push_back(number);
+    if (wall_now >= connection.allowance.certificate_end) {
+      over.emplace_back(number, absl::UnauthenticatedError("its certificate has ended"));
+    } else if (now >= connection.allowance.until) {
+      over.emplace_back(number, absl::DeadlineExceededError("its time is over"));
+    } else if (now - connection.stuck_since >= kStuckTime) {
+      over.emplace_back(number, absl::DeadlineExceededError("it does not read"));
+    } else if (now - connection.leaving_since >= kLeavingTime) {
+      over.emplace_back(number, absl::CancelledError("ended by the coordinator"));
     }
   }
-  for (const uint64_t number : over) {
-    End(number, absl::DeadlineExceededError("its time is over"));
+  for (const auto& [number, why] : over) {
+    End(number, why);
   }
 }
 

@@ -23,11 +23,12 @@ class BridgeLoop {
  public:
   // What a connection may still do.
   struct Allowance {
-    absl::Time until = absl::InfiniteFuture();  // by the wall clock
-    uint64_t bytes_up = UINT64_MAX;             // of the client, from its first
+    absl::Time until = absl::InfiniteFuture();            // by the monotonic clock
+    absl::Time certificate_end = absl::InfiniteFuture();  // by the wall clock
+    uint64_t bytes_up = UINT64_MAX;                       // of the client, from its first
   };
-  // Called on the loop's thread, once for each connection, after its sockets were closed. DeadlineExceeded and ResourceExhausted: its
-  // allowance was used up. Else an error of Bridge::Move, or what Close was given.
+  // Called on the loop's thread, once for each connection, after its sockets were closed. DeadlineExceeded: its time is over.
+  // Unauthenticated: its certificate has ended. Else an error of Bridge::Move, or what Close was given.
   using Closed = std::function<void(uint64_t number, const absl::Status& why)>;
 
   // ResourceExhausted: no descriptors.
@@ -45,7 +46,10 @@ class BridgeLoop {
   struct Connection {
     std::unique_ptr<Bridge> bridge;
     Allowance allowance;
-    absl::Time ending_since = absl::InfiniteFuture();
+    bool is_unfinished = false;  // in unfinished_
+    absl::Time leaving_since = absl::InfiniteFuture();
+    absl::Time stuck_since = absl::InfiniteFuture();  // there is something to take, and the client takes nothing
+    uint64_t bytes_down = 0;                          // at that time
   };
 
   BridgeLoop(Poller poller, Closed closed);
@@ -53,7 +57,7 @@ class BridgeLoop {
   void Post(std::function<void()> work);
   void DoPosted();
   void Serve(uint64_t number);
-  void Look(absl::Time wall_now);
+  void Look(absl::Time now, absl::Time wall_now);
   void End(uint64_t number, const absl::Status& why);
 
   Poller poller_;

@@ -48,7 +48,8 @@ Source SourceOf(const sockaddr_storage& from) {
       return {text, absl::StrCat(text, ":", ntohs(v6.sin6_port))};
     }
     inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
-    return {text, absl::StrCat("[", text, "]:", ntohs(v6.sin6_port))};
+    // Whoever has one address of a /64 has all.
+    return {std::string(reinterpret_cast<const char*>(v6.sin6_addr.s6_addr), 8), absl::StrCat("[", text, "]:", ntohs(v6.sin6_port))};
   }
   const auto& v4 = reinterpret_cast<const sockaddr_in&>(from);
   inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
@@ -60,6 +61,9 @@ Source SourceOf(const sockaddr_storage& from) {
 absl::StatusOr<std::unique_ptr<Door>> Door::Open(Listeners listeners, CertificateSource certificates, Handlers handlers) {
   TRIBUTARY_ASSIGN_OR_RETURN(Poller poller, Poller::Create());
   auto door = absl::WrapUnique(new Door(std::move(listeners), std::move(certificates), std::move(handlers), std::move(poller)));
+  if (door->acceptor_ != nullptr) {
+    TRIBUTARY_RETURN_IF_ERROR(door->acceptor_->Refresh());
+  }
   door->thread_ = std::thread([door = door.get()] { door->Run(); });
   return door;
 }

@@ -42,7 +42,8 @@ class Door {
     std::function<void(const std::string& address, const absl::Status& why)> turned_away;
   };
 
-  // `certificates`: null for plaintext. The handlers are called on the door's thread. ResourceExhausted: no descriptors.
+  // `certificates`: null for plaintext. The handlers are called on the door's thread. ResourceExhausted: no descriptors. Internal: the
+  // certificate cannot be used.
   static absl::StatusOr<std::unique_ptr<Door>> Open(Listeners listeners, CertificateSource certificates, Handlers handlers);
   ~Door();
 
@@ -54,7 +55,7 @@ class Door {
     uint64_t number;
     OwnedDescriptor socket;
     SslPtr ssl;
-    std::string host;
+    std::string host;  // that is bounded: an IPv4 address, the first half of an IPv6 address
     std::string address;
     absl::Time until;
     // It failed, and the client is being told: what it still sends is thrown away, or the system would take back our last words.

@@ -20,8 +20,8 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr int kMostThreads = 4;
-// Of the process's descriptors: for the journal, snapshots, spools, pages and libraries.
-constexpr size_t kReservedDescriptors = 256;
+// Of the process's descriptors: for the journal, snapshots, spools, pages and libraries, and for the health port.
+constexpr size_t kReservedDescriptors = 512;
 // A connection's socket and the two ends of its pair.
 constexpr size_t kDescriptorsOfConnection = 3;
 constexpr size_t kFewestConnections = 16;
@@ -29,6 +29,10 @@ constexpr size_t kFewestConnections = 16;
 constexpr uint64_t kBytesOfStranger = 64 << 10;
 constexpr absl::Duration kTimeOfStranger = absl::Seconds(15);
 constexpr size_t kConnectionsOfStranger = 4;
+// Of all strangers together.
+constexpr size_t kStrangers = 64;
+// Those whose place is another's already, and who are not gone yet.
+constexpr size_t kClosingAtOnce = 16;
 // Of one who was a member: enough for its streams to be ended with a status.
 constexpr absl::Duration kFarewell = absl::Milliseconds(500);
 
@@ -41,10 +45,6 @@ size_t ConnectionsFor(const Guard::Options& options) {
   const size_t taken = kReservedDescriptors + Door::kHandshakes;
   const size_t free = limit.rlim_cur > taken ? limit.rlim_cur - taken : 0;
   return std::max(kFewestConnections, free / kDescriptorsOfConnection);
-}
-
-std::string WhoIs(const Peer& peer) {
-  return peer.uris.empty() ? peer.address : absl::StrCat(absl::StrJoin(peer.uris, ", "), " from ", peer.address);
 }
 
 }  // namespace
@@ -73,12 +73,12 @@ Guard::~Guard() {
 absl::Status Guard::Admit(Belongs belonging, HandOver hand_over) {
   belongs_ = std::move(belonging);
   hand_over_ = std::move(hand_over);
-  TRIBUTARY_ASSIGN_OR_RETURN(
-      door_,
-      Door::Open(std::move(listeners_), options_.certificates,
-                 {.came_in = [this](Door::Guest guest) { CameIn(std::move(guest)); },
-                  .turned_away = [this](const std::string& address,
-                                        const absl::Status& why) { Refused(ConnectionRefusal::kHandshake, address, why.message()); }}));
+  TRIBUTARY_ASSIGN_OR_RETURN(door_, Door::Open(std::move(listeners_), options_.certificates,
+                                               {.came_in = [this](Door::Guest guest) { CameIn(std::move(guest)); },
+                                                .turned_away =
+                                                    [this](const std::string& address, const absl::Status& why) {
+                                                      Refused(ConnectionRefusal::kHandshake, Peer{0, address, {}, {}}, why.message());
+                                                    }}));
   return absl::OkStatus();
 }
 
@@ -98,26 +98,36 @@ Belonging Guard::BelongingOf(const Peer& peer) const {
 }
 
 BridgeLoop::Allowance Guard::AllowanceOf(const Peer& peer, Belonging belonging) const {
-  const absl::Time now = Clock::Real().WallNow();
-  BridgeLoop::Allowance allowance;
+  const absl::Time now = Clock::Real().Now();
+  BridgeLoop::Allowance allowance = {now + options_.lifetime, peer.validity.end, UINT64_MAX};
   if (belonging == Belonging::kStranger) {
-    allowance = {now + kTimeOfStranger, kBytesOfStranger};
+    allowance.until = std::min(allowance.until, now + kTimeOfStranger);
+    allowance.bytes_up = kBytesOfStranger;
   }
-  allowance.until = std::min({allowance.until, peer.validity.end, now + options_.lifetime});
   return allowance;
 }
 
 absl::Status Guard::MakeRoom(const std::string& identity, Belonging belonging) {
+  const auto crowded = [](size_t count, absl::string_view of) {
+    return absl::ResourceExhaustedError(absl::StrCat("there are ", count, " connections ", of, " already"));
+  };
+  if (belonging == Belonging::kStranger) {
+    const auto strangers = static_cast<size_t>(
+        std::count_if(open_.begin(), open_.end(), [](const auto& entry) { return entry.second.belonging == Belonging::kStranger; }));
+    if (strangers >= kStrangers) {
+      return crowded(strangers, "of those who are not on the lists");
+    }
+  }
   const size_t most_of_identity = belonging == Belonging::kStranger ? kConnectionsOfStranger : options_.connections_of_identity;
   const auto found = of_identity_.find(identity);
-  if (!identity.empty() && found != of_identity_.end() && found->second >= most_of_identity) {
-    return absl::ResourceExhaustedError(absl::StrCat("it has ", found->second, " connections already"));
+  if (options_.certificates != nullptr && found != of_identity_.end() && found->second >= most_of_identity) {
+    return crowded(found->second, "with this certificate's names");
   }
   if (open_.size() < most_) {
     return absl::OkStatus();
   }
-  if (options_.full == Full::kCloseNew) {
-    return absl::ResourceExhaustedError(absl::StrCat("there are ", open_.size(), " connections already"));
+  if (options_.full == Full::kCloseNew || open_.size() >= most_ + kClosingAtOnce) {
+    return crowded(open_.size(), "in all");
   }
   for (auto& [number, connection] : open_) {
     if (!connection.closing) {
@@ -131,37 +141,35 @@ absl::Status Guard::MakeRoom(const std::string& identity, Belonging belonging) {
 
 void Guard::CameIn(Door::Guest guest) {
   Peer peer = {0, std::move(guest.address), std::move(guest.certificate.uris), guest.certificate.validity};
-  const Belonging belonging = BelongingOf(peer);
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0) {
-    Refused(ConnectionRefusal::kCrowded, WhoIs(peer), std::strerror(errno));
+    Refused(ConnectionRefusal::kCrowded, peer, std::strerror(errno));
     return;
   }
   auto bridge = std::make_unique<Bridge>(std::move(guest.socket), std::move(guest.ssl), OwnedDescriptor(pair[0]));
   OwnedDescriptor for_grpc(pair[1]);
-  const BridgeLoop::Allowance allowance = AllowanceOf(peer, belonging);
-  BridgeLoop* loop = nullptr;
   absl::Status room;
   {
+    // Whether it belongs is asked, and the loop told, in the same moment in which Review begins to see it.
     const std::lock_guard<std::mutex> lock(mutex_);
+    const Belonging belonging = BelongingOf(peer);
     const std::string identity = absl::StrJoin(peer.uris, ", ");
     room = MakeRoom(identity, belonging);
     if (room.ok()) {
       peer.connection = ++last_number_;
-      loop = loops_[peer.connection % loops_.size()].get();
+      BridgeLoop* const loop = loops_[peer.connection % loops_.size()].get();
       ++of_identity_[identity];
       open_[peer.connection] = {peer, identity, belonging, loop, for_grpc.get()};
+      peers_.Insert(for_grpc.get(), peer);
+      options_.metrics->ConnectionOpened();
+      loop->Add(peer.connection, std::move(bridge), AllowanceOf(peer, belonging));
     }
   }
-  if (!room.ok()) {
-    Refused(ConnectionRefusal::kCrowded, WhoIs(peer), room.message());
-    return;
+  if (room.ok()) {
+    hand_over_(for_grpc.Release());
+  } else {
+    Refused(ConnectionRefusal::kCrowded, peer, room.message());
   }
-  options_.metrics->ConnectionOpened();
-  const uint64_t number = peer.connection;
-  peers_.Insert(for_grpc.get(), std::move(peer));
-  hand_over_(for_grpc.Release());
-  loop->Add(number, std::move(bridge), allowance);
 }
 
 void Guard::Gone(uint64_t number, const absl::Status& why) {
@@ -170,23 +178,23 @@ void Guard::Gone(uint64_t number, const absl::Status& why) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const auto found = open_.find(number);
     gone = std::move(found->second);
+    peers_.Erase(gone.inner_of_grpc, number);
     open_.erase(found);
     const auto of_identity = of_identity_.find(gone.identity);
     if (--of_identity->second == 0) {
       of_identity_.erase(of_identity);
     }
+    options_.metrics->ConnectionClosed();
     emptied_.notify_all();
   }
-  peers_.Erase(gone.inner_of_grpc, number);
-  options_.metrics->ConnectionClosed();
-  if (absl::IsInvalidArgument(why) || absl::IsResourceExhausted(why)) {
-    Refused(gone.closing                             ? ConnectionRefusal::kCrowded
-            : gone.belonging == Belonging::kStranger ? ConnectionRefusal::kStranger
-                                                     : ConnectionRefusal::kFrames,
-            WhoIs(gone.peer), why.message());
-  } else if (absl::IsDeadlineExceeded(why) && gone.peer.validity.end <= Clock::Real().WallNow()) {
-    Refused(ConnectionRefusal::kExpired, WhoIs(gone.peer),
-            absl::StrCat("its certificate ended on ", absl::FormatTime(gone.peer.validity.end, absl::UTCTimeZone())));
+  if (absl::IsUnauthenticated(why)) {
+    Refused(ConnectionRefusal::kExpired, gone.peer, why.message());
+  } else if (gone.closing) {
+    Refused(ConnectionRefusal::kCrowded, gone.peer, why.message());
+  } else if (gone.belonging == Belonging::kStranger && (absl::IsResourceExhausted(why) || absl::IsDeadlineExceeded(why))) {
+    Refused(ConnectionRefusal::kStranger, gone.peer, why.message());
+  } else if (absl::IsInvalidArgument(why) || absl::IsResourceExhausted(why)) {
+    Refused(ConnectionRefusal::kFrames, gone.peer, why.message());
   }
 }
 
@@ -209,14 +217,17 @@ void Guard::Review() {
     BridgeLoop::Allowance allowance = AllowanceOf(peer, belonging);
     if (belonging == Belonging::kStranger) {
       // What it sent as a member does not count against it, and it is told why on what is open.
-      allowance = {std::min(allowance.until, Clock::Real().WallNow() + kFarewell), UINT64_MAX};
+      allowance.until = std::min(allowance.until, Clock::Real().Now() + kFarewell);
+      allowance.bytes_up = UINT64_MAX;
     }
     found->second.loop->Allow(number, allowance);
   }
 }
 
-void Guard::Refused(ConnectionRefusal reason, const std::string& who, absl::string_view why) {
+void Guard::Refused(ConnectionRefusal reason, const Peer& peer, absl::string_view why) {
   options_.metrics->CountConnectionRefused(reason);
+  const std::string host = peer.address.substr(0, peer.address.rfind(':'));
+  const std::string who = peer.uris.empty() ? host : absl::StrCat(absl::StrJoin(peer.uris, ", "), " from ", host);
   std::optional<std::string> left_out;
   {
     const std::lock_guard<std::mutex> lock(mutex_);

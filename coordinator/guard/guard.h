@@ -39,7 +39,7 @@ class Guard {
     CertificateSource certificates = nullptr;
     // Of connections behind the door. 0: as many as the descriptors of this process are good for.
     size_t connections = 0;
-    // Of those with the same certificate names; in plaintext all are of one.
+    // Of those with the same certificate names; in plaintext, without names, not bounded.
     size_t connections_of_identity = 16;
     Full full = Full::kCloseNew;
     // A connection is closed after this, or when its certificate ends.
@@ -84,7 +84,7 @@ class Guard {
   Guard(Listeners listeners, Options options);
   void CameIn(Door::Guest guest);
   void Gone(uint64_t number, const absl::Status& why);
-  void Refused(ConnectionRefusal reason, const std::string& who, absl::string_view why);
+  void Refused(ConnectionRefusal reason, const Peer& peer, absl::string_view why);
   Belonging BelongingOf(const Peer& peer) const;
   BridgeLoop::Allowance AllowanceOf(const Peer& peer, Belonging belonging) const;
   // Under mutex_: whether one more of `identity` has a place; closes the oldest for it if it may.

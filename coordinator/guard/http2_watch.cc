@@ -96,6 +96,9 @@ absl::Status Http2Watch::LookAtFrame(absl::Time now) {
     case kWindowUpdate:
       return windows_.Take(now) ? absl::OkStatus() : TooMany("window updates");
     case kData:
+      if (!data_.Take(now)) {
+        return TooMany("frames of data");
+      }
       if (length > 0 || (flags & kEndStream) != 0) {
         return absl::OkStatus();
       }

@@ -59,8 +59,9 @@ class Http2Watch {
   TokenBucket resets_{100, 1000};
   // Pings, settings, priorities, empty frames: what costs an answer or a wake-up and moves nothing.
   TokenBucket control_{200, 2000};
-  // A window update for each 16 KiB at 1.6 GB/s.
+  // One for each 16 KiB at 1.6 GB/s.
   TokenBucket windows_{100'000, 200'000};
+  TokenBucket data_{100'000, 200'000};
 };
 
 }  // namespace tributary::coordinator

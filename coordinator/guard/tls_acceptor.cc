@@ -2,12 +2,14 @@
 
 #include <openssl/err.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 
 namespace tributary::coordinator {
@@ -74,11 +76,21 @@ absl::Status TlsAcceptor::MakeContext(const CertificatePair& pair) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<SslPtr> TlsAcceptor::Accept(int descriptor) {
+absl::Status TlsAcceptor::Refresh() {
   std::shared_ptr<const CertificatePair> pair = certificates_();
-  if (pair != pair_) {
-    TRIBUTARY_RETURN_IF_ERROR(MakeContext(*pair));
-    pair_ = std::move(pair);
+  if (pair == pair_) {
+    return absl::OkStatus();
+  }
+  pair_ = std::move(pair);
+  return MakeContext(*pair_);
+}
+
+absl::StatusOr<SslPtr> TlsAcceptor::Accept(int descriptor) {
+  if (const absl::Status status = Refresh(); !status.ok()) {
+    LogError("guard", "the new certificate cannot be used", context_ == nullptr ? "" : ", the one before is", ": ", status.message());
+  }
+  if (context_ == nullptr) {
+    return absl::InternalError("no certificate can be used");
   }
   SslPtr ssl(SSL_new(context_.get()));
   if (ssl == nullptr || SSL_set_fd(ssl.get(), descriptor) != 1) {
@@ -99,8 +111,12 @@ absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl) {
   if (certificate == nullptr) {
     return absl::InvalidArgumentError("the client has no certificate");
   }
-  return ClientCertificate{UriNames(*certificate),
-                           {TimeOf(X509_get0_notBefore(certificate.get())), TimeOf(X509_get0_notAfter(certificate.get()))}};
+  Validity validity = {TimeOf(X509_get0_notBefore(certificate.get())), TimeOf(X509_get0_notAfter(certificate.get()))};
+  const STACK_OF(X509)* const chain = SSL_get0_verified_chain(&ssl);
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    validity.end = std::min(validity.end, TimeOf(X509_get0_notAfter(sk_X509_value(chain, i))));
+  }
+  return ClientCertificate{UriNames(*certificate), validity};
 }
 
 }  // namespace tributary::coordinator

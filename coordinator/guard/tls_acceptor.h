@@ -23,7 +23,10 @@ class TlsAcceptor {
   // `certificates` is asked at every Accept, on the caller's thread.
   explicit TlsAcceptor(CertificateSource certificates) : certificates_(std::move(certificates)) {}
 
-  // A server's end for a connection that was accepted; the descriptor stays the caller's. Internal: OpenSSL cannot use the pair.
+  // Takes the pair that `certificates` has by now. Internal: OpenSSL cannot use it; the one before stays in use.
+  absl::Status Refresh();
+  // A server's end for a connection that was accepted, with the newest pair that can be used; the descriptor stays the caller's. Internal:
+  // there is none.
   absl::StatusOr<SslPtr> Accept(int descriptor);
 
  private:
@@ -32,7 +35,7 @@ class TlsAcceptor {
   absl::Status MakeContext(const CertificatePair& pair);
 
   const CertificateSource certificates_;
-  std::shared_ptr<const CertificatePair> pair_;  // that the context was made of
+  std::shared_ptr<const CertificatePair> pair_;  // that was looked at last
   ContextPtr context_;
 };
 

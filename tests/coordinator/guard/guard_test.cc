@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <condition_variable>
@@ -24,6 +25,8 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr int kPatienceMs = 20'000;
+// A client here may write to a connection that was ended.
+[[maybe_unused]] const bool prepared = (signal(SIGPIPE, SIG_IGN), true);
 
 OwnedDescriptor Connect(int port) {
   OwnedDescriptor client(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -143,6 +146,17 @@ TEST_F(GuardTest, WhatTheServerSaidLastReachesTheClient) {
   EXPECT_EQ(Receive(client.get(), 100), "goodbye");
 }
 
+TEST_F(GuardTest, WhatTheServerSaidLastReachesAlsoAClientThatTalks) {
+  Open();
+  const OwnedDescriptor client = Connect(guard_->port());
+  OwnedDescriptor server = Next();
+  Send(client.get(), Preface());
+  Send(server.get(), "goodbye");
+  server = OwnedDescriptor();  // with what the client said unread
+  Send(client.get(), MakeFrame(kData, 100));
+  EXPECT_EQ(Receive(client.get(), 100), "goodbye");
+}
+
 TEST_F(GuardTest, APeerIsFoundByItsDescriptorUntilItIsGone) {
   Open();
   OwnedDescriptor client = Connect(guard_->port());
@@ -226,13 +240,84 @@ TEST_F(GuardTest, WhoIsNoLongerAMemberIsClosedWithoutHavingSaidAnything) {
   EXPECT_TRUE(Ends(client.get()));
 }
 
-TEST_F(GuardTest, HandshakesThatNeverEndTakeNobodysPlace) {
-  const TestFolder directory;
-  ASSERT_TRUE(InitCa(directory.path(), "demo", absl::Hours(24)).ok());
-  ASSERT_TRUE(IssueCertificate(directory.path(), {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {"127.0.0.1"}}).ok());
-  Guard::Options options;
-  options.certificates = Unchecked({directory.File("ca.crt"), directory.File("coordinator.crt"), directory.File("coordinator.key")});
-  Open(std::move(options));
+class GuardTlsTest : public GuardTest {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(InitCa(directory_.path(), "demo", absl::Hours(24)).ok());
+    ASSERT_TRUE(IssueCertificate(directory_.path(), {.identity = {"demo", Role::kCoordinator, ""}, .hosts = {"127.0.0.1"}}).ok());
+    ASSERT_TRUE(IssueCertificate(directory_.path(), {.identity = {"demo", Role::kSite, "berlin"}, .hosts = {}}).ok());
+    Guard::Options options;
+    options.certificates = Unchecked(Files("coordinator"));
+    Open(std::move(options));
+  }
+  TlsFiles Files(const std::string& stem) const {
+    return {directory_.File("ca.crt"), directory_.File(stem + ".crt"), directory_.File(stem + ".key")};
+  }
+
+  // A client whose handshake is done, over a socket that blocks.
+  SslPtr Handshake(const OwnedDescriptor& socket) {
+    const std::unique_ptr<SSL_CTX, OpenSslDelete<SSL_CTX_free>> context(SSL_CTX_new(TLS_client_method()));
+    const TlsFiles files = Files("site-berlin");
+    SSL_CTX_use_certificate_file(context.get(), files.certificate.c_str(), SSL_FILETYPE_PEM);
+    SSL_CTX_use_PrivateKey_file(context.get(), files.key.c_str(), SSL_FILETYPE_PEM);
+    SSL_CTX_set_alpn_protos(context.get(), reinterpret_cast<const unsigned char*>("\x02h2"), 3);
+    SslPtr ssl(SSL_new(context.get()));
+    SSL_set_fd(ssl.get(), socket.get());
+    EXPECT_EQ(SSL_connect(ssl.get()), 1);
+    return ssl;
+  }
+
+  const TestFolder directory_;
+};
+
+TEST_F(GuardTlsTest, BytesOfRecordsOfAnySizeGoThrough) {
+  const OwnedDescriptor client = Connect(guard_->port());
+  const SslPtr ssl = Handshake(client);
+  const OwnedDescriptor server = Next();
+  std::string sent = Preface() + MakeFrame(kData, 300'000);
+  for (size_t at = 0, size = 1; at < sent.size(); size = size * 5 % 20'000 + 1) {
+    const int written = SSL_write(ssl.get(), sent.data() + at, static_cast<int>(std::min(size, sent.size() - at)));
+    ASSERT_GT(written, 0);
+    at += static_cast<size_t>(written);
+    if (at > 100'000 && at < 130'000) {
+      ASSERT_EQ(SSL_key_update(ssl.get(), SSL_KEY_UPDATE_REQUESTED), 1);
+    }
+  }
+  EXPECT_EQ(Receive(server.get(), sent.size()), sent);
+  EXPECT_EQ(guard_->peers().Find(absl::StrCat("fd:", server.get()))->uris, std::vector<std::string>{"spiffe://demo/site/berlin"});
+}
+
+TEST_F(GuardTlsTest, MessagesOfTlsItselfWithoutEndEndTheConnection) {
+  const OwnedDescriptor client = Connect(guard_->port());
+  const SslPtr ssl = Handshake(client);
+  const OwnedDescriptor server = Next();
+  for (int i = 0; i < 100'000 && SSL_key_update(ssl.get(), SSL_KEY_UPDATE_NOT_REQUESTED) == 1; ++i) {
+    if (SSL_do_handshake(ssl.get()) != 1) {
+      break;
+    }
+  }
+  EXPECT_TRUE(Ends(server.get()));
+  AwaitRefusals("frames");
+}
+
+TEST_F(GuardTlsTest, OneCertificateHasSoManyConnections) {
+  std::vector<OwnedDescriptor> clients;
+  std::vector<SslPtr> sessions;
+  std::vector<OwnedDescriptor> servers;
+  for (size_t i = 0; i < Guard::Options().connections_of_identity; ++i) {
+    clients.push_back(Connect(guard_->port()));
+    sessions.push_back(Handshake(clients.back()));
+    servers.push_back(Next());
+  }
+  const OwnedDescriptor more = Connect(guard_->port());
+  const SslPtr session = Handshake(more);
+  AwaitRefusals("crowded");
+  char byte = 0;
+  EXPECT_LE(SSL_read(session.get(), &byte, 1), 0);
+  EXPECT_TRUE(IsOpen(servers.front().get()));
+}
+
+TEST_F(GuardTlsTest, HandshakesThatNeverEndTakeNobodysPlace) {
   std::vector<OwnedDescriptor> idle;
   for (size_t i = 0; i < Door::kHandshakesOfAddress + 3; ++i) {
     idle.push_back(Connect(guard_->port()));
