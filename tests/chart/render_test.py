@@ -266,10 +266,10 @@ class Workers(unittest.TestCase):
         self.assertIn({"name": "data", "emptyDir": {}}, spec["volumes"])
         self.assertEqual([one["name"] for one in spec["initContainers"]], ["data"])
 
-    def test_a_site_may_have_a_gpu(self):
+    def test_a_site_may_have_a_device_and_a_node_of_its_own(self):
         spec = pod(kit.worker(_WORKERS, "oslo"))
-        self.assertEqual(spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"], 1)
-        self.assertEqual((spec["runtimeClassName"], spec["nodeSelector"]), ("nvidia", {"accelerator": "nvidia"}))
+        self.assertEqual(spec["containers"][0]["resources"]["limits"]["example.org/device"], 1)
+        self.assertEqual((spec["runtimeClassName"], spec["nodeSelector"]), ("isolated", {"disk": "local"}))
 
     def test_a_change_of_consent_does_not_restart_one_and_a_change_of_threads_does(self):
         before = kit.worker(kit.WORKER)
