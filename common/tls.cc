@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/excerpt.h"
 #include "common/exit_codes.h"
 #include "common/names.h"
 #include "common/tls_probe.h"
@@ -137,7 +138,7 @@ std::string CoordinatorIdFor(const CertificatePair& own) {
 absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
   const auto invalid = [&] {
     return absl::InvalidArgumentError(absl::StrCat(
-        "'", uri, "' is not spiffe://FEDERATION/coordinator, spiffe://FEDERATION/site/NAME or spiffe://FEDERATION/operator/NAME"));
+        "'", Excerpt(uri), "' is not spiffe://FEDERATION/coordinator, spiffe://FEDERATION/site/NAME or spiffe://FEDERATION/operator/NAME"));
   };
   absl::string_view rest = uri;
   if (!absl::ConsumePrefix(&rest, kScheme)) {

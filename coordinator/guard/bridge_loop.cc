@@ -1,10 +1,8 @@
 #include "coordinator/guard/bridge_loop.h"
 
 #include <poll.h>
-#include <pthread.h>
 
 #include <algorithm>
-#include <csignal>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -85,11 +83,7 @@ void BridgeLoop::Post(std::function<void()> work) {
 }
 
 void BridgeLoop::Run() {
-  // OpenSSL writes to sockets whose other side may be gone.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  BlockSigpipe();
   absl::Time look_at = Clock::Real().Now();
   while (true) {
     for (const Poller::Event& event : poller_.Wait(unfinished_.empty() ? kLookInterval : absl::ZeroDuration())) {

@@ -4,12 +4,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -91,11 +89,7 @@ void Door::Shut() {
 }
 
 void Door::Run() {
-  // OpenSSL writes to sockets whose other side may be gone.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  BlockSigpipe();
   while (true) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "common/clock.h"
 #include "common/cpu_limits.h"
+#include "common/excerpt.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 
@@ -107,7 +108,7 @@ BridgeLoop::Allowance Guard::AllowanceOf(const Peer& peer, Belonging belonging) 
   return allowance;
 }
 
-absl::Status Guard::MakeRoom(const std::string& identity, Belonging belonging) {
+absl::Status Guard::MakeRoom(const Peer& peer, Belonging belonging) {
   const auto crowded = [](size_t count, absl::string_view of) {
     return absl::ResourceExhaustedError(absl::StrCat("there are ", count, " connections ", of, " already"));
   };
@@ -119,8 +120,8 @@ absl::Status Guard::MakeRoom(const std::string& identity, Belonging belonging) {
     }
   }
   const size_t most_of_identity = belonging == Belonging::kStranger ? kConnectionsOfStranger : options_.connections_of_identity;
-  const auto found = of_identity_.find(identity);
-  if (options_.certificates != nullptr && found != of_identity_.end() && found->second >= most_of_identity) {
+  const auto found = with_uris_.find(peer.uris);
+  if (options_.certificates != nullptr && found != with_uris_.end() && found->second >= most_of_identity) {
     return crowded(found->second, "with this certificate's names");
   }
   if (open_.size() < most_) {
@@ -153,13 +154,12 @@ void Guard::CameIn(Door::Guest guest) {
     // Whether it belongs is asked, and the loop told, in the same moment in which Review begins to see it.
     const std::lock_guard<std::mutex> lock(mutex_);
     const Belonging belonging = BelongingOf(peer);
-    const std::string identity = absl::StrJoin(peer.uris, ", ");
-    room = MakeRoom(identity, belonging);
+    room = MakeRoom(peer, belonging);
     if (room.ok()) {
       peer.connection = ++last_number_;
       BridgeLoop* const loop = loops_[peer.connection % loops_.size()].get();
-      ++of_identity_[identity];
-      open_[peer.connection] = {peer, identity, belonging, loop, for_grpc.get()};
+      ++with_uris_[peer.uris];
+      open_[peer.connection] = {peer, belonging, loop, for_grpc.get()};
       peers_.Insert(for_grpc.get(), peer);
       options_.metrics->ConnectionOpened();
       loop->Add(peer.connection, std::move(bridge), AllowanceOf(peer, belonging));
@@ -180,9 +180,9 @@ void Guard::Gone(uint64_t number, const absl::Status& why) {
     gone = std::move(found->second);
     peers_.Erase(gone.inner_of_grpc, number);
     open_.erase(found);
-    const auto of_identity = of_identity_.find(gone.identity);
-    if (--of_identity->second == 0) {
-      of_identity_.erase(of_identity);
+    const auto with_uris = with_uris_.find(gone.peer.uris);
+    if (--with_uris->second == 0) {
+      with_uris_.erase(with_uris);
     }
     options_.metrics->ConnectionClosed();
     emptied_.notify_all();
@@ -227,7 +227,7 @@ void Guard::Review() {
 void Guard::Refused(ConnectionRefusal reason, const Peer& peer, absl::string_view why) {
   options_.metrics->CountConnectionRefused(reason);
   const std::string host = peer.address.substr(0, peer.address.rfind(':'));
-  const std::string who = peer.uris.empty() ? host : absl::StrCat(absl::StrJoin(peer.uris, ", "), " from ", host);
+  const std::string who = peer.uris.empty() ? host : absl::StrCat(Excerpt(absl::StrJoin(peer.uris, ", ")), " from ", host);
   std::optional<std::string> left_out;
   {
     const std::lock_guard<std::mutex> lock(mutex_);

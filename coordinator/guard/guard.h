@@ -48,7 +48,7 @@ class Guard {
     CoordinatorMetrics* metrics = &CoordinatorMetrics::None();
   };
   // Takes over a connected socket that does not block, from whose other end the peer speaks HTTP/2 in plaintext. Called on the guard's
-  // threads.
+  // thread that accepts.
   using HandOver = std::function<void(int descriptor)>;
   // Asked when a peer comes in, and again by Review. Null: all are members.
   using Belongs = std::function<Belonging(const Peer&)>;
@@ -74,7 +74,6 @@ class Guard {
  private:
   struct Open {
     Peer peer;
-    std::string identity;  // its certificate's names
     Belonging belonging = Belonging::kMember;
     BridgeLoop* loop = nullptr;
     int inner_of_grpc = -1;
@@ -87,8 +86,8 @@ class Guard {
   void Refused(ConnectionRefusal reason, const Peer& peer, absl::string_view why);
   Belonging BelongingOf(const Peer& peer) const;
   BridgeLoop::Allowance AllowanceOf(const Peer& peer, Belonging belonging) const;
-  // Under mutex_: whether one more of `identity` has a place; closes the oldest for it if it may.
-  absl::Status MakeRoom(const std::string& identity, Belonging belonging);
+  // Under mutex_: whether one more like `peer` has a place; closes the oldest for it if it may.
+  absl::Status MakeRoom(const Peer& peer, Belonging belonging);
 
   const Options options_;
   const size_t most_;
@@ -101,7 +100,7 @@ class Guard {
   std::condition_variable emptied_;
   uint64_t last_number_ = 0;       // under mutex_, as all below
   std::map<uint64_t, Open> open_;  // oldest first
-  std::map<std::string, size_t> of_identity_;
+  std::map<std::vector<std::string>, size_t> with_uris_;
   std::map<ConnectionRefusal, RareLine> lines_;  // by reason
   std::vector<std::unique_ptr<BridgeLoop>> loops_;
   std::unique_ptr<Door> door_;

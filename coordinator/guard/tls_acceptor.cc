@@ -1,8 +1,10 @@
 #include "coordinator/guard/tls_acceptor.h"
 
 #include <openssl/err.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -18,6 +20,8 @@ namespace {
 constexpr uint8_t kAlpn[] = {2, 'h', '2'};
 // Several records at a time: a system call for each header and each body would cost more than the decryption.
 constexpr size_t kReadBuffer = 64 << 10;
+// Of a certificate's URIs: they are kept and logged for each connection, and any CA that is trusted may have written them.
+constexpr size_t kMostNames = 1024;
 
 absl::Status Failed(absl::string_view what) {
   return absl::InternalError(absl::StrCat("OpenSSL cannot ", what, ": ", TakeSslError()));
@@ -34,6 +38,13 @@ int SelectAlpn(SSL*, const unsigned char** chosen, unsigned char* chosen_size, c
 }
 
 }  // namespace
+
+void BlockSigpipe() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
 
 std::string TakeSslError() {
   const unsigned long error = ERR_peek_last_error();  // NOLINT(google-runtime-int): OpenSSL's type
@@ -87,7 +98,7 @@ absl::Status TlsAcceptor::Refresh() {
 
 absl::StatusOr<SslPtr> TlsAcceptor::Accept(int descriptor) {
   if (const absl::Status status = Refresh(); !status.ok()) {
-    LogError("guard", "the new certificate cannot be used", context_ == nullptr ? "" : ", the one before is", ": ", status.message());
+    LogError("guard", "the new certificate cannot be used, and the one before stays in use: ", status.message(), "; issue another");
   }
   if (context_ == nullptr) {
     return absl::InternalError("no certificate can be used");
@@ -116,7 +127,15 @@ absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl) {
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     validity.end = std::min(validity.end, TimeOf(X509_get0_notAfter(sk_X509_value(chain, i))));
   }
-  return ClientCertificate{UriNames(*certificate), validity};
+  ClientCertificate client = {UriNames(*certificate), validity};
+  size_t length = 0;
+  for (const std::string& uri : client.uris) {
+    length += uri.size();
+  }
+  if (length > kMostNames) {
+    return absl::InvalidArgumentError(absl::StrCat("its certificate has ", length, " bytes of names; at most ", kMostNames, " are read"));
+  }
+  return client;
 }
 
 }  // namespace tributary::coordinator

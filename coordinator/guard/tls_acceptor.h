@@ -39,12 +39,15 @@ class TlsAcceptor {
   ContextPtr context_;
 };
 
+// For the calling thread, if it is to use connections of OpenSSL: it writes to sockets whose other side may be gone.
+void BlockSigpipe();
+
 // Of the client's certificate, after the handshake.
 struct ClientCertificate {
   std::vector<std::string> uris;
   Validity validity;
 };
-// InvalidArgument: the client did not ask for HTTP/2, or showed no certificate.
+// InvalidArgument: the client did not ask for HTTP/2, showed no certificate, or one whose names are longer than any of ours.
 absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl);
 
 // Why the last operation of this thread on a connection failed, in OpenSSL's words; empties its error queue. "" if it does not say.

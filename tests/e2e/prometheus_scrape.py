@@ -71,16 +71,7 @@ WITHOUT_DATA = {
 class PrometheusScrape(harness.FederationTest):
     def test_metrics_panels_and_rules_have_data_after_a_run(self):
         parties = self.make("alpha", "beta")
-        pages = {site: f"127.0.0.1:{scrape.free_port()}" for site in parties.sites}
-        parties.start_coordinator()
-        parties.write_operator_config()
-        for site, page in pages.items():
-            parties.write_worker_config(site, parties.directory / "data" / site, metrics_listen=page)
-            parties.start_worker(site)
-        prometheus = scrape.Prometheus(parties, {"coordinator": [parties.endpoints()["metrics"]], "worker": list(pages.values())})
-        # Rates need values from before.
-        harness.federation.wait_until(lambda: prometheus.query("count(up == 1) == 3"), 20, "the first scrape of each page")
-
+        prometheus, pages = scrape.start(parties)
         self.submit(parties, rounds=12, participation={"min_workers": 2})
         self.assert_finished(parties, parties.wait_for_end(harness.RUN, timeout=120), rounds=12)
         settled = " and on () ".join(['tributary_run_info{state="finished"}', "(tributary_round == 12)",

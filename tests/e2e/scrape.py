@@ -30,6 +30,20 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def start(parties):
+    """Starts coordinator, workers and a Prometheus, and waits until it has seen every page: rates need values from before. Returns the
+    Prometheus, and {site: host:port} of the workers' pages."""
+    pages = {site: f"127.0.0.1:{free_port()}" for site in parties.sites}
+    parties.start_coordinator()
+    parties.write_operator_config()
+    for site, page in pages.items():
+        parties.write_worker_config(site, parties.directory / "data" / site, metrics_listen=page)
+        parties.start_worker(site)
+    prometheus = Prometheus(parties, {"coordinator": [parties.endpoints()["metrics"]], "worker": list(pages.values())})
+    harness.federation.wait_until(lambda: prometheus.query(f"count(up == 1) == {1 + len(pages)}"), 30, "the first scrape of each page")
+    return prometheus, pages
+
+
 class Prometheus:
     """Scrapes every second, with our alerts and recording rules. It ends with the federation that it was started for."""
 

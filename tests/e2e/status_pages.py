@@ -24,14 +24,8 @@ class StatusPages(harness.FederationTest):
     def test_both_sides_show_the_run_and_the_site_can_say_what_it_sent(self):
         parties = self.make("alpha", "beta")
         parties.write_coordinator_config(status_listen="127.0.0.1:0")
-        parties.start_coordinator()
-        parties.write_operator_config()
-        for seed, site in enumerate(parties.sites):
-            data = parties.directory / "data" / site
-            harness.write_text(data, seed)
-            parties.write_worker_config(site, data, status_listen="127.0.0.1:0")
-            parties.start_worker(site)
-        parties.submit(parties.write_yaml("run.yaml", harness.run_spec(participation={"min_workers": 2})))
+        self.start(parties, status_listen="127.0.0.1:0")
+        self.submit(parties, participation={"min_workers": 2})
         parties.wait_for_end(harness.RUN, timeout=120)
 
         address = parties.endpoints()["status"]

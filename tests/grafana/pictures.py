@@ -28,19 +28,6 @@ SPEC = {"name": RUN, "rounds": 100_000, "participation": {"min_workers": 2, "min
         "optimizer": {"k": 8, "learning_rate": {"peak": 0.002}}}
 
 
-def start(parties):
-    """The Prometheus, once it has seen every page."""
-    pages = {site: f"127.0.0.1:{scrape.free_port()}" for site in parties.sites}
-    parties.start_coordinator()
-    parties.write_operator_config()
-    for site, page in pages.items():
-        parties.write_worker_config(site, parties.directory / "data" / site, metrics_listen=page)
-        parties.start_worker(site)
-    prometheus = scrape.Prometheus(parties, {"coordinator": [parties.endpoints()["metrics"]], "worker": list(pages.values())})
-    harness.federation.wait_until(lambda: prometheus.query(f"count(up == 1) == {1 + len(pages)}"), 30, "the first scrape of each page")
-    return prometheus
-
-
 def train(parties, began):
     """SECONDS of a run; the last site is away for a quarter of them."""
     def reach(share):
@@ -66,7 +53,7 @@ def main():
                 harness.write_text(parties.directory / "data" / site, seed=index)
             parties.listen = f"127.0.0.1:{harness.lasting_port()}"
             parties.write_coordinator_config()
-            prometheus = start(parties)
+            prometheus, _ = scrape.start(parties)
             began = time.time()
             train(parties, began)
             ended = time.time() - 1
