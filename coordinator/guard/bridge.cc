@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -21,7 +22,6 @@ constexpr int kMessages = 64;
 
 // For what is read and passed on at once; a piece is kept by its connection only if it is not taken.
 thread_local uint8_t scratch[Bridge::kPiece];
-thread_local uint8_t encrypted[Bridge::kPiece];
 
 // The memory goes with the last byte: most connections keep nothing most of the time.
 void Drop(std::vector<uint8_t>& bytes, size_t taken) {
@@ -45,10 +45,8 @@ absl::Status BrokenOff(absl::string_view side) {
 Bridge::Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner)
     : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)) {
   if (ssl_ != nullptr) {
-    // From memory: OpenSSL would read on from a socket for as long as messages of TLS itself come.
-    BIO* const memory = BIO_new(BIO_s_mem());
-    BIO_set_mem_eof_return(memory, -1);
-    SSL_set0_rbio(ssl_.get(), memory);
+    // OpenSSL would read on for as long as messages of TLS itself come.
+    SSL_set0_rbio(ssl_.get(), MakePiecewise(this));
     SSL_set_msg_callback(ssl_.get(), &Bridge::SawMessage);
     SSL_set_msg_callback_arg(ssl_.get(), this);
   }
@@ -153,28 +151,51 @@ absl::StatusOr<Bridge::Step> Bridge::MoveDown() {
   return down_.empty() ? Step::kMoved : Step::kBlocked;
 }
 
-absl::StatusOr<size_t> Bridge::Receive(absl::Span<uint8_t> bytes, Step* step) {
-  const ssize_t size = recv(socket_.get(), bytes.data(), bytes.size(), 0);
-  if (size < 0 && !WouldBlock(errno)) {
-    return BrokenOff("the client");
+BIO* Bridge::MakePiecewise(Bridge* bridge) {
+  static const BIO_METHOD* const method = [] {
+    BIO_METHOD* const made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "piecewise");
+    BIO_meth_set_read(made, &Bridge::ReceivePiece);
+    BIO_meth_set_ctrl(made, [](BIO*, int, long, void*) -> long { return 0; });  // NOLINT(google-runtime-int): OpenSSL's type
+    return made;
+  }();
+  BIO* const bio = BIO_new(method);
+  BIO_set_data(bio, bridge);
+  BIO_set_init(bio, 1);
+  return bio;
+}
+
+int Bridge::ReceivePiece(BIO* bio, char* data, int size) {
+  Bridge& bridge = *static_cast<Bridge*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  if (bridge.piece_left_ > 0) {
+    const ssize_t received = recv(bridge.socket_.get(), data, std::min(bridge.piece_left_, static_cast<size_t>(size)), 0);
+    if (received > 0) {
+      bridge.piece_left_ -= static_cast<size_t>(received);
+      return static_cast<int>(received);
+    }
+    if (received == 0 || !WouldBlock(errno)) {
+      bridge.received_ = Step::kEnded;
+      return 0;
+    }
+    bridge.received_ = Step::kBlocked;
   }
-  *step = size < 0 ? Step::kBlocked : size == 0 ? Step::kEnded : Step::kMoved;
-  return size < 0 ? 0 : static_cast<size_t>(size);
+  BIO_set_retry_read(bio);
+  return -1;
 }
 
 absl::StatusOr<size_t> Bridge::ReadClient(absl::Span<uint8_t> bytes, Step* step) {
   if (ssl_ == nullptr) {
-    return Receive(bytes, step);
-  }
-  Step came = Step::kMoved;
-  if (BIO* const memory = SSL_get_rbio(ssl_.get()); BIO_ctrl_pending(memory) == 0) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const size_t size, Receive(absl::MakeSpan(encrypted), &came));
-    if (size > 0 && BIO_write(memory, encrypted, static_cast<int>(size)) != static_cast<int>(size)) {
-      return absl::ResourceExhaustedError("out of memory");
+    const ssize_t size = recv(socket_.get(), bytes.data(), bytes.size(), 0);
+    if (size < 0 && !WouldBlock(errno)) {
+      return BrokenOff("the client");
     }
+    *step = size < 0 ? Step::kBlocked : size == 0 ? Step::kEnded : Step::kMoved;
+    return size < 0 ? 0 : static_cast<size_t>(size);
   }
-  size_t size = 0;
+  piece_left_ = kPiece;
+  received_ = Step::kMoved;
   wants_write_ = false;
+  size_t size = 0;
   // One call reads one record.
   while (size < bytes.size()) {
     size_t read = 0;
@@ -188,7 +209,7 @@ absl::StatusOr<size_t> Bridge::ReadClient(absl::Span<uint8_t> bytes, Step* step)
   }
   switch (SSL_get_error(ssl_.get(), 0)) {
     case SSL_ERROR_WANT_READ:
-      *step = came;
+      *step = received_;  // kMoved: the piece is used up, and there may be more
       return size;
     case SSL_ERROR_WANT_WRITE:
       wants_write_ = true;
@@ -199,6 +220,10 @@ absl::StatusOr<size_t> Bridge::ReadClient(absl::Span<uint8_t> bytes, Step* step)
       return size;
     default:
       TakeSslError();
+      if (received_ == Step::kEnded) {
+        *step = Step::kEnded;
+        return size;
+      }
       return BrokenOff("the client");
   }
 }

@@ -55,10 +55,11 @@ class Bridge {
   static void SawMessage(int written, int version, int type, const void* data, size_t size, SSL* ssl, void* bridge);
   absl::StatusOr<Step> MoveUp(absl::Time now);
   absl::StatusOr<Step> MoveDown();
+  // The read callback of the BIO below: one piece of what came, as it is, and then "try again", whatever more is there.
+  static int ReceivePiece(BIO* bio, char* data, int size);
+  static BIO* MakePiecewise(Bridge* bridge);
   // What came from the client, decrypted, into `bytes`; *step: what to expect of the next call.
   absl::StatusOr<size_t> ReadClient(absl::Span<uint8_t> bytes, Step* step);
-  // One piece of what came, as it is. Errors: broken off.
-  absl::StatusOr<size_t> Receive(absl::Span<uint8_t> bytes, Step* step);
   absl::StatusOr<size_t> WriteClient(absl::Span<const uint8_t> bytes);
   absl::StatusOr<size_t> WriteInner(absl::Span<const uint8_t> bytes);
 
@@ -68,6 +69,9 @@ class Bridge {
   Http2Watch watch_;
   std::vector<uint8_t> up_;    // not taken by gRPC yet
   std::vector<uint8_t> down_;  // not taken by the client yet
+  // Of the turn of ReadClient.
+  size_t piece_left_ = 0;
+  Step received_ = Step::kMoved;
   bool client_ended_ = false;
   bool inner_ended_ = false;  // gRPC sends no more
   bool inner_deaf_ = false;   // gRPC takes no more
