@@ -3,8 +3,11 @@
 #define TRIBUTARY_COMMON_EXECUTOR_H_
 
 #include <functional>
+#include <future>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 
@@ -30,6 +33,20 @@ class SerialExecutor {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// What `answer` returns on the executor's thread; nothing if that takes longer than `patience`, or after Stop(). Not from the executor's
+// own thread.
+template <typename Answer>
+std::optional<Answer> AskWithin(SerialExecutor& executor, absl::Duration patience, std::function<Answer()> answer) {
+  // A promise rather than absl::Notification: what passes through it is in an order that ThreadSanitizer sees.
+  const auto promise = std::make_shared<std::promise<Answer>>();
+  std::future<Answer> future = promise->get_future();
+  executor.Post([promise, answer = std::move(answer)] { promise->set_value(answer()); });
+  if (future.wait_for(absl::ToChronoNanoseconds(patience)) != std::future_status::ready) {
+    return std::nullopt;
+  }
+  return future.get();
+}
 
 }  // namespace tributary
 

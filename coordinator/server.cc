@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <future>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "common/certificate_files.h"
 #include "common/certificate_watch.h"
 #include "common/clock.h"
@@ -247,17 +247,12 @@ absl::Status ServerImpl::ServePages() {
 
 // On a thread of the page server.
 std::string ServerImpl::StatusText() {
-  struct Answer {
-    absl::Notification done;
-    Standing standing;
-  };
-  const auto answer = std::make_shared<Answer>();
-  executor_->Post([this, answer] {
-    answer->standing = StandingOf(*coordinator_, *journal_);
-    answer->standing.federation = config_.federation();
-    answer->done.Notify();
+  const std::optional<Standing> standing = AskWithin<Standing>(*executor_, kStatusPatience, [this] {
+    Standing answer = StandingOf(*coordinator_, *journal_);
+    answer.federation = config_.federation();
+    return answer;
   });
-  return answer->done.WaitForNotificationWithTimeout(kStatusPatience) ? StatusPage(answer->standing, Clock::Real().WallNow()) : BusyPage();
+  return standing.has_value() ? StatusPage(*standing, Clock::Real().WallNow()) : BusyPage();
 }
 
 absl::Status ServerImpl::PublishEndpoints() {

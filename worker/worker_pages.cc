@@ -1,7 +1,8 @@
 #include "worker/worker_pages.h"
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "common/channel.h"
 #include "common/listening.h"
 #include "common/log.h"
@@ -42,19 +43,15 @@ absl::StatusOr<std::unique_ptr<WorkerPages>> WorkerPages::Start(Sources sources)
 }
 
 std::string WorkerPages::StatusText() const {
-  struct Answer {
-    absl::Notification done;
+  std::optional<WorkerStanding> told = AskWithin<WorkerStanding>(*sources_.executor, kPatience, [tell = sources_.tell] {
     WorkerStanding standing;
-  };
-  const auto answer = std::make_shared<Answer>();
-  sources_.executor->Post([tell = sources_.tell, answer] {
-    tell(answer->standing);
-    answer->done.Notify();
+    tell(standing);
+    return standing;
   });
-  if (!answer->done.WaitForNotificationWithTimeout(kPatience)) {
+  if (!told.has_value()) {
     return BusyPage();
   }
-  WorkerStanding& standing = answer->standing;
+  WorkerStanding& standing = *told;
   const WorkerOptions& options = *sources_.options;
   const absl::Time now = options.clock->WallNow();
   standing.software_version = options.software_version;

@@ -65,6 +65,20 @@ TEST(SerialExecutorTest, WorkForNowDoesNotWaitForTimedWork) {
   EXPECT_TRUE(now.WaitForNotificationWithTimeout(kPatience));
 }
 
+TEST(SerialExecutorTest, AskedAnswersInItsTurnOrNotAtAll) {
+  SerialExecutor executor("test");
+  int before = 0;
+  executor.Post([&] { before = 1; });
+  EXPECT_EQ(AskWithin<int>(executor, kPatience, [&] { return before + 1; }), 2);
+
+  std::promise<void> release;
+  executor.Post([&] { release.get_future().wait(); });
+  EXPECT_EQ(AskWithin<int>(executor, absl::ZeroDuration(), [] { return 1; }), std::nullopt) << "it is busy";
+  release.set_value();
+  executor.Stop();
+  EXPECT_EQ(AskWithin<int>(executor, absl::ZeroDuration(), [] { return 1; }), std::nullopt) << "it has stopped";
+}
+
 TEST(SerialExecutorTest, StopRunsWhatWasPostedAndDropsTheRest) {
   int ran = 0;
   SerialExecutor executor("test");
