@@ -42,8 +42,8 @@ absl::Status BrokenOff(absl::string_view side) {
 
 }  // namespace
 
-Bridge::Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner)
-    : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)) {
+Bridge::Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner, std::shared_ptr<MessageBudget> budget)
+    : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)), watch_(std::move(budget)) {
   if (ssl_ != nullptr) {
     // OpenSSL would read on for as long as messages of TLS itself come.
     SSL_set0_rbio(ssl_.get(), MakePiecewise(this));
@@ -146,6 +146,7 @@ absl::StatusOr<Bridge::Step> Bridge::MoveDown() {
     return Step::kEnded;
   }
   const absl::Span<const uint8_t> bytes(scratch, static_cast<size_t>(size));
+  watch_.LookDown(bytes);
   TRIBUTARY_ASSIGN_OR_RETURN(const size_t taken, WriteClient(bytes));
   down_.assign(bytes.begin() + taken, bytes.end());
   return down_.empty() ? Step::kMoved : Step::kBlocked;

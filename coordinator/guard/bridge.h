@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "absl/types/span.h"
 #include "common/owned_descriptor.h"
 #include "coordinator/guard/http2_watch.h"
+#include "coordinator/guard/message_budget.h"
 #include "coordinator/guard/tls_acceptor.h"
 
 namespace tributary::coordinator {
@@ -23,7 +25,8 @@ class Bridge {
   static constexpr size_t kPiece = 64 << 10;
 
   // `ssl` (null: plaintext) works on `socket`, and its handshake is done. `inner`: the guard's end of the pair whose other end gRPC has.
-  Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner);
+  // `budget`: for the client's messages.
+  Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner, std::shared_ptr<MessageBudget> budget);
 
   // kMore: there may be more to move at once. kWait: until the sockets are ready again, as wanted() says.
   enum class Moved { kMore, kWait };
@@ -31,6 +34,9 @@ class Bridge {
   // client sent more than it may, or more messages of TLS than any client needs. Else the errors of Http2Watch::Look. After an error
   // nothing more can be moved.
   absl::StatusOr<Moved> Move(absl::Time now);
+
+  // From time to time: what is wrong with the client, though it moves nothing. ResourceExhausted: a message should have come by now.
+  absl::Status Look(absl::Time now) const { return watch_.LookAtTime(now); }
 
   // The events of poll(2) that the next Move waits for.
   struct Wanted {

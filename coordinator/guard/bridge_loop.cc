@@ -166,6 +166,8 @@ void BridgeLoop::Look(absl::Time now, absl::Time wall_now) {
       over.emplace_back(number, absl::DeadlineExceededError("it does not read"));
     } else if (now - connection.leaving_since >= kLeavingTime) {
       over.emplace_back(number, absl::CancelledError("ended by the coordinator"));
+    } else if (const absl::Status status = connection.bridge->Look(now); !status.ok()) {
+      over.emplace_back(number, status);
     }
   }
   for (const auto& [number, why] : over) {

@@ -121,8 +121,8 @@ absl::Status Guard::MakeRoom(const Peer& peer, Belonging belonging) {
   }
   const size_t most_of_identity = belonging == Belonging::kStranger ? kConnectionsOfStranger : options_.connections_of_identity;
   const auto found = with_uris_.find(peer.uris);
-  if (options_.certificates != nullptr && found != with_uris_.end() && found->second >= most_of_identity) {
-    return crowded(found->second, "with this certificate's names");
+  if (options_.certificates != nullptr && found != with_uris_.end() && found->second.connections >= most_of_identity) {
+    return crowded(found->second.connections, "with this certificate's names");
   }
   if (open_.size() < most_) {
     return absl::OkStatus();
@@ -140,6 +140,15 @@ absl::Status Guard::MakeRoom(const Peer& peer, Belonging belonging) {
   return absl::OkStatus();
 }
 
+std::shared_ptr<MessageBudget> Guard::TakePlace(const Peer& peer) {
+  Namesakes& namesakes = with_uris_[peer.uris];
+  ++namesakes.connections;
+  if (namesakes.budget == nullptr || options_.certificates == nullptr) {
+    namesakes.budget = std::make_shared<MessageBudget>(&message_bytes_, options_.message_bytes_of_identity);
+  }
+  return namesakes.budget;
+}
+
 void Guard::CameIn(Door::Guest guest) {
   Peer peer = {0, std::move(guest.address), std::move(guest.certificate.uris), guest.certificate.validity};
   int pair[2];
@@ -147,7 +156,7 @@ void Guard::CameIn(Door::Guest guest) {
     Refused(ConnectionRefusal::kCrowded, peer, std::strerror(errno));
     return;
   }
-  auto bridge = std::make_unique<Bridge>(std::move(guest.socket), std::move(guest.ssl), OwnedDescriptor(pair[0]));
+  OwnedDescriptor inner(pair[0]);
   OwnedDescriptor for_grpc(pair[1]);
   absl::Status room;
   {
@@ -158,10 +167,10 @@ void Guard::CameIn(Door::Guest guest) {
     if (room.ok()) {
       peer.connection = ++last_number_;
       BridgeLoop* const loop = loops_[peer.connection % loops_.size()].get();
-      ++with_uris_[peer.uris];
       open_[peer.connection] = {peer, belonging, loop, for_grpc.get()};
       peers_.Insert(for_grpc.get(), peer);
       options_.metrics->ConnectionOpened();
+      auto bridge = std::make_unique<Bridge>(std::move(guest.socket), std::move(guest.ssl), std::move(inner), TakePlace(peer));
       loop->Add(peer.connection, std::move(bridge), AllowanceOf(peer, belonging));
     }
   }
@@ -181,7 +190,7 @@ void Guard::Gone(uint64_t number, const absl::Status& why) {
     peers_.Erase(gone.inner_of_grpc, number);
     open_.erase(found);
     const auto with_uris = with_uris_.find(gone.peer.uris);
-    if (--with_uris->second == 0) {
+    if (--with_uris->second.connections == 0) {
       with_uris_.erase(with_uris);
     }
     options_.metrics->ConnectionClosed();

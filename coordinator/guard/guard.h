@@ -3,6 +3,7 @@
 #ifndef TRIBUTARY_COORDINATOR_GUARD_GUARD_H_
 #define TRIBUTARY_COORDINATOR_GUARD_GUARD_H_
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,7 @@
 #include "common/tls.h"
 #include "coordinator/guard/bridge_loop.h"
 #include "coordinator/guard/door.h"
+#include "coordinator/guard/message_budget.h"
 #include "coordinator/guard/peer_table.h"
 #include "coordinator/metrics.h"
 
@@ -41,6 +43,8 @@ class Guard {
     size_t connections = 0;
     // Of those with the same certificate names; in plaintext, without names, not bounded.
     size_t connections_of_identity = 16;
+    // Of messages that have begun and not ended, of all connections with the same certificate names; in plaintext, of each connection.
+    uint64_t message_bytes_of_identity = MessageBudget::kMostOfOne;
     Full full = Full::kCloseNew;
     // A connection is closed after this, or when its certificate ends.
     absl::Duration lifetime = absl::InfiniteDuration();
@@ -72,6 +76,11 @@ class Guard {
   void Review();
 
  private:
+  // All connections whose certificates have the same names.
+  struct Namesakes {
+    size_t connections = 0;
+    std::shared_ptr<MessageBudget> budget;
+  };
   struct Open {
     Peer peer;
     Belonging belonging = Belonging::kMember;
@@ -88,19 +97,22 @@ class Guard {
   BridgeLoop::Allowance AllowanceOf(const Peer& peer, Belonging belonging) const;
   // Under mutex_: whether one more like `peer` has a place; closes the oldest for it if it may.
   absl::Status MakeRoom(const Peer& peer, Belonging belonging);
+  // Under mutex_: counts one more like `peer`.
+  std::shared_ptr<MessageBudget> TakePlace(const Peer& peer);
 
   const Options options_;
   const size_t most_;
   Listeners listeners_;
   const int port_;
   PeerTable peers_;
+  std::atomic<uint64_t> message_bytes_{0};  // of all budgets
   Belongs belongs_;
   HandOver hand_over_;
   std::mutex mutex_;
   std::condition_variable emptied_;
   uint64_t last_number_ = 0;       // under mutex_, as all below
   std::map<uint64_t, Open> open_;  // oldest first
-  std::map<std::vector<std::string>, size_t> with_uris_;
+  std::map<std::vector<std::string>, Namesakes> with_uris_;
   std::map<ConnectionRefusal, RareLine> lines_;  // by reason
   std::vector<std::unique_ptr<BridgeLoop>> loops_;
   std::unique_ptr<Door> door_;

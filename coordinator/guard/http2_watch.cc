@@ -5,27 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "common/status_macros.h"
 
 namespace tributary::coordinator {
 namespace {
 
 constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-enum FrameType : uint8_t {
-  kData = 0,
-  kHeaders = 1,
-  kPriority = 2,
-  kResetStream = 3,
-  kSettings = 4,
-  kPushPromise = 5,
-  kPing = 6,
-  kGoAway = 7,
-  kWindowUpdate = 8,
-  kContinuation = 9,
-};
-constexpr uint8_t kEndStream = 0x1;
-constexpr uint8_t kEndHeaders = 0x4;
 
 absl::Status TooMany(absl::string_view what) {
   return absl::ResourceExhaustedError(absl::StrCat("too many ", what, " on one connection"));
@@ -45,65 +29,78 @@ bool TokenBucket::Take(absl::Time now) {
   return true;
 }
 
-absl::Status Http2Watch::Look(absl::Span<const uint8_t> bytes, absl::Time now) {
-  while (!bytes.empty()) {
-    if (preface_ < kPreface.size()) {
-      const size_t size = std::min(bytes.size(), kPreface.size() - preface_);
-      if (std::memcmp(bytes.data(), kPreface.data() + preface_, size) != 0) {
-        return absl::InvalidArgumentError("what came is not HTTP/2");
-      }
-      preface_ += size;
-      bytes.remove_prefix(size);
-    } else if (payload_ > 0) {
-      const size_t size = std::min(bytes.size(), payload_);
-      payload_ -= size;
-      bytes.remove_prefix(size);
-    } else {
-      const size_t size = std::min(bytes.size(), kFrameHeader - header_size_);
-      std::memcpy(header_ + header_size_, bytes.data(), size);
-      header_size_ += size;
-      bytes.remove_prefix(size);
-      if (header_size_ == kFrameHeader) {
-        header_size_ = 0;
-        TRIBUTARY_RETURN_IF_ERROR(LookAtFrame(now));
-      }
+// What the client sends.
+struct Http2Watch::Up {
+  Http2Watch& watch;
+  absl::Time now;
+
+  absl::Status Began(const Http2Frame& frame) const { return watch.Began(frame, now); }
+  absl::Status Came(const Http2Frame& frame, absl::Span<const uint8_t> bytes) const {
+    return frame.type == kHttp2Data ? watch.streams_open_.Came(frame.stream, bytes, now) : absl::OkStatus();
+  }
+  void Ended(const Http2Frame& frame) const {
+    const bool may_end = frame.type == kHttp2Data || frame.type == kHttp2Headers;
+    if (frame.type == kHttp2ResetStream || (may_end && (frame.flags & kHttp2EndStream) != 0)) {
+      watch.streams_open_.End(frame.stream);
     }
   }
-  return absl::OkStatus();
+};
+
+// What the server says.
+struct Http2Watch::Down {
+  Http2Watch& watch;
+
+  absl::Status Began(const Http2Frame& /*frame*/) const { return absl::OkStatus(); }
+  absl::Status Came(const Http2Frame& /*frame*/, absl::Span<const uint8_t> /*bytes*/) const { return absl::OkStatus(); }
+  void Ended(const Http2Frame& frame) const { Up{watch, {}}.Ended(frame); }
+};
+
+absl::Status Http2Watch::Look(absl::Span<const uint8_t> bytes, absl::Time now) {
+  const size_t size = std::min(bytes.size(), kPreface.size() - preface_);
+  if (std::memcmp(bytes.data(), kPreface.data() + preface_, size) != 0) {
+    return absl::InvalidArgumentError("what came is not HTTP/2");
+  }
+  preface_ += size;
+  bytes.remove_prefix(size);
+  return up_.Read(bytes, Up{*this, now});
 }
 
-absl::Status Http2Watch::LookAtFrame(absl::Time now) {
-  const size_t length = size_t{header_[0]} << 16 | size_t{header_[1]} << 8 | header_[2];
-  const uint8_t type = header_[3];
-  const uint8_t flags = header_[4];
-  if (length > kMaxFrameBytes && type != kData) {
-    return absl::InvalidArgumentError(absl::StrCat("a frame of type ", type, " of ", length, " bytes"));
+void Http2Watch::LookDown(absl::Span<const uint8_t> bytes) {
+  down_.Read(bytes, Down{*this}).IgnoreError();  // there are none
+}
+
+absl::Status Http2Watch::Began(const Http2Frame& frame, absl::Time now) {
+  if (frame.length > kMaxFrameBytes && frame.type != kHttp2Data) {
+    return absl::InvalidArgumentError(absl::StrCat("a frame of type ", frame.type, " of ", frame.length, " bytes"));
   }
-  payload_ = length;
-  if (in_block_ != (type == kContinuation)) {
+  if (in_block_ != (frame.type == kHttp2Continuation)) {
     return absl::InvalidArgumentError(in_block_ ? "a header block is interrupted" : "a header block continues that never began");
   }
-  switch (type) {
-    case kHeaders:
+  switch (frame.type) {
+    case kHttp2Headers:
       if (!streams_.Take(now)) {
         return TooMany("streams");
       }
-      return LookAtHeaders(length, flags, /*continuation=*/false);
-    case kContinuation:
-      return LookAtHeaders(length, flags, /*continuation=*/true);
-    case kResetStream:
+      streams_open_.Begin(frame.stream, now);
+      return BeganHeaders(frame);
+    case kHttp2Continuation:
+      return BeganHeaders(frame);
+    case kHttp2ResetStream:
       return resets_.Take(now) ? absl::OkStatus() : TooMany("resets");
-    case kWindowUpdate:
+    case kHttp2WindowUpdate:
       return windows_.Take(now) ? absl::OkStatus() : TooMany("window updates");
-    case kData:
+    case kHttp2Data:
+      if ((frame.flags & kHttp2Padded) != 0) {
+        return absl::InvalidArgumentError("data with padding, which no client of gRPC sends");
+      }
       if (!data_.Take(now)) {
         return TooMany("frames of data");
       }
-      if (length > 0 || (flags & kEndStream) != 0) {
+      if (frame.length > 0 || (frame.flags & kHttp2EndStream) != 0) {
         return absl::OkStatus();
       }
       break;
-    case kPushPromise:
+    case kHttp2PushPromise:
       return absl::InvalidArgumentError("a client may not push");
     default:  // of types that are not known, too: a receiver ignores those (RFC 9113, section 5.5)
       break;
@@ -111,14 +108,14 @@ absl::Status Http2Watch::LookAtFrame(absl::Time now) {
   return control_.Take(now) ? absl::OkStatus() : TooMany("control frames");
 }
 
-absl::Status Http2Watch::LookAtHeaders(size_t length, uint8_t flags, bool continuation) {
-  const uint32_t stream = (uint32_t{header_[5]} << 24 | uint32_t{header_[6]} << 16 | uint32_t{header_[7]} << 8 | header_[8]) & 0x7fffffff;
-  if (continuation && (stream != block_stream_ || length == 0)) {
+absl::Status Http2Watch::BeganHeaders(const Http2Frame& frame) {
+  const bool continuation = frame.type == kHttp2Continuation;
+  if (continuation && (frame.stream != block_stream_ || frame.length == 0)) {
     return absl::InvalidArgumentError("a header block continues on another stream, or with nothing");
   }
-  block_stream_ = stream;
-  block_bytes_ = continuation ? block_bytes_ + length : length;
-  in_block_ = (flags & kEndHeaders) == 0;
+  block_stream_ = frame.stream;
+  block_bytes_ = continuation ? block_bytes_ + frame.length : frame.length;
+  in_block_ = (frame.flags & kHttp2EndHeaders) == 0;
   if (block_bytes_ > kMaxHeaderBytes) {
     return absl::ResourceExhaustedError(absl::StrCat("a header block of more than ", kMaxHeaderBytes, " bytes"));
   }

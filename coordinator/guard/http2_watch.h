@@ -4,10 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "coordinator/guard/http2_frames.h"
+#include "coordinator/guard/message_budget.h"
+#include "coordinator/guard/open_streams.h"
 
 namespace tributary::coordinator {
 
@@ -26,8 +31,8 @@ class TokenBucket {
   absl::Time last_ = absl::InfinitePast();
 };
 
-// Reads one direction of one connection: the bytes of a client, after TLS. Looks at frame headers alone, and keeps nothing of the frames.
-// Frames as in RFC 9113, sections 3.4, 4.1 and 6. Not thread-safe.
+// Reads both directions of one connection, after TLS: what a client does is counted and bounded; of what the server says only the ends of
+// streams matter. Keeps nothing of the frames. Frames as in RFC 9113, sections 3.4, 4.1 and 6. Not thread-safe.
 class Http2Watch {
  public:
   // Of one header block, compressed. gRPC's own bound acts only when the block is whole.
@@ -35,20 +40,27 @@ class Http2Watch {
   // Of a frame that is not data. How long data frames may be, gRPC agrees on with the client, and holds it to.
   static constexpr size_t kMaxFrameBytes = 16 << 10;
 
-  // InvalidArgument: not HTTP/2, or not as a client may speak it. ResourceExhausted: more of something than any worker needs; the message
-  // says of what. After an error the connection is to be closed.
+  explicit Http2Watch(std::shared_ptr<MessageBudget> budget) : streams_open_(std::move(budget)) {}
+
+  // What the client sent. InvalidArgument: not HTTP/2, or not as a client may speak it. ResourceExhausted: more of something than any
+  // worker needs; the message says of what. After an error the connection is to be closed.
   absl::Status Look(absl::Span<const uint8_t> bytes, absl::Time now);
+  // What the server is about to say.
+  void LookDown(absl::Span<const uint8_t> bytes);
+  // From time to time. ResourceExhausted: a message should have come by now.
+  absl::Status LookAtTime(absl::Time now) const { return streams_open_.Look(now); }
 
  private:
-  static constexpr size_t kFrameHeader = 9;
+  struct Up;
+  struct Down;
 
-  absl::Status LookAtFrame(absl::Time now);
-  absl::Status LookAtHeaders(size_t length, uint8_t flags, bool continuation);
+  absl::Status Began(const Http2Frame& frame, absl::Time now);
+  absl::Status BeganHeaders(const Http2Frame& frame);
 
   size_t preface_ = 0;  // bytes of it seen
-  uint8_t header_[kFrameHeader] = {};
-  size_t header_size_ = 0;  // bytes of it seen
-  size_t payload_ = 0;      // bytes of the frame still to come
+  Http2FrameReader up_;
+  Http2FrameReader down_;
+  OpenStreams streams_open_;
   // Of the header block under way.
   bool in_block_ = false;
   uint32_t block_stream_ = 0;

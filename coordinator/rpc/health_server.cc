@@ -16,6 +16,8 @@ namespace {
 
 // Anybody may connect, and whoever only occupies a place must not keep the probes out: one more takes the place of the oldest.
 constexpr size_t kConnections = 64;
+// A probe asks with a few bytes.
+constexpr uint64_t kMessageBytes = 4 << 10;
 constexpr absl::Duration kLifetime = absl::Minutes(1);
 constexpr char kCheckMethod[] = "/grpc.health.v1.Health/Check";
 // HealthCheckResponse{status = 1}: SERVING is 1, NOT_SERVING is 2.
@@ -65,7 +67,7 @@ class HealthServerImpl final : public HealthServer, public grpc::CallbackGeneric
 
   absl::Status Serve() {
     grpc::ServerBuilder builder;
-    builder.SetMaxReceiveMessageSize(4096);
+    builder.SetMaxReceiveMessageSize(kMessageBytes);
     builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
     builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 4);
@@ -101,6 +103,7 @@ absl::StatusOr<std::unique_ptr<HealthServer>> HealthServer::Start(const std::str
   options.connections = kConnections;
   options.full = Guard::Full::kCloseOldest;
   options.lifetime = kLifetime;
+  options.message_bytes_of_identity = kMessageBytes;
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Guard> guard, Guard::Start(listen, std::move(options)));
   auto server = std::make_unique<HealthServerImpl>(std::move(guard));
   TRIBUTARY_RETURN_IF_ERROR(server->Serve());

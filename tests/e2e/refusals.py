@@ -11,6 +11,7 @@ import harness
 import hostile_http2 as http2
 
 OPEN = "/tributary.v1.SessionService/Open"
+UPLOAD = "/tributary.v1.TransferService/Upload"
 DESCRIPTORS = 1024  # as shells and container runtimes leave them; the attack of 1,100 is more
 MOST_BYTES_MORE = 48 << 20
 PATIENCE = 60
@@ -90,7 +91,7 @@ class Refusals(harness.FederationTest):
             pieces += [http2.frame(http2.DATA, b"\x00\x00\x3f\xff\xff" + b"x" * 16000, 0, stream) for stream in range(1, 129, 2)] * 20
             with http2.connect(self.port, self.tls("site-mallory")) as client:
                 sent, cut = http2.push(client, pieces)
-            self.assertTrue(cut)
+            self.assertTrue(cut, sent)
             self.assertLess(sent, sum(map(len, pieces)))
             self.assertIn("it sent more than it may", self.coordinator.log_text())
 
@@ -109,6 +110,16 @@ class Refusals(harness.FederationTest):
                 with http2.connect(self.port, self.tls("site-gamma")) as client:
                     self.assertTrue(http2.push(client, attack)[1])
                 self.assertLess(time.monotonic() - started, PATIENCE)
+
+        with self.subTest("64 messages of 4 MiB without their last byte on each of four connections, of a member"), self.unharmed():
+            clients = [http2.connect(self.port, self.tls("site-gamma")) for _ in range(4)]
+            for client in clients:
+                sent, cut = http2.begin_messages(client, UPLOAD, 64, 4 << 20)
+                self.assertTrue(cut, sent)
+                self.assertLess(sent, MOST_BYTES_MORE)
+            for client in clients:
+                client.close()
+            self.assertIn("too many messages that have begun and not ended", self.coordinator.log_text())
 
         with self.subTest("a hundred connections of one member"), self.unharmed():
             clients = [http2.connect(self.port, self.tls("site-gamma"), timeout=2) for _ in range(100)]

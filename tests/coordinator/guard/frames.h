@@ -24,6 +24,20 @@ inline std::string MakeFrame(Frame type, size_t length, uint8_t flags = 0, uint3
   return frame + std::string(length, 'x');
 }
 
+// With `bytes` of a call's messages in it.
+inline std::string MakeData(const std::string& bytes, uint8_t flags = 0, uint32_t stream = 1) {
+  return MakeFrame(kData, bytes.size(), flags, stream).substr(0, 9) + bytes;
+}
+
+// A gRPC message as it travels inside data.
+inline std::string MakeMessage(size_t length) {
+  std::string message(1, '\0');
+  for (const size_t byte : {length >> 24, length >> 16, length >> 8, length}) {
+    message.push_back(static_cast<char>(byte));
+  }
+  return message + std::string(length, 'x');
+}
+
 }  // namespace tributary::coordinator
 
 #endif  // TRIBUTARY_TESTS_COORDINATOR_GUARD_FRAMES_H_

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
 
 #include "tests/coordinator/guard/frames.h"
@@ -19,13 +21,18 @@ absl::Span<const uint8_t> Bytes(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
+std::shared_ptr<MessageBudget> AnyBudget() {
+  static std::atomic<uint64_t> in_all{0};
+  return std::make_shared<MessageBudget>(&in_all);
+}
+
 absl::Status LookAt(Http2Watch& watch, const std::string& bytes, absl::Time now = kStart) {
   return watch.Look(Bytes(bytes), now);
 }
 
 // The error of the n-th of these frames, one after the other at one moment; OK if there is none.
 absl::Status Flood(const std::string& frame, int times) {
-  Http2Watch watch;
+  Http2Watch watch(AnyBudget());
   absl::Status status = LookAt(watch, Preface());
   for (int i = 0; i < times && status.ok(); ++i) {
     status = LookAt(watch, frame);
@@ -35,10 +42,10 @@ absl::Status Flood(const std::string& frame, int times) {
 
 TEST(Http2WatchTest, ACallInAnyPiecesIsLetThrough) {
   const std::string call = Preface() + MakeFrame(kSettings, 12, 0, 0) + MakeFrame(kHeaders, 300, 0) +
-                           MakeFrame(kContinuation, 200, kEndHeaders) + MakeFrame(kData, 5000) + MakeFrame(kData, 0, kEndStream) +
+                           MakeFrame(kContinuation, 200, kEndHeaders) + MakeData(MakeMessage(5000)) + MakeFrame(kData, 0, kEndStream) +
                            MakeFrame(kPing, 8, 0, 0) + MakeFrame(kHeaders, 40, kEndHeaders, 3);
   for (const size_t piece : {size_t{1}, size_t{7}, size_t{10}, call.size()}) {
-    Http2Watch watch;
+    Http2Watch watch(AnyBudget());
     for (size_t at = 0; at < call.size(); at += piece) {
       ASSERT_TRUE(LookAt(watch, call.substr(at, piece)).ok()) << piece << " at " << at;
     }
@@ -46,7 +53,7 @@ TEST(Http2WatchTest, ACallInAnyPiecesIsLetThrough) {
 }
 
 TEST(Http2WatchTest, WhatIsNotHttp2EndsAtItsFirstWrongByte) {
-  Http2Watch watch;
+  Http2Watch watch(AnyBudget());
   EXPECT_EQ(LookAt(watch, "PRI * HTTP/1.1").code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -58,7 +65,7 @@ TEST(Http2WatchTest, ResetsInARowEndTheConnection) {
 }
 
 TEST(Http2WatchTest, TheSameResetsOverTimeAreNobodysConcern) {
-  Http2Watch watch;
+  Http2Watch watch(AnyBudget());
   ASSERT_TRUE(LookAt(watch, Preface()).ok());
   for (int i = 0; i < 5000; ++i) {
     ASSERT_TRUE(LookAt(watch, MakeFrame(kHeaders, 20, kEndHeaders) + MakeFrame(kReset, 4), kStart + i * absl::Milliseconds(11)).ok()) << i;
@@ -66,7 +73,7 @@ TEST(Http2WatchTest, TheSameResetsOverTimeAreNobodysConcern) {
 }
 
 TEST(Http2WatchTest, HeadersWithoutEndAreCutOff) {
-  Http2Watch watch;
+  Http2Watch watch(AnyBudget());
   ASSERT_TRUE(LookAt(watch, Preface() + MakeFrame(kHeaders, 10'000, 0)).ok());
   ASSERT_TRUE(LookAt(watch, MakeFrame(kContinuation, 10'000, 0)).ok());
   ASSERT_TRUE(LookAt(watch, MakeFrame(kContinuation, 10'000, 0)).ok());
@@ -75,10 +82,10 @@ TEST(Http2WatchTest, HeadersWithoutEndAreCutOff) {
 
 TEST(Http2WatchTest, AHeaderBlockMayNotBeInterruptedOrContinueElsewhereOrWithNothing) {
   for (const std::string& after : {MakeFrame(kPing, 8, 0, 0), MakeFrame(kContinuation, 5, 0, 3), MakeFrame(kContinuation, 0)}) {
-    Http2Watch watch;
+    Http2Watch watch(AnyBudget());
     EXPECT_EQ(LookAt(watch, Preface() + MakeFrame(kHeaders, 10, 0) + after).code(), absl::StatusCode::kInvalidArgument);
   }
-  Http2Watch watch;
+  Http2Watch watch(AnyBudget());
   EXPECT_EQ(LookAt(watch, Preface() + MakeFrame(kContinuation, 10, kEndHeaders)).code(), absl::StatusCode::kInvalidArgument);
 }
 
@@ -91,9 +98,13 @@ TEST(Http2WatchTest, FloodsOfWhatMovesNothingEndTheConnection) {
 }
 
 TEST(Http2WatchTest, OnlyDataMayBeLong) {
-  Http2Watch watch;
+  Http2Watch watch(AnyBudget());
   EXPECT_TRUE(LookAt(watch, Preface() + MakeFrame(kData, 1 << 20)).ok());
   EXPECT_EQ(LookAt(watch, MakeFrame(kGoAway, 20'000, 0, 0)).code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Http2WatchTest, DataWithPaddingIsNobodys) {
+  EXPECT_EQ(Flood(MakeFrame(kData, 20, 0x8), 1).code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(Http2WatchTest, AClientMayNotPush) {
