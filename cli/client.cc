@@ -26,14 +26,14 @@ bool IsTransient(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || ExitCodeOf(status) == ExitCode::kCredentials;
 }
 
-// Who the operator's certificate says it is.
-absl::StatusOr<Identity> OperatorOf(const std::string& certificate) {
+// Who the certificate says it is: an operator or an auditor.
+absl::StatusOr<Identity> CallerOf(const std::string& certificate) {
   TRIBUTARY_ASSIGN_OR_RETURN(const CertificateInfo info, ReadCertificate(certificate));
   const absl::StatusOr<Identity> identity = ParseSpiffeId(info.spiffe_id);
-  if (identity.ok() && identity->role == Role::kOperator) {
+  if (identity.ok() && (identity->role == Role::kOperator || identity->role == Role::kAuditor)) {
     return identity;
   }
-  return WithExitCode(absl::UnauthenticatedError(absl::StrCat(certificate, " is not an operator's certificate (it names ",
+  return WithExitCode(absl::UnauthenticatedError(absl::StrCat(certificate, " is not the certificate of an operator or auditor (it names ",
                                                               info.spiffe_id.empty() ? "no SPIFFE id" : info.spiffe_id,
                                                               "); issue one: tributary pki issue DIR --operator NAME")),
                       ExitCode::kCredentials);
@@ -91,7 +91,7 @@ absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags) {
   if (all.tls.ca.empty() || all.tls.certificate.empty() || all.tls.key.empty()) {
     return absl::InvalidArgumentError("no certificates: give --ca, --cert and --key, or --config FILE with the key `tls`");
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(connection.identity, OperatorOf(all.tls.certificate));
+  TRIBUTARY_ASSIGN_OR_RETURN(connection.identity, CallerOf(all.tls.certificate));
   // What the configuration says of the caller must be what the certificate says; the flags are for --insecure alone.
   if (!all.federation.empty()) {
     connection.identity.federation = all.federation;

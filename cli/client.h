@@ -35,7 +35,7 @@ struct ConnectionFlags {
 
 // Completes the flags, finds out who calls (from the certificate; from the flags with --insecure), and checks the TLS files.
 // InvalidArgument: something is missing or wrong, or --insecure is not allowed there. Unauthenticated: the files fail a check, or are not
-// an operator's.
+// an operator's or auditor's.
 absl::StatusOr<Connection> ResolveConnection(const ConnectionFlags& flags);
 
 // Blocking calls with deadlines, cancelled by `interrupt`. Not thread-safe. Errors name the coordinator's address, the cause and what to

@@ -21,13 +21,8 @@ using StackPtr = std::unique_ptr<STACK_OF(X509), decltype([](STACK_OF(X509) * st
 
 // "issue a new one: tributary pki issue DIR --site berlin".
 std::string IssueAdvice(const Identity& identity) {
-  std::string who = "--coordinator --host HOST";
-  if (identity.role == Role::kSite) {
-    who = absl::StrCat("--site ", identity.name);
-  }
-  if (identity.role == Role::kOperator) {
-    who = absl::StrCat("--operator ", identity.name);
-  }
+  const std::string who =
+      identity.role == Role::kCoordinator ? "--coordinator --host HOST" : absl::StrCat("--", RoleName(identity.role), " ", identity.name);
   return absl::StrCat("issue a new one: tributary pki issue DIR ", who, " (or ask whoever runs your CA)");
 }
 

@@ -1,19 +1,21 @@
 #include "common/pki.h"
 
-#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
+#include "absl/memory/memory.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/clock.h"
+#include "common/csr.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
 #include "common/names.h"
@@ -199,20 +201,9 @@ absl::StatusOr<X509Ptr> MakeCertificate(const Subject& subject, EVP_PKEY* key, X
 }
 
 // The key first: a certificate that is there has its key.
-absl::Status WritePair(const std::string& stem, X509* certificate, EVP_PKEY* key) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string key_pem,
-                             ToPem([&](BIO* bio) { return PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr); }));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string certificate_pem, ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate); }));
-  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(stem + ".key", key_pem, 0600));
-  return WriteFileAtomically(stem + ".crt", certificate_pem, 0644);
-}
-
-absl::StatusOr<KeyPtr> MakeKey() {
-  KeyPtr key(EVP_EC_gen("P-256"));
-  if (key == nullptr) {
-    return OpenSslError("make a key");
-  }
-  return key;
+absl::Status WritePair(const std::string& stem, absl::string_view certificate, absl::string_view key) {
+  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(stem + ".key", key, 0600));
+  return WriteFileAtomically(stem + ".crt", certificate, 0644);
 }
 
 }  // namespace
@@ -228,9 +219,10 @@ absl::Status InitCa(const std::string& directory, const std::string& federation,
           ExitCode::kUsage);
     }
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, MakeKey());
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string key_pem, MakePrivateKey());
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, ParsePrivateKey(key_pem, stem));
   Subject subject{federation, absl::StrCat(federation, " CA")};
-  // The trust domain: IssueCertificate and people read from it which federation this CA is of.
+  // The trust domain: whoever signs with it and people read from it which federation this CA is of.
   TRIBUTARY_RETURN_IF_ERROR(AddUri(absl::StrCat("spiffe://", federation), subject.names.get()));
   constexpr Extension kExtensions[] = {{NID_basic_constraints, "critical,CA:TRUE,pathlen:0"},
                                        {NID_key_usage, "critical,keyCertSign,cRLSign"},
@@ -238,37 +230,66 @@ absl::Status InitCa(const std::string& directory, const std::string& federation,
   const absl::Time now = Clock::Real().WallNow();
   TRIBUTARY_ASSIGN_OR_RETURN(const X509Ptr certificate,
                              MakeCertificate(subject, key.get(), nullptr, key.get(), now - absl::Minutes(5), now + validity, kExtensions));
-  return WritePair(stem, certificate.get(), key.get());
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string pem, ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate.get()); }));
+  return WritePair(stem, pem, key_pem);
 }
 
-absl::Status IssueCertificate(const std::string& directory, const CertificateRequest& request) {
+absl::StatusOr<std::string> CertificateStem(const Identity& identity) {
+  if (identity.role == Role::kCoordinator) {
+    return "coordinator";
+  }
+  const absl::string_view role = RoleName(identity.role);
+  TRIBUTARY_RETURN_IF_ERROR(CheckName(role, identity.name));
+  return absl::StrCat(role, "-", identity.name);
+}
+
+absl::StatusOr<std::shared_ptr<const CertificateAuthority>> CertificateAuthority::Load(const std::string& certificate_file,
+                                                                                       const std::string& key_file) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::vector<X509Ptr> chain, LoadCertificates(certificate_file));
+  TRIBUTARY_ASSIGN_OR_RETURN(KeyPtr key, LoadPrivateKey(key_file));
+  X509* const ca = chain[0].get();
+  if (X509_check_private_key(ca, key.get()) != 1) {
+    return CredentialsError(absl::StrCat(key_file, " does not match ", certificate_file, "; restore the pair from a backup"));
+  }
+  if (X509_check_ca(ca) != 1) {
+    return CredentialsError(absl::StrCat(certificate_file, " is not the certificate of a CA; name one that may sign certificates"));
+  }
+  std::string intermediates;
+  if (X509_self_signed(ca, /*verify_signature=*/0) != 1) {
+    for (const X509Ptr& certificate : chain) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const std::string pem, ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate.get()); }));
+      intermediates += pem;
+    }
+  }
+  return std::shared_ptr<const CertificateAuthority>(
+      absl::WrapUnique(new CertificateAuthority(certificate_file, std::move(chain[0]), std::move(key), std::move(intermediates))));
+}
+
+std::string CertificateAuthority::federation() const {
+  const std::vector<std::string> domains = UriNames(*certificate_);
+  absl::string_view federation = domains.size() == 1 ? absl::string_view(domains[0]) : "";
+  return absl::ConsumePrefix(&federation, "spiffe://") && IsName(federation) ? std::string(federation) : "";
+}
+
+absl::StatusOr<std::string> CertificateAuthority::Certify(EVP_PKEY& key, const CertificateRequest& request) const {
   const Identity& identity = request.identity;
-  std::string stem = "coordinator";
-  if (identity.role != Role::kCoordinator) {
-    const absl::string_view role = identity.role == Role::kSite ? "site" : "operator";
-    TRIBUTARY_RETURN_IF_ERROR(CheckName(role, identity.name));
-    stem = absl::StrCat(role, "-", identity.name);
-  } else if (request.hosts.empty()) {
+  TRIBUTARY_RETURN_IF_ERROR(CertificateStem(identity).status());
+  if (identity.role == Role::kCoordinator && request.hosts.empty()) {
     return absl::InvalidArgumentError("a coordinator's certificate needs its host names or addresses: --host HOST");
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> ca, LoadCertificates(directory + "/ca.crt"));
-  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr ca_key, LoadPrivateKey(directory + "/ca.key"));
-  if (X509_check_private_key(ca[0].get(), ca_key.get()) != 1) {
-    return CredentialsError(absl::StrCat(directory, "/ca.key does not match ca.crt; restore the pair from a backup"));
-  }
-  const std::string trust_domain = absl::StrCat("spiffe://", identity.federation);
-  const std::vector<std::string> ca_domains = UriNames(*ca[0]);
-  if (ca_domains.size() != 1 || ca_domains[0] != trust_domain) {
-    return absl::InvalidArgumentError(absl::StrCat("the CA in ", directory, " is not of the federation '", identity.federation, "'",
-                                                   ca_domains.size() == 1 ? absl::StrCat(" but of ", ca_domains[0]) : ""));
+  const std::string own_federation = federation();
+  if (!own_federation.empty() && own_federation != identity.federation) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the CA ", name_, " is not of the federation '", identity.federation, "' but of spiffe://", own_federation));
   }
   const absl::Time now = Clock::Real().WallNow();
-  const absl::Time ca_end = TimeOf(X509_get0_notAfter(ca[0].get()));
+  const absl::Time ca_end = TimeOf(X509_get0_notAfter(certificate_.get()));
   if (now > ca_end) {
-    return CredentialsError(absl::StrCat("the CA in ", directory, " expired on ", FormatDate(ca_end), "; make a new one"));
+    return CredentialsError(absl::StrCat("the CA ", name_, " expired on ", FormatDate(ca_end), "; make a new one"));
   }
-
-  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, MakeKey());
+  if (EVP_PKEY_eq(&key, key_.get()) == 1) {
+    return absl::InvalidArgumentError("the key is the CA's own");
+  }
   Subject subject{identity.federation, identity.role == Role::kCoordinator ? "coordinator" : identity.name};
   TRIBUTARY_RETURN_IF_ERROR(AddUri(SpiffeId(identity), subject.names.get()));
   for (const std::string& host : request.hosts) {
@@ -281,10 +302,36 @@ absl::Status IssueCertificate(const std::string& directory, const CertificateReq
                                   {NID_authority_key_identifier, "keyid"}};
   // Never longer than the CA itself.
   const absl::Time not_after = std::min(now + request.validity, ca_end);
-  const absl::Time not_before = std::min(now, not_after) - request.backdate;
+  const absl::Time not_before = std::max(std::min(now, not_after) - request.backdate, request.not_before);
   TRIBUTARY_ASSIGN_OR_RETURN(const X509Ptr certificate,
-                             MakeCertificate(subject, key.get(), ca[0].get(), ca_key.get(), not_before, not_after, extensions));
-  return WritePair(absl::StrCat(directory, "/", stem), certificate.get(), key.get());
+                             MakeCertificate(subject, &key, certificate_.get(), key_.get(), not_before, not_after, extensions));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string pem, ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate.get()); }));
+  return pem + intermediates_;
+}
+
+absl::StatusOr<std::string> CertificateAuthority::Sign(absl::string_view csr, const CertificateRequest& request) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr key, KeyOfCsr(csr));
+  return Certify(*key, request);
+}
+
+absl::Status IssueCertificate(const std::string& directory, const CertificateRequest& request) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string stem, CertificateStem(request.identity));
+  TRIBUTARY_ASSIGN_OR_RETURN(const auto ca, CertificateAuthority::Load(directory + "/ca.crt", directory + "/ca.key"));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string key, MakePrivateKey());
+  TRIBUTARY_ASSIGN_OR_RETURN(const KeyPtr parsed, ParsePrivateKey(key, stem));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string certificate, ca->Certify(*parsed, request));
+  return WritePair(absl::StrCat(directory, "/", stem), certificate, key);
+}
+
+absl::Status RequestCertificate(const std::string& directory, const Identity& identity) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckName("federation", identity.federation));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string name, CertificateStem(identity));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string key, MakePrivateKey());
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string csr, MakeCsr(key, name, identity));
+  TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(directory));
+  const std::string stem = absl::StrCat(directory, "/", name);
+  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(stem + ".key", key, 0600));
+  return WriteFileAtomically(stem + ".csr", csr, 0644);
 }
 
 absl::StatusOr<CertificateInfo> ReadCertificate(const std::string& path) {

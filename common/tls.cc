@@ -137,8 +137,9 @@ std::string CoordinatorIdFor(const CertificatePair& own) {
 
 absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
   const auto invalid = [&] {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "'", Excerpt(uri), "' is not spiffe://FEDERATION/coordinator, spiffe://FEDERATION/site/NAME or spiffe://FEDERATION/operator/NAME"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", Excerpt(uri),
+                     "' is not spiffe://FEDERATION/coordinator or spiffe://FEDERATION/ROLE/NAME with site, operator or auditor as ROLE"));
   };
   absl::string_view rest = uri;
   if (!absl::ConsumePrefix(&rest, kScheme)) {
@@ -162,6 +163,8 @@ absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
     identity.role = Role::kSite;
   } else if (absl::ConsumePrefix(&path, "operator/")) {
     identity.role = Role::kOperator;
+  } else if (absl::ConsumePrefix(&path, "auditor/")) {
+    identity.role = Role::kAuditor;
   } else {
     return invalid();
   }
@@ -172,16 +175,23 @@ absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
   return identity;
 }
 
-std::string SpiffeId(const Identity& identity) {
-  switch (identity.role) {
+absl::string_view RoleName(Role role) {
+  switch (role) {
     case Role::kCoordinator:
-      return absl::StrCat(kScheme, identity.federation, "/coordinator");
+      return "coordinator";
     case Role::kSite:
-      return absl::StrCat(kScheme, identity.federation, "/site/", identity.name);
+      return "site";
     case Role::kOperator:
-      return absl::StrCat(kScheme, identity.federation, "/operator/", identity.name);
+      return "operator";
+    case Role::kAuditor:
+      return "auditor";
   }
   return "";
+}
+
+std::string SpiffeId(const Identity& identity) {
+  return absl::StrCat(kScheme, identity.federation, "/", RoleName(identity.role), identity.role == Role::kCoordinator ? "" : "/",
+                      identity.name);
 }
 
 void RequireTls13() {

@@ -1,7 +1,7 @@
 // Mutually authenticated TLS 1.3 for gRPC, and who the peer is.
 //
-// An identity is the certificate's single SPIFFE URI SAN: spiffe://FEDERATION/coordinator, /site/NAME or /operator/NAME. It is read from
-// the connection on every call; nothing in a message body is ever believed instead. Servers: coordinator/guard.
+// An identity is the certificate's single SPIFFE URI SAN: spiffe://FEDERATION/coordinator, /site/NAME, /operator/NAME or /auditor/NAME. It
+// is read from the connection on every call; nothing in a message body is ever believed instead. Servers: coordinator/guard.
 #ifndef TRIBUTARY_COMMON_TLS_H_
 #define TRIBUTARY_COMMON_TLS_H_
 
@@ -52,7 +52,9 @@ struct CertificatePair {
 // Whether the certificate files on disk are the ones in use, or are not good (certificate_files.h).
 enum class CertificateFilesState { kInUse, kRefused };
 
-enum class Role { kCoordinator, kSite, kOperator };
+enum class Role { kCoordinator, kSite, kOperator, kAuditor };
+// "coordinator", "site", "operator", "auditor": as in the identity.
+absl::string_view RoleName(Role role);
 
 struct Identity {
   std::string federation;
@@ -60,7 +62,7 @@ struct Identity {
   std::string name;  // empty for the coordinator
 };
 
-// InvalidArgument: not exactly one of the three forms above.
+// InvalidArgument: not exactly one of the four forms above.
 absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri);
 std::string SpiffeId(const Identity& identity);
 

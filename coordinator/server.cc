@@ -286,11 +286,11 @@ absl::Status ServerImpl::Reload(const v1::CoordinatorConfig& config) {
   if (certificate_watch_ != nullptr) {
     TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
   }
-  const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "log_level", "log_format"}, &in_force_);
+  const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "auditors", "log_level", "log_format"}, &in_force_);
   const std::vector<std::string> sites(config.sites().begin(), config.sites().end());
   sites_.Replace(sites);
   metrics_->SetSites(sites);
-  rpc_->MembersChanged({config.operators().begin(), config.operators().end()});
+  rpc_->MembersChanged(StaffOf(config));
   LogInfo(kComponent, reloaded.Text());
   return absl::OkStatus();
 }

@@ -45,9 +45,9 @@ class Server {
 
   virtual const Endpoints& endpoints() const = 0;
 
-  // Takes over from `config`, which was read again, what can change while it serves: certificate files, sites and operators. Sessions of
-  // sites that are gone from the list are closed. Logs what changed, and which other keys need a restart. An error changes nothing: an
-  // address or a certificate that Check would refuse. Not beside itself or Shutdown.
+  // Takes over from `config`, which was read again, what can change while it serves: certificate files, sites, operators and auditors.
+  // Sessions of sites that are gone from the list are closed. Logs what changed, and which other keys need a restart. An error changes
+  // nothing: an address or a certificate that Check would refuse. Not beside itself or Shutdown.
   virtual absl::Status Reload(const v1::CoordinatorConfig& config) = 0;
 
   // Health says NOT_SERVING, no new session is accepted, the round in flight is finished within config.drain_timeout, sessions are told

@@ -129,9 +129,9 @@ AdminService::AdminService(Coordinator* coordinator, SerialExecutor* executor, c
 AdminService::~AdminService() = default;
 
 template <typename Response, typename Work>
-grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context, Response* response, Work work) {
+grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* context, absl::StatusOr<std::string> caller, Response* response,
+                                               Work work) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  absl::StatusOr<std::string> caller = authorisation_->Operator(*context);
   if (!caller.ok()) {
     reactor->Finish(ToGrpcStatus(caller.status()));
     return reactor;
@@ -148,12 +148,18 @@ grpc::ServerUnaryReactor* AdminService::Answer(grpc::CallbackServerContext* cont
   return reactor;
 }
 
+template <typename Response, typename Work>
+grpc::ServerUnaryReactor* AdminService::Show(grpc::CallbackServerContext* context, Response* response, Work work) {
+  return Answer(context, authorisation_->Onlooker(*context), response,
+                [work = std::move(work)](const std::string&) -> absl::StatusOr<Response> { return work(); });
+}
+
 template <typename Work>
 grpc::ServerUnaryReactor* AdminService::Act(grpc::CallbackServerContext* context, v1::RunStatus* response, absl::string_view verb,
                                             const std::string& run, const std::string& reason, Work work) {
   std::string attempt = absl::StrCat(verb, " run ", Excerpt(run));
   std::string because = reason.empty() ? "" : absl::StrCat(" (", Excerpt(reason), ")");
-  return Answer(context, response,
+  return Answer(context, authorisation_->Operator(*context), response,
                 [attempt = std::move(attempt), because = std::move(because), request_id = RequestIdOf(*context),
                  work = std::move(work)](const std::string& caller) {
                   const absl::StatusOr<v1::RunStatus> result = work(caller);
@@ -171,17 +177,17 @@ grpc::ServerUnaryReactor* AdminService::SubmitRun(grpc::CallbackServerContext* c
 
 grpc::ServerUnaryReactor* AdminService::ListRuns(grpc::CallbackServerContext* context, const v1::ListRunsRequest* /*request*/,
                                                  v1::ListRunsResponse* response) {
-  return Answer(context, response, [this](const std::string&) -> absl::StatusOr<v1::ListRunsResponse> { return coordinator_->ListRuns(); });
+  return Show(context, response, [this] { return coordinator_->ListRuns(); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                v1::RunStatus* response) {
-  return Answer(context, response, [this, request](const std::string&) { return coordinator_->GetRun(request->run()); });
+  return Show(context, response, [this, request] { return coordinator_->GetRun(request->run()); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetRunHistory(grpc::CallbackServerContext* context, const v1::GetRunRequest* request,
                                                       v1::RunHistory* response) {
-  return Answer(context, response, [this, request](const std::string&) -> absl::StatusOr<v1::RunHistory> {
+  return Show(context, response, [this, request]() -> absl::StatusOr<v1::RunHistory> {
     TRIBUTARY_ASSIGN_OR_RETURN(v1::RunHistory history, coordinator_->GetRunHistory(request->run()));
     auto& rounds = *history.mutable_rounds();
     if (request->after_round() > 0) {
@@ -224,11 +230,11 @@ grpc::ServerUnaryReactor* AdminService::ExtendRun(grpc::CallbackServerContext* c
 
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
-  return Answer(context, response, [this](const std::string&) -> absl::StatusOr<v1::ServerInfo> { return coordinator_->GetServerInfo(); });
+  return Show(context, response, [this] { return coordinator_->GetServerInfo(); });
 }
 
 grpc::ServerWriteReactor<v1::RunStatus>* AdminService::WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) {
-  const absl::StatusOr<std::string> caller = authorisation_->Operator(*context);
+  const absl::StatusOr<std::string> caller = authorisation_->Onlooker(*context);
   if (!caller.ok()) {
     return new RefusedWatch(caller.status());
   }

@@ -1,4 +1,4 @@
-// What operators call, adapted to the Coordinator's methods.
+// What operators and auditors call, adapted to the Coordinator's methods.
 #ifndef TRIBUTARY_COORDINATOR_RPC_ADMIN_SERVICE_H_
 #define TRIBUTARY_COORDINATOR_RPC_ADMIN_SERVICE_H_
 
@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "common/executor.h"
 #include "coordinator/coordinator.h"
@@ -57,11 +58,14 @@ class AdminService final : public v1::AdminService::CallbackService {
  private:
   class Watch;
 
-  // Answers a unary call on the executor with what `work` returns, if the caller is an operator.
+  // Answers a unary call on the executor with what `work` of its name returns, if there is a `caller`.
   template <typename Response, typename Work>
-  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Response* response, Work work);
-  // The same for what changes a run, and logs who asked for what, of which run, and whether it was accepted. `verb`: "pause"; `run`: as the
-  // operator names it.
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, absl::StatusOr<std::string> caller, Response* response, Work work);
+  // The same for what changes nothing, if the caller may look.
+  template <typename Response, typename Work>
+  grpc::ServerUnaryReactor* Show(grpc::CallbackServerContext* context, Response* response, Work work);
+  // The same for what changes a run, if the caller is an operator, and logs who asked for what, of which run, and whether it was accepted.
+  // `verb`: "pause"; `run`: as the operator names it.
   template <typename Work>
   grpc::ServerUnaryReactor* Act(grpc::CallbackServerContext* context, v1::RunStatus* response, absl::string_view verb,
                                 const std::string& run, const std::string& reason, Work work);

@@ -23,17 +23,17 @@ absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
 }  // namespace
 
 Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers, Transport transport)
-    : federation_(config.federation()),
-      sites_(sites),
-      peers_(peers),
-      transport_(transport),
-      operators_(config.operators().begin(), config.operators().end()) {}
+    : federation_(config.federation()), sites_(sites), peers_(peers), transport_(transport), staff_(StaffOf(config)) {}
+
+Staff StaffOf(const v1::CoordinatorConfig& config) {
+  return {{config.operators().begin(), config.operators().end()}, {config.auditors().begin(), config.auditors().end()}};
+}
 
 std::optional<Peer> Authorisation::PeerOf(const grpc::ServerContextBase& context) const {
   return peers_->Find(context.peer());
 }
 
-absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContextBase& context) const {
+absl::StatusOr<Identity> Authorisation::Caller(const grpc::ServerContextBase& context) const {
   if (transport_ == Transport::kPlaintext) {
     TRIBUTARY_ASSIGN_OR_RETURN(Identity claimed, ClaimedIdentity(context, federation_));
     return Known(std::move(claimed));
@@ -42,43 +42,61 @@ absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContext
   if (!peer.has_value()) {
     return absl::UnauthenticatedError("the connection is gone");
   }
-  return SiteOrOperator(*peer);
+  return Named(*peer);
 }
 
-absl::StatusOr<Identity> Authorisation::SiteOrOperator(const Peer& peer) const {
+absl::StatusOr<Identity> Authorisation::Named(const Peer& peer) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, IdentityOf(peer.uris, "the certificate", federation_));
   return Known(std::move(identity));
 }
 
+absl::Status Authorisation::Belongs(const Peer& peer) const {
+  return Named(peer).status();
+}
+
 absl::StatusOr<Identity> Authorisation::Known(Identity identity) const {
-  switch (identity.role) {
-    case Role::kSite:
-      TRIBUTARY_RETURN_IF_ERROR(Listed(identity.name));
-      return identity;
-    case Role::kOperator: {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (!operators_.contains(identity.name)) {
-        return NotRegistered(identity, "operators");
-      }
-      return identity;
-    }
-    case Role::kCoordinator:
-      break;
+  if (identity.role == Role::kSite) {
+    TRIBUTARY_RETURN_IF_ERROR(Listed(identity.name));
+    return identity;
   }
-  return WrongRole(identity, "a site or an operator");
+  if (identity.role == Role::kCoordinator) {
+    return WrongRole(identity, "a site or an operator");
+  }
+  const bool is_operator = identity.role == Role::kOperator;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!(is_operator ? staff_.operators : staff_.auditors).contains(identity.name)) {
+    return NotRegistered(identity, is_operator ? "operators" : "auditors");
+  }
+  return identity;
 }
 
 absl::Status Authorisation::Listed(const std::string& site) const {
   return sites_->Contains(site) ? absl::OkStatus() : NotRegistered({federation_, Role::kSite, site}, "sites");
 }
 
-void Authorisation::SetOperators(std::set<std::string> operators) {
+void Authorisation::SetStaff(Staff staff) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  operators_.swap(operators);
+  staff_ = std::move(staff);
+}
+
+absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContextBase& context) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
+  if (identity.role != Role::kSite && identity.role != Role::kOperator) {
+    return WrongRole(identity, "a site or an operator");
+  }
+  return identity;
+}
+
+absl::StatusOr<std::string> Authorisation::Onlooker(const grpc::ServerContextBase& context) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
+  if (identity.role != Role::kOperator && identity.role != Role::kAuditor) {
+    return WrongRole(identity, "an operator or an auditor");
+  }
+  return std::move(identity.name);
 }
 
 absl::StatusOr<std::string> Authorisation::Site(const grpc::ServerContextBase& context) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, SiteOrOperator(context));
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
   if (identity.role != Role::kSite) {
     return WrongRole(identity, "a site");
   }
@@ -86,7 +104,7 @@ absl::StatusOr<std::string> Authorisation::Site(const grpc::ServerContextBase& c
 }
 
 absl::StatusOr<std::string> Authorisation::Operator(const grpc::ServerContextBase& context) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, SiteOrOperator(context));
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
   if (identity.role != Role::kOperator) {
     return WrongRole(identity, "an operator");
   }

@@ -68,7 +68,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::Coordinato
   Guard::Belongs belonging = nullptr;
   if (options.certificates != nullptr) {
     belonging = [authorisation = &rpc->authorisation_](const Peer& peer) {
-      return authorisation->SiteOrOperator(peer).ok() ? Belonging::kMember : Belonging::kStranger;
+      return authorisation->Belongs(peer).ok() ? Belonging::kMember : Belonging::kStranger;
     };
   }
   TRIBUTARY_RETURN_IF_ERROR(rpc->guard_->Admit(
@@ -80,8 +80,8 @@ RpcServer::~RpcServer() {
   Shutdown(absl::ZeroDuration());
 }
 
-void RpcServer::MembersChanged(std::set<std::string> operators) {
-  authorisation_.SetOperators(std::move(operators));
+void RpcServer::MembersChanged(Staff staff) {
+  authorisation_.SetStaff(std::move(staff));
   RunOnExecutor([this] { sessions_.CloseUnlisted(); });
   guard_->Review();
 }

@@ -6,7 +6,6 @@
 
 #include <functional>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -38,8 +37,8 @@ class RpcServer {
     AdminService::Options admin;
   };
 
-  // Serves config.listen to `sites` and config.operators. `coordinator` is called on `executor` only; all three must outlive the server.
-  // InvalidArgument, exit code kUsage: the address cannot be listened on; says why (in use, not of this machine, not permitted).
+  // Serves config.listen to `sites` and the staff of `config`. `coordinator` is called on `executor` only; all three must outlive the
+  // server. InvalidArgument, exit code kUsage: the address cannot be listened on; says why (in use, not of this machine, not permitted).
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const v1::CoordinatorConfig& config, const Options& options,
                                                           const SiteRegistry* sites, Coordinator* coordinator, SerialExecutor* executor);
   // As Shutdown with no grace.
@@ -50,8 +49,8 @@ class RpcServer {
   // The port listened on.
   int port() const { return guard_->port(); }
 
-  // Those who may call changed: replaces the operators, and closes what those have open who are no longer among them or `sites`.
-  void MembersChanged(std::set<std::string> operators);
+  // Those who may call changed: replaces operators and auditors, and closes what those have open who are no longer among them or `sites`.
+  void MembersChanged(Staff staff);
 
   // New sessions get UNAVAILABLE; what is open goes on.
   void RefuseNewSessions() { sessions_.RefuseNew(); }

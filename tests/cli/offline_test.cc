@@ -189,6 +189,32 @@ TEST_F(OfflineTest, PkiReplacesAKeyOnlyIfToldTo) {
   EXPECT_NE(*ReadFile(dir + "/site-berlin.key", 10'000), key);
 }
 
+TEST_F(OfflineTest, ACertificateIsSignedWithoutTheKeyLeavingItsMachine) {
+  MakePki();
+  const std::string ca = directory_.File("pki");
+  const std::string site = directory_.File("at-the-site");
+  const Json request = Json::parse(RunCommand({"pki", "request", site, "--federation", "demo", "--site", "lyon", "--format", "json"}).out);
+  EXPECT_EQ(request.at("spiffe_id"), "spiffe://demo/site/lyon");
+  const Result twice = RunCommand({"pki", "request", site, "--federation", "demo", "--site", "lyon"});
+  EXPECT_EQ(twice.code, ExitCode::kUsage);
+  EXPECT_THAT(twice.err, HasSubstr("site-lyon.key already exists; add --force"));
+  const std::string certificate = site + "/site-lyon.crt";
+  const Result made = RunCommand({"pki", "sign", ca, request.at("request"), "--site", "lyon", "--output", certificate, "--format", "json"});
+  ASSERT_EQ(made.code, ExitCode::kOk) << made.err;
+  EXPECT_EQ(Json::parse(made.out).at("certificate"), certificate);
+  EXPECT_FALSE(Json::parse(made.out).contains("key"));
+  EXPECT_EQ(LoadCertificatePair({ca + "/ca.crt", certificate, request.at("key")}, {"demo", Role::kSite, "lyon"}).status(),
+            absl::OkStatus());
+}
+
+TEST_F(OfflineTest, ARequestThatWasAlteredIsNamedByItsFile) {
+  MakePki();
+  Write(directory_.File("lyon.csr"), "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n");
+  const Result result = RunCommand({"pki", "sign", directory_.File("pki"), directory_.File("lyon.csr"), "--site", "lyon"});
+  EXPECT_EQ(result.code, ExitCode::kUsage);
+  EXPECT_THAT(result.err, HasSubstr("lyon.csr: it is no request for a certificate"));
+}
+
 TEST_F(OfflineTest, PkiRefusesANameThatNoFileCanHave) {
   MakePki();
   const Result result = RunCommand({"pki", "issue", directory_.File("pki"), "--site", std::string(300, 'a')});
@@ -240,7 +266,7 @@ TEST_F(OfflineTest, ASitesCertificateIsNoOperators) {
   Write(directory_.File("operator.yaml"), "federation: demo\ncoordinator: 127.0.0.1:1\n" + Tls("site-berlin"));
   const Result result = RunCommand({"run", "list"}, directory_.File("operator.yaml"));
   EXPECT_EQ(result.code, ExitCode::kCredentials);
-  EXPECT_THAT(result.err, HasSubstr("is not an operator's certificate (it names spiffe://demo/site/berlin)"));
+  EXPECT_THAT(result.err, HasSubstr("is not the certificate of an operator or auditor (it names spiffe://demo/site/berlin)"));
 }
 
 TEST_F(OfflineTest, AnUnreachableCoordinatorIsNamedWithItsCause) {

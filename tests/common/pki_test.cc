@@ -168,8 +168,9 @@ TEST_F(PkiTest, AnExpiredCaIssuesNothing) {
   EXPECT_THAT(std::string(IssueCertificate(expired, {.identity = kBerlin, .hosts = {}}).message()), HasSubstr("expired on"));
 }
 
-TEST(SpiffeIdTest, ParsesExactlyThreeForms) {
-  for (const char* uri : {"spiffe://demo/coordinator", "spiffe://demo/site/berlin", "spiffe://demo/operator/ada"}) {
+TEST(SpiffeIdTest, ParsesExactlyFourForms) {
+  for (const char* uri :
+       {"spiffe://demo/coordinator", "spiffe://demo/site/berlin", "spiffe://demo/operator/ada", "spiffe://demo/auditor/eva"}) {
     const auto identity = ParseSpiffeId(uri);
     ASSERT_TRUE(identity.ok()) << identity.status();
     EXPECT_EQ(SpiffeId(*identity), uri);

@@ -69,6 +69,53 @@ TEST_F(AdminServiceTest, AnswersAnOperator) {
   }
 }
 
+TEST_F(AdminServiceTest, AnAuditorLooksAndChangesNothing) {
+  SetRun(v1::RUNNING, 1);
+  const auto ann = v1::AdminService::NewStub(ChannelAs("auditor-ann"));
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::ListRunsResponse response;
+    EXPECT_TRUE(ann->ListRuns(&context, {}, &response).ok());
+    EXPECT_EQ(response.runs_size(), 1);
+  }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::ServerInfo info;
+    EXPECT_TRUE(ann->GetServerInfo(&context, {}, &info).ok());
+  }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::SubmitRunRequest request;
+    request.mutable_spec()->set_name("hers");
+    v1::RunStatus status;
+    const grpc::Status refused = ann->SubmitRun(&context, request, &status);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+    EXPECT_THAT(refused.error_message(), HasSubstr("needs a certificate of an operator"));
+  }
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::StopRunRequest request;
+    request.set_run("bible");
+    v1::RunStatus status;
+    EXPECT_EQ(ann->StopRun(&context, request, &status).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  }
+  EXPECT_EQ(coordinator_.With([](RecordingCoordinator& recorded) { return recorded.runs.size(); }), 1u);
+}
+
+TEST_F(AdminServiceTest, AnAuditorDownloadsNoModel) {
+  const auto transfers = v1::TransferService::NewStub(ChannelAs("auditor-ann"));
+  grpc::ClientContext context;
+  Bound(context);
+  const auto reader = transfers->Download(&context, {});
+  v1::DownloadFrame frame;
+  EXPECT_FALSE(reader->Read(&frame));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::PERMISSION_DENIED);
+}
+
 TEST_F(AdminServiceTest, LogsWhatAnOperatorAskedForAndWhetherItWasDone) {
   testing::internal::CaptureStderr();
   v1::RunStatus status;

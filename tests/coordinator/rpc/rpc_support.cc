@@ -30,6 +30,7 @@ void MakePki(const std::string& folder) {
   issue(Role::kSite, "mallory", {});
   issue(Role::kOperator, "alice", {});
   issue(Role::kOperator, "eve", {});
+  issue(Role::kAuditor, "ann", {});
 }
 
 }  // namespace
@@ -55,6 +56,7 @@ void RpcTest::SetUp() {
   config_.mutable_tls()->set_certificate(files.certificate);
   config_.mutable_tls()->set_key(files.key);
   config_.add_operators("alice");
+  config_.add_auditors("ann");
   options_.certificates = Unchecked(files);
 }
 

@@ -207,7 +207,7 @@ class RecordingCoordinator final : public Coordinator {
 };
 
 // Certificates of the federation "test": a coordinator on loopback, sites berlin, paris and (not registered) mallory, operators alice and
-// (not registered) eve. Made once for the program.
+// (not registered) eve, an auditor ann. Made once for the program.
 const std::string& TestPki();
 TlsFiles FilesFor(const std::string& stem);  // "coordinator", "site-berlin", ...
 
