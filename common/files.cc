@@ -107,6 +107,15 @@ absl::Status StorageError(absl::string_view doing, absl::string_view path, int e
       code = absl::StatusCode::kResourceExhausted;
       advice = "; free some space (or raise the limit) and try again";
       break;
+    case EMFILE:
+    case ENFILE:
+      code = absl::StatusCode::kUnavailable;
+      advice = "; nothing is wrong with the disk: raise the limit of open files (LimitNOFILE=, ulimit -n), or the system's (fs.file-max)";
+      break;
+    case ENOMEM:
+      code = absl::StatusCode::kUnavailable;
+      advice = "; nothing is wrong with the disk: give the process, or the machine, more memory";
+      break;
     default:
       break;
   }

@@ -15,7 +15,7 @@
 namespace tributary {
 
 // What `error` (errno) means to the person who has to fix it: "cannot write /x/y: No space left on device; free some space ...". NotFound,
-// PermissionDenied, ResourceExhausted (no space), else Internal; exit code kStorage.
+// PermissionDenied, ResourceExhausted (no space), Unavailable (no descriptors or memory), else Internal; exit code kStorage.
 absl::Status StorageError(absl::string_view doing, absl::string_view path, int error);
 
 // The folder that `path` is in.

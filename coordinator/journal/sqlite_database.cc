@@ -69,7 +69,10 @@ absl::Status Database::Error(int code, absl::string_view doing) const {
     // Not every path in SQLite keeps it.
     error = last_error;
   }
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
+  if ((code & 0xff) == SQLITE_NOMEM) {
+    error = ENOMEM;
+  }
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == EMFILE || error == ENFILE || error == ENOMEM) {
     return StorageError(doing, path_, error);
   }
   return WithExitCode(absl::InternalError(absl::StrCat("cannot ", doing, " ", path_, ": ", detail, " (SQLite ", code,

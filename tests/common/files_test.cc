@@ -82,6 +82,23 @@ TEST(FilesTest, AFullDiskLeavesTheOldFileAndNoOther) {
   EXPECT_EQ(FilesIn(directory.path()), 1u);
 }
 
+TEST(FilesTest, WithoutDescriptorsItIsNotTheDisksFault) {
+  const TestFolder folder;
+  ASSERT_TRUE(WriteFileAtomically(folder.File("a"), "a").ok());
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const absl::Status read = ReadFile(folder.File("a"), 10).status();
+  const absl::Status written = WriteFileAtomically(folder.File("b"), "b");
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  for (const absl::Status& status : {read, written}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("nothing is wrong with the disk"));
+  }
+  EXPECT_EQ(*ReadFile(folder.File("a"), 10), "a");
+}
+
 TEST(FilesTest, AMissingFileIsNotFoundWithItsPath) {
   const absl::Status status = ReadFile("/nowhere/at/all", 10).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);

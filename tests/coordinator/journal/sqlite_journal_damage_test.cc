@@ -245,5 +245,18 @@ TEST_F(FullDiskTest, CannotMakeAJournalAndLeavesNoneBehind) {
   EXPECT_NE(Open(), nullptr);
 }
 
+TEST_F(DamagedJournalTest, WithoutDescriptorsAnOpenOneWritesOnAndAClosedOneIsNotDamaged) {
+  auto journal = Open();
+  ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  AddCommits(*journal, "run", 1, 12, std::string(3000, 'z'));
+  const absl::Status status = OpenSqliteJournal(path() + ".other").status();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+}
+
 }  // namespace
 }  // namespace tributary::coordinator
