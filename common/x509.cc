@@ -129,6 +129,13 @@ std::string DescribeCertificate(const X509& certificate) {
                       FormatDate(TimeOf(X509_get0_notAfter(&certificate))));
 }
 
+std::string FingerprintOf(const X509& certificate) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  X509_digest(&certificate, EVP_sha256(), digest, &size);
+  return std::string(reinterpret_cast<const char*>(digest), size);
+}
+
 absl::Time TimeOf(const ASN1_TIME* time) {
   std::tm parts{};
   if (ASN1_TIME_to_tm(time, &parts) != 1) {

@@ -48,6 +48,9 @@ std::vector<std::string> UriNames(const X509& certificate);
 // CA,O=demo', valid until 2026-01-31 12:00 UTC". One line, bounded, also of a certificate that anybody made.
 std::string DescribeCertificate(const X509& certificate);
 
+// SHA-256 of the certificate as it is.
+std::string FingerprintOf(const X509& certificate);
+
 absl::Time TimeOf(const ASN1_TIME* time);
 
 // "2026-01-31 12:00 UTC".

@@ -24,6 +24,7 @@
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/guard/pinned_authorities.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/journal_disk.h"
 #include "coordinator/journal/open_journal.h"
@@ -51,6 +52,24 @@ TlsFiles FilesOf(const v1::TlsConfig& tls) {
 
 Identity OwnIdentity(const v1::CoordinatorConfig& config) {
   return {config.federation(), Role::kCoordinator, ""};
+}
+
+std::vector<PinnedAuthorities::Pin> PinsOf(const v1::CoordinatorConfig& config) {
+  std::vector<PinnedAuthorities::Pin> pins;
+  for (const v1::AuthorityConfig& authority : config.authorities()) {
+    PinnedAuthorities::Pin& pin = pins.emplace_back();
+    pin.ca = authority.ca();
+    for (const std::string& site : authority.sites()) {
+      pin.ids.insert(SpiffeId({config.federation(), Role::kSite, site}));
+    }
+    for (const std::string& name : authority.operators()) {
+      pin.ids.insert(SpiffeId({config.federation(), Role::kOperator, name}));
+    }
+    for (const std::string& name : authority.auditors()) {
+      pin.ids.insert(SpiffeId({config.federation(), Role::kAuditor, name}));
+    }
+  }
+  return pins;
 }
 
 // Addresses, and that there is TLS or a reason to do without.
@@ -123,7 +142,8 @@ class ServerImpl final : public Server {
   // In order of dependence: what is declared later is destroyed earlier.
   SiteRegistry sites_;
   std::shared_ptr<CertificateFiles> certificates_;  // null: plaintext
-  ExpiryWarnings site_expiry_;                      // on the executor
+  PinnedAuthorities authorities_;
+  ExpiryWarnings site_expiry_;  // on the executor
   std::unique_ptr<CoordinatorMetrics> metrics_;
   std::unique_ptr<CertificateWatch> certificate_watch_;
   std::unique_ptr<Journal> journal_;
@@ -141,6 +161,7 @@ absl::Status ServerImpl::Start() {
   TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config_, options_));
   if (!options_.insecure) {
     TRIBUTARY_ASSIGN_OR_RETURN(certificates_, CertificateFiles::Open(FilesOf(config_.tls()), OwnIdentity(config_)));
+    TRIBUTARY_RETURN_IF_ERROR(authorities_.Replace(PinsOf(config_)));
   }
   if (const std::string exposure = KeyExposure(config_.tls().key()); !options_.insecure && !exposure.empty()) {
     LogWarning(kComponent, exposure);
@@ -164,7 +185,8 @@ absl::Status ServerImpl::Start() {
   TRIBUTARY_RETURN_IF_ERROR(ServePages());
   RpcServer::Options rpc;
   if (certificates_ != nullptr) {
-    rpc.certificates = [files = certificates_] { return files->current(); };
+    rpc.certificates = authorities_.Widened([files = certificates_] { return files->current(); });
+    rpc.authorities = &authorities_;
   }
   rpc.metrics = metrics_.get();
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
@@ -284,9 +306,13 @@ void ServerImpl::SiteCertificateSeen(const std::string& site, const Validity& va
 absl::Status ServerImpl::Reload(const v1::CoordinatorConfig& config) {
   TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config, options_));
   if (certificate_watch_ != nullptr) {
+    // All is good before any is in force.
+    TRIBUTARY_RETURN_IF_ERROR(PinnedAuthorities().Replace(PinsOf(config)));
     TRIBUTARY_RETURN_IF_ERROR(certificate_watch_->MoveTo(FilesOf(config.tls())));
+    TRIBUTARY_RETURN_IF_ERROR(authorities_.Replace(PinsOf(config)));
   }
-  const Reloaded reloaded = TakeOver(config, {"tls", "sites", "operators", "auditors", "log_level", "log_format"}, &in_force_);
+  const Reloaded reloaded =
+      TakeOver(config, {"tls", "authorities", "sites", "operators", "auditors", "log_level", "log_format"}, &in_force_);
   const std::vector<std::string> sites(config.sites().begin(), config.sites().end());
   sites_.Replace(sites);
   metrics_->SetSites(sites);
@@ -340,7 +366,11 @@ void ServerImpl::Shutdown(absl::Duration grace) {
 absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckAddresses(config, options));
   TRIBUTARY_RETURN_IF_ERROR(WithExitCode(CheckLogConfig(config.log()), ExitCode::kUsage));
-  return options.insecure ? absl::OkStatus() : LoadCertificatePair(FilesOf(config.tls()), OwnIdentity(config)).status();
+  if (options.insecure) {
+    return absl::OkStatus();
+  }
+  TRIBUTARY_RETURN_IF_ERROR(LoadCertificatePair(FilesOf(config.tls()), OwnIdentity(config)).status());
+  return PinnedAuthorities().Replace(PinsOf(config));
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const v1::CoordinatorConfig& config, const Options& options) {

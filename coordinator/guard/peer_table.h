@@ -16,10 +16,11 @@ namespace tributary::coordinator {
 
 // What the guard saw of one connection.
 struct Peer {
-  uint64_t connection = 0;        // numbered from 1
-  std::string address;            // "192.0.2.1:40000"
-  std::vector<std::string> uris;  // of the certificate; empty in plaintext
-  Validity validity;              // of the certificate; in plaintext, for ever
+  uint64_t connection = 0;                // numbered from 1
+  std::string address;                    // "192.0.2.1:40000"
+  std::vector<std::string> uris;          // of the certificate; empty in plaintext
+  Validity validity;                      // of the certificate; in plaintext, for ever
+  std::vector<std::string> issuers = {};  // of the certificate, as in ClientCertificate
 };
 
 // By the descriptor that gRPC owns. gRPC names a connection's peer "fd:7", and keeps the descriptor until the last call on the connection

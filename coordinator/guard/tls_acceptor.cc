@@ -75,6 +75,8 @@ absl::Status TlsAcceptor::MakeContext(const CertificatePair& pair) {
       return Failed("use the CA");
     }
   }
+  // A CA that is trusted may itself be issued by one that is not: a hospital's, by a country's.
+  X509_STORE_set_flags(SSL_CTX_get_cert_store(context.get()), X509_V_FLAG_PARTIAL_CHAIN);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   SSL_CTX_set_alpn_select_cb(context.get(), SelectAlpn, nullptr);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
@@ -123,11 +125,15 @@ absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl) {
     return absl::InvalidArgumentError("the client has no certificate");
   }
   Validity validity = {TimeOf(X509_get0_notBefore(certificate.get())), TimeOf(X509_get0_notAfter(certificate.get()))};
+  std::vector<std::string> issuers;
   const STACK_OF(X509)* const chain = SSL_get0_verified_chain(&ssl);
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     validity.end = std::min(validity.end, TimeOf(X509_get0_notAfter(sk_X509_value(chain, i))));
+    if (i > 0) {
+      issuers.push_back(FingerprintOf(*sk_X509_value(chain, i)));
+    }
   }
-  ClientCertificate client = {UriNames(*certificate), validity};
+  ClientCertificate client = {UriNames(*certificate), validity, std::move(issuers)};
   size_t length = 0;
   for (const std::string& uri : client.uris) {
     length += uri.size();

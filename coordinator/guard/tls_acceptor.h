@@ -46,6 +46,7 @@ void BlockSigpipe();
 struct ClientCertificate {
   std::vector<std::string> uris;
   Validity validity;
+  std::vector<std::string> issuers = {};  // FingerprintOf of those above it in the chain that was verified, nearest first
 };
 // InvalidArgument: the client did not ask for HTTP/2, showed no certificate, or one whose names are longer than any of ours.
 absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl);

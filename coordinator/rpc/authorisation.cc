@@ -22,8 +22,14 @@ absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
 
 }  // namespace
 
-Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers, Transport transport)
-    : federation_(config.federation()), sites_(sites), peers_(peers), transport_(transport), staff_(StaffOf(config)) {}
+Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers,
+                             const PinnedAuthorities* authorities, Transport transport)
+    : federation_(config.federation()),
+      sites_(sites),
+      peers_(peers),
+      authorities_(authorities),
+      transport_(transport),
+      staff_(StaffOf(config)) {}
 
 Staff StaffOf(const v1::CoordinatorConfig& config) {
   return {{config.operators().begin(), config.operators().end()}, {config.auditors().begin(), config.auditors().end()}};
@@ -47,6 +53,9 @@ absl::StatusOr<Identity> Authorisation::Caller(const grpc::ServerContextBase& co
 
 absl::StatusOr<Identity> Authorisation::Named(const Peer& peer) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, IdentityOf(peer.uris, "the certificate", federation_));
+  if (authorities_ != nullptr) {
+    TRIBUTARY_RETURN_IF_ERROR(authorities_->MaySpeak(peer.issuers, peer.uris[0]));
+  }
   return Known(std::move(identity));
 }
 

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/tls.h"
 #include "coordinator/guard/peer_table.h"
+#include "coordinator/guard/pinned_authorities.h"
 #include "coordinator/site_registry.h"
 #include "tributary/v1/config.pb.h"
 
@@ -33,8 +34,10 @@ Staff StaffOf(const v1::CoordinatorConfig& config);
 // Thread-safe.
 class Authorisation {
  public:
-  // `peers`: who is behind a connection. It and `sites` must outlive it.
-  Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers, Transport transport);
+  // `peers`: who is behind a connection. `authorities`: which CA may speak for whom; null: the trusted one for everybody. All must outlive
+  // it.
+  Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers,
+                const PinnedAuthorities* authorities, Transport transport);
 
   // The caller's name. Unauthenticated: no valid identity. PermissionDenied: an identity of another role, or a name that
   // is not in its list; the message says what to change.
@@ -63,6 +66,7 @@ class Authorisation {
   const std::string federation_;
   const SiteRegistry* const sites_;
   const PeerTable* const peers_;
+  const PinnedAuthorities* const authorities_;
   const Transport transport_;
   mutable std::mutex mutex_;
   Staff staff_;  // under mutex_

@@ -30,6 +30,8 @@ class RpcServer {
   struct Options {
     // What to present, asked at every handshake. Null: plaintext.
     CertificateSource certificates;
+    // Which CA may speak for whom. Null: those that `certificates` trusts for everybody. Must outlive the server.
+    const PinnedAuthorities* authorities = nullptr;
     // Counts connections. Must outlive the server.
     CoordinatorMetrics* metrics = &CoordinatorMetrics::None();
     SessionService::Options sessions;
@@ -49,7 +51,8 @@ class RpcServer {
   // The port listened on.
   int port() const { return guard_->port(); }
 
-  // Those who may call changed: replaces operators and auditors, and closes what those have open who are no longer among them or `sites`.
+  // Those who may call changed: replaces operators and auditors, and closes what those have open who are no longer among them or `sites`,
+  // or whose CA may no longer speak for them.
   void MembersChanged(Staff staff);
 
   // New sessions get UNAVAILABLE; what is open goes on.

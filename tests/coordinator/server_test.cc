@@ -230,6 +230,53 @@ TEST_F(ServerTest, TakesOverSitesAndOperatorsWithoutARestart) {
   welcome->Finish();
 }
 
+TEST_F(ServerTest, ACaThatIsPinnedSpeaksForItsSiteAndForNobodyElse) {
+  const std::string hospital = folder_.File("hospital");
+  ASSERT_TRUE(std::filesystem::create_directory(hospital));
+  ASSERT_TRUE(InitCa(hospital, "test", absl::Hours(24)).ok());
+  for (const Identity& identity : {Identity{"test", Role::kSite, "berlin"}, Identity{"test", Role::kOperator, "alice"}}) {
+    CertificateRequest request;
+    request.identity = identity;
+    ASSERT_TRUE(IssueCertificate(hospital, request).ok());
+  }
+  config_.add_sites("paris");
+  v1::CoordinatorConfig pinned = config_;
+  pinned.add_authorities()->set_ca(hospital + "/ca.crt");
+  pinned.mutable_authorities(0)->add_sites("berlin");
+  const auto server = Start();
+  ASSERT_NE(server, nullptr);
+
+  // What comes of a call with the certificate `stem` that `ca` issued.
+  const auto outcome = [&](const std::string& ca, const std::string& stem) {
+    TlsFiles files = FilesFor(stem);
+    files.certificate = ca + "/" + stem + ".crt";
+    files.key = ca + "/" + stem + ".key";
+    const auto channel = grpc::CreateChannel(server->endpoints().listen, MakeChannelCredentials(ReadUnchecked(files)));
+    grpc::ClientContext context;
+    Bound(context);
+    v1::UploadProgress progress;
+    return v1::TransferService::NewStub(channel)->GetUploadProgress(&context, {}, &progress);
+  };
+  const std::string common = FolderOf(FilesFor("site-berlin").certificate);
+  const auto welcome = grpc::StatusCode::OK;
+  EXPECT_EQ(outcome(common, "site-berlin").error_code(), welcome);
+  EXPECT_EQ(outcome(hospital, "site-berlin").error_code(), grpc::StatusCode::UNAVAILABLE) << "its CA is not trusted";
+
+  ASSERT_TRUE(server->Reload(pinned).ok());
+  EXPECT_EQ(outcome(hospital, "site-berlin").error_code(), welcome);
+  EXPECT_EQ(outcome(common, "site-paris").error_code(), welcome);
+  const grpc::Status forged = outcome(common, "site-berlin");
+  EXPECT_EQ(forged.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(forged.error_message(), HasSubstr("only the CA that `authorities` in coordinator.yaml pins to"));
+  const grpc::Status usurped = outcome(hospital, "operator-alice");
+  EXPECT_EQ(usurped.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(usurped.error_message(), HasSubstr("may not speak for it"));
+
+  pinned.mutable_authorities(0)->set_ca(FilesFor("site-berlin").certificate);
+  EXPECT_EQ(ExitCodeOf(server->Reload(pinned)), ExitCode::kCredentials) << "it is not a CA";
+  EXPECT_EQ(outcome(hospital, "site-berlin").error_code(), welcome);
+}
+
 TEST_F(ServerTest, ABadConfigurationChangesNothing) {
   const auto server = Start();
   v1::CoordinatorConfig bad = config_;

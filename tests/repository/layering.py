@@ -30,7 +30,7 @@ _ROOMS = {
     "coordinator": {"journal", "metrics", "run"},
     "guard": {"metrics"},
     "rpc": {"coordinator", "guard", "metrics"},
-    "server": {"journal", "metrics", "run", "coordinator", "rpc"},
+    "server": {"journal", "metrics", "run", "coordinator", "guard", "rpc"},
 }
 _ROOM_OF_FILE = {"metrics": "metrics", "metric_labels": "metrics", "server": "server", "main": "server"}
 _OWN = set(_ALLOWED) | {"tributary", "tests"}

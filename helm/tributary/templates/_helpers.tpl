@@ -92,7 +92,7 @@ auditors: {{ toJson .Values.auditors }}
 {{/* What the coordinator takes over only at a start: a change of it makes a new pod. */}}
 {{- define "tributary.coordinatorChecksum" -}}
 {{- $config := include "tributary.coordinatorConfig" . | fromYaml -}}
-{{- omit $config "tls" "sites" "operators" "auditors" "log_level" "log_format" | toJson | sha256sum -}}
+{{- omit $config "tls" "authorities" "sites" "operators" "auditors" "log_level" "log_format" | toJson | sha256sum -}}
 {{- end -}}
 
 {{/* Requests and limits of the coordinator; of memory, where the values name none, what `sizing` gives. */}}
