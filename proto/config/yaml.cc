@@ -23,6 +23,7 @@
 #include "common/status_macros.h"
 #include "google/protobuf/duration.pb.h"
 #include "proto/config/rules.h"
+#include "proto/config/yaml_documents.h"
 #include "proto/durations.h"
 
 namespace tributary {
@@ -463,18 +464,14 @@ class Reader {
 
 absl::Status Parse(absl::string_view text, absl::string_view name, const std::filesystem::path& folder, Message* message) {
   message->Clear();
+  const auto refuse = [](const std::string& why) { return WithExitCode(absl::InvalidArgumentError(why), ExitCode::kUsage); };
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    if (documents.size() > 1) {
-      return WithExitCode(
-          absl::InvalidArgumentError(absl::StrCat(name, " holds ", documents.size(), " documents (separated by ---); one is expected")),
-          ExitCode::kUsage);
+    if (HasSeveralDocuments(text)) {
+      return refuse(absl::StrCat(name, " holds more than one document (separated by ---); one is expected"));
     }
-    const YAML::Node root = documents.empty() ? YAML::Node() : documents[0];
-    return WithExitCode(Reader(name, folder).ReadRoot(root, message), ExitCode::kUsage);
+    return WithExitCode(Reader(name, folder).ReadRoot(YAML::Load(std::string(text)), message), ExitCode::kUsage);
   } catch (const YAML::Exception& error) {
-    return WithExitCode(absl::InvalidArgumentError(absl::StrCat(name, ":", error.mark.line + 1, ": not valid YAML: ", error.msg)),
-                        ExitCode::kUsage);
+    return refuse(absl::StrCat(name, ":", error.mark.line + 1, ": not valid YAML: ", error.msg));
   }
 }
 

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Fuzzes every decoder of optim/ with libFuzzer, AddressSanitizer and UndefinedBehaviorSanitizer.
-#   tests/fuzz/run.sh [--seconds N]     N seconds in all (default 60), shared by the targets
+#   tests/fuzz/run.sh [--service] [--seconds N]     N seconds in all (default 60), shared by the targets
+#   --service    the decoders of the service instead; needs all that the service is built with
 # Needs Clang with libFuzzer (Debian: clang-14). Exits 0 without a finding; else leaves the input under build/fuzz/findings and says so.
 set -euo pipefail
 
 seconds=60
+service=OFF
 while [[ $# -gt 0 ]]; do
   case "$1" in
     --seconds) seconds="${2:?--seconds needs a number}"; shift 2 ;;
-    -h|--help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --service) service=ON; shift ;;
+    -h|--help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "tests/fuzz/run.sh: unknown argument $1 (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -16,6 +19,7 @@ done
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 build="$root/build/fuzz"
+[[ "$service" = OFF ]] || build="$root/build/fuzz-service"
 compiler=""
 for candidate in clang++ clang++-19 clang++-18 clang++-17 clang++-16 clang++-15 clang++-14; do
   if command -v "$candidate" >/dev/null; then compiler="$candidate"; break; fi
@@ -23,8 +27,9 @@ done
 [[ -n "$compiler" ]] || { echo "tests/fuzz/run.sh: no clang++ here; install it (Debian: apt-get install clang-14)" >&2; exit 2; }
 
 targets=(payload commit snapshot update apply state partial)
+[[ "$service" = OFF ]] || targets=(http2 certificate request spiffe yaml proof columns)
 cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-  -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE=OFF -DTRIBUTARY_TORCH=OFF \
+  -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE="$service" -DTRIBUTARY_TORCH=OFF \
   -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null
 cmake --build "$build" --target "${targets[@]/#/fuzz_}" >&2
 

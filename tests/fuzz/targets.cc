@@ -19,29 +19,12 @@
 #include "optim/payload.h"
 #include "optim/replica_state.h"
 #include "optim/snapshot.h"
+#include "tests/fuzz/must.h"
 
 namespace tributary::fuzz {
 namespace {
 
 using namespace ::tributary::optim;
-
-void Must(bool holds, const char* what) {
-  if (holds) {
-    return;
-  }
-  std::fprintf(stderr, "broken: %s\n", what);
-  std::abort();
-}
-
-// Takes one byte off the front; zero when there is none.
-uint8_t TakeByte(absl::string_view& input) {
-  if (input.empty()) {
-    return 0;
-  }
-  const uint8_t byte = static_cast<uint8_t>(input[0]);
-  input.remove_prefix(1);
-  return byte;
-}
 
 // Payload: a byte for value_bits, one for the number of segments, three for each segment's shape, then the payload.
 

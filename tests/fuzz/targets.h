@@ -1,5 +1,6 @@
-// What is fuzzed: every decoder of bytes from the network or the disk in optim/. One entry point each, run by libFuzzer (run.sh) and, with
-// made-up and mutated inputs, by an ordinary test (fuzz_test.cc).
+// What is fuzzed: every decoder of bytes from the network or the disk in optim/ (targets.cc), and those of the service
+// (service_targets.cc). One entry point each, run by libFuzzer (run.sh) and, with made-up and mutated inputs, by an ordinary test
+// (fuzz_test.cc).
 #ifndef TRIBUTARY_TESTS_FUZZ_TARGETS_H_
 #define TRIBUTARY_TESTS_FUZZ_TARGETS_H_
 
@@ -19,6 +20,7 @@ struct Target {
   std::vector<std::string> (*seeds)();
 };
 
+// Of the library that is linked.
 absl::Span<const Target> Targets();
 
 }  // namespace tributary::fuzz

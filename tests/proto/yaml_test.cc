@@ -256,7 +256,8 @@ const ErrorCase kErrors[] = {
      "run.yaml:7: participation.min_deadline: 25h is more than 24h"},
     // not YAML, or not one document of keys
     {"name: bible", "name: [bible", "run.yaml:2: not valid YAML: end of sequence flow not found"},
-    {"name: bible", "name: bible\n---", "run.yaml holds 2 documents (separated by ---); one is expected"},
+    {"name: bible", "name: bible\n---", "run.yaml holds more than one document (separated by ---); one is expected"},
+    {"name: bible", ",", "run.yaml holds more than one document (separated by ---); one is expected"},
 };
 INSTANTIATE_TEST_SUITE_P(Run, YamlErrorTest, ::testing::ValuesIn(kErrors));
 
