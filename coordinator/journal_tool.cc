@@ -10,10 +10,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
+#include "common/clock.h"
 #include "common/exit_codes.h"
 #include "common/file_store.h"
 #include "common/files.h"
 #include "common/status_macros.h"
+#include "coordinator/audit/audited_journal.h"
 #include "coordinator/folder_view.h"
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/snapshot_store.h"
@@ -362,7 +364,9 @@ absl::StatusOr<Verification> VerifyJournal(const std::string& data_dir,
 }
 
 absl::StatusOr<Truncation> TruncateJournal(const std::string& data_dir, const std::string& run, uint64_t round) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, RepairSqliteJournal(JournalIn(data_dir)));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Journal> repaired, RepairSqliteJournal(JournalIn(data_dir)));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<AuditedJournal> journal,
+                             AuditedJournal::Over(std::move(repaired), &Clock::Real(), /*federation=*/""));
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun found, FindJournaledRun(*journal, run));
   const std::string& run_id = found.run_id;
   TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t last, journal->LastCommit(run_id));

@@ -23,6 +23,7 @@
 #include "common/page_server.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
+#include "coordinator/audit/audited_journal.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/guard/pinned_authorities.h"
 #include "coordinator/journal/journal.h"
@@ -146,7 +147,7 @@ class ServerImpl final : public Server {
   ExpiryWarnings site_expiry_;  // on the executor
   std::unique_ptr<CoordinatorMetrics> metrics_;
   std::unique_ptr<CertificateWatch> certificate_watch_;
-  std::unique_ptr<Journal> journal_;
+  std::unique_ptr<AuditedJournal> journal_;
   std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<SerialExecutor> executor_;
@@ -215,8 +216,16 @@ absl::Status ServerImpl::PrepareFolder() {
 }
 
 absl::Status ServerImpl::OpenJournal() {
-  TRIBUTARY_ASSIGN_OR_RETURN(
-      journal_, OpenSqliteJournal(JournalFile(), [metrics = metrics_.get()](double seconds) { metrics->ObserveJournalFsync(seconds); }));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal, OpenSqliteJournal(JournalFile(), [metrics = metrics_.get()](double seconds) {
+                               metrics->ObserveJournalFsync(seconds);
+                             }));
+  TRIBUTARY_ASSIGN_OR_RETURN(journal_, AuditedJournal::Over(std::move(journal), &Clock::Real(), config_.federation()));
+  if (!journal_->log().kept()) {
+    LogWarning(kComponent,
+               "no audit log is kept: the journal is in the format of an earlier release; stop this coordinator, then `tributary "
+               "journal upgrade ",
+               config_.data_dir(), "`");
+  }
   // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
   unlink(EndpointsFile().c_str());
   return absl::OkStatus();

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "coordinator/audit/audited_journal.h"
 #include "coordinator/journal/open_journal.h"
 
 namespace tributary::sim {
@@ -36,6 +37,7 @@ absl::Status SimCoordinator::Open() {
   if (wrap_journal) {
     journal = wrap_journal(std::move(journal));
   }
+  TRIBUTARY_ASSIGN_OR_RETURN(journal, coordinator::AuditedJournal::Over(std::move(journal), &clock_, config_.federation()));
   journal_ = witness_->Watch(std::move(journal));
   snapshots_ = disk_->OpenStore("snapshots");
   coordinator::Coordinator::Dependencies dependencies;

@@ -65,6 +65,7 @@ class ForwardingJournal : public Journal {
   absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) override { return journal_->LatestArrivals(run_id); }
   void NoteEvent(const std::string& run_id, const JournaledEvent& event) override { journal_->NoteEvent(run_id, event); }
   void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) override { journal_->NoteEvidence(run_id, evidence); }
+  AuditStore* audit() override { return journal_->audit(); }
   absl::Status Flush() override { return journal_->Flush(); }
   absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override { return journal_->Events(run_id); }
   absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override { return journal_->Evidence(run_id); }

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "common/checksum.h"
+#include "coordinator/journal/audit_store.h"
 #include "optim/layout.h"
 #include "proto/run_state.h"
 #include "tributary/v1/run.pb.h"
@@ -185,6 +186,8 @@ class Journal {
   // writes are dropped.
   virtual void NoteEvent(const std::string& run_id, const JournaledEvent& event) = 0;
   virtual void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) = 0;
+  // Where the audit log's rows are noted and read; null: the journal is of a format without it.
+  virtual AuditStore* audit() = 0;
   // Writes what was noted.
   virtual absl::Status Flush() = 0;
   // Oldest first; the newest kMaxEventsOfSite and kMaxEvidenceOfSite of a site in a run are kept, kMaxEvents and kMaxEvidence of all.
@@ -204,7 +207,7 @@ class Journal {
 
   // For `tributary journal`.
 
-  // SQLite's own check of the whole file.
+  // SQLite's own check of the whole file, and every check of the audit log.
   virtual absl::Status CheckIntegrity() = 0;
   // Every check of every row of a run that needs the journal alone, however long it takes.
   virtual absl::Status CheckRun(const JournaledRun& run) = 0;

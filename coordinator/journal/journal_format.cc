@@ -18,7 +18,7 @@ constexpr int64_t kApplicationId = 0x54524942;
 // The tables' definitions, in their order.
 std::vector<std::string> CreateTexts(Database& database, int64_t format) {
   std::vector<std::string> texts;
-  VisitTables([&](const auto& spec) {
+  VisitTables(format, [&](const auto& spec) {
     texts.push_back(Table(&database, spec, format).text().CreateText());
     return absl::OkStatus();
   }).IgnoreError();  // the visitor never fails

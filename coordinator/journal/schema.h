@@ -24,6 +24,9 @@ inline constexpr int64_t kFormatWithFiles = 4;
 // The first format in which a commit may be without its record, pruned, and whose files can shrink.
 inline constexpr int64_t kFormatWithPruning = 4;
 
+// The first that has the tables of the audit log.
+inline constexpr int64_t kFormatWithAudit = 5;
+
 struct RunKey {
   int64_t number = 0;  // order of submission; other tables name the run by it
 };
@@ -182,16 +185,66 @@ inline constexpr EvidenceColumn kEvidenceColumns[] = {
 };
 inline constexpr TableSpec<NumberedOfRun, JournaledEvidence> kEvidence = {"evidence", kEvidenceColumns};
 
-// Calls `visit` with every table, in the order in which a file has them; stops at its first error and returns it.
+struct AuditRecordKey {
+  uint64_t number = 0;  // its index in the log
+};
+struct AuditRecordRow {
+  std::string record;  // AuditRecord
+};
+using AuditRecordColumn = Column<AuditRecordKey, AuditRecordRow>;
+inline constexpr AuditRecordColumn kAuditRecordColumns[] = {
+    AuditRecordColumn::Of<&AuditRecordKey::number>("number", "INTEGER PRIMARY KEY"),
+    AuditRecordColumn::Of<&AuditRecordRow::record>("record", "BLOB NOT NULL"),
+    AuditRecordColumn::Checksum(),
+};
+inline constexpr TableSpec<AuditRecordKey, AuditRecordRow> kAuditRecords = {"audit_records", kAuditRecordColumns, "", kFormatWithAudit};
+
+// Nodes of the Merkle tree below this level are computed from the at most 64 records under them.
+inline constexpr int kLeastAuditLevel = 6;
+
+struct AuditNodeKey {
+  int64_t level = 0;
+  uint64_t position = 0;
+};
+struct AuditNodeRow {
+  Digest hash{};
+};
+using AuditNodeColumn = Column<AuditNodeKey, AuditNodeRow>;
+inline constexpr AuditNodeColumn kAuditNodeColumns[] = {
+    AuditNodeColumn::Of<&AuditNodeKey::level>("level", "INTEGER NOT NULL"),
+    AuditNodeColumn::Of<&AuditNodeKey::position>("position", "INTEGER NOT NULL"),
+    AuditNodeColumn::Of<&AuditNodeRow::hash>("hash", "BLOB NOT NULL"),
+    AuditNodeColumn::Checksum(),
+};
+inline constexpr TableSpec<AuditNodeKey, AuditNodeRow> kAuditNodes = {"audit_nodes", kAuditNodeColumns, "PRIMARY KEY(level, position)",
+                                                                      kFormatWithAudit};
+
+// One row.
+struct AuditHeadKey {
+  int64_t number = 1;
+};
+struct AuditHeadRow {
+  std::string head;  // TreeHead
+};
+using AuditHeadColumn = Column<AuditHeadKey, AuditHeadRow>;
+inline constexpr AuditHeadColumn kAuditHeadColumns[] = {
+    AuditHeadColumn::Of<&AuditHeadKey::number>("number", "INTEGER PRIMARY KEY"),
+    AuditHeadColumn::Of<&AuditHeadRow::head>("head", "BLOB NOT NULL"),
+    AuditHeadColumn::Checksum(),
+};
+inline constexpr TableSpec<AuditHeadKey, AuditHeadRow> kAuditHeads = {"audit_heads", kAuditHeadColumns, "", kFormatWithAudit};
+
+// Calls `visit` with every table of the format, in the order in which a file has them; stops at its first error and returns it.
 template <typename Visit>
-absl::Status VisitTables(Visit visit) {
+absl::Status VisitTables(int64_t format, Visit visit) {
   absl::Status status;
   const auto next = [&](const auto& spec) {
-    status = visit(spec);
+    status = spec.since <= format ? visit(spec) : absl::OkStatus();
     return status.ok();
   };
   static_cast<void>(next(kRuns) && next(kOpenRounds) && next(kUpdates) && next(kCommits) && next(kSiteTotals) && next(kValidationLosses) &&
-                    next(kSnapshots) && next(kArrivals) && next(kEvents) && next(kEvidence));
+                    next(kSnapshots) && next(kArrivals) && next(kEvents) && next(kEvidence) && next(kAuditRecords) && next(kAuditNodes) &&
+                    next(kAuditHeads));
   return status;
 }
 

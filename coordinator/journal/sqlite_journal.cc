@@ -36,11 +36,17 @@ absl::Status SqliteJournal::Write(absl::FunctionRef<absl::Status()> body) {
   if (status.ok()) {
     status = tables_.events.WriteNoted();
   }
+  if (status.ok() && tables_.audit.has_value()) {
+    status = tables_.audit->WriteNoted();
+  }
   if (status.ok()) {
     const absl::Time start = Clock::Real().Now();
     status = database_->Execute("COMMIT");
     if (status.ok()) {
       tables_.events.ForgetNoted();
+      if (tables_.audit.has_value()) {
+        tables_.audit->ForgetNoted();
+      }
       if (fsync_observer_ != nullptr) {
         fsync_observer_(absl::ToDoubleSeconds(Clock::Real().Now() - start));
       }
@@ -231,7 +237,8 @@ void SqliteJournal::NoteEvidence(const std::string& run_id, const JournaledEvide
 }
 
 absl::Status SqliteJournal::Flush() {
-  return tables_.events.HasNotes() ? Write([] { return absl::OkStatus(); }) : absl::OkStatus();
+  const bool has_notes = tables_.events.HasNotes() || (tables_.audit.has_value() && tables_.audit->HasNotes());
+  return has_notes ? Write([] { return absl::OkStatus(); }) : absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<JournaledEvent>> SqliteJournal::Events(const std::string& run_id) {
@@ -279,7 +286,8 @@ absl::Status SqliteJournal::CheckForStart(JournalDisk& disk) {
 }
 
 absl::Status SqliteJournal::CheckIntegrity() {
-  return coordinator::CheckIntegrity(*database_);
+  TRIBUTARY_RETURN_IF_ERROR(coordinator::CheckIntegrity(*database_));
+  return tables_.audit.has_value() ? tables_.audit->Check() : absl::OkStatus();
 }
 
 absl::Status SqliteJournal::CheckRun(const JournaledRun& run) {

@@ -62,6 +62,7 @@ class SqliteJournal final : public Journal {
   absl::StatusOr<Arrivals> LatestArrivals(const std::string& run_id) override;
   void NoteEvent(const std::string& run_id, const JournaledEvent& event) override;
   void NoteEvidence(const std::string& run_id, const JournaledEvidence& evidence) override;
+  AuditStore* audit() override { return tables_.audit.has_value() ? &*tables_.audit : nullptr; }
   absl::Status Flush() override;
   absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override;
   absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override;

@@ -87,6 +87,7 @@ struct TableSpec {
   const char* name;
   absl::Span<const Column<Key, Entity>> columns;
   const char* constraint = "";
+  int64_t since = kOldestFormat;  // the first format that has it
 };
 
 // What follows from the texts of a table's columns: its SQL, and rows as lists of values, one for each column. Not thread-safe.

@@ -45,7 +45,7 @@ absl::StatusOr<FormatChange> Look(const std::string& path, const std::function<a
 absl::Status Rewrite(Database& old, FormatChange change, const std::string& path, JournalDisk& disk) {
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Database> fresh, CreateDatabase(path, path, change.to, disk));
   TRIBUTARY_RETURN_IF_ERROR(fresh->Execute("BEGIN IMMEDIATE"));
-  TRIBUTARY_RETURN_IF_ERROR(VisitTables([&](const auto& spec) {
+  TRIBUTARY_RETURN_IF_ERROR(VisitTables(change.from, [&](const auto& spec) {
     Table from(&old, spec, change.from);
     Table to(fresh.get(), spec, change.to);
     return from.CopyTo(to);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/journal/journal_disk.h"
 #include "coordinator/journal/journal_format.h"
+#include "coordinator/journal/schema.h"
 #include "coordinator/run/log_keeping.h"
 #include "tests/coordinator/federation.h"
 
@@ -170,7 +171,7 @@ TEST_F(Pruning, AJournalOfAnEarlierReleaseKeepsAll) {
   federation_.Crash();
   const std::string journal = federation_.folder() + "/journal.db";
   std::filesystem::remove(journal);
-  ASSERT_TRUE(CreateJournal(journal, kNewestFormat - 1, JournalDisk::Real()).ok());
+  ASSERT_TRUE(CreateJournal(journal, kFormatWithPruning - 1, JournalDisk::Real()).ok());
   ASSERT_TRUE(federation_.Restart().ok());
   const std::string run = RunTo(10);
   EXPECT_EQ(Pruned(run), 0u);

@@ -25,12 +25,13 @@ _BRIDGES = {("cli/commands_backup.cc", "coordinator/backup.h"),
 # but for its metrics and for the server, which puts the parts together.
 _ROOMS = {
     "journal": set(),
+    "audit": {"journal"},
     "metrics": set(),
     "run": {"journal", "metrics"},
-    "coordinator": {"journal", "metrics", "run"},
+    "coordinator": {"audit", "journal", "metrics", "run"},
     "guard": {"metrics"},
     "rpc": {"coordinator", "guard", "metrics"},
-    "server": {"journal", "metrics", "run", "coordinator", "guard", "rpc"},
+    "server": {"audit", "journal", "metrics", "run", "coordinator", "guard", "rpc"},
 }
 _ROOM_OF_FILE = {"metrics": "metrics", "metric_labels": "metrics", "server": "server", "main": "server"}
 _OWN = set(_ALLOWED) | {"tributary", "tests"}

@@ -16,9 +16,11 @@
 #include "common/checksum.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/merkle_tree.h"
 #include "common/status_macros.h"
 #include "coordinator/journal/journal_disk.h"
 #include "coordinator/journal/journal_format.h"
+#include "coordinator/journal/schema.h"
 #include "coordinator/journal/sqlite_database.h"
 #include "coordinator/journal/upgrade_journal.h"
 #include "gmock/gmock.h"
@@ -33,6 +35,21 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
 constexpr uint64_t kMaxFile = 1 << 20;
+
+// So many records that there is a node to keep.
+void FillAudit(AuditStore& audit) {
+  MerkleFrontier frontier;
+  for (uint64_t index = 0; index < 65; ++index) {
+    const std::string record = absl::StrCat("record ", index);
+    audit.NoteRecord(index, record);
+    frontier.Append(MerkleLeaf(record), [&](int level, uint64_t node, const Digest& hash) {
+      if (level >= kLeastAuditLevel) {
+        audit.NoteNode(level, node, hash);
+      }
+    });
+  }
+  audit.NoteHead("a head");
+}
 
 // Something in every table; what the files of old hold.
 void Fill(Journal& journal) {
@@ -62,6 +79,9 @@ void Fill(Journal& journal) {
   journal.NoteEvent("second", {1700000001000, "", "paused", 4, "maintenance", "an operator"});
   journal.NoteEvent("second", {1700000002000, "", "resumed", 4, "", "an operator"});
   journal.NoteEvidence("second", {1700000003000, "paris", 2, "reported", DigestBytes(Sha256("two")), "0.1.0"});
+  if (journal.audit() != nullptr) {
+    FillAudit(*journal.audit());
+  }
   ASSERT_TRUE(journal.StartRound("second", {5, {"berlin", "paris"}}).ok());
   ASSERT_TRUE(journal.AddUpdate("second", 5, MakeUpdate("paris", "p")).ok());
 }

@@ -148,6 +148,22 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
                       DigestHex(snapshot.aggregator_hash));
     }
   }
+  if (AuditStore* const audit = journal.audit(); audit != nullptr) {
+    const auto size = audit->Size();
+    if (!size.ok()) {
+      return size.status();
+    }
+    const absl::Status visited = audit->Visit(0, *size, [&text](absl::string_view record) {
+      absl::StrAppend(&text, " audit ", record);
+      return absl::OkStatus();
+    });
+    if (!visited.ok()) {
+      return visited;
+    }
+    if (*size > 0) {
+      absl::StrAppend(&text, " head ", audit->Head().value_or("damaged"));
+    }
+  }
   return text;
 }
 
