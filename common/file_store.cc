@@ -19,14 +19,8 @@
 namespace tributary {
 namespace {
 
-bool IsSafe(absl::string_view name) {
-  return !name.empty() && name.size() <= 200 && name.front() != '.' && std::all_of(name.begin(), name.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
-  });
-}
-
 absl::Status CheckName(absl::string_view name) {
-  return IsSafe(name) ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", name, "' is not a valid file name here"));
+  return IsFileName(name) ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", name, "' is not a valid file name here"));
 }
 
 class FileBytes final : public StoredBytes {
@@ -128,7 +122,7 @@ class Folder final : public FileStore {
     return descriptor < 0 ? StorageError("read", path, errno) : BytesOfDescriptor(descriptor, std::move(path));
   }
 
-  bool Exists(const std::string& name) const override { return IsSafe(name) && access(PathOf(name).c_str(), F_OK) == 0; }
+  bool Exists(const std::string& name) const override { return IsFileName(name) && access(PathOf(name).c_str(), F_OK) == 0; }
 
   absl::Status Remove(const std::string& name) override {
     TRIBUTARY_RETURN_IF_ERROR(CheckName(name));
@@ -143,7 +137,7 @@ class Folder final : public FileStore {
     }
     std::vector<std::string> names;
     while (const dirent* const entry = readdir(folder)) {
-      if (IsSafe(entry->d_name)) {
+      if (IsFileName(entry->d_name)) {
         names.emplace_back(entry->d_name);
       }
     }
@@ -158,6 +152,12 @@ class Folder final : public FileStore {
 };
 
 }  // namespace
+
+bool IsFileName(absl::string_view name) {
+  return !name.empty() && name.size() <= 200 && name.front() != '.' && std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  });
+}
 
 absl::StatusOr<SharedBytes> BytesOfDescriptor(int descriptor, std::string path) {
   struct stat info;

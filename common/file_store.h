@@ -14,7 +14,10 @@
 
 namespace tributary {
 
-// Names are [A-Za-z0-9._-]+, at most 200 characters, not beginning with '.'; InvalidArgument otherwise, for names may come from disk and
+// Whether `name` is [A-Za-z0-9._-]+, at most 200 characters, not beginning with '.': in whichever folder, it leads nowhere else.
+bool IsFileName(absl::string_view name);
+
+// Names are such; InvalidArgument otherwise, for names may come from disk and
 // must lead nowhere else. Other errors carry exit code kStorage. Not thread-safe; a
 // folder's writers, and what Open returns, may be used by other threads.
 class FileStore {

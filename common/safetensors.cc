@@ -15,8 +15,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-// The reference implementation's limit.
-constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 constexpr char kMetadataKey[] = "__metadata__";
 
@@ -68,12 +66,8 @@ absl::StatusOr<Json> ParseHeader(absl::string_view text) {
   return header;
 }
 
-struct Range {
-  uint64_t begin = 0;
-  uint64_t end = 0;
-};
-
-absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsFile::Entry* entry, Range* range) {
+// Offsets count from the first byte of data.
+absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsHeader::Entry* entry) {
   const auto damaged = [&](absl::string_view what) { return Damaged(absl::StrCat("tensor '", name, "' ", what)); };
   if (!json.is_object()) {
     return damaged("is not described by an object");
@@ -102,12 +96,13 @@ absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsFi
       !(*offsets)[1].is_number_unsigned()) {
     return damaged("has no pair of data_offsets");
   }
-  range->begin = (*offsets)[0].get<uint64_t>();
-  range->end = (*offsets)[1].get<uint64_t>();
+  entry->offset = (*offsets)[0].get<uint64_t>();
+  const uint64_t end = (*offsets)[1].get<uint64_t>();
   const int64_t count = ElementCount(entry->shape);
-  if (count < 0 || range->end < range->begin || range->end - range->begin != sizeof(float) * static_cast<uint64_t>(count)) {
+  if (count < 0 || end < entry->offset || end - entry->offset != sizeof(float) * static_cast<uint64_t>(count)) {
     return damaged("has data_offsets that do not fit its shape");
   }
+  entry->bytes = end - entry->offset;
   entry->name = name;
   return absl::OkStatus();
 }
@@ -150,21 +145,27 @@ absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tens
   return bytes;
 }
 
-absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
+absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const StoredBytes& bytes) {
   uint64_t header_size = 0;
-  ByteReader reader(bytes);
-  if (!reader.Read(header_size)) {
+  std::string scratch;
+  if (bytes.size() < sizeof(header_size)) {
     return Damaged("it is shorter than a header");
   }
-  if (header_size > kMaxHeaderBytes || header_size > reader.rest().size()) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view length, bytes.Slice(0, sizeof(header_size), scratch));
+  ByteReader(length).Read(header_size);
+  if (header_size > bytes.size() - sizeof(header_size)) {
     return Damaged("its header is longer than the file");
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const Json header, ParseHeader(reader.rest().substr(0, header_size)));
-  const absl::string_view data = reader.rest().substr(header_size);
+  if (header_size > kMaxSafetensorsHeader) {
+    return Damaged(absl::StrCat("its header has ", header_size, " bytes; at most ", kMaxSafetensorsHeader, " are read"));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view text, bytes.Slice(sizeof(header_size), header_size, scratch));
+  TRIBUTARY_ASSIGN_OR_RETURN(const Json json_header, ParseHeader(text));
+  const uint64_t data = sizeof(header_size) + header_size;
+  const uint64_t data_bytes = bytes.size() - data;
 
-  SafetensorsFile file;
-  std::vector<std::pair<Range, SafetensorsFile::Entry>> entries;
-  for (const auto& [name, json] : header.items()) {
+  SafetensorsHeader header;
+  for (const auto& [name, json] : json_header.items()) {
     if (name == kMetadataKey) {
       if (!json.is_object()) {
         return Damaged("its metadata is not an object");
@@ -173,36 +174,43 @@ absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
         if (!value.is_string()) {
           return Damaged(absl::StrCat("its metadata '", key, "' is not a string"));
         }
-        file.metadata.emplace(key, value.get<std::string>());
+        header.metadata.emplace(key, value.get<std::string>());
       }
       continue;
     }
-    auto& [range, entry] = entries.emplace_back();
-    TRIBUTARY_RETURN_IF_ERROR(ParseEntry(name, json, &entry, &range));
+    TRIBUTARY_RETURN_IF_ERROR(ParseEntry(name, json, &header.tensors.emplace_back()));
   }
-  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.first.begin, a.first.end) < std::pair(b.first.begin, b.first.end);
-  });
+  std::stable_sort(header.tensors.begin(), header.tensors.end(),
+                   [](const auto& a, const auto& b) { return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes); });
 
   // Tensors lie back to back and fill the file: nothing overlaps, nothing hides between them, and memory is bounded by the file.
   uint64_t expected = 0;
-  for (const auto& [range, entry] : entries) {
-    if (range.begin != expected || range.end > data.size()) {
-      return Damaged(absl::StrCat("tensor '", entry.name, "' lies at bytes ", range.begin, "..", range.end, ", not at ", expected,
-                                  " within ", data.size(), " bytes of data"));
+  for (SafetensorsHeader::Entry& entry : header.tensors) {
+    if (entry.offset != expected || entry.bytes > data_bytes - expected) {
+      return Damaged(absl::StrCat("tensor '", entry.name, "' lies at bytes ", entry.offset, "..", entry.offset + entry.bytes, ", not at ",
+                                  expected, " within ", data_bytes, " bytes of data"));
     }
-    expected = range.end;
+    expected += entry.bytes;
+    entry.offset += data;
   }
-  if (expected != data.size()) {
-    return Damaged(absl::StrCat(data.size() - expected, " bytes follow its last tensor"));
+  if (expected != data_bytes) {
+    return Damaged(absl::StrCat(data_bytes - expected, " bytes follow its last tensor"));
   }
+  return header;
+}
 
-  for (auto& [range, entry] : entries) {
-    entry.values.resize((range.end - range.begin) / sizeof(float));
+absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
+  TRIBUTARY_ASSIGN_OR_RETURN(SafetensorsHeader header, ReadSafetensorsHeader(BorrowedBytes(bytes)));
+  SafetensorsFile file;
+  file.metadata = std::move(header.metadata);
+  for (SafetensorsHeader::Entry& tensor : header.tensors) {
+    SafetensorsFile::Entry& entry = file.tensors.emplace_back();
+    entry.name = std::move(tensor.name);
+    entry.shape = std::move(tensor.shape);
+    entry.values.resize(tensor.bytes / sizeof(float));
     if (!entry.values.empty()) {
-      std::memcpy(entry.values.data(), data.data() + range.begin, range.end - range.begin);
+      std::memcpy(entry.values.data(), bytes.data() + tensor.offset, tensor.bytes);
     }
-    file.tensors.push_back(std::move(entry));
   }
   return file;
 }

@@ -54,6 +54,12 @@ Coordinator::Dependencies WithMetrics(Coordinator::Dependencies dependencies) {
 
 }  // namespace
 
+absl::StatusOr<v1::RunStatus> Coordinator::SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::shared_ptr<Submission> submission, BeginSubmission(spec));
+  TRIBUTARY_RETURN_IF_ERROR(submission->Prepare());
+  return EndSubmission(*submission, operator_name);
+}
+
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::CoordinatorConfig& config, Dependencies dependencies) {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateConfig(config), "coordinator configuration"));
   auto coordinator = std::make_unique<CoordinatorImpl>(config, std::move(dependencies));

@@ -22,6 +22,7 @@
 #include "common/stored_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/run/operator_act.h"
+#include "coordinator/run/submission.h"
 #include "coordinator/run/upload_place.h"
 #include "coordinator/site_standing.h"
 #include "tributary/v1/admin.pb.h"
@@ -92,7 +93,12 @@ class Coordinator {
   // FailedPrecondition: it is over, or not in a state for this. Unavailable: shutting down, or the journal has failed. Exit code kStorage:
   // the journal could not be written. Of a submission, InvalidArgument: not a run that this federation can do; AlreadyExists: a live run
   // has that name; FailedPrecondition, exit code kMemory: it does not fit into memory, and both figures are named.
-  virtual absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) = 0;
+  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name);
+  // The same in three steps, so that rounds go on meanwhile: the second, Submission::Prepare, is for another thread. One at a time, or the
+  // memory that each needs is promised twice.
+  virtual absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) = 0;
+  // Of a submission of BeginSubmission that is prepared.
+  virtual absl::StatusOr<v1::RunStatus> EndSubmission(Submission& submission, const std::string& operator_name) = 0;
   virtual v1::ListRunsResponse ListRuns() = 0;
   virtual absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) = 0;
   virtual absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) = 0;

@@ -41,7 +41,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override;
-  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) override;
+  absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) override;
+  absl::StatusOr<v1::RunStatus> EndSubmission(Submission& submission, const std::string& operator_name) override;
   v1::ListRunsResponse ListRuns() override;
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) override;
   absl::StatusOr<v1::RunHistory> GetRunHistory(const std::string& run) override;
@@ -113,8 +114,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   const Run* RunAhead(const v1::RunSpec& spec, size_t place) const;
   void NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act);
   std::string NewRunId(const std::string& name) const;
-  absl::Status StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state,
-                                 const OperatorAct& submitted);
+  // Unavailable: it is shutting down. `verb`: "submit".
+  absl::Status CheckTakesRuns(absl::string_view verb) const;
   // What there is of memory, if anybody knows.
   std::optional<MemoryLimits> Room() const;
   LongUpdates LongUpdatesOf(const RunModel& model) const;

@@ -18,6 +18,7 @@
 #include "coordinator/run/memory_need.h"
 #include "coordinator/run/run_sites.h"
 #include "coordinator/run/run_status.h"
+#include "coordinator/run/run_submission.h"
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
 #include "proto/config/run_options.h"
@@ -112,18 +113,6 @@ std::string CoordinatorImpl::NewRunId(const std::string& name) const {
   return absl::StrCat(name, "-", hash.substr(0, 8));
 }
 
-absl::Status CoordinatorImpl::StoreInitialState(const JournaledRun& run, const RunModel& model, const optim::ReplicaState& state,
-                                                const OperatorAct& submitted) {
-  JournaledSnapshot snapshot;
-  snapshot.round = 0;
-  snapshot.state_hash = optim::StateHash(model.layout, state, model.threads);
-  TRIBUTARY_ASSIGN_OR_RETURN(snapshot.file,
-                             store_.Save(run.run_id, 0, [&](ByteSink sink) { return optim::WriteSnapshot(model.layout, state, sink); }));
-  TRIBUTARY_RETURN_IF_ERROR(deps_.journal->AddRun(run));
-  NoteAct(run.run_id, "submitted", submitted);
-  return deps_.journal->AddSnapshot(run.run_id, snapshot);
-}
-
 std::optional<MemoryLimits> CoordinatorImpl::Room() const {
   const absl::StatusOr<MemoryLimits> limits = deps_.memory ? deps_.memory() : absl::UnavailableError("not asked");
   return limits.ok() ? std::make_optional(*limits) : std::nullopt;
@@ -165,44 +154,52 @@ absl::Status CoordinatorImpl::CheckRoomToDownload(const RunModel& model) const {
   return room.has_value() ? CheckMemory("this download needs, on the coordinator,", MemoryToSubmit(model), *room) : absl::OkStatus();
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) {
-  if (failed_ || draining_) {
-    return absl::UnavailableError("the coordinator is shutting down; submit the run again when it is back");
-  }
+absl::Status CoordinatorImpl::CheckTakesRuns(absl::string_view verb) const {
+  return failed_ || draining_
+             ? absl::UnavailableError(absl::StrCat("the coordinator is shutting down; ", verb, " the run again when it is back"))
+             : absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(const v1::RunSpec& spec) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckTakesRuns("submit"));
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
   TRIBUTARY_RETURN_IF_ERROR(CheckSites(spec, deps_.sites->Names()));
   TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(spec.name(), nullptr));
-  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(spec));
   if (model.max_payload > config_.max_update()) {
     LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
                config_.max_update());
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string warning, CheckDisk(model, 0));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string warning, CheckDisk(model, 0));
+  TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes weights, OpenInitialWeights(model, InitialWeightsFolder(config_)));
+  JournaledRun run;
+  run.run_id = NewRunId(spec.name());
+  run.spec = spec;
+  run.state = v1::SUBMITTED;
+  run.submitted_unix_ms = UnixMillis();
+  return RunSubmission::Create(std::move(run), std::move(model), std::move(weights), std::move(warning), &store_);
+}
 
-  Run run;
-  run.journaled.run_id = NewRunId(spec.name());
-  run.journaled.spec = spec;
-  run.journaled.state = v1::SUBMITTED;
-  run.journaled.submitted_unix_ms = UnixMillis();
-  {  // so that the run has its room when it begins
-    TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model));
-    // Not the end of the coordinator if this fails: nothing was promised yet, and a half-stored run is marked as failed at the next start.
-    TRIBUTARY_RETURN_IF_ERROR(Annotate(StoreInitialState(run.journaled, model, state, {operator_name, ""}), "the run could not be stored"));
-  }
-  const std::string run_id = run.journaled.run_id;
-  LogInfo("coordinator", "run ", run_id, " submitted by ", operator_name, ": ", model.layout.size(), " parameters, ", spec.rounds(),
-          " rounds");
-  runs_.push_back(std::move(run));
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::EndSubmission(Submission& prepared, const std::string& operator_name) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckTakesRuns("submit"));
+  auto& submission = static_cast<RunSubmission&>(prepared);
+  const JournaledRun& run = submission.run();
+  TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(run.spec.name(), nullptr));
+  // A half-stored run is marked as failed at the next start.
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(deps_.journal->AddRun(run), "the run could not be stored"));
+  NoteAct(run.run_id, "submitted", {operator_name, ""});
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(deps_.journal->AddSnapshot(run.run_id, submission.Take()), "the run could not be stored"));
+  LogInfo("coordinator", "run ", run.run_id, " submitted by ", operator_name, ": ", submission.model().layout.size(), " parameters, ",
+          run.spec.rounds(), " rounds");
+  runs_.push_back(Run{run, std::nullopt});
   ActivateWaiting();
   AfterChange();
-  return StatusWith(warning, *FindRun(run_id));
+  return StatusWith(submission.warning(), *FindRun(run.run_id));
 }
 
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name, uint64_t rounds, const OperatorAct& act) {
-  if (failed_ || draining_) {
-    return absl::UnavailableError("the coordinator is shutting down; extend the run again when it is back");
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckTakesRuns("extend"));
   Run* const run = FindRun(name);
   if (run == nullptr) {
     return absl::NotFoundError(absl::StrCat("no run ", name));

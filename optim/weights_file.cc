@@ -1,13 +1,22 @@
 #include "optim/weights_file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
 #include <map>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "common/exit_codes.h"
+#include "common/file_store.h"
 #include "common/files.h"
 #include "common/safetensors.h"
 #include "common/status_macros.h"
@@ -15,31 +24,63 @@
 namespace tributary::optim {
 namespace {
 
-// Room for names and metadata beside the values.
-constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
+absl::Status CheckFinite(const Block& block, int64_t first, absl::Span<const float> values) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  return bad == values.end() ? absl::OkStatus()
+                             : absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, ": its element ",
+                                                                       first + (bad - values.begin()), " is ", *bad, ", no finite number"));
+}
 
-absl::StatusOr<std::vector<float>> ThetaOf(const SafetensorsFile& file, const Layout& layout) {
-  std::map<absl::string_view, const SafetensorsFile::Entry*> by_name;
-  for (const SafetensorsFile::Entry& tensor : file.tensors) {
+absl::Status ReadValues(const StoredBytes& file, uint64_t offset, const Block& block, absl::Span<float> values) {
+  std::string scratch;
+  for (size_t done = 0; done < values.size();) {
+    const size_t count = std::min<size_t>(values.size() - done, kSliceBytes / sizeof(float));
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, file.Slice(offset + done * sizeof(float), count * sizeof(float), scratch));
+    std::memcpy(values.data() + done, bytes.data(), bytes.size());
+    TRIBUTARY_RETURN_IF_ERROR(CheckFinite(block, static_cast<int64_t>(done), values.subspan(done, count)));
+    done += count;
+  }
+  return absl::OkStatus();
+}
+
+// The tensors of the blocks, in their order.
+absl::StatusOr<std::vector<const SafetensorsHeader::Entry*>> Match(const SafetensorsHeader& header, const Layout& layout) {
+  std::map<absl::string_view, const SafetensorsHeader::Entry*> by_name;
+  for (const SafetensorsHeader::Entry& tensor : header.tensors) {
     by_name[tensor.name] = &tensor;
   }
-  std::vector<float> theta(static_cast<size_t>(layout.size()));
+  std::vector<const SafetensorsHeader::Entry*> tensors;
   for (const Block& block : layout.blocks()) {
     const auto found = by_name.find(block.name);
     if (found == by_name.end()) {
       return absl::InvalidArgumentError(absl::StrCat("has no tensor ", block.name, "; is it from another model?"));
     }
-    const SafetensorsFile::Entry& tensor = *found->second;
+    const SafetensorsHeader::Entry& tensor = *found->second;
     if (tensor.shape != block.shape) {
       return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has shape [", absl::StrJoin(tensor.shape, ", "),
                                                      "]; the run's model has [", absl::StrJoin(block.shape, ", "), "]"));
     }
-    std::copy(tensor.values.begin(), tensor.values.end(), theta.begin() + block.offset);
+    tensors.push_back(&tensor);
   }
-  if (file.tensors.size() != layout.blocks().size()) {
-    return absl::InvalidArgumentError(absl::StrCat("has ", file.tensors.size(), " tensors; the run's model has ", layout.blocks().size()));
+  if (header.tensors.size() != layout.blocks().size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", header.tensors.size(), " tensors; the run's model has ", layout.blocks().size()));
   }
-  return theta;
+  return tensors;
+}
+
+absl::StatusOr<SharedBytes> OpenRegular(int folder, const std::string& name, int flags, const std::string& path) {
+  // Opening a FIFO or a terminal would wait for whoever is at its other end.
+  const int descriptor = openat(folder, name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags);
+  if (descriptor < 0) {
+    return StorageError("read", path, errno);
+  }
+  struct stat info;
+  if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
+    close(descriptor);
+    return absl::InvalidArgumentError(absl::StrCat(path, " is not a regular file"));
+  }
+  return BytesOfDescriptor(descriptor, path);
 }
 
 }  // namespace
@@ -58,18 +99,41 @@ absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const
                                      {"format", "pt"}});
 }
 
-absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
-                             ReadFile(path, static_cast<uint64_t>(layout.size()) * sizeof(float) + kMaxHeaderBytes));
-  const absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(bytes);
-  if (!file.ok()) {
-    return WithExitCode(Annotate(file.status(), path), ExitCode::kDamaged);
-  }
-  absl::StatusOr<std::vector<float>> theta = ThetaOf(*file, layout);
-  if (!theta.ok()) {
-    return Annotate(theta.status(), path);
+absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const Layout& layout) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadSafetensorsHeader(file));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<const SafetensorsHeader::Entry*> tensors, Match(header, layout));
+  std::vector<float> theta(static_cast<size_t>(layout.size()));
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Block& block = layout.blocks()[i];
+    TRIBUTARY_RETURN_IF_ERROR(
+        ReadValues(file, tensors[i]->offset, block,
+                   absl::MakeSpan(theta).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))));
   }
   return theta;
+}
+
+absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenRegular(AT_FDCWD, path, 0, path));
+  absl::StatusOr<std::vector<float>> theta = ReadWeights(*file, layout);
+  if (theta.ok()) {
+    return theta;
+  }
+  const absl::Status why = Annotate(theta.status(), path);
+  return absl::IsDataLoss(why) ? WithExitCode(why, ExitCode::kDamaged) : why;
+}
+
+absl::StatusOr<SharedBytes> OpenWeights(const std::string& folder, const std::string& name) {
+  if (!IsFileName(name)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", absl::Utf8SafeCEscape(name), "' is no file's name: letters, digits, '.', '_' and '-', without a folder"));
+  }
+  absl::StatusOr<SharedBytes> file = absl::NotFoundError("");
+  if (const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); descriptor >= 0) {
+    file = OpenRegular(descriptor, name, O_NOFOLLOW, name);
+    close(descriptor);
+  }
+  // Whoever asks learns the same of what is not there and of what is not for them.
+  return file.ok() ? file : absl::NotFoundError(absl::StrCat("there is no regular file '", name, "' that can be read"));
 }
 
 }  // namespace tributary::optim

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/checksum.h"
+#include "common/stored_bytes.h"
 #include "optim/layout.h"
 
 namespace tributary::optim {
@@ -24,10 +25,18 @@ struct WeightsOrigin {
 // InvalidArgument: `theta` is of another size, or a name is not UTF-8.
 absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const float> theta, const WeightsOrigin& origin);
 
-// theta [layout.size()] from a file that EncodeWeights, PyTorch or others wrote; its tensors may lie in any order. Errors name the file.
-// NotFound or another error of ReadFile; DataLoss, exit code kDamaged: not a safetensors file; InvalidArgument: of another model, with the
-// tensor that differs.
+// theta [layout.size()] from a file that EncodeWeights, PyTorch or others wrote; its tensors may lie in any order. Beside theta it takes
+// its header and a slice. DataLoss: not a safetensors file; InvalidArgument: of another model, with the tensor that differs, or NaN or
+// infinity, with its place; errors of the storage.
+absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const Layout& layout);
+
+// The same of a file that the user of this machine names; errors name it. Exit code kDamaged with DataLoss. NotFound and others as
+// ReadFile; InvalidArgument besides: not a regular file.
 absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout);
+
+// Opens the file that somebody else names, in the one folder that is for such files: a regular file, no link, without waiting.
+// InvalidArgument: not a file's name. NotFound: not there, or not to be read, without saying which.
+absl::StatusOr<SharedBytes> OpenWeights(const std::string& folder, const std::string& name);
 
 }  // namespace tributary::optim
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/files.h"
 #include "common/memory_need.h"
 #include "common/names.h"
 #include "common/status_macros.h"
@@ -54,9 +55,10 @@ absl::StatusOr<std::vector<std::string>> SitesIn(const std::string& folder, int 
   return sites;
 }
 
-// As the defaults of coordinator.yaml.
-v1::CoordinatorConfig ConfigOf(const std::vector<std::string>& sites) {
+// As the defaults of coordinator.yaml; a file of initial weights lies beside the run's.
+v1::CoordinatorConfig ConfigOf(const std::string& run_file, const std::vector<std::string>& sites) {
   v1::CoordinatorConfig config;
+  config.set_initial_weights_dir(FolderOf(run_file));
   config.set_federation("sim");
   config.set_data_dir("disk");
   config.mutable_lease()->set_seconds(30);
@@ -109,7 +111,7 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
   participation.set_min_workers(std::max(participation.min_workers(), std::min<uint32_t>(participation.max_workers(), sites.size())));
   TRIBUTARY_RETURN_IF_ERROR(CheckRoom(spec, sites.size()));
   scenario.workers = static_cast<int>(sites.size());
-  scenario.coordinator = ConfigOf(sites);
+  scenario.coordinator = ConfigOf(options.run_file, sites);
   for (const std::string& site : sites) {
     scenario.data_folders.push_back(absl::StrCat(folder, "/", site));
   }

@@ -37,6 +37,7 @@ Simulation::Simulation(const Scenario& scenario)
   network_.conditions = scenario.network;
   witness_.on_commit = scenario.on_commit;
   witness_.snapshots = scenario.coordinator.snapshots();
+  witness_.initial_weights_dir = scenario.coordinator.initial_weights_dir();
   witness_.tick = scenario.tick;
   witness_.keeps_past = std::find(scenario.faults.begin(), scenario.faults.end(), Fault::kTakeBack) != scenario.faults.end();
   coordinator_.on_end = [this] { network_.CoordinatorDied(std::exchange(coordinator_death_, Death::kNoticed)); };

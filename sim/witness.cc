@@ -58,7 +58,8 @@ void Witness::OnRun(const JournaledRun& run) {
   }
   witnessed.model = std::make_unique<coordinator::RunModel>(*std::move(model));
   witnessed.aggregator = *optim::MakeAggregator(witnessed.model->options, witnessed.model->layout);
-  witnessed.state = *coordinator::MakeInitialState(*witnessed.model);
+  const SharedBytes weights = *coordinator::OpenInitialWeights(*witnessed.model, initial_weights_dir);
+  witnessed.state = *coordinator::MakeInitialState(*witnessed.model, weights.get());
   const Digest initial = optim::StateHash(witnessed.model->layout, witnessed.state);
   witnessed.chain = coordinator::ChainStart(witnessed.model->layout, initial);
   witnessed.hashes.push_back(DigestBytes(initial));

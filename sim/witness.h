@@ -87,6 +87,8 @@ class Witness {
   // When snapshots are due, and the least time that one piece of a round takes to replay.
   v1::SnapshotConfig snapshots;
   absl::Duration tick;
+  // The coordinator's, of initial weights.
+  std::string initial_weights_dir;
   // Where the files are that the journal names.
   std::unique_ptr<FileStore> files;
   // Whether logs may be taken back here: it takes memory.

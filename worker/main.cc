@@ -28,6 +28,7 @@
 #include "common/command_line.h"
 #include "common/exit_codes.h"
 #include "common/file_watch.h"
+#include "common/files.h"
 #include "common/grpc_log.h"
 #include "common/log.h"
 #include "common/names.h"
@@ -261,7 +262,9 @@ absl::Status Solo(const SoloCommand& command) {
     options.initial_theta.resize(run.layout.size());
     TRIBUTARY_RETURN_IF_ERROR(optim::InitializeWeights(run.model, run.spec.seed(), run.layout, absl::MakeSpan(options.initial_theta)));
   } else {
-    TRIBUTARY_ASSIGN_OR_RETURN(options.initial_theta, optim::ReadWeights(run.spec.model().initial_weights(), run.layout));
+    // As in a simulation, the file lies beside the run's.
+    TRIBUTARY_ASSIGN_OR_RETURN(options.initial_theta,
+                               optim::ReadWeights(FolderOf(command.run) + "/" + run.spec.model().initial_weights(), run.layout));
   }
   options.evaluation_folders = command.eval_data;
   if (options.evaluation_folders.empty()) {

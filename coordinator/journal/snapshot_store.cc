@@ -88,6 +88,10 @@ std::string SnapshotStore::CommitFile(const std::string& run_id, uint64_t round)
   return NameOf(run_id, round, kCommitSuffix);
 }
 
+std::string SnapshotStore::SnapshotFile(const std::string& run_id, uint64_t round) {
+  return NameOf(run_id, round, kSuffix);
+}
+
 bool SnapshotStore::Exists(const std::string& file) const {
   return files_->Exists(file);
 }

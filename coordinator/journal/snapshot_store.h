@@ -43,6 +43,8 @@ class SnapshotStore {
   // A file for an update of that round, which no other has had, and the one for its commit: their names, and what writes them.
   std::string NewUpdateFile(const std::string& run_id, uint64_t round, const std::string& site);
   static std::string CommitFile(const std::string& run_id, uint64_t round);
+  // The snapshot that Save writes without a mark, for one that is written in pieces.
+  static std::string SnapshotFile(const std::string& run_id, uint64_t round);
   absl::StatusOr<std::unique_ptr<FileStore::Writer>> Create(const std::string& file) { return files_->Create(file); }
 
   // The aggregator's state beside the snapshot of that round, likewise. Returns its name.

@@ -125,7 +125,7 @@ class AdminService::Watch final : public grpc::ServerWriteReactor<v1::RunStatus>
 };
 
 AdminService::AdminService(Coordinator* coordinator, SerialExecutor* executor, const Authorisation* authorisation, const Options& options)
-    : coordinator_(coordinator), executor_(executor), authorisation_(authorisation), options_(options) {}
+    : coordinator_(coordinator), executor_(executor), authorisation_(authorisation), options_(options), preparing_("submissions") {}
 AdminService::~AdminService() = default;
 
 template <typename Response, typename Work>
@@ -171,8 +171,56 @@ grpc::ServerUnaryReactor* AdminService::Act(grpc::CallbackServerContext* context
 
 grpc::ServerUnaryReactor* AdminService::SubmitRun(grpc::CallbackServerContext* context, const v1::SubmitRunRequest* request,
                                                   v1::RunStatus* response) {
-  return Act(context, response, "submit", request->spec().name(), "",
-             [this, request](const std::string& caller) { return coordinator_->SubmitRun(request->spec(), caller); });
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  absl::StatusOr<std::string> caller = authorisation_->Operator(*context);
+  if (!caller.ok()) {
+    reactor->Finish(ToGrpcStatus(caller.status()));
+    return reactor;
+  }
+  auto answer = [reactor, response, name = Excerpt(request->spec().name()), caller = *caller,
+                 request_id = RequestIdOf(*context)](const absl::StatusOr<v1::RunStatus>& result) {
+    LogInfo("admin", "submit run ", name, ": ", OutcomeOf(result), LogField("operator", caller), LogField("request", request_id));
+    if (result.ok()) {
+      *response = *result;
+    }
+    reactor->Finish(ToGrpcStatus(result.status()));
+  };
+  executor_->Post([this, request, caller = *std::move(caller), answer = std::move(answer)] {
+    if (submissions_.size() >= options_.max_submissions) {
+      answer(absl::ResourceExhaustedError(
+          absl::StrCat(submissions_.size(), " runs are being submitted at this moment; submit this one when they are in the queue")));
+      return;
+    }
+    submissions_.push_back({request->spec(), caller, answer});
+    if (submissions_.size() == 1) {
+      BeginSubmissions();
+    }
+  });
+  return reactor;
+}
+
+void AdminService::BeginSubmissions() {
+  while (!submissions_.empty()) {
+    const absl::StatusOr<std::shared_ptr<Submission>> begun = coordinator_->BeginSubmission(submissions_.front().spec);
+    if (!begun.ok()) {
+      EndSubmission(begun.status());
+      continue;
+    }
+    preparing_.Post([this, submission = *begun]() mutable {
+      const absl::Status prepared = submission->Prepare();
+      executor_->Post([this, submission = std::move(submission), prepared] {
+        EndSubmission(prepared.ok() ? coordinator_->EndSubmission(*submission, submissions_.front().caller) : prepared);
+        BeginSubmissions();
+      });
+    });
+    return;
+  }
+}
+
+void AdminService::EndSubmission(const absl::StatusOr<v1::RunStatus>& result) {
+  const auto answer = std::move(submissions_.front().answer);
+  submissions_.pop_front();
+  answer(result);
 }
 
 grpc::ServerUnaryReactor* AdminService::ListRuns(grpc::CallbackServerContext* context, const v1::ListRunsRequest* /*request*/,

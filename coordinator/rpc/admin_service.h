@@ -4,6 +4,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <deque>
+#include <functional>
 #include <set>
 #include <string>
 
@@ -23,6 +25,8 @@ class AdminService final : public v1::AdminService::CallbackService {
   struct Options {
     // WatchRun streams open at once.
     size_t max_watchers = 256;
+    // Submissions at once, of which one is under way.
+    size_t max_submissions = 16;
   };
 
   // All must outlive the service.
@@ -74,7 +78,22 @@ class AdminService final : public v1::AdminService::CallbackService {
   SerialExecutor* const executor_;
   const Authorisation* const authorisation_;
   const Options options_;
-  std::set<Watch*> watches_;  // on the executor
+
+  // On the executor: begins the submission at the front, and goes on with the next as long as they end at once.
+  void BeginSubmissions();
+  // Answers the one at the front.
+  void EndSubmission(const absl::StatusOr<v1::RunStatus>& result);
+
+  // On the executor.
+  std::set<Watch*> watches_;
+  struct PendingSubmission {
+    v1::RunSpec spec;
+    std::string caller;
+    std::function<void(const absl::StatusOr<v1::RunStatus>&)> answer;
+  };
+  std::deque<PendingSubmission> submissions_;
+  // Where the first state of a run is made, however large it is.
+  SerialExecutor preparing_;
 };
 
 }  // namespace tributary::coordinator

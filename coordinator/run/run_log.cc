@@ -43,12 +43,29 @@ uint64_t RunModel::SnapshotBytes() const {
   return static_cast<uint64_t>(layout.size()) * sizeof(float) * (1 + optim::SlotCount(options.mode)) + 128;
 }
 
-absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model) {
-  const std::string& path = model.spec.model().initial_weights();
-  if (!path.empty()) {
-    absl::StatusOr<std::vector<float>> theta = optim::ReadWeights(path, model.layout);
+std::string InitialWeightsFolder(const v1::CoordinatorConfig& config) {
+  return config.initial_weights_dir().empty() ? config.data_dir() + "/initial_weights" : config.initial_weights_dir();
+}
+
+absl::StatusOr<SharedBytes> OpenInitialWeights(const RunModel& model, const std::string& folder) {
+  const std::string& name = model.spec.model().initial_weights();
+  if (name.empty()) {
+    return SharedBytes();
+  }
+  absl::StatusOr<SharedBytes> file = optim::OpenWeights(folder, name);
+  if (!file.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.initial_weights: ", file.status().message(), " (in the coordinator's initial_weights_dir)"));
+  }
+  return file;
+}
+
+absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model, const StoredBytes* weights) {
+  if (weights != nullptr) {
+    absl::StatusOr<std::vector<float>> theta = optim::ReadWeights(*weights, model.layout);
     if (!theta.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("model.initial_weights: ", theta.status().message(), " (on the coordinator)"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("model.initial_weights: ", model.spec.model().initial_weights(), " ", theta.status().message()));
     }
     return optim::InitialState(model.options, model.layout, *std::move(theta));
   }

@@ -20,6 +20,7 @@
 #include "optim/options.h"
 #include "optim/replica_state.h"
 #include "optim/state_hash.h"
+#include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary::coordinator {
@@ -45,8 +46,13 @@ struct RunModel {
   uint64_t SnapshotBytes() const;
 };
 
-// state[0] of the run: seeded, or from the safetensors file that the run names. InvalidArgument: that file cannot be read or does not fit.
-absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model);
+// The coordinator's folder for files of initial weights.
+std::string InitialWeightsFolder(const v1::CoordinatorConfig& config);
+// The file there that the run names; null: it names none. InvalidArgument: it is not there, or not to be read, without saying which.
+absl::StatusOr<SharedBytes> OpenInitialWeights(const RunModel& model, const std::string& folder);
+
+// state[0] of the run: from `weights`, or from its seed if they are null. InvalidArgument: not a file of such a model, or not of numbers.
+absl::StatusOr<optim::ReplicaState> MakeInitialState(const RunModel& model, const StoredBytes* weights);
 
 // The chain hash before the first commit.
 Digest ChainStart(const optim::Layout& layout, const Digest& initial_state_hash);

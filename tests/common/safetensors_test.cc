@@ -99,6 +99,17 @@ TEST(SafetensorsTest, RefusesHostileFiles) {
   }
 }
 
+// What it would take in memory is many times its length.
+TEST(SafetensorsTest, ALongHeaderIsRefusedBeforeItIsParsed) {
+  const std::string empty = R"({"__metadata__":{"k":""}})";
+  const std::string metadata(kMaxSafetensorsHeader - empty.size(), 'x');
+  const auto file = [&](const std::string& value) { return FileWith(R"({"__metadata__":{"k":")" + value + R"("}})", 0); };
+  EXPECT_TRUE(DecodeSafetensors(file(metadata)).ok());
+  const absl::Status refused = DecodeSafetensors(file(metadata + "x")).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(refused.message().find("at most 1048576 are read"), absl::string_view::npos) << refused;
+}
+
 TEST(SafetensorsTest, SurvivesRandomDamage) {
   const std::vector<float> values(64, 1.0f);
   const std::string good =

@@ -2,12 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "common/files.h"
 #include "coordinator/metrics.h"
 #include "optim/snapshot.h"
@@ -305,10 +308,10 @@ TEST(Coordinator, ImpossibleSubmissionsAreRefused) {
   broken.set_rounds(0);
   EXPECT_TRUE(absl::IsInvalidArgument(federation.coordinator().SubmitRun(broken, "anna").status()));
   v1::RunSpec no_file = MakeSpec("other", 3, 2);
-  no_file.mutable_model()->set_initial_weights("/nowhere/at-all.safetensors");
+  no_file.mutable_model()->set_initial_weights("nowhere.safetensors");
   const absl::Status missing = federation.coordinator().SubmitRun(no_file, "anna").status();
   EXPECT_TRUE(absl::IsInvalidArgument(missing));
-  EXPECT_THAT(std::string(missing.message()), AllOf(StartsWith("model.initial_weights: "), HasSubstr("/nowhere/at-all.safetensors")));
+  EXPECT_THAT(std::string(missing.message()), AllOf(StartsWith("model.initial_weights: "), HasSubstr("'nowhere.safetensors'")));
 }
 
 TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards) {
@@ -320,9 +323,10 @@ TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards
   for (size_t i = 0; i < theta.size(); ++i) {
     theta[i] = static_cast<float>(i);
   }
-  const std::string file = federation.folder() + "/weights.safetensors";
+  ASSERT_TRUE(MakeDirectories(federation.folder() + "/initial_weights").ok());
+  const std::string file = federation.folder() + "/initial_weights/weights.safetensors";
   ASSERT_TRUE(WriteFileAtomically(file, *optim::EncodeWeights(model->layout, theta, {})).ok());
-  spec.mutable_model()->set_initial_weights(file);
+  spec.mutable_model()->set_initial_weights("weights.safetensors");
   const std::string run = Submit(federation, spec);
   std::filesystem::remove(file);
   ASSERT_TRUE(federation.Restart().ok());
@@ -334,6 +338,45 @@ TEST(Coordinator, InitialWeightsAreReadAtSubmissionAndTheFileMayChangeAfterwards
   EXPECT_EQ(optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode))->theta, theta);
   federation.ConnectAll();
   EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+}
+
+TEST(Coordinator, AFileOfInitialWeightsIsOneOfItsFolderAndNothingElseIsToldOfIt) {
+  Federation federation(1);
+  const std::string folder = federation.folder() + "/initial_weights";
+  ASSERT_TRUE(MakeDirectories(folder + "/folder").ok());
+  ASSERT_TRUE(WriteFileAtomically(federation.folder() + "/outside", "secret").ok());
+  ASSERT_EQ(mkfifo((folder + "/fifo").c_str(), 0600), 0);
+  ASSERT_EQ(symlink("/dev/ptmx", (folder + "/terminal").c_str()), 0);
+  ASSERT_EQ(symlink("../outside", (folder + "/link").c_str()), 0);
+  const auto answer = [&](const std::string& name) {
+    v1::RunSpec spec = MakeSpec("toy", 1, 1);
+    spec.mutable_model()->set_initial_weights(name);
+    const absl::Status refused = federation.coordinator().SubmitRun(spec, "anna").status();
+    EXPECT_TRUE(absl::IsInvalidArgument(refused)) << name << ": " << refused;
+    return absl::StrReplaceAll(refused.message(), {{absl::StrCat("'", name, "'"), "FILE"}});
+  };
+  for (const std::string name : {"fifo", "terminal", "link", "folder"}) {
+    EXPECT_EQ(answer(name), answer("nowhere")) << name;
+  }
+  for (const std::string name : {"/dev/ptmx", "../outside", "folder/x", ".", ".hidden"}) {
+    EXPECT_THAT(answer(name), HasSubstr("no file's name")) << name;
+  }
+  EXPECT_EQ(federation.coordinator().ListRuns().runs_size(), 0);
+}
+
+TEST(Coordinator, ASubmissionThatFailsLeavesNoFileBehind) {
+  Federation federation(1);
+  const auto files = [&] {
+    const std::filesystem::directory_iterator all(federation.folder() + "/snapshots");
+    return std::distance(begin(all), end(all));
+  };
+  const absl::StatusOr<std::shared_ptr<Submission>> first = federation.coordinator().BeginSubmission(MakeSpec("toy", 1, 1));
+  ASSERT_TRUE(first.ok() && (*first)->Prepare().ok());
+  Submit(federation, MakeSpec("toy", 1, 1));
+  const auto before = files();
+  EXPECT_TRUE(absl::IsAlreadyExists(federation.coordinator().EndSubmission(**first, "anna").status()));
+  const_cast<std::shared_ptr<Submission>&>(*first).reset();
+  EXPECT_EQ(files(), before - 1);
 }
 
 TEST(Coordinator, AStoppedRunEndsAfterTheRoundInFlight) {

@@ -116,7 +116,7 @@ TEST(MemoryNeedOfARun, HoldsWhatStateAndAggregatorTake) {
       return static_cast<uint64_t>(info.uordblks + info.hblkhd);
     };
     const uint64_t before = in_use();
-    const absl::StatusOr<optim::ReplicaState> state = MakeInitialState(*model);
+    const absl::StatusOr<optim::ReplicaState> state = MakeInitialState(*model, nullptr);
     const auto aggregator = optim::MakeAggregator(model->options, model->layout);
     ASSERT_TRUE(state.ok() && (*aggregator)->BeginRound({}, 8).ok());
     const uint64_t held = in_use() - before;

@@ -38,6 +38,24 @@ class BadInput(harness.FederationTest):
     def data(self, parties, name="alpha"):
         return parties.directory / "data" / name
 
+    def test_what_an_operator_asks_for_neither_ends_nor_stops_the_coordinator(self):
+        parties = self.running("alpha")
+        folder = parties.data_dir / "initial_weights"
+        folder.mkdir()
+        os.mkfifo(folder / "pipe")
+        large = {"model": {"gpt": None, "mlp": {"inputs": 1000000, "hidden": [900000], "outputs": 2}},
+                 "data": {"kind": "csv", "label_column": "y"}}
+        for overrides, word in (({"model": {"initial_weights": "pipe"}}, "no regular file 'pipe'"),
+                                ({"model": {"initial_weights": "/dev/ptmx"}}, "no file's name"), (large, "of memory")):
+            with self.subTest(word):
+                run_file = parties.write_yaml("run.yaml", harness.run_spec(**overrides))
+                submitted = parties.tool("--config", parties.directory / "operator.yaml", "run", "submit", run_file, check=False)
+                self.assertNotEqual(submitted.returncode, 0)
+                self.assertIn(word, submitted.stderr)
+        coordinator = parties.processes["coordinator"]
+        coordinator.popen.terminate()
+        self.assertEqual(coordinator.wait(20), 0, coordinator.log_tail())
+
     def test_a_missing_certificate(self):
         parties = self.running("alpha")
         parties.write_worker_config("alpha", self.data(parties), tls={"certificate": str(parties.pki / "nowhere.crt")})

@@ -55,12 +55,13 @@ class SimulationHash(harness.FederationTest):
     def test_initial_weights_that_are_missing_or_do_not_fit_end_it_as_they_end_a_submission(self):
         parties = self.make("alpha")
         self.start(parties, workers=False)
-        other = parties.directory / "other.safetensors"
         header = b'{"wte":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-        other.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-        for weights in (parties.directory / "nowhere.safetensors", other):
+        for folder in (parties.directory, parties.data_dir / "initial_weights"):
+            folder.mkdir(exist_ok=True)
+            (folder / "other.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        for weights in ("nowhere.safetensors", "other.safetensors"):
             with self.subTest(weights=weights):
-                run_file = parties.write_yaml("run.yaml", harness.run_spec(model={"initial_weights": str(weights)}))
+                run_file = parties.write_yaml("run.yaml", harness.run_spec(model={"initial_weights": weights}))
                 submitted = parties.tool("--config", parties.directory / "operator.yaml", "run", "submit", run_file, check=False)
                 simulated = subprocess.run([harness.BINARIES / "tributary-sim", run_file], stdin=subprocess.DEVNULL, capture_output=True,
                                            text=True, timeout=60, check=False)

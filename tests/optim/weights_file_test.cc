@@ -1,5 +1,8 @@
 #include "optim/weights_file.h"
 
+#include <sys/stat.h>
+
+#include <limits>
 #include <map>
 #include <string>
 
@@ -69,6 +72,24 @@ TEST_F(WeightsFileTest, TheTensorThatDiffersIsNamed) {
   EXPECT_THAT(ErrorOf({a, c}), HasSubstr("has no tensor b"));
   EXPECT_THAT(ErrorOf({{"a", {3, 2}, a.values}, b, c}), HasSubstr("tensor a has shape [3, 2]; the run's model has [2, 3]"));
   EXPECT_THAT(ErrorOf({a, b, c, {"d", {1}, b.values}}), HasSubstr("has 4 tensors; the run's model has 3"));
+}
+
+TEST_F(WeightsFileTest, WhatIsNoNumberIsRefusedWithItsPlace) {
+  std::vector<float> theta = Theta();
+  theta[4] = std::numeric_limits<float>::quiet_NaN();
+  absl::Status error = ReadWeights(Write(*EncodeWeights(TestLayout(), theta, {})), TestLayout()).status();
+  EXPECT_EQ(error.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(error.message(), HasSubstr("tensor a: its element 4 is nan, no finite number"));
+  theta[4] = 0;
+  theta[6] = -std::numeric_limits<float>::infinity();
+  error = ReadWeights(Write(*EncodeWeights(TestLayout(), theta, {})), TestLayout()).status();
+  EXPECT_THAT(error.message(), HasSubstr("tensor b: its element 0 is -inf, no finite number"));
+}
+
+TEST_F(WeightsFileTest, WhatIsNoRegularFileIsRefusedWithoutWaiting) {
+  const std::string fifo = directory_.File("fifo");
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(ReadWeights(fifo, TestLayout()).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(WeightsFileTest, AFileThatIsNoneIsDamage) {

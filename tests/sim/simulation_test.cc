@@ -74,16 +74,16 @@ Scenario ResearchScenario(worker::TrainerFactory make_trainer) {
 TEST_F(SimulationTest, ARunThatTheCoordinatorDoesNotTakeEndsTheSimulationWithItsAnswer) {
   Mischief none;
   Scenario scenario = ResearchScenario(SyntheticTrainers(&none));
-  scenario.runs[0].mutable_model()->set_initial_weights("/nowhere.safetensors");
+  scenario.runs[0].mutable_model()->set_initial_weights("nowhere.safetensors");
   const Outcome outcome = Simulation(scenario).Run();
   EXPECT_EQ(ExitCodeOf(outcome.error), ExitCode::kUsage) << outcome.error;
-  EXPECT_THAT(std::string(outcome.error.message()), AllOf(HasSubstr("model.initial_weights"), HasSubstr("/nowhere.safetensors")));
+  EXPECT_THAT(std::string(outcome.error.message()), AllOf(HasSubstr("model.initial_weights"), HasSubstr("nowhere.safetensors")));
   EXPECT_LT(outcome.simulated, absl::Seconds(1));
 }
 
 TEST_F(SimulationTest, ARunOfOursThatTheCoordinatorDoesNotTakeIsSeen) {
   Scenario scenario = ScenarioOf(1, 5, 2);
-  scenario.runs[0].mutable_model()->set_initial_weights("/nowhere.safetensors");
+  scenario.runs[0].mutable_model()->set_initial_weights("nowhere.safetensors");
   const Outcome outcome = Simulation(scenario).Run();
   ASSERT_TRUE(outcome.violation.has_value());
   EXPECT_EQ(outcome.violation->invariant, "a run is taken");

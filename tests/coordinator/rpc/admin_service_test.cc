@@ -1,5 +1,7 @@
+#include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/coordinator/rpc/rpc_support.h"
@@ -32,6 +34,34 @@ class AdminServiceTest : public RpcTest {
 
   std::unique_ptr<v1::AdminService::Stub> stub_;
 };
+
+// However long the state of a large model takes to be made and written.
+TEST_F(AdminServiceTest, ASubmissionInPreparationKeepsNobodyElseWaiting) {
+  std::promise<void> written;
+  coordinator_.With([&](RecordingCoordinator& recorded) {
+    recorded.prepare = [done = std::make_shared<std::future<void>>(written.get_future())] {
+      done->wait_for(absl::ToChronoNanoseconds(kPatience));
+      return absl::OkStatus();
+    };
+  });
+  std::thread operator_of_a_large_run([&] {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::SubmitRunRequest request;
+    request.mutable_spec()->set_name("large");
+    v1::RunStatus status;
+    EXPECT_TRUE(stub_->SubmitRun(&context, request, &status).ok());
+  });
+  {
+    grpc::ClientContext context;
+    Bound(context);
+    v1::ListRunsResponse response;
+    EXPECT_TRUE(stub_->ListRuns(&context, {}, &response).ok());
+    EXPECT_EQ(response.runs_size(), 0);
+  }
+  written.set_value();
+  operator_of_a_large_run.join();
+}
 
 TEST_F(AdminServiceTest, AnswersAnOperator) {
   {

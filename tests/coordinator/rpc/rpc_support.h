@@ -32,6 +32,13 @@ namespace tributary::coordinator {
 // Longer than anything here takes; a test that waits this long has failed.
 inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
+struct RecordedSubmission final : Submission {
+  RecordedSubmission(v1::RunSpec s, std::function<absl::Status()> p) : spec(std::move(s)), prepare(std::move(p)) {}
+  absl::Status Prepare() override { return prepare == nullptr ? absl::OkStatus() : prepare(); }
+  const v1::RunSpec spec;
+  const std::function<absl::Status()> prepare;
+};
+
 // The coordinator's side is called on the executor, the test's side on the test's thread.
 class RecordingCoordinator final : public Coordinator {
  public:
@@ -111,11 +118,16 @@ class RecordingCoordinator final : public Coordinator {
     }
     return download;
   }
-  absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) override {
+  absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) override {
     const Change change(*this);
     if (spec.name() == "bad") {
       return absl::InvalidArgumentError("rounds: must be at least 1");
     }
+    return std::make_shared<RecordedSubmission>(spec, prepare);
+  }
+  absl::StatusOr<v1::RunStatus> EndSubmission(Submission& submission, const std::string& operator_name) override {
+    const Change change(*this);
+    const v1::RunSpec& spec = static_cast<RecordedSubmission&>(submission).spec;
     v1::RunStatus status;
     status.set_run_id(spec.name() + "-1");
     status.set_state(v1::SUBMITTED);
@@ -182,6 +194,7 @@ class RecordingCoordinator final : public Coordinator {
   std::function<std::unique_ptr<UploadPlace>()> place_upload;  // none: into memory
   absl::Status upload_result;
   std::vector<Upload> uploads;
+  std::function<absl::Status()> prepare;  // of submissions; none: nothing to do
   SharedBytes download;
   std::map<std::string, v1::RunStatus> runs;
   std::function<void(const std::string&)> run_observer;

@@ -1,0 +1,57 @@
+#include "coordinator/run/run_submission.h"
+
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "optim/snapshot.h"
+#include "optim/state_hash.h"
+
+namespace tributary::coordinator {
+
+RunSubmission::RunSubmission(JournaledRun run, RunModel model, SharedBytes weights, std::string warning, SnapshotStore* store)
+    : run_(std::move(run)),
+      model_(std::move(model)),
+      weights_(std::move(weights)),
+      warning_(std::move(warning)),
+      store_(store),
+      file_(SnapshotStore::SnapshotFile(run_.run_id, 0)) {}
+
+absl::StatusOr<std::shared_ptr<RunSubmission>> RunSubmission::Create(JournaledRun run, RunModel model, SharedBytes weights,
+                                                                     std::string warning, SnapshotStore* store) {
+  const auto submission =
+      absl::WrapUnique(new RunSubmission(std::move(run), std::move(model), std::move(weights), std::move(warning), store));
+  TRIBUTARY_ASSIGN_OR_RETURN(submission->writer_, store->Create(submission->file_));
+  return std::shared_ptr<RunSubmission>(submission.release());
+}
+
+RunSubmission::~RunSubmission() {
+  writer_.reset();
+  if (taken_) {
+    return;
+  }
+  if (const absl::Status removed = store_->Remove(file_); !removed.ok()) {
+    LogWarning("coordinator", removed.message(), "; the next start removes it");
+  }
+}
+
+absl::Status RunSubmission::Prepare() {
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, MakeInitialState(model_, weights_.get()));
+  state_hash_ = optim::StateHash(model_.layout, state, model_.threads);
+  // Not the end of the coordinator if this fails: nothing was promised yet.
+  const absl::Status written =
+      optim::WriteSnapshot(model_.layout, state, [this](absl::string_view piece) { return writer_->Append(piece); });
+  return Annotate(written.ok() ? writer_->Finish() : written, "the run could not be stored");
+}
+
+JournaledSnapshot RunSubmission::Take() {
+  taken_ = true;
+  JournaledSnapshot snapshot;
+  snapshot.round = 0;
+  snapshot.state_hash = state_hash_;
+  snapshot.file = file_;
+  return snapshot;
+}
+
+}  // namespace tributary::coordinator

@@ -1,0 +1,52 @@
+// A run on its way into the queue: its first state, which takes as long to make, hash and write as the model is large.
+#ifndef TRIBUTARY_COORDINATOR_RUN_RUN_SUBMISSION_H_
+#define TRIBUTARY_COORDINATOR_RUN_RUN_SUBMISSION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/checksum.h"
+#include "common/stored_bytes.h"
+#include "coordinator/journal/journal.h"
+#include "coordinator/journal/snapshot_store.h"
+#include "coordinator/run/run_log.h"
+#include "coordinator/run/submission.h"
+
+namespace tributary::coordinator {
+
+class RunSubmission final : public Submission {
+ public:
+  // `weights`: the file that the run names; null: its weights are made from its seed. `warning`: what its operator must know. `store` must
+  // outlive it.
+  static absl::StatusOr<std::shared_ptr<RunSubmission>> Create(JournaledRun run, RunModel model, SharedBytes weights, std::string warning,
+                                                               SnapshotStore* store);
+  // Removes the snapshot, unless it was taken.
+  ~RunSubmission() override;
+
+  absl::Status Prepare() override;
+
+  const JournaledRun& run() const { return run_; }
+  const RunModel& model() const { return model_; }
+  const std::string& warning() const { return warning_; }
+  // The snapshot of a submission that is prepared, to be journaled: the file is the journal's from then on.
+  JournaledSnapshot Take();
+
+ private:
+  RunSubmission(JournaledRun run, RunModel model, SharedBytes weights, std::string warning, SnapshotStore* store);
+
+  const JournaledRun run_;
+  const RunModel model_;
+  const SharedBytes weights_;
+  const std::string warning_;
+  SnapshotStore* const store_;
+  const std::string file_;
+  std::unique_ptr<FileStore::Writer> writer_;
+  Digest state_hash_{};
+  bool taken_ = false;
+};
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_RUN_RUN_SUBMISSION_H_
