@@ -60,6 +60,12 @@ absl::StatusOr<v1::RunStatus> Coordinator::SubmitRun(const v1::RunSpec& spec, co
   return EndSubmission(*submission, operator_name);
 }
 
+absl::Status CoordinatorImpl::CheckDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const {
+  return request.has_snapshot_round()
+             ? CheckSealed(bytes, absl::StrCat("the snapshot of run ", request.run_id(), " at round ", request.snapshot_round()))
+             : absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::CoordinatorConfig& config, Dependencies dependencies) {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateConfig(config), "coordinator configuration"));
   auto coordinator = std::make_unique<CoordinatorImpl>(config, std::move(dependencies));

@@ -465,6 +465,9 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
   if (site.has_value() && !TakesSite(run->journaled.spec, *site)) {
     return absl::PermissionDeniedError(absl::StrCat("run ", run->journaled.run_id, " is not one of site ", *site));
   }
+  if (site.has_value() && run->journaled.state == v1::SUBMITTED && FindActive(run->journaled.run_id) == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat("run ", run->journaled.run_id, " has not begun: it was offered to nobody yet"));
+  }
   // A run that is not active has its log read for this call alone.
   std::optional<RunModel> model_of_other;
   std::optional<RunLog> log_of_other;

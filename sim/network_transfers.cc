@@ -238,8 +238,12 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   absl::StatusOr<SharedBytes> bytes = absl::UnavailableError("the connection was reset");
   const std::string& name = sites_.at(transfer->site).name;
   world_->Record("coordinator", [&] { return absl::StrCat(name, " serves ", RecordedJson(transfer->request)); });
-  coordinator_->Call(
-      [&](coordinator::Coordinator& coordinator) { bytes = coordinator.OpenDownload(transfer->request, sites_.at(transfer->site).name); });
+  coordinator_->Call([&](coordinator::Coordinator& coordinator) {
+    bytes = coordinator.OpenDownload(transfer->request, sites_.at(transfer->site).name);
+    if (const absl::Status whole = bytes.ok() ? coordinator.CheckDownload(transfer->request, **bytes) : absl::OkStatus(); !whole.ok()) {
+      bytes = whole;
+    }
+  });
   world_->Record("coordinator", [&] {
     return absl::StrCat(name, " answers ", CodeName(bytes.status()), bytes.ok() ? " " : "",
                         bytes.ok() ? absl::Base64Escape(*ReadAll(**bytes)) : "");

@@ -1,5 +1,6 @@
 #include "coordinator/journal/snapshot_store.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -59,19 +60,30 @@ absl::StatusOr<SharedBytes> SnapshotStore::Open(const std::string& file, Readabl
   return bytes;
 }
 
-absl::StatusOr<SharedBytes> SnapshotStore::Load(const std::string& file) const {
-  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes bytes, Open(file, Readable::kForGood));
-  if (bytes->size() < kDigestBytes) {
-    return Damaged(files_->PathOf(file), "is truncated");
+absl::StatusOr<SharedBytes> SnapshotStore::OpenToServe(const std::string& file) const {
+  std::erase_if(served_, [](const auto& entry) { return entry.second.expired(); });
+  if (const auto found = served_.find(file); found != served_.end()) {
+    return found->second.lock();
   }
-  const uint64_t content = bytes->size() - kDigestBytes;
-  std::string scratch;
-  TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, Sha256(*PartOf(bytes, 0, content)));
-  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view written, bytes->Slice(content, kDigestBytes, scratch));
-  if (DigestBytes(digest) != written) {
-    return Damaged(files_->PathOf(file), "is damaged: its SHA-256 does not match");
-  }
+  TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes bytes, Open(file, Readable::kForGood));
+  served_[file] = bytes;
   return bytes;
+}
+
+absl::Status CheckSealed(const StoredBytes& bytes, absl::string_view path) {
+  if (bytes.size() < kDigestBytes) {
+    return Damaged(path, "is truncated");
+  }
+  Sha256Hasher hasher;
+  std::string scratch;
+  const uint64_t content = bytes.size() - kDigestBytes;
+  for (uint64_t offset = 0; offset < content; offset += kSliceBytes) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view slice, bytes.Slice(offset, std::min(kSliceBytes, content - offset), scratch));
+    hasher.Update(slice);
+  }
+  const Digest digest = hasher.Finish();
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view written, bytes.Slice(content, kDigestBytes, scratch));
+  return DigestBytes(digest) == written ? absl::OkStatus() : Damaged(path, "is damaged: its SHA-256 does not match");
 }
 
 std::string SnapshotStore::NewUpdateFile(const std::string& run_id, uint64_t round, const std::string& site) {

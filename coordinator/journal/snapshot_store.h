@@ -5,6 +5,7 @@
 #define TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_STORE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -31,11 +32,11 @@ class SnapshotStore {
   absl::StatusOr<std::string> Save(const std::string& run_id, uint64_t round, absl::FunctionRef<absl::Status(ByteSink sink)> write,
                                    absl::string_view mark = "");
 
-  // The whole file, its closing SHA-256 verified, so that it may be served as it is, also after it was removed. DataLoss, exit code
-  // kDamaged: missing, or its checksum is wrong; the message names the file and what to do.
-  absl::StatusOr<SharedBytes> Load(const std::string& file) const;
+  // The whole file, to be served as it is, also after it was removed: one object for all who hold it at a time. DataLoss, exit code
+  // kDamaged: missing. Whether its content is whole is for CheckSealed to say, which reads all of it.
+  absl::StatusOr<SharedBytes> OpenToServe(const std::string& file) const;
 
-  // Any file, without the check: whoever decodes a snapshot checks it anyway. It is read as long as it is there, or until the end, whoever
+  // Any file. Whoever decodes a snapshot checks it anyway. It is read as long as it is there, or until the end, whoever
   // removes it. DataLoss, exit code kDamaged: missing.
   enum class Readable { kWhileThere, kForGood };
   absl::StatusOr<SharedBytes> Open(const std::string& file, Readable readable = Readable::kWhileThere) const;
@@ -66,7 +67,12 @@ class SnapshotStore {
  private:
   FileStore* const files_;
   uint64_t last_update_ = 0;  // number of the newest NewUpdateFile
+  mutable std::map<std::string, std::weak_ptr<const StoredBytes>> served_;
 };
+
+// Of a file whose last 32 bytes are the SHA-256 of those before, as a snapshot's are. DataLoss, exit code kDamaged: they are not. `path`:
+// for the message, which says what to do. Thread-safe.
+absl::Status CheckSealed(const StoredBytes& bytes, absl::string_view path);
 
 }  // namespace tributary::coordinator
 

@@ -23,6 +23,12 @@ namespace {
 
 constexpr int kDataField = 3;  // DownloadFrame.data
 
+// Whoever begins downloads in a loop has this share of the coordinator's thread, which reads commits out of the journal for it, and no
+// more: rounds need the rest.
+constexpr int kShare = 10;
+// Files that are kept open for whoever asks next.
+constexpr size_t kMaxKept = 8;
+
 // An encoded DownloadFrame whose data is not copied: protobuf's fields may come in any order, so `data` goes last, as a slice that keeps
 // alive what `data` is a view into.
 template <typename Owner>
@@ -66,29 +72,45 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
 
   // On the bulk executor. Bounds the wait for a peer that does not read.
   void Sweep() {
-    if (++idle_sweeps_ > downloads_->options_.max_idle_sweeps && !finished_ && !asking_) {
+    if (++idle_sweeps_ > downloads_->options_.max_idle_sweeps && !finished_ && !asking_ && !waiting_) {
       ended_ = true;
       context_->TryCancel();
       FinishWith(absl::DeadlineExceededError("the download made no progress; resume it"));
     }
   }
 
- private:
-  void Begin() {
-    downloads_->calls_.insert(this);
-    if (++downloads_->open_by_caller_[key_] > downloads_->options_.max_open) {
-      End(absl::ResourceExhaustedError(absl::StrCat(key_, " has ", downloads_->options_.max_open, " downloads open already")));
-      return;
-    }
+  // On the bulk executor, when it is this call's turn.
+  void Ask() {
+    waiting_ = false;
     asking_ = true;
     downloads_->executor_->Post([this] {
+      const absl::Time start = downloads_->options_.clock->Now();
       absl::StatusOr<SharedBytes> bytes = downloads_->coordinator_->OpenDownload(
           request_, caller_.role == Role::kOperator ? std::nullopt : std::make_optional(caller_.name));
-      downloads_->bulk_->Post([this, bytes = std::move(bytes)] {
+      const absl::Duration took = downloads_->options_.clock->Now() - start;
+      downloads_->bulk_->Post([this, bytes = std::move(bytes), took] {
+        downloads_->Answered(key_, took);
         asking_ = false;
         Opened(bytes);
       });
     });
+  }
+
+ private:
+  void Begin() {
+    downloads_->calls_.insert(this);
+    Caller& caller = downloads_->callers_[key_];
+    if (++caller.open > downloads_->options_.max_open) {
+      End(absl::ResourceExhaustedError(absl::StrCat(key_, " has ", downloads_->options_.max_open, " downloads open already")));
+      return;
+    }
+    if (ended_) {
+      TryFinish();
+      return;
+    }
+    waiting_ = true;
+    caller.waiting.push_back(this);
+    downloads_->AskNext(key_);
   }
 
   void Opened(const absl::StatusOr<SharedBytes>& bytes) {
@@ -106,7 +128,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
       End(absl::OutOfRangeError(absl::StrCat("download: offset ", offset_, " of ", bytes_->size(), " bytes")));
       return;
     }
-    const absl::StatusOr<Digest> digest = downloads_->DigestOf(bytes_);
+    const absl::StatusOr<Digest> digest = downloads_->DigestOf(request_, bytes_);
     if (!digest.ok()) {
       Unreadable(digest.status());
       return;
@@ -166,6 +188,9 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
       ended_ = true;
       status_ = status;
     }
+    if (std::exchange(waiting_, false)) {
+      std::erase(downloads_->callers_[key_].waiting, this);
+    }
     TryFinish();
   }
 
@@ -178,9 +203,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   // No longer counts as open before its caller can know that it is over, and perhaps begin the next.
   void FinishWith(const absl::Status& status) {
     finished_ = true;
-    if (--downloads_->open_by_caller_[key_] == 0) {
-      downloads_->open_by_caller_.erase(key_);
-    }
+    --downloads_->callers_[key_].open;
     Finish(ToGrpcStatus(status));
   }
 
@@ -200,6 +223,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   grpc::ByteBuffer buffer_;
   bool last_ = false;
   bool writing_ = false;
+  bool waiting_ = false;  // for its turn to ask
   bool asking_ = false;
   bool ended_ = false;     // nothing more will be written
   bool finished_ = false;  // Finish was called
@@ -216,16 +240,54 @@ void Downloads::Sweep() {
   for (Call* const call : std::vector<Call*>(calls_.begin(), calls_.end())) {
     call->Sweep();
   }
+  const absl::Time now = options_.clock->Now();
+  std::erase_if(callers_, [now](const auto& entry) {
+    const Caller& caller = entry.second;
+    return caller.open == 0 && caller.waiting.empty() && !caller.asking && caller.not_before <= now;
+  });
+  for (auto& [bytes, known] : digests_) {
+    if (!std::exchange(known.used, false)) {
+      known.kept = nullptr;
+    }
+  }
 }
 
-absl::StatusOr<Digest> Downloads::DigestOf(const SharedBytes& bytes) {
+void Downloads::AskNext(const std::string& key) {
+  Caller& caller = callers_[key];
+  if (caller.asking || caller.waiting.empty()) {
+    return;
+  }
+  caller.asking = true;
+  bulk_->PostAfter(std::max(caller.not_before - options_.clock->Now(), absl::ZeroDuration()), [this, key] {
+    Caller& ready = callers_[key];
+    if (ready.waiting.empty()) {
+      ready.asking = false;
+      return;
+    }
+    Call* const call = ready.waiting.front();
+    ready.waiting.pop_front();
+    call->Ask();
+  });
+}
+
+void Downloads::Answered(const std::string& key, absl::Duration took) {
+  Caller& caller = callers_[key];
+  caller.asking = false;
+  caller.not_before = options_.clock->Now() + (kShare - 1) * took;
+  AskNext(key);
+}
+
+absl::StatusOr<Digest> Downloads::DigestOf(const v1::DownloadRequest& request, const SharedBytes& bytes) {
   std::erase_if(digests_, [](const auto& known) { return known.second.bytes.expired(); });
-  const auto found = digests_.find(bytes.get());
-  if (found != digests_.end()) {
+  if (const auto found = digests_.find(bytes.get()); found != digests_.end()) {
+    found->second.used = true;
     return found->second.digest;
   }
+  TRIBUTARY_RETURN_IF_ERROR(coordinator_->CheckDownload(request, *bytes));
   TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, Sha256(*bytes));
-  digests_.emplace(bytes.get(), KnownDigest{bytes, digest});
+  const auto kept = std::count_if(digests_.begin(), digests_.end(), [](const auto& known) { return known.second.kept != nullptr; });
+  const bool keep = request.has_snapshot_round() && static_cast<size_t>(kept) < kMaxKept;
+  digests_.emplace(bytes.get(), KnownDigest{bytes, digest, keep ? bytes : nullptr});
   return digest;
 }
 

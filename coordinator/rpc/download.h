@@ -5,12 +5,15 @@
 #include <grpcpp/grpcpp.h>
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 
+#include "absl/time/time.h"
 #include "common/checksum.h"
+#include "common/clock.h"
 #include "common/executor.h"
 #include "common/stored_bytes.h"
 #include "common/tls.h"
@@ -30,6 +33,8 @@ class Downloads {
     int max_open = 0;
     // A stream of which nothing was taken for so many sweeps in a row is cancelled.
     int max_idle_sweeps = 0;
+    // Tells how long the coordinator took over a question.
+    const Clock* clock = nullptr;
   };
 
   // All must outlive it. `coordinator` is called on `executor` only.
@@ -40,7 +45,7 @@ class Downloads {
   // CANCELLED, UNAVAILABLE, DEADLINE_EXCEEDED: resume it.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context, Identity caller, v1::DownloadRequest request);
 
-  // Ends streams that nobody reads.
+  // Ends streams that nobody reads, and lets go of files that nobody asked for since the last sweep.
   void Sweep();
 
  private:
@@ -48,10 +53,24 @@ class Downloads {
   struct KnownDigest {
     std::weak_ptr<const StoredBytes> bytes;
     Digest digest;
+    // Of a file, which takes no memory: known also to whoever asks for it next.
+    SharedBytes kept;
+    bool used = true;  // since the last sweep
+  };
+  // One site or operator.
+  struct Caller {
+    int open = 0;
+    std::deque<Call*> waiting;  // to ask the coordinator
+    bool asking = false;        // one of its calls does, or will at `not_before`
+    absl::Time not_before = absl::InfinitePast();
   };
 
-  // Hashed once, however many fetch the same bytes.
-  absl::StatusOr<Digest> DigestOf(const SharedBytes& bytes);
+  // Asks the coordinator for the caller's next call: one at a time, and no more than a share of the coordinator's time.
+  void AskNext(const std::string& key);
+  void Answered(const std::string& key, absl::Duration took);
+
+  // Checked and hashed once, however many fetch the same bytes.
+  absl::StatusOr<Digest> DigestOf(const v1::DownloadRequest& request, const SharedBytes& bytes);
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
@@ -59,7 +78,7 @@ class Downloads {
   const Options options_;
 
   std::set<Call*> calls_;
-  std::map<std::string, int> open_by_caller_;
+  std::map<std::string, Caller> callers_;
   std::map<const StoredBytes*, KnownDigest> digests_;
 };
 

@@ -38,7 +38,7 @@ class TransferService final
     // nobody resumed for as long is dropped.
     absl::Duration sweep_interval = absl::Seconds(30);
     int max_idle_sweeps = 10;
-    // Tells how long a partial upload has been waiting for somebody to resume it.
+    // Tells how long a partial upload has been waiting for somebody to resume it, and a download's question took.
     const Clock* clock = &Clock::Real();
   };
 

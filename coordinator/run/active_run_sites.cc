@@ -287,13 +287,14 @@ void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& re
   if (report.round() != host_->round() || !engine_.reporting()) {
     return;
   }
-  if (report.has_val_loss() && std::isfinite(report.val_loss())) {
+  if (report.has_val_loss()) {
     final_losses_[site] = report.val_loss();
-    double sum = 0;
+    std::vector<double> losses;
     for (const auto& [name, loss] : final_losses_) {
-      sum += loss;
+      losses.push_back(loss);
     }
-    if (!RecordValidationLoss(host_->round(), sum / static_cast<double>(final_losses_.size()))) {
+    if (const std::optional<double> mean = BoundedMean(std::move(losses));
+        mean.has_value() && !RecordValidationLoss(host_->round(), *mean)) {
       return;
     }
   }

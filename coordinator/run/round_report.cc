@@ -1,10 +1,11 @@
 #include "coordinator/run/round_report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "coordinator/run/run_accounts.h"
 
@@ -29,14 +30,14 @@ v1::RoundRecord MakeRoundRecord(const RunHost& host, const CloseRound& close, co
   if (const std::optional<double> loss = MeanTrainLoss(reports); loss.has_value()) {
     record.set_train_loss(*loss);
   }
-  double compute = 0;
-  double encode = 0;
+  std::vector<double> compute;
+  std::vector<double> encode;
   for (const auto& [site, report] : reports) {
-    compute += std::isfinite(report.compute_seconds()) ? report.compute_seconds() : 0;
-    encode += std::isfinite(report.encode_seconds()) ? report.encode_seconds() : 0;
+    compute.push_back(report.compute_seconds());
+    encode.push_back(report.encode_seconds());
   }
-  record.set_compute_seconds(Ratio(compute, static_cast<double>(reports.size())));
-  record.set_encode_seconds(Ratio(encode, static_cast<double>(reports.size())));
+  record.set_compute_seconds(BoundedMean(std::move(compute)).value_or(0));
+  record.set_encode_seconds(BoundedMean(std::move(encode)).value_or(0));
   record.set_duration(absl::ToDoubleSeconds(times.committed - times.start));
   record.set_wait_seconds(absl::ToDoubleSeconds(std::max(times.last_accepted, times.start) - times.start));
   record.set_commit_seconds(absl::ToDoubleSeconds(times.committed - times.closing));

@@ -1,32 +1,42 @@
 #include "coordinator/run/run_accounts.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
 namespace tributary::coordinator {
 
-std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport>& reports) {
-  double sum = 0;
-  int count = 0;
-  for (const auto& [site, report] : reports) {
-    if (std::isfinite(report.train_loss())) {
-      sum += report.train_loss();
-      ++count;
-    }
+std::optional<double> BoundedMean(std::vector<double> values) {
+  std::erase_if(values, [](double value) { return !std::isfinite(value) || value < 0; });
+  if (values.empty()) {
+    return std::nullopt;
   }
-  return count == 0 ? std::nullopt : std::optional<double>(sum / count);
+  const auto median = values.begin() + static_cast<ptrdiff_t>((values.size() - 1) / 2);
+  std::nth_element(values.begin(), median, values.end());
+  const double most = 4 * *median + 1;
+  double sum = 0;
+  for (const double value : values) {
+    sum += std::min(value, most);
+  }
+  return sum / static_cast<double>(values.size());
+}
+
+std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport>& reports) {
+  std::vector<double> losses;
+  for (const auto& [site, report] : reports) {
+    losses.push_back(report.train_loss());
+  }
+  return BoundedMean(std::move(losses));
 }
 
 std::optional<double> MeanBaseLoss(const std::map<std::string, v1::UpdateReport>& reports) {
-  double sum = 0;
-  int count = 0;
+  std::vector<double> losses;
   for (const auto& [site, report] : reports) {
-    if (report.has_val_loss() && std::isfinite(report.val_loss())) {
-      sum += report.val_loss();
-      ++count;
+    if (report.has_val_loss()) {
+      losses.push_back(report.val_loss());
     }
   }
-  return count == 0 ? std::nullopt : std::optional<double>(sum / count);
+  return BoundedMean(std::move(losses));
 }
 
 void RunAccounts::Restore(const std::vector<CommitSummary>& commits, const std::vector<v1::SiteStatus>& site_totals,

@@ -26,7 +26,10 @@ struct ByteCounts {
   uint64_t down = 0;
 };
 
-// Mean over the sites that reported a finite value; nullopt if none did.
+// The mean of what sites say of themselves, which no one of them moves far: of each, no more counts than four times the median of all, and
+// one besides (of two sites the lower one is the median). What is not finite or below 0 counts as not said; nullopt: nobody said anything.
+std::optional<double> BoundedMean(std::vector<double> values);
+// Of those that reported one.
 std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport>& reports);
 std::optional<double> MeanBaseLoss(const std::map<std::string, v1::UpdateReport>& reports);
 

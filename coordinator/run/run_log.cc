@@ -167,18 +167,12 @@ absl::StatusOr<optim::ReplicaState> RunLog::StateAt(uint64_t round) {
 }
 
 absl::StatusOr<SharedBytes> RunLog::Snapshot(uint64_t round) {
-  if (SharedBytes held = snapshots_[round].lock(); held != nullptr) {
-    return held;
-  }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
   for (const JournaledSnapshot& snapshot : snapshots) {
     if (snapshot.round == round) {
-      TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes shared, store_->Load(snapshot.file));
-      snapshots_[round] = shared;
-      return shared;
+      return store_->OpenToServe(snapshot.file);
     }
   }
-  snapshots_.erase(round);
   return absl::NotFoundError(
       absl::StrCat("run ", run_id_, " has no snapshot of round ", round, " (it may have been pruned: ask for a new SyncPlan)"));
 }

@@ -86,7 +86,8 @@ class RunLog {
   // or pruned.
   absl::StatusOr<optim::ReplicaState> StateAt(uint64_t round);
 
-  // The snapshot file of that round. Shared by all who ask while one of them still holds it. NotFound: no snapshot of that round.
+  // The snapshot file of that round, not read yet. Shared by all who ask while one of them still holds it. NotFound: no snapshot of that
+  // round.
   absl::StatusOr<SharedBytes> Snapshot(uint64_t round);
 
   // Records first..last, as optim::SplitCommitRecords reads them. NotFound: not all committed, or pruned. InvalidArgument: an empty
@@ -99,12 +100,12 @@ class RunLog {
   const RunModel* const model_;
   Journal* const journal_;
   const SnapshotStore* const store_;
-  std::map<uint64_t, std::weak_ptr<const StoredBytes>> snapshots_;
   std::map<std::pair<uint64_t, uint64_t>, std::weak_ptr<const StoredBytes>> commits_;
 };
 
-// One download of commits is at most this long (or one commit); a site that lacks more is brought up to date in several.
-inline constexpr uint64_t kMaxCommitDownload = uint64_t{256} << 20;
+// One download of commits is at most this long (or one commit); a site that lacks more is brought up to date in several. It is in memory,
+// and read from the journal in one go.
+inline constexpr uint64_t kMaxCommitDownload = uint64_t{64} << 20;
 
 }  // namespace tributary::coordinator
 

@@ -20,10 +20,9 @@ RunSubmission::RunSubmission(JournaledRun run, RunModel model, SharedBytes weigh
 
 absl::StatusOr<std::shared_ptr<RunSubmission>> RunSubmission::Create(JournaledRun run, RunModel model, SharedBytes weights,
                                                                      std::string warning, SnapshotStore* store) {
-  const auto submission =
-      absl::WrapUnique(new RunSubmission(std::move(run), std::move(model), std::move(weights), std::move(warning), store));
+  auto submission = absl::WrapUnique(new RunSubmission(std::move(run), std::move(model), std::move(weights), std::move(warning), store));
   TRIBUTARY_ASSIGN_OR_RETURN(submission->writer_, store->Create(submission->file_));
-  return std::shared_ptr<RunSubmission>(submission.release());
+  return std::shared_ptr<RunSubmission>(std::move(submission));
 }
 
 RunSubmission::~RunSubmission() {

@@ -106,6 +106,16 @@ TEST(RunsSideBySide, ACoordinatorThatIsKilledGoesOnWithBoth) {
   EXPECT_EQ(federation.Status(second).state(), v1::FINISHED);
 }
 
+TEST(RunsSideBySide, NoSiteFetchesFromARunThatHasNotBegun) {
+  Federation federation(1);
+  Submit(federation, SpecOf("first", 3, {0}));
+  v1::DownloadRequest request;
+  request.set_run_id(Submit(federation, SpecOf("second", 3, {0})));
+  request.set_snapshot_round(0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(federation.coordinator().OpenDownload(request, "site-0").status()));
+  EXPECT_TRUE(federation.coordinator().OpenDownload(request, std::nullopt).ok()) << "an operator may look";
+}
+
 TEST(RunsSideBySide, ASiteReachesNoRunThatDoesNotNameIt) {
   Federation federation(2);
   const std::string own = Submit(federation, SpecOf("own", 3, {0}));

@@ -44,12 +44,17 @@ std::string Sealed(std::string content) {
   return content + DigestBytes(Sha256(content));
 }
 
-TEST_F(SnapshotStoreTest, LoadsWhatItSaved) {
+TEST_F(SnapshotStoreTest, ServesWhatItSavedToAllTheSame) {
   const std::string bytes = Sealed("theta");
   const absl::StatusOr<std::string> file = Save("run-1", 100, bytes);
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(store_->Exists(*file));
-  EXPECT_EQ(*ReadAll(**store_->Load(*file)), bytes);
+  const SharedBytes served = *store_->OpenToServe(*file);
+  EXPECT_EQ(*ReadAll(*served), bytes);
+  EXPECT_TRUE(CheckSealed(*served, "x").ok());
+  EXPECT_EQ(*store_->OpenToServe(*file), served);
+  ASSERT_TRUE(store_->Remove(*file).ok());
+  EXPECT_EQ(*ReadAll(*served), bytes);
 }
 
 TEST_F(SnapshotStoreTest, SortsByNameAsByRound) {
@@ -59,19 +64,19 @@ TEST_F(SnapshotStoreTest, SortsByNameAsByRound) {
 TEST_F(SnapshotStoreTest, SaysThatAMissingOrChangedFileIsDamaged) {
   const std::string file = *Save("run", 1, Sealed(std::string(1000, 'x')));
   std::fstream(PathOf(file), std::ios::in | std::ios::out | std::ios::binary).seekp(500).put('y');
-  const absl::Status changed = store_->Load(file).status();
+  const absl::Status changed = CheckSealed(**store_->OpenToServe(file), PathOf(file));
   EXPECT_EQ(changed.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(ExitCodeOf(changed), ExitCode::kDamaged);
   EXPECT_THAT(std::string(changed.message()), HasSubstr(PathOf(file)));
   std::filesystem::resize_file(PathOf(file), 20);
-  EXPECT_EQ(store_->Load(file).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(CheckSealed(**store_->OpenToServe(file), PathOf(file)).code(), absl::StatusCode::kDataLoss);
   ASSERT_TRUE(store_->Remove(file).ok());
-  EXPECT_EQ(store_->Load(file).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(store_->OpenToServe(file).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(SnapshotStoreTest, LeavesItsFolderForNoName) {
   std::ofstream(folder_.File("secret.snapshot")) << Sealed("x");
-  EXPECT_FALSE(store_->Load("../secret.snapshot").ok());
+  EXPECT_FALSE(store_->OpenToServe("../secret.snapshot").ok());
   EXPECT_FALSE(store_->Remove("../secret.snapshot").ok());
   EXPECT_FALSE(store_->Exists("../secret.snapshot"));
   EXPECT_EQ(Save("../run", 1, "x").status().code(), absl::StatusCode::kInvalidArgument);

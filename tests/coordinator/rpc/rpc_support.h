@@ -110,6 +110,10 @@ class RecordingCoordinator final : public Coordinator {
   }
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override {
     const Change change(*this);
+    ++downloads_asked;
+    if (on_download != nullptr) {
+      on_download();
+    }
     if (request.what_case() == v1::DownloadRequest::kStateAtRound && site.has_value()) {
       return absl::PermissionDeniedError("for operators");
     }
@@ -118,6 +122,7 @@ class RecordingCoordinator final : public Coordinator {
     }
     return download;
   }
+  absl::Status CheckDownload(const v1::DownloadRequest&, const StoredBytes&) const override { return absl::OkStatus(); }
   absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) override {
     const Change change(*this);
     if (spec.name() == "bad") {
@@ -196,6 +201,8 @@ class RecordingCoordinator final : public Coordinator {
   std::vector<Upload> uploads;
   std::function<absl::Status()> prepare;  // of submissions; none: nothing to do
   SharedBytes download;
+  int downloads_asked = 0;
+  std::function<void()> on_download;
   std::map<std::string, v1::RunStatus> runs;
   std::function<void(const std::string&)> run_observer;
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "common/checksum.h"
+#include "common/clock.h"
 #include "common/file_store.h"
 #include "common/wire_size.h"
 #include "tests/common/test_folder.h"
@@ -497,6 +498,25 @@ TEST_F(TransferServiceTest, BoundsTheDownloadsThatOneSiteHasOpen) {
   EXPECT_TRUE(Download(*paris_, Snapshot()).status.ok());
   context.TryCancel();
   open->Finish();
+}
+
+// Commits are read out of the journal on the thread that all rounds share.
+TEST_F(TransferServiceTest, WhoseDownloadsTakeTheCoordinatorsTimeWaitsForItsNext) {
+  SimulatedClock clock;
+  options_.transfers.clock = &clock;
+  Start();
+  Offer("commits");
+  coordinator_.With([&](RecordingCoordinator& recorded) { recorded.on_download = [&clock] { clock.Advance(absl::Hours(1)); }; });
+  EXPECT_TRUE(Download(*berlin_, Snapshot()).status.ok());
+  grpc::ClientContext context;
+  Bound(context);
+  v1::DownloadRequest request = Snapshot();
+  request.set_run_id("run");
+  const auto waiting = berlin_->Download(&context, request);
+  EXPECT_TRUE(Download(*paris_, Snapshot()).status.ok());
+  context.TryCancel();
+  EXPECT_EQ(waiting->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(coordinator_.With([](RecordingCoordinator& recorded) { return recorded.downloads_asked; }), 2);
 }
 
 TEST_F(TransferServiceTest, EndsADownloadThatIsNotRead) {
