@@ -103,6 +103,11 @@ bool IsName(absl::string_view name) {
   return !name.empty() && name.size() <= 63 && std::all_of(name.begin(), name.end(), is_inner) && name.front() != '-' && name.back() != '-';
 }
 
+bool IsRunId(absl::string_view id) {
+  const auto is_inner = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; };
+  return !id.empty() && id.size() <= 100 && id.front() != '-' && std::all_of(id.begin(), id.end(), is_inner);
+}
+
 absl::Status CheckHostPort(absl::string_view address, int least_port) {
   const std::string problem = ProblemOfHostPort(address, least_port);
   return problem.empty() ? absl::OkStatus() : absl::InvalidArgumentError(absl::StrCat("'", address, "' ", problem));

@@ -1,6 +1,7 @@
 #include "worker/consent.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -9,6 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "optim/commit.h"
+#include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
@@ -67,7 +70,8 @@ absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::OptimizerOptions optimizer, OptimizerOptionsOf(spec));
   return RunSize{.parameters = static_cast<uint64_t>(layout.size()),
                  .slots = static_cast<uint64_t>(optim::SlotCount(optimizer.mode)),
-                 .local_steps = optimizer.local_steps};
+                 .local_steps = optimizer.local_steps,
+                 .commit_bytes = optim::MaxPayloadBytes(optimizer, layout).commit + optim::kCommitHeadBytes};
 }
 
 absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size) {
@@ -89,6 +93,17 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
   if (size.parameters > consent.max_parameters()) {
     return Refusal("max_parameters", absl::StrCat("at most ", consent.max_parameters()),
                    absl::StrCat("trains a model of ", size.parameters, " parameters"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRound(const v1::ConsentConfig& consent, uint32_t local_steps, float learning_rate) {
+  if (local_steps < 1 || local_steps > consent.max_local_steps()) {
+    return absl::InvalidArgumentError(absl::StrCat("consent.max_local_steps of this site allows at most ", consent.max_local_steps(),
+                                                   "; the round asks for ", local_steps));
+  }
+  if (!std::isfinite(learning_rate) || learning_rate < 0) {
+    return absl::InvalidArgumentError(absl::StrCat("learning rate ", learning_rate, " is not usable"));
   }
   return absl::OkStatus();
 }

@@ -13,12 +13,8 @@
 namespace tributary::worker {
 namespace {
 
-// Headers and trailers of snapshots and commits, generously.
-constexpr uint64_t kRecordOverhead = 64 << 10;
-
-uint64_t SaturatingMultiply(uint64_t a, uint64_t b) {
-  uint64_t product;
-  return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+std::string Hex(absl::string_view bytes) {
+  return bytes.empty() ? "none" : absl::BytesToHexString(bytes.substr(0, 8));
 }
 
 v1::UpdateReport ReportOf(const PendingUpdate& pending, Reported reported) {
@@ -160,14 +156,6 @@ v1::RoundStart StartAfter(const v1::RoundStart& trained, const ReplicaPosition& 
   return start;
 }
 
-uint64_t MaxSnapshotBytes(const RunSize& size) {
-  return SaturatingMultiply(SaturatingMultiply(4, 1 + size.slots), size.parameters) + kRecordOverhead;
-}
-
-uint64_t MaxCommitBytes(const RunSize& size, uint64_t count) {
-  return SaturatingMultiply(count, SaturatingMultiply(8, size.parameters) + kRecordOverhead);
-}
-
 absl::Status CheckVersion(const v1::Welcome& welcome, absl::string_view software_version) {
   // A coordinator that knew one version did not say which: it was the first.
   const uint32_t version = welcome.protocol_version() == 0 ? 1 : welcome.protocol_version();
@@ -201,6 +189,11 @@ absl::Status UnreachableError(absl::string_view cause, absl::Duration connect_ti
   return WithExitCode(absl::UnavailableError(absl::StrCat(cause, "; gave up after ", absl::FormatDuration(connect_timeout),
                                                           ". Check the address, and that the coordinator is running")),
                       ExitCode::kUnreachable);
+}
+
+std::string OtherBaseText(const v1::RoundStart& start, const std::optional<ReplicaPosition>& held) {
+  return absl::StrCat("round ", start.round(), " starts from state ", Hex(start.base_state_hash()), " of round ", start.base_round(),
+                      ", but this worker holds ", held.has_value() ? absl::StrCat(Hex(held->hash), " of round ", held->round) : "nothing");
 }
 
 std::string OutcomeText(const std::string& label, const v1::RunEnd& end, const std::optional<ReplicaPosition>& held) {

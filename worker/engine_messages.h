@@ -12,7 +12,6 @@
 #include "absl/time/time.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
-#include "worker/consent.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
@@ -41,10 +40,6 @@ v1::DownloadRequest RequestForCommits(const std::string& run_id, uint64_t first,
 
 // What the coordinator can be expected to say of the round after `trained`, which starts from what is held.
 v1::RoundStart StartAfter(const v1::RoundStart& trained, const ReplicaPosition& held);
-
-// The longest that the run's snapshots and its commits, `count` of them, can be; UINT64_MAX: more than can be counted.
-uint64_t MaxSnapshotBytes(const RunSize& size);
-uint64_t MaxCommitBytes(const RunSize& size, uint64_t count);
 
 // Calls `visit` with the body, taken out of `message`; not with what calls for no answer, nor with a body that only a newer coordinator
 // knows.
@@ -87,6 +82,8 @@ std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view 
 
 absl::Status UnreachableError(absl::string_view cause, absl::Duration connect_timeout);
 
+// Of a round that does not start from what is held.
+std::string OtherBaseText(const v1::RoundStart& start, const std::optional<ReplicaPosition>& held);
 // "run NAME finished at round 10: REASON; state HASH", as logs and people are told.
 std::string OutcomeText(const std::string& label, const v1::RunEnd& end, const std::optional<ReplicaPosition>& held);
 // Of a finished run whose last state is not the one held.

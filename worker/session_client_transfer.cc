@@ -151,6 +151,9 @@ absl::Status DownloadCall::Accept(const v1::DownloadFrame& frame) {
     return absl::DataLossError(absl::StrCat("a frame of ", frame.data().size(), " bytes at ", frame.offset(),
                                             " does not continue a download of ", frame.total_bytes(), " bytes at ", partial.bytes.size()));
   }
+  if (frame.data().size() > kMaxFrameBytes || (frame.data().empty() && frame.sha256().empty())) {
+    return absl::DataLossError(absl::StrCat("a frame of ", frame.data().size(), " bytes; frames have 1 to ", kMaxFrameBytes));
+  }
   if (Crc32c(frame.data()) != frame.crc32c()) {
     return absl::DataLossError(absl::StrCat("the frame at ", frame.offset(), " fails its checksum"));
   }

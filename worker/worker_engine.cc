@@ -13,6 +13,7 @@
 #include "common/status_macros.h"
 #include "worker/engine_messages.h"
 #include "worker/refusal.h"
+#include "worker/run_bounds.h"
 
 namespace tributary::worker {
 namespace {
@@ -128,6 +129,11 @@ void WorkerEngine::On(event::MessageArrived arrived) {
   v1::CoordinatorMessage& message = arrived.message;
   if (session_.welcomed == message.has_welcome()) {  // Welcome is the first message, and no other
     return;
+  }
+  if (const absl::Status beyond = run_.has_value() ? CheckMessage(message, &run_->offer, run_->size) : CheckMessage(message, nullptr, {});
+      !beyond.ok()) {
+    Do(action::CloseSession{session_.number}, beyond.message());
+    return LoseSession(beyond);
   }
   VisitBody(message, [this](auto body) { OnMessage(std::move(body)); });
 }
@@ -357,13 +363,6 @@ void WorkerEngine::On(event::RunPrepared prepared) {
     SendMessage(RefusalMessage(run_->offer.run_id(), RefusalOf(prepared.status)), "the run cannot be trained here");
   }
   GiveUpRun(prepared.status);
-}
-
-void WorkerEngine::OnMessage(const v1::RunRefused& refused) {
-  if (Mine(refused.run_id())) {
-    GiveUpRun(WithExitCode(absl::FailedPreconditionError(absl::StrCat("the coordinator refuses this site: ", refused.reason())),
-                           ExitCode::kData));
-  }
 }
 
 void WorkerEngine::GiveUpRun(const absl::Status& why) {

@@ -23,9 +23,8 @@
 //     ReleaseRun the work before it; that work is done all the same, in its turn, and ReleaseRun lets go of what it led to. The end of a
 //     session abandons no work: the result counts in the next one.
 //  5. What Train led to is durable before Trained is reported, as far as state_keeper.h promises: at least, that this update was made. So
-//  no
-//     byte of an update leaves that a restart would forget. If it cannot be written, Trained says Aborted: the update is not sent, and the
-//     program ends.
+//     no byte of an update leaves that a restart would forget. If it cannot be written, Trained says Aborted: the update is not sent, and
+//     the program ends.
 //  6. Settle need not become durable: after a restart RunPrepared brings the pending update back, and the coordinator's plan says again
 //     what became of it. If it cannot be brought back, none of that round is sent but the same. ReleaseRun{over} removes what is saved of
 //     that run.
@@ -43,7 +42,7 @@
 //     Train comes after its Settle.
 //  d. Nothing follows Exit.
 //
-// A driver that breaks the contract may trip these assertions; nothing that the coordinator says does.
+// A driver that breaks the contract may trip these; nothing that the coordinator says does.
 #ifndef TRIBUTARY_WORKER_WORKER_ENGINE_H_
 #define TRIBUTARY_WORKER_WORKER_ENGINE_H_
 
@@ -461,6 +460,7 @@ class WorkerEngine {
   bool Mine(const std::string& run_id) const { return run_.has_value() && run_->offer.run_id() == run_id; }
   // The round of the next commit that fits what is held, being applied, or queued.
   uint64_t NextCommitRound() const;
+  uint64_t LastOfDownload() const;  // of the commits that the plan leads over
   void CheckInvariants() const;
 
   template <typename What>

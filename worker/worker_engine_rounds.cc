@@ -1,6 +1,5 @@
 // The part of the engine that follows one run: reaching the current state, commits, rounds, updates. Sessions and runs: worker_engine.cc.
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -10,6 +9,7 @@
 #include "common/status_macros.h"
 #include "optim/commit.h"
 #include "worker/engine_messages.h"
+#include "worker/run_bounds.h"
 #include "worker/worker_engine.h"
 
 namespace tributary::worker {
@@ -18,11 +18,14 @@ namespace {
 // Resynchronisations that lead nowhere before the worker gives up: a defect, not weather.
 constexpr int kMaxFruitlessResyncs = 5;
 
-std::string Hex(absl::string_view bytes) {
-  return bytes.empty() ? "none" : absl::BytesToHexString(bytes.substr(0, 8));
-}
-
 }  // namespace
+
+void WorkerEngine::OnMessage(const v1::RunRefused& refused) {
+  if (Mine(refused.run_id())) {
+    GiveUpRun(WithExitCode(absl::FailedPreconditionError(absl::StrCat("the coordinator refuses this site: ", refused.reason())),
+                           ExitCode::kData));
+  }
+}
 
 void WorkerEngine::OnMessage(v1::SyncPlan plan) {
   if (!Mine(plan.run_id()) || !run_->prepared) {
@@ -97,17 +100,22 @@ void WorkerEngine::AdvanceSync() {
     return;
   }
   const uint64_t first = run_->held->round + 1;
+  const uint64_t last = LastOfDownload();
   if (sync.records.has_value()) {
     if (!Idle()) {
       return;
     }
-    Do(action::ApplyCommits{StartWork({.kind = WorkKind::kApply, .through = plan.target_round()}), *std::move(sync.records), ""},
-       absl::StrCat("commits ", first, " to ", plan.target_round(), " have arrived"));
+    Do(action::ApplyCommits{StartWork({.kind = WorkKind::kApply, .through = last}), *std::move(sync.records), ""},
+       absl::StrCat("commits ", first, " to ", last, " have arrived"));
     sync.records.reset();
     return;
   }
-  StartDownload(RequestForCommits(plan.run_id(), first, plan.target_round()), MaxCommitBytes(run_->size, plan.target_round() - first + 1),
-                absl::StrCat("commits ", first, " to ", plan.target_round(), " are missing"));
+  StartDownload(RequestForCommits(plan.run_id(), first, last), MaxCommitBytes(run_->size, last - first + 1),
+                absl::StrCat("commits ", first, " to ", last, " are missing"));
+}
+
+uint64_t WorkerEngine::LastOfDownload() const {
+  return std::min(asked_.sync->plan.target_round(), run_->held->round + CommitsAtOnce(run_->size));
 }
 
 void WorkerEngine::StartDownload(v1::DownloadRequest request, uint64_t max_bytes, absl::string_view reason) {
@@ -134,7 +142,7 @@ void WorkerEngine::On(event::Downloaded downloaded) {
     if (asked_.sync.has_value() && !asked_.sync->snapshot_loaded) {
       asked_.sync->snapshot = *std::move(downloaded.bytes);
     } else {
-      const uint64_t count = asked_.sync.has_value() ? asked_.sync->plan.target_round() - run_->held->round : 1;
+      const uint64_t count = asked_.sync.has_value() ? LastOfDownload() - run_->held->round : 1;
       absl::StatusOr<std::vector<std::string>> records = optim::SplitCommitRecords(*std::move(downloaded.bytes), count);
       status = records.status();
       if (status.ok() && asked_.sync.has_value()) {
@@ -242,6 +250,9 @@ void WorkerEngine::OnMessage(v1::Commit commit) {
   if (commit.round() > next) {
     return Resynchronize(absl::StrCat("commit ", commit.round(), " arrived, but ", next, " was expected"));
   }
+  if (EnoughCommitsWait(asked_.commits)) {
+    return AskForPlan("more commits arrive than this worker keeps in memory");
+  }
   asked_.commits.push_back(std::move(commit));
 }
 
@@ -336,9 +347,7 @@ void WorkerEngine::AdvanceRound() {
     if (asked_.plan_awaited) {
       return;
     }
-    return Resynchronize(absl::StrCat("round ", round, " starts from state ", Hex(start.base_state_hash()), " of round ",
-                                      start.base_round(), ", but this worker holds ",
-                                      held.has_value() ? absl::StrCat(Hex(held->hash), " of round ", held->round) : "nothing"));
+    return Resynchronize(OtherBaseText(start, held));
   }
   asked_.plan_awaited = false;
   asked_.fruitless_resyncs = 0;
@@ -352,14 +361,8 @@ void WorkerEngine::AdvanceRound() {
   if (run_->pending.has_value()) {
     SettlePending(UpdateFate::kNotIncluded, absl::StrCat("round ", round, " starts and no receipt came"));
   }
-  if (start.local_steps() < 1 || start.local_steps() > consent_.max_local_steps()) {
-    return SkipRound(round,
-                     absl::StrCat("consent.max_local_steps of this site allows at most ", consent_.max_local_steps(),
-                                  "; the round asks for ", start.local_steps()),
-                     "the round is outside the consent");
-  }
-  if (!std::isfinite(start.learning_rate()) || start.learning_rate() < 0) {
-    return SkipRound(round, absl::StrCat("learning rate ", start.learning_rate(), " is not usable"), "the round is not usable");
+  if (const absl::Status unusable = CheckRound(consent_, start.local_steps(), start.learning_rate()); !unusable.ok()) {
+    return SkipRound(round, unusable.message(), "the round is outside the consent, or not usable");
   }
   run_->training = start;
   Do(action::Train{StartWork({.kind = WorkKind::kTrain}), start}, absl::StrCat("round ", round, " starts"));
@@ -373,8 +376,7 @@ void WorkerEngine::ComputeAhead() {
   if (!sent || run_->computed_ahead >= next || run_->held->round + 1 != trained.round()) {
     return;
   }
-  if (trained.next_local_steps() < 1 || trained.next_local_steps() > consent_.max_local_steps() ||
-      !std::isfinite(trained.next_learning_rate()) || trained.next_learning_rate() < 0) {
+  if (!CheckRound(consent_, trained.next_local_steps(), trained.next_learning_rate()).ok()) {
     return;
   }
   run_->computed_ahead = next;

@@ -25,6 +25,17 @@ TEST(NamesTest, ANameIsADnsLabelInLowerCase) {
   EXPECT_FALSE(IsName(std::string(64, 'x')));
 }
 
+TEST(NamesTest, ARunIdLeadsNowhereElse) {
+  for (const char* good : {"bible-1a2b3c4d", "r", "1"}) {
+    EXPECT_TRUE(IsRunId(good)) << good;
+  }
+  EXPECT_TRUE(IsRunId(std::string(100, 'x')));
+  for (const char* bad : {"", "-run", "../run", "run/1", "run.state", "Run", "run 1", "run\n", "l\xc3\xa4uft"}) {
+    EXPECT_FALSE(IsRunId(bad)) << bad;
+  }
+  EXPECT_FALSE(IsRunId(std::string(101, 'x')));
+}
+
 TEST(NamesTest, AnAddressIsAHostAndAPort) {
   for (const char* good : {"localhost:1", "127.0.0.1:65535", "a_b.example.org:443", "[::1]:8443", "[fe80::1%eth0]:8443"}) {
     EXPECT_EQ(CheckHostPort(good), absl::OkStatus());

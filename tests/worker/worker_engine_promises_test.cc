@@ -74,7 +74,7 @@ class Walk {
   uint64_t Below(uint64_t bound) { return random_() % bound; }
   bool Chance(double p) { return static_cast<double>(Below(1000)) < p * 1000; }
   uint64_t AnyRound() { return Below(kRounds + 1); }
-  std::string AnyRun() { return Chance(0.98) ? run_ : "another run"; }
+  std::string AnyRun() { return Chance(0.98) ? run_ : "another-run"; }
   std::string AnyHash(uint64_t round) { return Chance(0.95) ? HashOf(round) : "another hash"; }
   absl::Status AnyError() {
     switch (Below(6)) {
