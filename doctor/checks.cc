@@ -164,7 +164,10 @@ void CheckData(const std::string& path, Findings* findings) {
 void CheckConsent(const v1::ConsentConfig& consent, Findings* findings) {
   Ok("consent",
      absl::StrCat("runs ", absl::StrJoin(consent.runs(), ", "), "; models ", absl::StrJoin(consent.models(), ", "), "; at most ",
-                  consent.max_local_steps(), " local steps, ", consent.max_rounds(), " rounds, ", consent.max_parameters(), " parameters"),
+                  consent.max_local_steps(), " local steps, ", consent.max_rounds(), " rounds, ", consent.max_parameters(),
+                  " parameters; batches of ", consent.min_batch_size(), " to ", consent.max_batch_size(), ", of at least ",
+                  consent.min_samples(), " samples", consent.allow_unclipped() ? "; unclipped too" : "",
+                  consent.allow_small_gradients() ? "; gradients of single samples too" : ""),
      findings);
 }
 

@@ -69,6 +69,11 @@ Simulation::Simulation(const Scenario& scenario)
     consent.set_max_local_steps(1000000);
     consent.set_max_rounds(100000000);
     consent.set_max_parameters(uint64_t{1} << 40);
+    consent.set_max_batch_size(65536);
+    consent.set_max_evaluation_batches(1000000);
+    consent.set_allow_unclipped(true);
+    consent.set_allow_small_gradients(true);
+    consent.set_allow_initial_weights(true);
     if (scenario.make_trainer) {
       options.make_trainer = scenario.make_trainer;
       // What is wrong with real data does not pass by itself.

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
@@ -14,6 +15,7 @@
 #include "optim/encoder.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
+#include "optim/modes.h"
 #include "optim/options.h"
 #include "optim/replica_state.h"
 #include "proto/config/run_options.h"
@@ -24,6 +26,49 @@ namespace {
 absl::Status Refusal(absl::string_view rule, absl::string_view allowed, absl::string_view asked) {
   return WithExitCode(absl::PermissionDeniedError(absl::StrCat("consent.", rule, " of this site allows ", allowed, "; the run ", asked)),
                       ExitCode::kConsent);
+}
+
+// Fewer samples than these are few.
+constexpr uint32_t kSmallGradient = 8;
+
+std::string ModeNameOf(v1::OptimizerSpec::Mode mode) {
+  return absl::AsciiStrToLower(v1::OptimizerSpec::Mode_Name(mode));
+}
+
+// What a run would tell of samples, and what it may ask of this machine.
+absl::Status CheckDisclosure(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size) {
+  const auto mode = spec.optimizer().mode();
+  if (consent.modes_size() > 0 && std::find(consent.modes().begin(), consent.modes().end(), mode) == consent.modes().end()) {
+    std::vector<std::string> allowed;
+    for (const int number : consent.modes()) {
+      allowed.push_back(ModeNameOf(static_cast<v1::OptimizerSpec::Mode>(number)));
+    }
+    return Refusal("modes", absl::StrJoin(allowed, ", "), absl::StrCat("is of mode ", ModeNameOf(mode)));
+  }
+  const uint32_t batch = spec.data().batch_size();
+  const std::string asks_batch = absl::StrCat("has batches of ", batch);
+  if (batch < consent.min_batch_size()) {
+    return Refusal("min_batch_size", absl::StrCat("at least ", consent.min_batch_size()), asks_batch);
+  }
+  if (batch > consent.max_batch_size()) {
+    return Refusal("max_batch_size", absl::StrCat("at most ", consent.max_batch_size()), asks_batch);
+  }
+  if (spec.optimizer().clip_norm() == 0 && !consent.allow_unclipped()) {
+    return Refusal("allow_unclipped", "only runs that clip gradients", "does not (clip_norm 0)");
+  }
+  if (size.sends_every_value && size.local_steps == 1 && batch < kSmallGradient && !consent.allow_small_gradients()) {
+    return Refusal("allow_small_gradients",
+                   absl::StrCat("no gradient of fewer than ", kSmallGradient, " samples to be sent value by value"),
+                   absl::StrCat("is of mode ", ModeNameOf(mode), ", takes 1 local step and ", asks_batch));
+  }
+  if (!spec.model().initial_weights().empty() && !consent.allow_initial_weights()) {
+    return Refusal("allow_initial_weights", "only models that start from a seed", "starts from given weights");
+  }
+  if (spec.evaluation().batches() > consent.max_evaluation_batches()) {
+    return Refusal("max_evaluation_batches", absl::StrCat("at most ", consent.max_evaluation_batches()),
+                   absl::StrCat("evaluates ", spec.evaluation().batches(), " batches"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -68,9 +113,11 @@ absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::OptimizerOptions optimizer, OptimizerOptionsOf(spec));
+  const optim::Family family = optim::TraitsOf(optimizer.mode).family;
   return RunSize{.parameters = static_cast<uint64_t>(layout.size()),
                  .slots = static_cast<uint64_t>(optim::SlotCount(optimizer.mode)),
                  .local_steps = optimizer.local_steps,
+                 .sends_every_value = family == optim::Family::kValues || family == optim::Family::kSigns,
                  .commit_bytes = optim::MaxPayloadBytes(optimizer, layout).commit + optim::kCommitHeadBytes};
 }
 
@@ -94,13 +141,17 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
     return Refusal("max_parameters", absl::StrCat("at most ", consent.max_parameters()),
                    absl::StrCat("trains a model of ", size.parameters, " parameters"));
   }
-  return absl::OkStatus();
+  return CheckDisclosure(consent, spec, size);
 }
 
-absl::Status CheckRound(const v1::ConsentConfig& consent, uint32_t local_steps, float learning_rate) {
+absl::Status CheckRound(const v1::ConsentConfig& consent, const RunSize& size, uint32_t local_steps, float learning_rate) {
   if (local_steps < 1 || local_steps > consent.max_local_steps()) {
     return absl::InvalidArgumentError(absl::StrCat("consent.max_local_steps of this site allows at most ", consent.max_local_steps(),
                                                    "; the round asks for ", local_steps));
+  }
+  if (local_steps < size.local_steps) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("this site agreed to ", size.local_steps, " local steps a round; the round asks for ", local_steps));
   }
   if (!std::isfinite(learning_rate) || learning_rate < 0) {
     return absl::InvalidArgumentError(absl::StrCat("learning rate ", learning_rate, " is not usable"));

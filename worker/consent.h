@@ -24,6 +24,8 @@ struct RunSize {
   // Optimiser state at the replica, in multiples of the parameters.
   uint64_t slots = 0;
   uint32_t local_steps = 0;  // a round
+  // Whether an update has a value, or its sign, for every parameter.
+  bool sends_every_value = false;
   // Of the longest record of a commit.
   uint64_t commit_bytes = 0;
 };
@@ -31,13 +33,14 @@ struct RunSize {
 // InvalidArgument: the run is not valid.
 absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec);
 
-// OK: the site takes part. PermissionDenied, exit code kConsent: it does not; the message names the rule and both values, and is sent to
-// the coordinator, so it says nothing of the data. `size`: SizeOf(spec).
+// All but `min_samples`, which is for the data to meet (TrainingRun). OK: the site takes part. PermissionDenied, exit code kConsent: it
+// does not; the message names the rule and both values, and is sent to the coordinator, so it says nothing of the data. `size`:
+// SizeOf(spec).
 absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size);
 
-// Of one round that a coordinator starts. InvalidArgument: it asks for more than the consent allows, or for what cannot be done; the
-// message is for the coordinator too.
-absl::Status CheckRound(const v1::ConsentConfig& consent, uint32_t local_steps, float learning_rate);
+// Of one round that a coordinator starts. InvalidArgument: it asks for more than the consent allows, for fewer local steps than the run has
+// (the update tells more then), or for what cannot be done; the message is for the coordinator too.
+absl::Status CheckRound(const v1::ConsentConfig& consent, const RunSize& size, uint32_t local_steps, float learning_rate);
 
 // Both: the size of a run that the site takes part in. Errors as of the two; an invalid run "is not valid".
 absl::StatusOr<RunSize> Agree(const v1::ConsentConfig& consent, const v1::RunSpec& spec);

@@ -47,8 +47,10 @@
 #include "proto/protocol_version.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
+#include "worker/consent.h"
 #include "worker/data/folder.h"
 #include "worker/data/utf8.h"
+#include "worker/disclosure.h"
 #include "worker/sample.h"
 #include "worker/sent_history.h"
 #include "worker/session_client.h"
@@ -93,6 +95,11 @@ struct SoloCommand {
   std::vector<std::string> eval_data;
   double learning_rate = kSoloLearningRate;
   bool json = false;
+};
+
+struct ConsentCommand {
+  std::string config;
+  std::string run;
 };
 
 struct SampleCommand {
@@ -301,6 +308,20 @@ absl::Status Solo(const SoloCommand& command) {
   return absl::OkStatus();
 }
 
+// Asked before anybody has offered the run.
+absl::Status Consent(const ConsentCommand& command) {
+  v1::WorkerConfig config;
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
+  TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(config.consent()));
+  TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string disclosed,
+                             Disclosure(run.spec, config.withhold_losses() ? Reported::kWithoutLosses : Reported::kAll));
+  std::cout << "run " << run.spec.name() << " would disclose, to the coordinator: " << disclosed << "\n";
+  TRIBUTARY_RETURN_IF_ERROR(Agree(config.consent(), run.spec).status());
+  std::cout << "it is within this site's consent, if the site has " << config.consent().min_samples() << " samples to train on\n";
+  return absl::OkStatus();
+}
+
 absl::Status Sample(const SampleCommand& command) {
   TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
   const auto* const gpt = std::get_if<optim::GptModel>(&run.model);
@@ -359,6 +380,7 @@ ExitCode Main(int argc, char** argv) {
   StatusCommand what_was_sent;
   SoloCommand solo;
   SampleCommand sample;
+  ConsentCommand consent;
 
   CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
   app.set_version_flag("--version", VersionText("tributary-worker", FormatProtocol({}), LibTorchVersion()));
@@ -383,6 +405,10 @@ ExitCode Main(int argc, char** argv) {
   status_app.add_option("--format", format, "output format: text or json (all entries)")
       ->capture_default_str()
       ->check(CLI::IsMember({"text", "json"}));
+
+  CLI::App& consent_app = *app.add_subcommand("consent", "Say what a run would disclose, and whether this site's consent covers it");
+  consent_app.add_option("--config", consent.config, "worker.yaml")->required();
+  consent_app.add_option("--run", consent.run, "run.yaml")->required();
 
   CLI::App& solo_app = *app.add_subcommand("solo", "Train alone on this site's data: what the site would reach without a federation");
   solo_app.add_option("--config", solo.config, "worker.yaml")->required();
@@ -417,10 +443,11 @@ ExitCode Main(int argc, char** argv) {
   if (doctor_app.parsed()) {
     return Doctor(doctor);
   }
-  const absl::Status status = solo_app.parsed()     ? Solo(solo)
-                              : sample_app.parsed() ? Sample(sample)
-                              : status_app.parsed() ? Status(what_was_sent)
-                                                    : Run(run);
+  const absl::Status status = solo_app.parsed()      ? Solo(solo)
+                              : sample_app.parsed()  ? Sample(sample)
+                              : consent_app.parsed() ? Consent(consent)
+                              : status_app.parsed()  ? Status(what_was_sent)
+                                                     : Run(run);
   if (!status.ok()) {
     LogError(kComponent, status.message());
   }

@@ -87,16 +87,21 @@ std::string SentCards(const WorkerStanding& standing) {
 
 std::string ConsentCard(const v1::WorkerConfig& config) {
   const v1::ConsentConfig& consent = config.consent();
-  return absl::StrCat("<section class=\"card\"><h2>Consent</h2><p class=\"soft\">Any other run is refused.</p>",
-                      HtmlTable({},
-                                {{"runs", absl::StrJoin(consent.runs(), ", ")},
-                                 {"models", absl::StrJoin(consent.models(), ", ")},
-                                 {"local steps a round, at most", ReadableCount(consent.max_local_steps())},
-                                 {"rounds, at most", ReadableCount(static_cast<double>(consent.max_rounds()))},
-                                 {"parameters, at most", ReadableCount(static_cast<double>(consent.max_parameters()))},
-                                 {"losses", config.withhold_losses() ? "stay here" : "are reported"}},
-                                Columns::kText),
-                      "</section>\n");
+  return absl::StrCat(
+      "<section class=\"card\"><h2>Consent</h2><p class=\"soft\">Any other run is refused.</p>",
+      HtmlTable({},
+                {{"runs", absl::StrJoin(consent.runs(), ", ")},
+                 {"models", absl::StrJoin(consent.models(), ", ")},
+                 {"local steps a round, at most", ReadableCount(consent.max_local_steps())},
+                 {"rounds, at most", ReadableCount(static_cast<double>(consent.max_rounds()))},
+                 {"parameters, at most", ReadableCount(static_cast<double>(consent.max_parameters()))},
+                 {"samples of a batch", absl::StrCat(consent.min_batch_size(), " to ", ReadableCount(consent.max_batch_size()))},
+                 {"samples to train on, at least", ReadableCount(static_cast<double>(consent.min_samples()))},
+                 {"gradients", absl::StrCat(consent.allow_unclipped() ? "clipped or not" : "clipped",
+                                            consent.allow_small_gradients() ? ", of single samples too" : "")},
+                 {"losses", config.withhold_losses() ? "stay here" : "are reported"}},
+                Columns::kText),
+      "</section>\n");
 }
 
 std::string SiteCard(const WorkerStanding& standing, absl::Time now) {

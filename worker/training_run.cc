@@ -73,6 +73,13 @@ absl::StatusOr<std::unique_ptr<TrainingRun>> TrainingRun::Create(const v1::Worke
   if (const std::string data = run->trainer_->data().text; !data.empty()) {
     LogInfo("worker", "run ", run->spec_.name(), ": read ", data);
   }
+  if (const uint64_t least = config.consent().min_samples(); run->trainer_->training_samples() < least) {
+    return WithRefusal(
+        WithExitCode(absl::PermissionDeniedError(absl::StrCat("this site has ", run->trainer_->training_samples(),
+                                                              " samples to train on, and consent.min_samples asks for ", least)),
+                     ExitCode::kConsent),
+        "consent.min_samples of this site allows no run on as little data as it has");
+  }
   run->direction_.resize(run->layout_.size());
   if (FileStore* const store = run->dependencies_.store; store != nullptr) {
     run->keeper_ = std::make_unique<StateKeeper>(run->Owner(), config.persist(), store, run->dependencies_.clock,

@@ -267,6 +267,11 @@ class Worker::Impl {
     client_.Send(action.session, std::move(action.message));
   }
 
+  v1::WorkerConfig InForce() {
+    const std::lock_guard<std::mutex> lock(reload_mutex_);
+    return in_force_;
+  }
+
   void Do(action::PrepareRun& action) {
     run_name_ = action.offer.spec().name();
     progress_.BeginRun(action.offer.spec().name(), options_.clock->Now());
@@ -275,7 +280,7 @@ class Worker::Impl {
         [this, offer, work = action.work](TrainingRun*) {
           run_.reset();  // before the next one takes memory
           metrics_.BeginRun(offer->spec().name());
-          auto run = TrainingRun::Create(options_.config, *offer,
+          auto run = TrainingRun::Create(InForce(), *offer,
                                          {.make_trainer = options_.make_trainer,
                                           .make_encoder = options_.make_encoder,
                                           .clock = options_.clock,

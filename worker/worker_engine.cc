@@ -11,6 +11,7 @@
 #include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "worker/disclosure.h"
 #include "worker/engine_messages.h"
 #include "worker/refusal.h"
 #include "worker/run_bounds.h"
@@ -309,7 +310,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   if (!absl::c_linear_search(saved_runs_, run_id)) {
     saved_runs_.push_back(run_id);
   }
-  Note(LogLevel::kInfo, absl::StrCat("run ", run_->offer.spec().name(), " (", run_id, ") is within this site's consent"));
+  Note(LogLevel::kInfo, ConsentText(run_->offer, options_.withhold_losses ? Reported::kWithoutLosses : Reported::kAll));
   Do(action::PrepareRun{StartWork({.kind = WorkKind::kPrepare}), run_->offer}, "a new run is offered");
 }
 

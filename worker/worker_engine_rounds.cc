@@ -361,7 +361,7 @@ void WorkerEngine::AdvanceRound() {
   if (run_->pending.has_value()) {
     SettlePending(UpdateFate::kNotIncluded, absl::StrCat("round ", round, " starts and no receipt came"));
   }
-  if (const absl::Status unusable = CheckRound(consent_, start.local_steps(), start.learning_rate()); !unusable.ok()) {
+  if (const absl::Status unusable = CheckRound(consent_, run_->size, start.local_steps(), start.learning_rate()); !unusable.ok()) {
     return SkipRound(round, unusable.message(), "the round is outside the consent, or not usable");
   }
   run_->training = start;
@@ -376,7 +376,7 @@ void WorkerEngine::ComputeAhead() {
   if (!sent || run_->computed_ahead >= next || run_->held->round + 1 != trained.round()) {
     return;
   }
-  if (!CheckRound(consent_, trained.next_local_steps(), trained.next_learning_rate()).ok()) {
+  if (!CheckRound(consent_, run_->size, trained.next_local_steps(), trained.next_learning_rate()).ok()) {
     return;
   }
   run_->computed_ahead = next;

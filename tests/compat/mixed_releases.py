@@ -38,9 +38,10 @@ class MixedReleases(harness.FederationTest):
         parties.start_coordinator()
         parties.binaries = operator
 
-    # The previous release knows no `persist`, and does what this one does with `every_round`.
+    # The previous release knows no `persist`, and does what this one does with `every_round`; and it consents to small batches unasked.
     def start_worker(self, parties, site, binaries):
-        exact = {"persist": "every_round"} if binaries == THIS else {}
+        exact = {"persist": "every_round"} if binaries == THIS else {
+            "consent": {"min_batch_size": None, "min_samples": None, "allow_small_gradients": None}}
         parties.write_worker_config(site, parties.directory / "data" / site, **exact)
         operator, parties.binaries = parties.binaries, binaries
         parties.start_worker(site)

@@ -39,6 +39,11 @@ class WorkerReplay : public ::testing::TestWithParam<std::string> {
     consent.set_max_local_steps(1000);
     consent.set_max_rounds(1000);
     consent.set_max_parameters(1000);
+    consent.set_max_batch_size(65536);
+    consent.set_max_evaluation_batches(1000000);
+    consent.set_allow_unclipped(true);
+    consent.set_allow_small_gradients(true);
+    consent.set_allow_initial_weights(true);
     config_.set_threads(1);
     config_.set_persist(v1::EVERY_ROUND);
     for (const RecordedLine& line : recording.lines) {

@@ -169,7 +169,7 @@ class Federation:
             "workers": {"image": {"repository": "localhost/tributary-worker", "tag": "test"}, "persistence": {"size": "1Gi"},
                         "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
                         "config": {"persist": "every_round", "threads": 1, "max_backoff": "2s", "bandwidth": {"up": "1KiB"},
-                                   "consent": {"runs": ["kube-*"]}},
+                                   "consent": {"runs": ["kube-*"], "min_batch_size": 1, "min_samples": 1}},
                         "sites": [{"name": site, "tls": {"existingSecret": f"{site}-tls"},
                                    "data": {"volume": {"configMap": {"name": f"{site}-data"}}}} for site in self.sites]},
             "test": {"operatorSecret": "operator-tls"},

@@ -50,7 +50,7 @@ def main(binaries, root):
             harness.write_text(home / "data", seed=1)
             (home / "worker.yaml").write_text(
                 f"federation: packed\nsite: alpha\ncoordinator: {_NAME}:{parties.address().rsplit(':', 1)[1]}\ndata: data\n"
-                "state_dir: state\nconsent: {runs: ['*'], models: [gpt]}\n"
+                "state_dir: state\nconsent: {runs: ['*'], models: [gpt], min_batch_size: 1, min_samples: 1}\n"
                 "tls: {ca: pki/ca.crt, certificate: pki/site-alpha.crt, key: pki/site-alpha.key}\n", encoding="utf-8")
             return 1 if [resolver for resolver in ("ares", "native") if not trains(parties, root, resolver)] else 0
         finally:

@@ -4,13 +4,37 @@
 #include <gtest/gtest.h>
 
 #include "common/exit_codes.h"
+#include "proto/config/yaml.h"
 #include "tests/worker/engine_driver.h"
+#include "worker/disclosure.h"
 
 namespace tributary::worker {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+
+// As of a worker.yaml that says no more than it must, and `more`.
+v1::ConsentConfig DefaultConsent(const std::string& more = "") {
+  v1::WorkerConfig config;
+  const absl::Status status = ParseYaml(absl::StrCat("federation: f\nsite: s\ncoordinator: a:1\ndata: d\nstate_dir: e\nconsent:\n",
+                                                     "  runs: ['*']\n  models: [gpt, mlp]\n", more),
+                                        "worker.yaml", &config);
+  EXPECT_TRUE(status.ok()) << status;
+  return config.consent();
+}
+
+v1::RunSpec SpecOf(v1::OptimizerSpec::Mode mode, uint32_t batch, uint32_t local_steps = 1) {
+  v1::RunSpec spec = MakeSpec();
+  spec.mutable_optimizer()->set_mode(mode);
+  spec.mutable_optimizer()->set_local_steps(local_steps);
+  spec.mutable_data()->set_batch_size(batch);
+  return spec;
+}
+
+std::string AnswerTo(const v1::RunSpec& spec, const std::string& more = "") {
+  return std::string(Agree(DefaultConsent(more), spec).status().message());
+}
 
 std::string RefusalOf(const v1::RunSpec& spec, uint64_t parameters = 10, uint32_t local_steps = 1) {
   return std::string(CheckConsent(MakeConsent(), spec, {.parameters = parameters, .local_steps = local_steps}).message());
@@ -54,6 +78,60 @@ TEST(ConsentTest, ARefusalNamesTheRuleAndBothValues) {
   EXPECT_THAT(RefusalOf(rounds), AllOf(HasSubstr("consent.max_rounds"), HasSubstr("at most 100"), HasSubstr("101")));
 
   EXPECT_THAT(RefusalOf(MakeSpec(), 1001), AllOf(HasSubstr("consent.max_parameters"), HasSubstr("at most 1000"), HasSubstr("1001")));
+}
+
+TEST(ConsentTest, TheDefaultsRefuseRunsFromWhoseUpdatesASampleCanBeRead) {
+  EXPECT_EQ(AnswerTo(SpecOf(v1::OptimizerSpec::ALLREDUCE, 8)), "");
+  v1::RunSpec one = SpecOf(v1::OptimizerSpec::ALLREDUCE, 1);
+  one.mutable_optimizer()->set_clip_norm(0);
+  EXPECT_THAT(AnswerTo(one), AllOf(HasSubstr("consent.min_batch_size"), HasSubstr("at least 8"), HasSubstr("batches of 1")));
+  EXPECT_THAT(AnswerTo(one, "  min_batch_size: 1\n"), HasSubstr("consent.allow_unclipped"));
+  EXPECT_THAT(
+      AnswerTo(one, "  min_batch_size: 1\n  allow_unclipped: true\n"),
+      AllOf(HasSubstr("consent.allow_small_gradients"), HasSubstr("mode allreduce"), HasSubstr("1 local step and has batches of 1")));
+  EXPECT_EQ(AnswerTo(one, "  min_batch_size: 1\n  allow_unclipped: true\n  allow_small_gradients: true\n"), "");
+}
+
+TEST(ConsentTest, AGradientIsSmallWhereItIsSentValueByValueAndNothingElseIsInIt) {
+  const std::string small = "  min_batch_size: 1\n";
+  EXPECT_THAT(AnswerTo(SpecOf(v1::OptimizerSpec::SIGNSGD, 7), small), HasSubstr("allow_small_gradients"));
+  EXPECT_THAT(AnswerTo(SpecOf(v1::OptimizerSpec::FEDAVG, 7), small), HasSubstr("allow_small_gradients"));
+  EXPECT_EQ(AnswerTo(SpecOf(v1::OptimizerSpec::FEDAVG, 7, 20), small), "");
+  EXPECT_EQ(AnswerTo(SpecOf(v1::OptimizerSpec::DISTRO, 1), small), "");
+}
+
+TEST(ConsentTest, WhatARunAsksOfTheMachineAndOfItsModelIsBounded) {
+  EXPECT_THAT(AnswerTo(SpecOf(v1::OptimizerSpec::DISTRO, 65536)), AllOf(HasSubstr("consent.max_batch_size"), HasSubstr("at most 1024")));
+  EXPECT_THAT(AnswerTo(SpecOf(v1::OptimizerSpec::DISTRO, 8), "  modes: [local, fedavg]\n"),
+              AllOf(HasSubstr("consent.modes of this site allows local, fedavg"), HasSubstr("mode distro")));
+  v1::RunSpec given = SpecOf(v1::OptimizerSpec::DISTRO, 8);
+  given.mutable_model()->set_initial_weights("trap.safetensors");
+  EXPECT_EQ(AnswerTo(given), "");
+  EXPECT_THAT(AnswerTo(given, "  allow_initial_weights: false\n"), HasSubstr("consent.allow_initial_weights"));
+  v1::RunSpec evaluates = SpecOf(v1::OptimizerSpec::DISTRO, 8);
+  evaluates.mutable_evaluation()->set_batches(1001);
+  EXPECT_THAT(AnswerTo(evaluates), HasSubstr("consent.max_evaluation_batches"));
+}
+
+TEST(ConsentTest, ARoundHasNoFewerLocalStepsThanItsRun) {
+  const v1::ConsentConfig consent = DefaultConsent();
+  const RunSize size{.local_steps = 20};
+  EXPECT_EQ(CheckRound(consent, size, 20, 0.1F), absl::OkStatus());
+  EXPECT_THAT(std::string(CheckRound(consent, size, 1, 0.1F).message()), AllOf(HasSubstr("agreed to 20"), HasSubstr("asks for 1")));
+}
+
+TEST(DisclosureTest, SaysWhatOneUpdateTellsOfHowManySamples) {
+  v1::RunSpec spec = SpecOf(v1::OptimizerSpec::ALLREDUCE, 1);
+  spec.mutable_optimizer()->set_clip_norm(0);
+  EXPECT_EQ(
+      *Disclosure(spec, Reported::kAll),
+      "each round every value of the gradient of 1 sample, not clipped; its training loss, and every 25 rounds a validation loss; how "
+      "long it computed; once a digest of its columns' names");
+  EXPECT_EQ(*Disclosure(SpecOf(v1::OptimizerSpec::FEDAVG, 8, 20), Reported::kWithoutLosses),
+            "each round every value of what 20 steps on 8 samples each have changed in the model, their gradients clipped to a norm of 1; "
+            "how long it computed; once a digest of its columns' names");
+  EXPECT_THAT(*Disclosure(SpecOf(v1::OptimizerSpec::DISTRO, 8), Reported::kWithoutLosses),
+              HasSubstr("the 32 largest of every 4096 components, in few bits, of what has gathered of the gradient of 8 samples"));
 }
 
 TEST(ConsentTest, ARefusalCarriesItsExitCode) {

@@ -40,6 +40,8 @@ inline v1::ConsentConfig MakeConsent() {
   consent.set_max_local_steps(4);
   consent.set_max_rounds(100);
   consent.set_max_parameters(1000);
+  consent.set_max_batch_size(65536);
+  consent.set_max_evaluation_batches(1000000);
   return consent;
 }
 

@@ -84,6 +84,7 @@ class TrainingRunTest : public ::testing::Test {
     config.set_site("berlin");
     config.set_threads(1);
     config.set_persist(v1::EVERY_ROUND);
+    config.mutable_consent()->set_min_samples(min_samples_);
     TrainingRun::Dependencies dependencies;
     dependencies.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<ConstantTrainer>(); };
     dependencies.make_encoder = [this](const optim::OptimizerOptions& options, const optim::Layout&,
@@ -112,8 +113,17 @@ class TrainingRunTest : public ::testing::Test {
   v1::RunOffer offer_;
   absl::Status encoder_status_;
   std::function<absl::StatusOr<MemoryLimits>()> memory_ = [] { return ReadMemoryLimits(); };
+  uint64_t min_samples_ = 1;
   Asked asked_;
 };
+
+TEST_F(TrainingRunTest, ASiteWithFewerSamplesThanItsConsentAsksForRefusesWithoutSayingHowMany) {
+  min_samples_ = 32;
+  const absl::Status refused = Create().status();
+  EXPECT_EQ(ExitCodeOf(refused), ExitCode::kConsent);
+  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("this site has 1 samples to train on"));
+  EXPECT_EQ(RefusalOf(refused), "consent.min_samples of this site allows no run on as little data as it has");
+}
 
 TEST_F(TrainingRunTest, WhatIsSentIsWhatTheEncoderMakesOfTheTrainersDirection) {
   const std::unique_ptr<TrainingRun> run = Create().value();
