@@ -193,6 +193,13 @@ absl::StatusOr<v1::RunStatus> Client::ResumeRun(const std::string& run) {
   return Call(&v1::AdminService::Stub::ResumeRun, request);
 }
 
+absl::StatusOr<v1::RunStatus> Client::ReadmitSite(const std::string& run, const std::string& site) {
+  v1::ReadmitSiteRequest request;
+  request.set_run(run);
+  request.set_site(site);
+  return Call(&v1::AdminService::Stub::ReadmitSite, request);
+}
+
 absl::StatusOr<v1::RunStatus> Client::ExtendRun(const std::string& run, uint64_t rounds) {
   v1::ExtendRunRequest request;
   request.set_run(run);

@@ -55,6 +55,7 @@ class Client {
   absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const std::string& reason);
   absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const std::string& reason);
   absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run);
+  absl::StatusOr<v1::RunStatus> ReadmitSite(const std::string& run, const std::string& site);
   absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds);
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
 

@@ -1,4 +1,4 @@
-// `tributary run`: submit, look, watch, pause, resume, extend, stop.
+// `tributary run`: submit, look, watch, pause, resume, extend, readmit, stop.
 #include <CLI/CLI.hpp>
 #include <atomic>
 #include <memory>
@@ -83,6 +83,12 @@ absl::Status Pause(const Session& session, const std::string& run, const std::st
 absl::Status Resume(const Session& session, const std::string& run) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.ResumeRun(run));
+  return Show(session, status);
+}
+
+absl::Status Readmit(const Session& session, const std::string& run, const std::string& site) {
+  TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
+  TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.ReadmitSite(run, site));
   return Show(session, status);
 }
 
@@ -181,6 +187,7 @@ void AddRunCommands(CLI::App* app, Session* session) {
 
   struct Options {
     std::string run;
+    std::string site;
     std::string file;
     std::string reason;
     uint64_t rounds = 0;
@@ -233,6 +240,10 @@ void AddRunCommands(CLI::App* app, Session* session) {
       "The learning rate keeps to the schedule that it had, and after that stays as in its last round.\n\n"
       "Examples:\n"
       "  tributary run extend bible --rounds 2000 && tributary run watch bible\n");
+  CLI::App* readmit = add("readmit", "Let a site take part again that the run has quarantined for its updates",
+                          [session, options] { return Readmit(*session, options->run, options->site); });
+  readmit->add_option("RUN", options->run, kRunRequiredHelp)->required();
+  readmit->add_option("SITE", options->site, "as `run status` names it")->required();
   CLI::App* stop = add("stop", "End a run for good, after the round in flight",
                        [session, options] { return Stop(*session, options->run, options->reason); });
   stop->add_option("RUN", options->run, kRunRequiredHelp)->required();

@@ -117,6 +117,9 @@ Json OptimizerToJson(const v1::RunStatus& status) {
   if (in_force.budget() == 0) {
     json.erase("budget");
   }
+  if (in_force.norm_bound() == 0) {
+    json.erase("norm_bound");
+  }
   if (in_force.domain() == v1::OptimizerSpec::DOMAIN_UNSPECIFIED) {
     json.erase("domain");
   }

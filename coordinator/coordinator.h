@@ -109,6 +109,8 @@ class Coordinator {
   // A paused run stays paused over restarts.
   virtual absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) = 0;
   virtual absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) = 0;
+  // Lets a site take part again that the run has quarantined for its updates. NotFound besides: the run knows no such site.
+  virtual absl::StatusOr<v1::RunStatus> ReadmitSite(const std::string& run, const std::string& site, const OperatorAct& act) = 0;
   // `rounds` in all; one that has finished is queued again, at its old place. Its sites are asked for their consent again. Errors besides:
   // of Extended (run/extended_run.h); AlreadyExists: a live run has its name; FailedPrecondition: its last state is not kept any more;
   // ResourceExhausted: the disk is too small for one more round.

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -50,6 +51,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<v1::RunStatus> StopRun(const std::string& run, const OperatorAct& act) override;
   absl::StatusOr<v1::RunStatus> PauseRun(const std::string& run, const OperatorAct& act) override;
   absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) override;
+  absl::StatusOr<v1::RunStatus> ReadmitSite(const std::string& run, const std::string& site, const OperatorAct& act) override;
   absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds, const OperatorAct& act) override;
   void SetRunObserver(std::function<void(const std::string& run_id)> observer) override { observer_ = std::move(observer); }
   v1::ServerInfo GetServerInfo() override;
@@ -102,6 +104,9 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   Run* FindRun(absl::string_view run_id_or_name);
   // The run, if operators may still change what becomes of it. NotFound, FailedPrecondition (over).
   absl::StatusOr<Run*> FindLiveRun(const std::string& run_id_or_name);
+  // Has `act` done to the run, which must be in progress: FailedPrecondition otherwise, with what to do about a queued one.
+  absl::StatusOr<v1::RunStatus> ActOn(const std::string& run_id_or_name, absl::string_view if_queued,
+                                      absl::FunctionRef<absl::Status(ActiveRun&)> act);
   // AlreadyExists: a run that is not over has this name, other than `except`.
   absl::Status CheckNameIsFree(const std::string& name, const Run* except) const;
   // Null: no such run is in progress.

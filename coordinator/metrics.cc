@@ -54,6 +54,7 @@ struct CoordinatorMetrics::State {
     std::unique_ptr<OptionalGauge> last_seen;
     std::unique_ptr<OptionalGauge> certificate_expiry;
     Children<kUpdateResults.size(), Counter> updates;
+    Counter* bounded;
     prometheus::Summary* arrival;
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
@@ -139,6 +140,8 @@ struct CoordinatorMetrics::State {
                                                               .Register(registry);
   prometheus::Family<Gauge>& site_last_seen = MakeGauge("tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
   prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
+  prometheus::Family<Counter>& site_bounded =
+      MakeCounter("tributary_updates_bounded_total", "Updates of a site that were scaled down to the bound on norms");
   prometheus::Family<Counter>& site_bytes =
       MakeCounter("tributary_bytes_total",
                   "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");
@@ -201,6 +204,7 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
   site.arrival = &site_arrival.Add({{"site", name}}, prometheus::Summary::Quantiles{});
   site.last_seen = std::make_unique<OptionalGauge>(site_last_seen, prometheus::Labels{{"site", name}});
   site.certificate_expiry = std::make_unique<OptionalGauge>(certificate_expiry, prometheus::Labels{{"party", absl::StrCat("site/", name)}});
+  site.bounded = &site_bounded.Add({{"site", name}});
   for (size_t i = 0; i < kUpdateResults.size(); ++i) {
     site.updates[i] = &site_updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
   }
@@ -258,6 +262,7 @@ void CoordinatorMetrics::State::Remove(Site& site) {
   site_arrival.Remove(site.arrival);
   site.last_seen->Clear();
   site.certificate_expiry->Clear();
+  site_bounded.Remove(site.bounded);
   for (Counter* const counter : site.updates) {
     site_updates.Remove(counter);
   }
@@ -386,6 +391,10 @@ void CoordinatorMetrics::CountUpdate(absl::string_view site, UpdateResult result
 
 void CoordinatorMetrics::CountRejection(RejectionReason reason) {
   state_->rejections[Index(reason)]->Increment();
+}
+
+void CoordinatorMetrics::CountBounded(absl::string_view site) {
+  state_->With(site, [](State::Site& found) { found.bounded->Increment(); });
 }
 
 void CoordinatorMetrics::ObserveArrival(absl::string_view site, absl::Duration since_start) {

@@ -48,7 +48,7 @@ enum class SiteState {
   kSyncing,      // accepted the run and is catching up
   kReady,        // holds the current state; takes part in rounds
   kRefused,      // declined the run
-  kQuarantined,  // its state differs from the log's: takes part in nothing until it was resynchronised
+  kQuarantined,  // takes part in nothing until it was resynchronised (its state differs from the log's), or readmitted (its updates)
 };
 
 // For updates_total{site,result}.
@@ -62,8 +62,9 @@ enum class RejectionReason {
   kBaseState,  // trained from another state than the round's
   kSize,       // longer than allowed
   kChecksum,   // the transfer's checksum failed
-  kInvalid,    // not the canonical encoding of an update: shape, bounds, order, finiteness, norm
+  kInvalid,    // not the canonical encoding of an update: shape, bounds, order, finiteness
   kDuplicate,  // another payload of the same site was accepted before
+  kNorm,       // far beyond the bound on norms
 };
 
 // Why a connection was turned away or cut off, for connections_refused_total{reason}.
@@ -111,6 +112,8 @@ class CoordinatorMetrics {
 
   void CountUpdate(absl::string_view site, UpdateResult result);
   void CountRejection(RejectionReason reason);
+  // An update of the site is summed scaled down.
+  void CountBounded(absl::string_view site);
   // An update of the site was accepted this long after the start of its round.
   void ObserveArrival(absl::string_view site, absl::Duration since_start);
 

@@ -337,28 +337,29 @@ absl::Status CoordinatorImpl::EndQueued(Run& run, v1::RunState state, const std:
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const OperatorAct& act) {
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::ActOn(const std::string& name, absl::string_view if_queued,
+                                                     absl::FunctionRef<absl::Status(ActiveRun&)> act) {
   TRIBUTARY_ASSIGN_OR_RETURN(const Run* const run, FindLiveRun(name));
   const std::string run_id = run->journaled.run_id;
   ActiveRun* const active = FindActive(run_id);
   if (active == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; pause it once it has, or stop it"));
+    return absl::FailedPreconditionError(absl::StrCat("run ", run_id, " is queued and has not begun; ", if_queued));
   }
-  TRIBUTARY_RETURN_IF_ERROR(active->Pause(act));
+  TRIBUTARY_RETURN_IF_ERROR(act(*active));
   AfterChange();
   return GetRun(run_id);
 }
 
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::PauseRun(const std::string& name, const OperatorAct& act) {
+  return ActOn(name, "pause it once it has, or stop it", [&act](ActiveRun& run) { return run.Pause(act); });
+}
+
+absl::StatusOr<v1::RunStatus> CoordinatorImpl::ReadmitSite(const std::string& name, const std::string& site, const OperatorAct& act) {
+  return ActOn(name, "it has quarantined nobody", [&](ActiveRun& run) { return run.ReadmitSite(site, act); });
+}
+
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::ResumeRun(const std::string& name, const OperatorAct& act) {
-  TRIBUTARY_ASSIGN_OR_RETURN(Run* const run, FindLiveRun(name));
-  const std::string run_id = run->journaled.run_id;
-  ActiveRun* const active = FindActive(run_id);
-  if (active == nullptr) {
-    return NotPaused(run_id, StatusOf(*run).state());
-  }
-  TRIBUTARY_RETURN_IF_ERROR(active->Resume(act));
-  AfterChange();
-  return GetRun(run_id);
+  return ActOn(name, "it is not paused", [&act](ActiveRun& run) { return run.Resume(act); });
 }
 
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::StopRun(const std::string& name, const OperatorAct& act) {
@@ -415,11 +416,7 @@ v1::RunStatus CoordinatorImpl::StatusOf(Run& run) {
   if (!status.ok()) {
     // Its state is still worth telling.
     LogError("coordinator", "run ", run.journaled.run_id, ": ", status.status().message());
-    status = v1::RunStatus();
-    status->set_run_id(run.journaled.run_id);
-    *status->mutable_spec() = run.journaled.spec;
-    status->set_state(run.journaled.state);
-    status->set_reason(run.journaled.reason);
+    status = BareStatus(run.journaled);
   }
   if (IsOver(run.journaled.state)) {
     run.ended = *status;

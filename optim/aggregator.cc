@@ -1,6 +1,7 @@
 #include "optim/aggregator.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/assert.h"
@@ -8,6 +9,7 @@
 #include "optim/dense_payload.h"
 #include "optim/live_pieces.h"
 #include "optim/modes.h"
+#include "optim/norm_gate.h"
 
 namespace tributary::optim {
 
@@ -33,9 +35,11 @@ bool UpdatesStayStored(Mode mode) {
   return TraitsOf(mode).family == Family::kValues;
 }
 
-absl::Status CheckStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload) {
+absl::StatusOr<double> MeasureStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload) {
   TRIBUTARY_ASSERT(UpdatesStayStored(options.mode), "updates of mode ", ModeName(options.mode), " are checked in memory");
-  return CheckDensePayload(layout, CutLive(layout, kValuePiece), payload);
+  const std::vector<LivePiece> pieces = CutLive(layout, kValuePiece);
+  TRIBUTARY_RETURN_IF_ERROR(CheckDensePayload(layout, pieces, payload));
+  return BoundsNorms(options) ? NormOfDensePayload(pieces, payload) : 0.0;
 }
 
 std::optional<uint64_t> FixedRecordBytes(const OptimizerOptions& options, const Layout& layout) {

@@ -33,33 +33,40 @@ absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight);
 // Whether updates of this mode are as long as the model (allreduce, fedavg, diloco), and an aggregator leaves them where AddStored finds
 // them. Every payload of such a run has one length, that of MaxPayloadBytes.
 bool UpdatesStayStored(Mode mode);
-// Of such a mode: Check of an update that is kept elsewhere, in slices. InvalidArgument as Check. Errors of the storage. Thread-safe.
-absl::Status CheckStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload);
+// Of such a mode: Measure of an update that is kept elsewhere, in slices. InvalidArgument as Measure. Errors of the storage. Thread-safe.
+absl::StatusOr<double> MeasureStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload);
 // Length of the record of a commit that includes something, where it is known before: as UpdatesStayStored.
 std::optional<uint64_t> FixedRecordBytes(const OptimizerOptions& options, const Layout& layout);
 
-// Holds the accumulator and the server-side residual. Not thread-safe: one caller at a time (Check alone is const and may run
-// beside other Checks).
+// Holds the accumulator, the server-side residual, and the norms by which a run bounds its updates (norm_gate.h). Not thread-safe: one
+// caller at a time (Measure and ShareOf are const and may run beside each other).
 class Aggregator {
  public:
   virtual ~Aggregator() = default;
 
   // Decides, without touching the accumulator, whether `payload` is the canonical encoding of an update of this layout and mode:
-  // shape, bounds, order, finiteness, norm. InvalidArgument says which check failed and where.
-  virtual absl::Status Check(absl::string_view payload) const = 0;
+  // shape, bounds, order, finiteness. InvalidArgument says which check failed and where. Returns the L2 norm of what it decodes to, the
+  // same bits on every machine; 0 in a run that bounds no norms.
+  virtual absl::StatusOr<double> Measure(absl::string_view payload) const = 0;
+  absl::Status Check(absl::string_view payload) const { return Measure(payload).status(); }
+
+  // What the sum of the open round takes of an update of this norm: 1, or less if it is scaled down to the bound. OutOfRange: it is too
+  // large to be taken at all.
+  virtual absl::StatusOr<double> ShareOf(double norm) const = 0;
 
   // Opens the sum of a round for at most `members` updates (1..kMaxWorkers). FailedPrecondition: a round is open and holds updates; Finish
   // it, or Remove them.
   virtual absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) = 0;
 
-  // Adds one update. Checks first, the weight too; an error leaves the sum unchanged. FailedPrecondition: no round open, or more
-  // than `members` updates.
+  // Adds one update, or its share. Checks first, the weight too; an error leaves the sum unchanged. FailedPrecondition: no round open, or
+  // more than `members` updates. OutOfRange: as ShareOf.
   virtual absl::Status Add(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
 
   // As Add, of an update that is kept elsewhere, and stays there unchanged until the round is closed or the update is taken back. Modes
-  // whose updates stay stored (UpdatesStayStored) only remember it and read it when the round is closed: that CheckStoredUpdate has found
-  // it valid is the caller's word, and only its length is checked. Other modes read it now. Errors of the storage.
-  virtual absl::Status AddStored(SharedBytes payload, uint32_t weight = kMaxWeight) = 0;
+  // whose updates stay stored (UpdatesStayStored) only remember it and read it when the round is closed: that MeasureStoredUpdate has
+  // found it valid is the caller's word, and only its length is checked; `norm` is what it found, and is read from the update if it is not
+  // given. Other modes read it now. Errors of the storage.
+  virtual absl::Status AddStored(SharedBytes payload, uint32_t weight = kMaxWeight, std::optional<double> norm = std::nullopt) = 0;
 
   // Takes an update of the open round back; without any, the round is as if none had come. Nobody keeps the updates for this, so that
   // memory stays O(model): that it is one that was added is the caller's word. FailedPrecondition: no round open, or no update in it.
@@ -80,16 +87,16 @@ class Aggregator {
   // Partial sums: where many updates are summed by a tree of aggregators of the same run, all with the same round parameters and `members`
   // (those of the whole tree), the root makes the commit that it would have made of the updates themselves.
   //
-  // Closes the round and hands out what was added to it. FailedPrecondition: no round open, or commits of this aggregator have left a
-  // residual in its sum. Errors of reading as Finish.
+  // Closes the round and hands out what was added to it. FailedPrecondition: no round open, commits of this aggregator have left a
+  // residual in its sum, or the run bounds norms, which only the root knows. Errors of reading as Finish.
   virtual absl::StatusOr<std::string> ExportPartial() = 0;
   // Adds what ExportPartial handed out. Errors leave the sum unchanged. FailedPrecondition: no round open, or more than `members` updates.
   // DataLoss: damaged, or of another layout or mode. InvalidArgument: of another round or other members, not canonical, or more than so
   // many updates can sum to; so accepted sums never overflow.
   virtual absl::Status MergePartial(absl::string_view partial) = 0;
 
-  // The server-side residual; only while no round is open, or none with updates. A coordinator that restores it and adds the same updates
-  // makes the same commits.
+  // The server-side residual, and the norms of committed rounds; only while no round is open, or none with updates. A coordinator that
+  // restores it and adds the same updates makes the same commits.
   virtual std::string SaveState() const = 0;
   // Ends an open round, too. DataLoss: not a state of this layout and mode, or damaged; the aggregator is unchanged.
   virtual absl::Status RestoreState(absl::string_view state) = 0;

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "optim/adamw.h"
 #include "optim/parallel.h"
 #include "optim/simd.h"
 
@@ -67,6 +70,21 @@ absl::Status CheckDensePayload(const Layout& layout, absl::Span<const LivePiece>
                                                    LoadFloat(values + i * sizeof(float)), " is not finite, beyond ", kDenseValueBound,
                                                    ", or a negative zero"));
   });
+}
+
+absl::StatusOr<double> NormOfDensePayload(absl::Span<const LivePiece> pieces, const StoredBytes& payload) {
+  double squares = 0;
+  TRIBUTARY_RETURN_IF_ERROR(ForEachPiece(pieces, payload, 1, [&squares](const LivePiece& piece, const char* values) {
+    float aligned[1 << 12];
+    int64_t size = 0;
+    for (int64_t begin = 0; begin < piece.size; begin += size) {
+      size = std::min<int64_t>(std::size(aligned), piece.size - begin);
+      std::memcpy(aligned, values + begin * sizeof(float), size * sizeof(float));
+      squares += SquaredNorm(absl::MakeConstSpan(aligned, size));
+    }
+    return absl::OkStatus();
+  }));
+  return std::sqrt(squares);
 }
 
 absl::Status ForEachPiece(absl::Span<const LivePiece> pieces, const StoredBytes& payload, int threads,

@@ -7,6 +7,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "common/stored_bytes.h"
@@ -37,6 +38,9 @@ absl::Status CheckDenseLength(absl::Span<const LivePiece> pieces, uint64_t bytes
 // InvalidArgument: another version, or another length than that of `pieces`, which are all of `layout`; or a value that is not canonical,
 // with its block. Errors of the storage.
 absl::Status CheckDensePayload(const Layout& layout, absl::Span<const LivePiece> pieces, const StoredBytes& payload, int threads = 1);
+
+// The L2 norm of a payload of the right length, in an order that depends on `pieces` alone. Errors of the storage.
+absl::StatusOr<double> NormOfDensePayload(absl::Span<const LivePiece> pieces, const StoredBytes& payload);
 
 // Calls visit(piece, its values) for each piece of a payload of the right length, from `threads` threads at once. The values are not
 // aligned. Returns the first error, of the storage or of `visit`; pieces behind it may not have been visited.

@@ -30,8 +30,8 @@ enum class Family {
   kLevels,           // k of kChunkSize components, in one of two domains, as small integers
 };
 
-// What a mode reads of OptimizerOptions besides the schedule, rounds, clip_norm and weight_decay, which all modes have. A run that sets
-// another key is refused.
+// What a mode reads of OptimizerOptions besides the schedule, rounds, clip_norm, norm_bound and weight_decay, which all modes have. A run
+// that sets another key is refused.
 enum class Key : uint8_t {
   kAdam,  // the three of adam
   kLocalSteps,

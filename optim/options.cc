@@ -148,6 +148,7 @@ absl::Status Validate(const OptimizerOptions& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckSchedule(options.learning_rate));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("rounds", static_cast<double>(options.rounds), 1, 1e8));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("clip_norm", options.clip_norm, 0, 1e6));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("norm_bound", options.norm_bound, 0, 1e6));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   TRIBUTARY_RETURN_IF_ERROR(CheckWeighting(options));
   return CheckKeysOfMode(options);

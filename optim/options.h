@@ -55,6 +55,8 @@ struct OptimizerOptions {
   ScheduleOptions learning_rate = {};
   uint64_t rounds = 1;
   float clip_norm = 1.0f;  // 0: off
+  // How many medians of norms an update may weigh in a sum (norm_gate.h); 0: off, as in runs of releases that had no bound.
+  float norm_bound = 0.0f;
   float weight_decay = 0.0f;
   AdamOptions adam = {};
   uint32_t local_steps = 1;

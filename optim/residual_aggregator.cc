@@ -87,17 +87,16 @@ class ResidualAggregator final : public SparseAggregator {
     }
   }
 
-  std::string SaveState() const override;
-  absl::Status RestoreState(absl::string_view state) override;
-
  private:
   std::string Kind() const {
     return absl::StrCat("aggregator ", ModeName(options().mode), " of ", sizeof(Integer), "-byte sums of ", z_.size(),
                         options().domain == Domain::kDct ? " DCT components" : " parameters");
   }
+  std::string SaveSum() const override;
+  absl::Status RestoreSum(absl::string_view state) override;
   absl::Status CheckRange(const SparseValues& values) const override;
   void Open() override { std::fill(senders_.begin(), senders_.end(), 0); }
-  void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
+  void SumValues(const SparseValues& values, uint32_t weight, double share, int sign) override;
   void CollectValues(SparseValues& commit) override;
   bool HoldsResidual() const override { return holds_residual_; }
   absl::Status TakeSums(std::string& out) override;
@@ -107,8 +106,8 @@ class ResidualAggregator final : public SparseAggregator {
   int64_t MostOf(uint64_t weights) const {
     return static_cast<int64_t>(static_cast<unsigned __int128>(Units::kLimit / members()) * weights / kMaxWeight);
   }
-  // What a level 1 of each segment adds to the sum, of an update of weight `weight`.
-  std::vector<Integer> LevelUnits(const SparseValues& values, uint32_t weight) const;
+  // What a level 1 of each segment adds to the sum, of `share` of an update of weight `weight`.
+  std::vector<Integer> LevelUnits(const SparseValues& values, uint32_t weight, double share) const;
   // Places of a chunk that the commit may hold, ascending.
   void SelectPlaces(const Segment& segment, size_t number, int64_t first);
   // Moves the segment's share of the commit from z_ to `commit`.
@@ -144,9 +143,10 @@ absl::Status ResidualAggregator<Units>::CheckRange(const SparseValues& values) c
 }
 
 template <typename Units>
-std::vector<typename Units::Integer> ResidualAggregator<Units>::LevelUnits(const SparseValues& values, uint32_t weight) const {
+std::vector<typename Units::Integer> ResidualAggregator<Units>::LevelUnits(const SparseValues& values, uint32_t weight,
+                                                                           double share) const {
   // fp64, single operations in one order: the same on every machine.
-  const double unit = std::ldexp(1.0, Units::kFractionBits) / members() * (static_cast<double>(weight) / kMaxWeight);
+  const double unit = std::ldexp(1.0, Units::kFractionBits) / members() * (static_cast<double>(weight) / kMaxWeight) * share;
   // In integers, so that no rounding lets an update pass what MergeSums allows.
   const auto limit = static_cast<Integer>(MostOf(weight) / MaxLevel(plan().update_shape().value_bits));
   const std::vector<uint64_t> squares = options().normalize ? SquaredLevels(plan(), values) : std::vector<uint64_t>();
@@ -178,8 +178,8 @@ std::vector<typename Units::Integer> ResidualAggregator<Units>::LevelUnits(const
 }
 
 template <typename Units>
-void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t weight, int sign) {
-  const std::vector<Integer> level_units = LevelUnits(values, weight);
+void ResidualAggregator<Units>::SumValues(const SparseValues& values, uint32_t weight, double share, int sign) {
+  const std::vector<Integer> level_units = LevelUnits(values, weight, share);
   for (size_t number = 0; number < level_units.size(); ++number) {
     const Segment& segment = plan().segments()[number];
     const Integer units = sign * level_units[number];
@@ -271,7 +271,7 @@ void ResidualAggregator<Units>::CollectValues(SparseValues& commit) {
 }
 
 template <typename Units>
-std::string ResidualAggregator<Units>::SaveState() const {
+std::string ResidualAggregator<Units>::SaveSum() const {
   std::string body;
   if (weighed()) {
     AppendLittleEndian(std::bit_cast<uint64_t>(reference_weight_), body);
@@ -281,7 +281,7 @@ std::string ResidualAggregator<Units>::SaveState() const {
 }
 
 template <typename Units>
-absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
+absl::Status ResidualAggregator<Units>::RestoreSum(absl::string_view state) {
   TRIBUTARY_ASSIGN_OR_RETURN(absl::string_view body, OpenState(Kind(), layout(), state));
   double reference_weight = 0;
   if (weighed()) {
@@ -306,7 +306,6 @@ absl::Status ResidualAggregator<Units>::RestoreState(absl::string_view state) {
   reference_weight_ = reference_weight;
   z_ = std::move(z);
   holds_residual_ = std::any_of(z_.begin(), z_.end(), [](Integer value) { return value != 0; });
-  CloseRound();
   return absl::OkStatus();
 }
 

@@ -15,6 +15,15 @@ std::string PartialKind(const OptimizerOptions& options) {
   return absl::StrCat("partial sum ", ModeName(options.mode));
 }
 
+// State of a run that bounds norms: the norms behind their length, then the family's own.
+constexpr absl::string_view kGatedKind = "aggregator with norms";
+
+std::string Sized(absl::string_view bytes) {
+  std::string sized;
+  AppendField<uint64_t>(bytes, sized);
+  return sized;
+}
+
 // What a partial sum says of itself before its sums.
 struct PartialHead {
   RoundParameters parameters;
@@ -64,11 +73,12 @@ absl::Status RoundAggregator::BeginRound(const RoundParameters& parameters, uint
   members_ = members;
   added_ = 0;
   weights_ = 0;
+  gate_.Open(parameters);
   Open();
   return absl::OkStatus();
 }
 
-absl::Status RoundAggregator::Take(uint32_t weight, absl::FunctionRef<absl::Status()> sum) {
+absl::Status RoundAggregator::Take(uint32_t weight, absl::FunctionRef<absl::StatusOr<double>()> sum) {
   if (!open_) {
     return absl::FailedPreconditionError("no round is open");
   }
@@ -76,18 +86,20 @@ absl::Status RoundAggregator::Take(uint32_t weight, absl::FunctionRef<absl::Stat
     return absl::FailedPreconditionError(absl::StrCat("round ", parameters_.round, " has all its ", members_, " updates"));
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
-  TRIBUTARY_RETURN_IF_ERROR(sum());
+  TRIBUTARY_ASSIGN_OR_RETURN(const double norm, sum());
+  gate_.Add(norm);
   ++added_;
   weights_ += weight;
   return absl::OkStatus();
 }
 
-absl::Status RoundAggregator::TakeBack(uint32_t weight, absl::FunctionRef<absl::Status()> sum) {
+absl::Status RoundAggregator::TakeBack(uint32_t weight, absl::FunctionRef<absl::StatusOr<double>()> sum) {
   if (!open_ || added_ == 0) {
     return absl::FailedPreconditionError("no round is open that holds an update");
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckWeight(options_, weight));
-  TRIBUTARY_RETURN_IF_ERROR(sum());
+  TRIBUTARY_ASSIGN_OR_RETURN(const double norm, sum());
+  gate_.Remove(norm);
   --added_;
   weights_ -= weight;
   return absl::OkStatus();
@@ -97,8 +109,8 @@ absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight) {
   return Take(weight, [&] { return Sum(payload, weight, 1); });
 }
 
-absl::Status RoundAggregator::AddStored(SharedBytes payload, uint32_t weight) {
-  return Take(weight, [&] { return SumStored(payload, weight, 1); });
+absl::Status RoundAggregator::AddStored(SharedBytes payload, uint32_t weight, std::optional<double> norm) {
+  return Take(weight, [&] { return SumStored(payload, weight, 1, norm); });
 }
 
 absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight) {
@@ -106,10 +118,10 @@ absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight)
 }
 
 absl::Status RoundAggregator::RemoveStored(const SharedBytes& payload, uint32_t weight) {
-  return TakeBack(weight, [&] { return SumStored(payload, weight, -1); });
+  return TakeBack(weight, [&] { return SumStored(payload, weight, -1, std::nullopt); });
 }
 
-absl::Status RoundAggregator::SumStored(const SharedBytes& payload, uint32_t weight, int sign) {
+absl::StatusOr<double> RoundAggregator::SumStored(const SharedBytes& payload, uint32_t weight, int sign, std::optional<double>) {
   std::string scratch;
   TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, payload->Slice(0, payload->size(), scratch));
   return Sum(bytes, weight, sign);
@@ -131,6 +143,7 @@ absl::StatusOr<CommitHead> RoundAggregator::Close(int threads, absl::FunctionRef
     return begin(head);
   };
   TRIBUTARY_RETURN_IF_ERROR(Collect(threads, begin_payload, sink));
+  gate_.Close();
   return head;
 }
 
@@ -164,11 +177,42 @@ absl::StatusOr<std::string> RoundAggregator::ExportPartial() {
     return absl::FailedPreconditionError(
         "the sum holds what earlier commits left out; only an aggregator that makes none has partial sums");
   }
+  if (gate_.bounds()) {
+    return absl::FailedPreconditionError("the run bounds its updates by norms that the root alone knows; it has no partial sums");
+  }
   open_ = false;
   std::string body;
   Append({.parameters = parameters_, .members = members_, .added = added_, .weights = weights_}, body);
   TRIBUTARY_RETURN_IF_ERROR(TakeSums(body));
   return SealState(PartialKind(options_), layout_, body);
+}
+
+std::string RoundAggregator::SaveState() const {
+  return gate_.bounds() ? SealState(kGatedKind, layout_, {Sized(gate_.Save()), SaveSum()}) : SaveSum();
+}
+
+absl::Status RoundAggregator::RestoreState(absl::string_view state) {
+  absl::string_view sum = state;
+  absl::string_view norms;
+  if (gate_.bounds()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(kGatedKind, layout_, state));
+    ByteReader reader(body);
+    uint64_t size = 0;
+    if (!reader.Read(size) || size > reader.rest().size()) {
+      return absl::DataLossError(absl::StrCat("saved ", kGatedKind, " state: shorter than its norms"));
+    }
+    norms = reader.rest().substr(0, size);
+    sum = reader.rest().substr(size);
+    if (const absl::Status canonical = NormGate(options_, layout_).Restore(norms); !canonical.ok()) {
+      return absl::DataLossError(absl::StrCat("saved ", kGatedKind, " state: ", canonical.message()));
+    }
+  }
+  TRIBUTARY_RETURN_IF_ERROR(RestoreSum(sum));
+  if (gate_.bounds()) {
+    TRIBUTARY_RETURN_IF_ERROR(gate_.Restore(norms));
+  }
+  open_ = false;
+  return absl::OkStatus();
 }
 
 absl::Status RoundAggregator::MergePartial(absl::string_view partial) {

@@ -4,6 +4,7 @@
 #define TRIBUTARY_OPTIM_ROUND_AGGREGATOR_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/functional/function_ref.h"
@@ -13,23 +14,27 @@
 #include "common/byte_sink.h"
 #include "common/stored_bytes.h"
 #include "optim/aggregator.h"
+#include "optim/norm_gate.h"
 
 namespace tributary::optim {
 
 class RoundAggregator : public Aggregator {
  public:
   // `layout` must outlive the aggregator.
-  RoundAggregator(const OptimizerOptions& options, const Layout& layout) : options_(options), layout_(layout) {}
+  RoundAggregator(const OptimizerOptions& options, const Layout& layout) : options_(options), layout_(layout), gate_(options, layout) {}
 
+  absl::StatusOr<double> ShareOf(double norm) const final { return gate_.ShareOf(norm); }
   absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) final;
   absl::Status Add(absl::string_view payload, uint32_t weight) final;
-  absl::Status AddStored(SharedBytes payload, uint32_t weight) final;
+  absl::Status AddStored(SharedBytes payload, uint32_t weight, std::optional<double> norm) final;
   absl::Status Remove(absl::string_view payload, uint32_t weight) final;
   absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight) final;
   absl::StatusOr<Commit> Finish() final;
   absl::StatusOr<CommitHead> FinishRecord(ByteSink sink, int threads) final;
   absl::StatusOr<std::string> ExportPartial() final;
   absl::Status MergePartial(absl::string_view partial) final;
+  std::string SaveState() const final;
+  absl::Status RestoreState(absl::string_view state) final;
 
  protected:
   const OptimizerOptions& options() const { return options_; }
@@ -40,25 +45,32 @@ class RoundAggregator : public Aggregator {
   uint32_t added() const { return added_; }
   uint64_t weights() const { return weights_; }
 
-  // For RestoreState: the open round is gone.
-  void CloseRound() { open_ = false; }
+  // Whether norms are to be measured.
+  bool bounds_norms() const { return gate_.bounds(); }
 
  private:
-  absl::Status Take(uint32_t weight, absl::FunctionRef<absl::Status()> sum);
-  absl::Status TakeBack(uint32_t weight, absl::FunctionRef<absl::Status()> sum);
+  // `sum` returns the norm of what it has added or taken back.
+  absl::Status Take(uint32_t weight, absl::FunctionRef<absl::StatusOr<double>()> sum);
+  absl::Status TakeBack(uint32_t weight, absl::FunctionRef<absl::StatusOr<double>()> sum);
   // Closes the round and gives its commit's parts, as Collect does.
   absl::StatusOr<CommitHead> Close(int threads, absl::FunctionRef<absl::Status(const CommitHead& head)> begin, ByteSink sink);
 
   // A round begins: forgets what an earlier one has left, but for the server-side residual.
   virtual void Open() = 0;
-  // Checks an update and adds it, or with `sign` -1 takes it back. An error leaves the sum as it was.
-  virtual absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) = 0;
+  // Checks an update and adds its share, or with `sign` -1 takes it back. Returns its norm, if norms are measured. An error leaves the sum
+  // as it was.
+  virtual absl::StatusOr<double> Sum(absl::string_view payload, uint32_t weight, int sign) = 0;
   // The same of a stored update: by reading all of it, unless the family leaves it where it is.
-  virtual absl::Status SumStored(const SharedBytes& payload, uint32_t weight, int sign);
+  virtual absl::StatusOr<double> SumStored(const SharedBytes& payload, uint32_t weight, int sign, std::optional<double> norm);
   // The commit's payload: its length to `begin`, then its bytes to `sink`. added() >= 1.
   virtual absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) = 0;
   // The commit's learning rate.
   virtual float CommitRate() const { return parameters_.learning_rate; }
+
+  // What the family keeps between rounds, as bytes that check themselves.
+  virtual std::string SaveSum() const = 0;
+  // DataLoss: not what SaveSum gives; nothing is changed.
+  virtual absl::Status RestoreSum(absl::string_view state) = 0;
 
   // Whether the sum holds what earlier rounds left out.
   virtual bool HoldsResidual() const { return false; }
@@ -70,6 +82,7 @@ class RoundAggregator : public Aggregator {
 
   const OptimizerOptions options_;
   const Layout& layout_;
+  NormGate gate_;
   bool open_ = false;
   RoundParameters parameters_;
   uint32_t members_ = 0;

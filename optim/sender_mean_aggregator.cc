@@ -30,19 +30,14 @@ class SenderMeanAggregator final : public SparseAggregator {
   SenderMeanAggregator(const OptimizerOptions& options, const Layout& layout)
       : SparseAggregator(options, layout), sums_(plan().places(), 0), senders_(plan().places(), 0) {}
 
-  std::string SaveState() const override { return SealState(kKind, layout(), ""); }
-  absl::Status RestoreState(absl::string_view state) override {
-    TRIBUTARY_RETURN_IF_ERROR(OpenState(kKind, layout(), state).status());
-    CloseRound();
-    return absl::OkStatus();
-  }
-
  private:
   static constexpr absl::string_view kKind = "aggregator demo";
 
+  std::string SaveSum() const override { return SealState(kKind, layout(), ""); }
+  absl::Status RestoreSum(absl::string_view state) override { return OpenState(kKind, layout(), state).status(); }
   absl::Status CheckRange(const SparseValues& values) const override;
   void Open() override;
-  void SumValues(const SparseValues& values, uint32_t weight, int sign) override;
+  void SumValues(const SparseValues& values, uint32_t weight, double share, int sign) override;
   void CollectValues(SparseValues& commit) override;
   absl::Status TakeSums(std::string& out) override;
   absl::Status MergeSums(absl::string_view sums, uint32_t added, uint64_t weights) override;
@@ -73,14 +68,15 @@ void SenderMeanAggregator::Open() {
   std::fill(senders_.begin(), senders_.end(), 0);
 }
 
-void SenderMeanAggregator::SumValues(const SparseValues& values, uint32_t, int sign) {
+void SenderMeanAggregator::SumValues(const SparseValues& values, uint32_t, double share, int sign) {
+  const double units = kUnits * share;
   for (const Segment& segment : plan().segments()) {
     for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
       const int64_t first = segment.first_place + chunk * segment.chunk_length();
       const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
       for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
         const int64_t place = first + values.index[i];
-        sums_[place] += sign * std::llrint(static_cast<double>(std::bit_cast<float>(values.value[i])) * kUnits);
+        sums_[place] += sign * std::llrint(static_cast<double>(std::bit_cast<float>(values.value[i])) * units);
         senders_[place] = static_cast<uint16_t>(senders_[place] + sign);
       }
     }

@@ -21,26 +21,25 @@ class SignAggregator final : public RoundAggregator {
   SignAggregator(const OptimizerOptions& options, const Layout& layout)
       : RoundAggregator(options, layout), pieces_(CutLive(layout, kSignPiece)), found_(pieces_.size()) {}
 
-  absl::Status Check(absl::string_view payload) const override { return ParseSigns(pieces_, payload, nullptr); }
-
-  std::string SaveState() const override { return EmptyState("aggregator", options(), layout()); }
-  absl::Status RestoreState(absl::string_view state) override {
-    TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState("aggregator", options(), layout(), state));
-    CloseRound();
-    return absl::OkStatus();
+  // A vote counts one, whatever its norm.
+  absl::StatusOr<double> Measure(absl::string_view payload) const override {
+    TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces_, payload, nullptr));
+    return 0.0;
   }
 
  private:
+  std::string SaveSum() const override { return EmptyState("aggregator", options(), layout()); }
+  absl::Status RestoreSum(absl::string_view state) override { return CheckEmptyState("aggregator", options(), layout(), state); }
   void Open() override { votes_.assign(LiveSize(pieces_), 0); }
 
-  absl::Status Sum(absl::string_view payload, uint32_t, int factor) override {
+  absl::StatusOr<double> Sum(absl::string_view payload, uint32_t, int factor) override {
     TRIBUTARY_RETURN_IF_ERROR(ParseSigns(pieces_, payload, found_.data()));
     for (size_t p = 0; p < pieces_.size(); ++p) {
       int16_t* votes = votes_.data() + pieces_[p].live;
       ForEachSign(found_[p], pieces_[p].size,
                   [votes, factor](int64_t i, int sign) { votes[i] = static_cast<int16_t>(votes[i] + factor * sign); });
     }
-    return absl::OkStatus();
+    return 0.0;
   }
 
   absl::Status Collect(int, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) override {

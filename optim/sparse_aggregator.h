@@ -19,7 +19,7 @@ class SparseAggregator : public RoundAggregator {
   // `layout` must outlive the aggregator.
   SparseAggregator(const OptimizerOptions& options, const Layout& layout) : RoundAggregator(options, layout), plan_(options, layout) {}
 
-  absl::Status Check(absl::string_view payload) const final;
+  absl::StatusOr<double> Measure(absl::string_view payload) const final;
 
  protected:
   const ChunkPlan& plan() const { return plan_; }
@@ -29,18 +29,19 @@ class SparseAggregator : public RoundAggregator {
   absl::Status CheckSenders(absl::Span<const uint16_t> senders, uint32_t added) const;
 
  private:
-  absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) final;
+  absl::StatusOr<double> Sum(absl::string_view payload, uint32_t weight, int sign) final;
   absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) final;
   float CommitRate() const final;
 
   // InvalidArgument: a decoded value is too large for the sum.
   virtual absl::Status CheckRange(const SparseValues& values) const = 0;
-  // Adds an update of weight 1..kMaxWeight, or with `sign` -1 takes it back.
-  virtual void SumValues(const SparseValues& values, uint32_t weight, int sign) = 0;
+  // Adds `share` of an update of weight 1..kMaxWeight, or with `sign` -1 takes it back. 0 < share <= 1.
+  virtual void SumValues(const SparseValues& values, uint32_t weight, double share, int sign) = 0;
   // Fills `commit`, which is empty; what is not in it is carried over as the mode says. added() >= 1.
   virtual void CollectValues(SparseValues& commit) = 0;
 
-  absl::Status Decode(absl::string_view payload, SparseValues& values) const;
+  // Returns the norm, if norms are measured.
+  absl::StatusOr<double> Decode(absl::string_view payload, SparseValues& values) const;
 
   const ChunkPlan plan_;
   SparseValues decoded_;

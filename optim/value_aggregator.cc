@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,8 +28,9 @@ constexpr double kUnitsOfWeight = static_cast<double>(int64_t{1} << kDenseFracti
 constexpr auto kBoundOfWeight = static_cast<int64_t>(double{kDenseValueBound} * kUnitsOfWeight);
 static_assert(kBoundOfWeight <= INT64_MAX / kMaxWorkers / kMaxWeight);
 
-// Rounds value * units to the nearest integer, ties to even: adding 1.5 * 2^52 leaves the integer in the low bits of a double, exactly,
-// because units <= 2^40 has at most 24 significant bits and |value| * units <= 2^50.
+// Rounds value * units to the nearest integer, ties to even: adding 1.5 * 2^52 leaves the integer in the low bits of a double, exactly if
+// units has at most 24 significant bits, because units <= 2^40 and |value| * units <= 2^50. Of an update that is scaled down the product is
+// rounded before, the same on every machine and for both signs.
 TRIBUTARY_SIMD_CLONES
 void AddFixed(const char* __restrict bytes, double units, int64_t size, int64_t* __restrict sums) {
   constexpr double kMagic = 6755399441055744.0;
@@ -53,14 +55,9 @@ class ValueAggregator final : public RoundAggregator {
   ValueAggregator(const OptimizerOptions& options, const Layout& layout)
       : RoundAggregator(options, layout), pieces_(CutLive(layout, kValuePiece)) {}
 
-  absl::Status Check(absl::string_view payload) const override { return CheckDensePayload(layout(), pieces_, BorrowedBytes(payload)); }
-
-  std::string SaveState() const override { return EmptyState("aggregator", options(), layout()); }
-  absl::Status RestoreState(absl::string_view state) override {
-    TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState("aggregator", options(), layout(), state));
-    CloseRound();
-    stored_.clear();
-    return absl::OkStatus();
+  absl::StatusOr<double> Measure(absl::string_view payload) const override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckDensePayload(layout(), pieces_, BorrowedBytes(payload)));
+    return bounds_norms() ? NormOfDensePayload(pieces_, BorrowedBytes(payload)) : 0.0;
   }
 
  private:
@@ -68,6 +65,8 @@ class ValueAggregator final : public RoundAggregator {
   struct Stored {
     SharedBytes payload;
     uint32_t weight;
+    double norm;
+    double share;
   };
   // What there is in memory of the piece that a thread packs.
   struct Slice {
@@ -82,27 +81,40 @@ class ValueAggregator final : public RoundAggregator {
     stored_.clear();
   }
 
-  absl::Status Sum(absl::string_view payload, uint32_t weight, int sign) override {
-    TRIBUTARY_RETURN_IF_ERROR(Check(payload));
-    HoldSums();
-    // Ties are rounded to even, so that what is taken back is what was added.
-    AddFixed(payload.data() + kDenseHeaderSize, sign * (weight * kUnitsOfWeight), LiveSize(pieces_), sums_.data());
+  std::string SaveSum() const override { return EmptyState("aggregator", options(), layout()); }
+  absl::Status RestoreSum(absl::string_view state) override {
+    TRIBUTARY_RETURN_IF_ERROR(CheckEmptyState("aggregator", options(), layout(), state));
+    stored_.clear();
     return absl::OkStatus();
   }
 
-  absl::Status SumStored(const SharedBytes& payload, uint32_t weight, int sign) override {
+  absl::StatusOr<double> Sum(absl::string_view payload, uint32_t weight, int sign) override {
+    TRIBUTARY_ASSIGN_OR_RETURN(const double norm, Measure(payload));
+    TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(norm));
+    HoldSums();
+    // Ties are rounded to even, so that what is taken back is what was added.
+    AddFixed(payload.data() + kDenseHeaderSize, sign * (weight * kUnitsOfWeight * share), LiveSize(pieces_), sums_.data());
+    return norm;
+  }
+
+  absl::StatusOr<double> SumStored(const SharedBytes& payload, uint32_t weight, int sign, std::optional<double> norm) override {
     if (sign > 0) {
       TRIBUTARY_RETURN_IF_ERROR(CheckDenseLength(pieces_, payload->size()));
-      stored_.push_back({payload, weight});
-      return absl::OkStatus();
+      if (!norm.has_value()) {
+        TRIBUTARY_ASSIGN_OR_RETURN(norm, bounds_norms() ? NormOfDensePayload(pieces_, *payload) : 0.0);
+      }
+      TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(*norm));
+      stored_.push_back({payload, weight, *norm, share});
+      return *norm;
     }
     const auto found = std::find_if(stored_.begin(), stored_.end(),
                                     [&](const Stored& stored) { return stored.payload == payload && stored.weight == weight; });
     if (found == stored_.end()) {
       return absl::FailedPreconditionError("the round does not hold this update with this weight");
     }
+    const double held = found->norm;
     stored_.erase(found);
-    return absl::OkStatus();
+    return held;
   }
 
   absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) override {
@@ -167,7 +179,7 @@ class ValueAggregator final : public RoundAggregator {
       if (!AreCanonicalValues(values.data(), size)) {
         return WithExitCode(absl::DataLossError("a stored update has changed since it was checked"), ExitCode::kDamaged);
       }
-      AddFixed(values.data(), update.weight * kUnitsOfWeight, size, sums);
+      AddFixed(values.data(), update.weight * kUnitsOfWeight * update.share, size, sums);
     }
     return absl::OkStatus();
   }

@@ -166,7 +166,7 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
                  [&] { return absl::StrCat(name, " takes ", absl::Base64Escape(payload), " ", RecordedJson(transfer.header)); });
   coordinator_->Call([&](coordinator::Coordinator& coordinator) {
     if (place == nullptr) {
-      done = coordinator.UploadCompleted(name, transfer.header, {payload, "", absl::OkStatus()});
+      done = coordinator.UploadCompleted(name, transfer.header, {payload, ""});
       return;
     }
     done = place->writer->Append(payload);
@@ -174,7 +174,7 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
       done = place->writer->Finish();
     }
     // As rpc/upload.cc says it.
-    done = done.ok() ? coordinator.UploadCompleted(name, transfer.header, {"", place->file, place->check()})
+    done = done.ok() ? coordinator.UploadCompleted(name, transfer.header, {"", place->file, place->measure()})
                      : absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
   });
   world_->Record("coordinator", [&] { return absl::StrCat(name, " answers ", CodeName(done)); });
@@ -191,8 +191,7 @@ absl::StatusOr<bool> Network::TakeFrame(Transfer& transfer, const Frame& frame) 
                   [this, name, life = transfer.life, header = transfer.header, payload] {
                     if (coordinator_->up() && coordinator_->life() == life) {
                       coordinator_->Call([&](coordinator::Coordinator& coordinator) {
-                        coordinator.UploadCompleted(name, header, {payload, "", absl::OkStatus()})
-                            .IgnoreError();  // the site waits for no other answer
+                        coordinator.UploadCompleted(name, header, {payload, ""}).IgnoreError();  // the site waits for no other answer
                       });
                     }
                   });

@@ -65,7 +65,8 @@ std::string OptimizerOf(const Recipe& recipe) {
   } else {
     absl::StrAppend(&optimizer, sparse ? ", k: 256" : "", mode.keys.Has(optim::Key::kLocalSteps) ? ", local_steps: 2" : "");
   }
-  return absl::StrCat(optimizer, recipe.weighs ? ", weighting: samples" : "");
+  // Betas whose steps have no bound: SyntheticTrainer's directions are no optimiser's, and the median alone is to bound them.
+  return absl::StrCat(optimizer, ", adam_beta2: 0.5", recipe.weighs ? ", weighting: samples" : "");
 }
 
 // Written once and given a name, a seed and a length: parsing takes longer than a simulated round.

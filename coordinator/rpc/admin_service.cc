@@ -276,6 +276,14 @@ grpc::ServerUnaryReactor* AdminService::ExtendRun(grpc::CallbackServerContext* c
              });
 }
 
+grpc::ServerUnaryReactor* AdminService::ReadmitSite(grpc::CallbackServerContext* context, const v1::ReadmitSiteRequest* request,
+                                                    v1::RunStatus* response) {
+  return Act(context, response, "readmit", request->run(), absl::StrCat("site ", request->site()),
+             [this, request](const std::string& caller) {
+               return coordinator_->ReadmitSite(request->run(), request->site(), {caller, ""});
+             });
+}
+
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
   return Show(context, response, [this] { return coordinator_->GetServerInfo(); });

@@ -49,6 +49,8 @@ class AdminService final : public v1::AdminService::CallbackService {
                                       v1::RunStatus* response) override;
   grpc::ServerUnaryReactor* ExtendRun(grpc::CallbackServerContext* context, const v1::ExtendRunRequest* request,
                                       v1::RunStatus* response) override;
+  grpc::ServerUnaryReactor* ReadmitSite(grpc::CallbackServerContext* context, const v1::ReadmitSiteRequest* request,
+                                        v1::RunStatus* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
   grpc::ServerWriteReactor<v1::RunStatus>* WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) override;

@@ -149,7 +149,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       return;
     }
     if (content->place == nullptr) {
-      Offer({std::move(content->bytes), "", absl::OkStatus()});
+      Offer({std::move(content->bytes), ""});
       return;
     }
     // It may take as long as writing the whole file; the frames of others go on meanwhile.
@@ -157,7 +157,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
         uploads_->disk_,
         [place = std::shared_ptr<UploadPlace>(std::move(content->place))]() -> absl::StatusOr<UploadedPayload> {
           TRIBUTARY_RETURN_IF_ERROR(place->writer->Finish());
-          return UploadedPayload{"", place->file, place->check()};
+          return UploadedPayload{"", place->file, place->measure()};
         },
         [this](absl::StatusOr<UploadedPayload> payload) {
           if (payload.ok()) {

@@ -20,6 +20,7 @@
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/round_report.h"
 #include "coordinator/run/run_status.h"
+#include "coordinator/run/strikes.h"
 
 namespace tributary::coordinator {
 ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& config, std::unique_ptr<RunHost> host,
@@ -356,6 +357,11 @@ void ActiveRun::NoteAct(absl::string_view kind, const OperatorAct& act) {
   deps_.journal->NoteEvent(id(), {UnixMillis(), "", std::string(kind), host_->round(), Excerpt(act.reason), act.operator_name});
 }
 
+absl::Status ActiveRun::KeepAccounts() {
+  return accounts_.last_record().has_value() ? deps_.journal->ReplaceAccounts(id(), *accounts_.last_record(), accounts_.SiteTotals())
+                                             : deps_.journal->Flush();
+}
+
 // What came before an operator's word counts before it.
 absl::Status ActiveRun::SettleForOperator() {
   if (!TakeHeldUpdates()) {
@@ -420,6 +426,20 @@ absl::Status ActiveRun::Extend(uint64_t rounds, const OperatorAct& act) {
   return absl::OkStatus();
 }
 
+absl::Status ActiveRun::ReadmitSite(const std::string& site, const OperatorAct& act) {
+  TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
+  TRIBUTARY_RETURN_IF_ERROR(CheckQuarantined(accounts_.Find(site), site));
+  Readmit(accounts_.site(site));
+  NoteAct("readmitted", {act.operator_name, absl::StrCat("site ", site)});
+  if (const absl::Status kept = KeepAccounts(); !Survives(kept)) {
+    return kept;
+  }
+  LogInfo("coordinator", Told("readmitted", act), LogField("run", id()), LogField("site", site));
+  deps_.environment->Close(site, absl::UnavailableError(absl::StrCat("run ", id(), " takes this site again, and is offered anew")));
+  Dispatch(MembersChanged{});
+  return absl::OkStatus();
+}
+
 absl::Status ActiveRun::Stop(const OperatorAct& act) {
   TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
   const std::string why = Told("stopped", act);
@@ -469,28 +489,12 @@ v1::RunStatus ActiveRun::Status() const {
 }
 
 std::string ActiveRun::Activity(const std::string& name) const {
-  const Membership::Site& site = deps_.membership->sites().at(name);
-  switch (site.presence) {
-    case Presence::kAway:
-      return site.leased ? "connection lost" : "away";
-    case Presence::kConnected:
-      return "connected";
-    case Presence::kOffered:
-      return "waiting for its consent";
-    case Presence::kRefused:
-      return absl::StrCat("refused: ", site.note);
-    case Presence::kLeft:
-      return absl::StrCat("left: ", site.note);
-    case Presence::kSyncing:
-      return "downloading";
-    case Presence::kQuarantined:
-      return absl::StrCat("quarantined: ", site.note);
-    case Presence::kReady:
-      break;
-  }
-  const char* const doing = !engine_.IsMember(name) ? "ready" : engine_.HoldsUpdateOf(name) ? "update received" : "training";
   const auto mismatch = last_mismatch_.find(name);
-  return mismatch == last_mismatch_.end() ? doing : absl::StrCat(doing, "; its state differed in round ", mismatch->second);
+  return ActivityOf(deps_.membership->sites().at(name), accounts_.QuarantineOf(name),
+                    !engine_.IsMember(name)       ? "ready"
+                    : engine_.HoldsUpdateOf(name) ? "update received"
+                                                  : "training",
+                    mismatch == last_mismatch_.end() ? std::nullopt : std::make_optional(mismatch->second));
 }
 
 }  // namespace tributary::coordinator

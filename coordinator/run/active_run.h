@@ -27,6 +27,7 @@
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
 #include "coordinator/metrics.h"
+#include "coordinator/run/incoming_update.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/operator_act.h"
 #include "coordinator/run/round_engine.h"
@@ -43,21 +44,6 @@
 #include "tributary/v1/transfer.pb.h"
 
 namespace tributary::coordinator {
-
-// One update on its way in, however it came.
-struct IncomingUpdate {
-  uint64_t round = 0;
-  std::string base_state_hash;
-  std::string digest;  // SHA-256 of the payload, raw bytes
-  std::string payload;
-  std::string file;            // that holds the payload, durably; empty: `payload` does
-  absl::Status check;          // of the file (UploadPlace)
-  uint64_t payload_bytes = 0;  // known before the payload is
-  v1::UpdateReport report;
-};
-IncomingUpdate UpdateOf(v1::Update message);
-// Nothing was received as long as only the header is there.
-IncomingUpdate UpdateOf(const v1::UploadHeader& header, UploadedPayload received);
 
 // Not thread-safe: every method runs on the coordinator's executor. No method blocks on the network; journal writes block on the disk.
 // The environment does not call back, except to read the status.
@@ -145,6 +131,9 @@ class ActiveRun {
   absl::Status Stop(const OperatorAct& act);
   // `rounds` in all. The sessions of its sites end, to be asked for their consent again. Errors besides: of Extended (extended_run.h).
   absl::Status Extend(uint64_t rounds, const OperatorAct& act);
+  // A site that was quarantined for its updates takes part again; its session ends, to begin as a new one. NotFound: the run knows no such
+  // site. FailedPrecondition besides: it is not quarantined so.
+  absl::Status ReadmitSite(const std::string& site, const OperatorAct& act);
   // SIGTERM: finishes the round in flight and starts no other.
   void Drain() { Dispatch(DrainRequested{}); }
 
@@ -161,6 +150,7 @@ class ActiveRun {
   // Valid, and not durable yet.
   struct HeldUpdate {
     JournaledUpdate update;
+    double norm = 0;
     std::string digest;
     std::string base_state_hash;
   };
@@ -181,6 +171,8 @@ class ActiveRun {
   bool Survives(const absl::Status& status);
   absl::Status SetState(v1::RunState state, const std::string& reason);
   void NoteAct(absl::string_view kind, const OperatorAct& act);
+  // The counters of the sites, and what was noted, durable now.
+  absl::Status KeepAccounts();
   absl::Status SettleForOperator();
   // Feeds the engine and carries out what it decides; safe to call while that is going on.
   void Dispatch(Event event);
@@ -215,6 +207,10 @@ class ActiveRun {
   // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
   void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);
   void Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason);
+  // Its update was refused for what it holds: that is answered, and counts against the site. `told` names site and round, too.
+  void Refuse(const std::string& site, uint64_t round, const absl::Status& why, const std::string& told);
+  // What a site has sent outweighs the others', and is summed scaled down.
+  void NoteBounded(const std::string& site, uint64_t round, const MeasuredUpdate& measured);
   // Tells the engine that the site's update of that round is not valid, unless what was held has closed it meanwhile.
   void DispatchRefusal(const std::string& site, uint64_t round, std::string reason);
   // Judges and checks; kNew: it is held now.

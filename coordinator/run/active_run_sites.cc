@@ -13,6 +13,7 @@
 #include "common/status_macros.h"
 #include "coordinator/run/active_run.h"
 #include "coordinator/run/receipts.h"
+#include "coordinator/run/strikes.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -29,6 +30,11 @@ constexpr absl::Duration kEvidenceInterval = absl::Seconds(1);
 void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
   SiteState& state = sites_[site] = SiteState();
   state.software_version = greeting.software_version;
+  if (const std::string why = accounts_.QuarantineOf(site); !why.empty()) {
+    deps_.membership->Set(site, Presence::kQuarantined, why);
+    Dispatch(MembersChanged{});
+    return;
+  }
   Capabilities lacking = RequiredCapabilities(journaled_.spec);
   std::erase_if(lacking, [&](const std::string& word) { return greeting.capabilities.contains(word); });
   if (!lacking.empty()) {
@@ -149,7 +155,7 @@ void ActiveRun::NoteEvent(const std::string& site, absl::string_view kind, uint6
 
 bool ActiveRun::Consented(const std::string& site) const {
   const auto it = deps_.membership->sites().find(site);
-  return it != deps_.membership->sites().end() &&
+  return it != deps_.membership->sites().end() && accounts_.QuarantineOf(site).empty() &&
          (it->second.presence == Presence::kSyncing || it->second.presence == Presence::kQuarantined ||
           it->second.presence == Presence::kReady);
 }
@@ -301,30 +307,6 @@ void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& re
   Dispatch(StateReported{site});
 }
 
-IncomingUpdate UpdateOf(v1::Update message) {
-  IncomingUpdate update;
-  update.round = message.round();
-  update.base_state_hash = std::move(*message.mutable_base_state_hash());
-  update.payload = std::move(*message.mutable_payload());
-  update.payload_bytes = update.payload.size();
-  update.digest = DigestBytes(Sha256(update.payload));
-  update.report = std::move(*message.mutable_report());
-  return update;
-}
-
-IncomingUpdate UpdateOf(const v1::UploadHeader& header, UploadedPayload received) {
-  IncomingUpdate update;
-  update.round = header.id().round();
-  update.base_state_hash = header.base_state_hash();
-  update.digest = header.id().sha256();
-  update.payload_bytes = received.bytes.empty() ? header.total_bytes() : received.bytes.size();
-  update.payload = std::move(received.bytes);
-  update.file = std::move(received.file);
-  update.check = std::move(received.check);
-  update.report = header.report();
-  return update;
-}
-
 void ActiveRun::Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason) {
   NoteEvent(site, "rejected", round, reason);
   v1::SiteStatus& totals = accounts_.site(site);
@@ -395,11 +377,37 @@ absl::StatusOr<std::unique_ptr<UploadPlace>> ActiveRun::PlaceFor(const std::stri
     return absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
   }
   place->writer = *std::move(writer);
-  place->check = [model = host_->shared_model(), files = &host_->files(), file = place->file]() -> absl::Status {
+  place->measure = [model = host_->shared_model(), files = &host_->files(), file = place->file]() -> absl::StatusOr<double> {
     TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes payload, files->Open(file));
-    return optim::CheckStoredUpdate(model->options, model->layout, *payload);
+    return optim::MeasureStoredUpdate(model->options, model->layout, *payload);
   };
   return place;
+}
+
+void ActiveRun::Refuse(const std::string& site, uint64_t round, const absl::Status& why, const std::string& told) {
+  Reject(site, round, absl::IsOutOfRange(why) ? RejectionReason::kNorm : RejectionReason::kInvalid, told);
+  v1::SiteStatus& totals = accounts_.site(site);
+  if (Strike(totals, round, why.message())) {
+    LogError("coordinator", "quarantined: ", totals.quarantine(), "; `tributary run readmit ", id(), " ", site, "` lets it take part again",
+             LogField("run", id()), LogField("site", site));
+    NoteEvent(site, "quarantined", round, totals.quarantine());
+    deps_.membership->Set(site, Presence::kQuarantined, totals.quarantine());
+    Survives(KeepAccounts());
+  }
+  DispatchRefusal(site, round, std::string(why.message()));
+}
+
+void ActiveRun::NoteBounded(const std::string& site, uint64_t round, const MeasuredUpdate& measured) {
+  v1::SiteStatus& totals = accounts_.site(site);
+  totals.set_updates_bounded(totals.updates_bounded() + 1);
+  deps_.metrics->CountBounded(site);
+  // The first time; then the counters tell.
+  if (totals.updates_bounded() == 1) {
+    const std::string what = absl::StrCat("its update's norm is ", measured.norm, ": it is summed scaled down to ", measured.share,
+                                          " of itself, as all that come so large (optimizer.norm_bound)");
+    LogWarning("coordinator", "round ", round, ": ", what, LogField("run", id()), LogField("site", site));
+    NoteEvent(site, "bounded", round, what);
+  }
 }
 
 void ActiveRun::DispatchRefusal(const std::string& site, uint64_t round, std::string reason) {
@@ -435,17 +443,20 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, In
   if (judgement == Judgement::kDuplicate) {
     return judgement;
   }
-  if (!update.check.ok() && !absl::IsInvalidArgument(update.check)) {
-    return update.check;  // the storage's: it says nothing of the update, which may come again
-  }
-  const absl::Status valid = !update.check.ok() ? update.check : host_->CheckUpdate(update.payload, update.file, update.report);
-  if (!valid.ok()) {
-    const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", valid.message());
-    Reject(site, update.round, RejectionReason::kInvalid, reason);
-    DispatchRefusal(site, update.round, std::string(valid.message()));
+  const absl::StatusOr<MeasuredUpdate> measured = host_->CheckUpdate(update);
+  if (!measured.ok()) {
+    if (!absl::IsInvalidArgument(measured.status()) && !absl::IsOutOfRange(measured.status())) {
+      return measured.status();  // the storage's: it says nothing of the update, which may come again
+    }
+    const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", measured.status().message());
+    Refuse(site, update.round, measured.status(), reason);
     return absl::InvalidArgumentError(reason);
   }
+  if (measured->share < 1) {
+    NoteBounded(site, update.round, *measured);
+  }
   HeldUpdate& held = held_.emplace_back();
+  held.norm = measured->norm;
   held.update.site = site;
   held.update.payload = std::move(update.payload);
   held.update.report = std::move(update.report);
@@ -465,14 +476,16 @@ bool ActiveRun::TakeHeldUpdates() {
   }
   UpdatesAccepted accepted;
   std::vector<JournaledUpdate> updates;
+  std::vector<double> norms;
   for (HeldUpdate& held : std::exchange(held_, {})) {
     v1::SiteStatus& totals = accounts_.site(held.update.site);
     totals.set_round(engine_.base_round());
     totals.set_state_hash(held.base_state_hash);
     accepted.updates.push_back({held.update.site, std::move(held.digest)});
     updates.push_back(std::move(held.update));
+    norms.push_back(held.norm);
   }
-  if (!Survives(host_->AcceptUpdates(updates, accepted))) {
+  if (!Survives(host_->AcceptUpdates(updates, norms, accepted))) {
     return false;
   }
   last_accepted_ = At().now;

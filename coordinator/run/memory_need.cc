@@ -6,6 +6,7 @@
 #include "optim/chunk_plan.h"
 #include "optim/encoder.h"
 #include "optim/modes.h"
+#include "optim/norm_gate.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -42,7 +43,11 @@ uint64_t SumBytes(const RunModel& model, LongUpdates where) {
 
 // What snapshots hold of the aggregator: sums are a residual in the modes that have one.
 uint64_t AggregatorSnapshotBytes(const RunModel& model) {
-  return optim::TraitsOf(model.options.mode).family == optim::Family::kLevels ? SumBytes(model, LongUpdates::kInMemory) : 0;
+  if (optim::TraitsOf(model.options.mode).family != optim::Family::kLevels) {
+    return 0;
+  }
+  // Once more while it is sealed together with the norms.
+  return SumBytes(model, LongUpdates::kInMemory) * (optim::BoundsNorms(model.options) ? 2 : 1);
 }
 
 }  // namespace

@@ -76,6 +76,16 @@ v1::SiteStatus& RunAccounts::site(const std::string& name) {
   return status;
 }
 
+const v1::SiteStatus* RunAccounts::Find(const std::string& name) const {
+  const auto found = sites_.find(name);
+  return found == sites_.end() ? nullptr : &found->second;
+}
+
+std::string RunAccounts::QuarantineOf(const std::string& name) const {
+  const v1::SiteStatus* const found = Find(name);
+  return found == nullptr ? "" : found->quarantine();
+}
+
 std::vector<v1::SiteStatus> RunAccounts::SiteTotals() const {
   std::vector<v1::SiteStatus> totals;
   totals.reserve(sites_.size());

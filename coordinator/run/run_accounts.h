@@ -45,6 +45,10 @@ class RunAccounts {
 
   // Counters of the site and the last hash it reported; made on first use.
   v1::SiteStatus& site(const std::string& name);
+  // Null: nothing is known of it.
+  const v1::SiteStatus* Find(const std::string& name) const;
+  // Why the run has quarantined it for its updates; empty: it has not.
+  std::string QuarantineOf(const std::string& name) const;
   std::vector<v1::SiteStatus> SiteTotals() const;
 
   // Fills the byte fields of `record` with the interval since the last record, and starts the next interval.

@@ -93,26 +93,31 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   return ResumeOpenRound().status();
 }
 
-absl::Status RunHost::CheckUpdate(absl::string_view payload, const std::string& file, const v1::UpdateReport& report) const {
-  TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, report.samples()).status());
-  if (!file.empty()) {
-    return absl::OkStatus();
+absl::StatusOr<MeasuredUpdate> RunHost::CheckUpdate(const IncomingUpdate& update) const {
+  MeasuredUpdate measured;
+  TRIBUTARY_ASSIGN_OR_RETURN(measured.norm, update.norm);
+  TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, update.report.samples()).status());
+  if (update.file.empty()) {
+    if (update.payload.size() > model_->max_payload) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(update.payload.size(), " bytes; an update of this run has at most ", model_->max_payload));
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(measured.norm, aggregator_->Measure(update.payload));
   }
-  if (payload.size() > model_->max_payload) {
-    return absl::InvalidArgumentError(absl::StrCat(payload.size(), " bytes; an update of this run has at most ", model_->max_payload));
-  }
-  return aggregator_->Check(payload);
+  TRIBUTARY_ASSIGN_OR_RETURN(measured.share, aggregator_->ShareOf(measured.norm));
+  return measured;
 }
 
 bool RunHost::KeepsUpdateFiles() const {
   return journal_->KeepsFiles() && optim::UpdatesStayStored(model_->options.mode);
 }
 
-absl::Status RunHost::AcceptUpdates(absl::Span<const JournaledUpdate> updates, const UpdatesAccepted& accepted) {
+absl::Status RunHost::AcceptUpdates(absl::Span<const JournaledUpdate> updates, absl::Span<const double> norms,
+                                    const UpdatesAccepted& accepted) {
   TRIBUTARY_RETURN_IF_ERROR(journal_->AddUpdates(run_id_, open_round_, updates));
   for (size_t i = 0; i < updates.size(); ++i) {
     const absl::Time start = clock_->Now();
-    TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes stored, SumUpdate(*model_, *store_, updates[i], *aggregator_));
+    TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes stored, SumUpdate(*model_, *store_, updates[i], *aggregator_, norms[i]));
     replay_cost_ += clock_->Now() - start;
     CountLogged(updates[i].bytes());
     accepted_[updates[i].site] = Accepted{accepted.updates[i].digest, updates[i].report, std::move(stored)};

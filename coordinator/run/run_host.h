@@ -23,6 +23,7 @@
 #include "common/stored_bytes.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
+#include "coordinator/run/incoming_update.h"
 #include "coordinator/run/round_engine.h"
 #include "coordinator/run/run_log.h"
 #include "optim/aggregator.h"
@@ -34,6 +35,12 @@
 #include "tributary/v1/session.pb.h"
 
 namespace tributary::coordinator {
+
+// A valid update, and how much of it the sum of its round takes.
+struct MeasuredUpdate {
+  double norm = 0;  // 0 if nobody asks for it
+  double share = 1;
+};
 
 // A commit on its way into the log.
 struct PendingCommit {
@@ -103,12 +110,12 @@ class RunHost {
 
   // Makes the round durable and opens its sum.
   absl::Status StartRound(uint64_t round, const std::vector<std::string>& members);
-  // Whether the payload is a valid update, and the report gives it a weight; nothing changes. InvalidArgument.
-  // A payload in a file was checked before (optim::CheckStoredUpdate).
-  absl::Status CheckUpdate(absl::string_view payload, const std::string& file, const v1::UpdateReport& report) const;
-  // Checked updates, whose files, where they are in some, are durable: durable together, then summed. `accepted` names their digests, in
-  // the same order.
-  absl::Status AcceptUpdates(absl::Span<const JournaledUpdate> updates, const UpdatesAccepted& accepted);
+  // Whether the payload is a valid update, of a norm that the open round takes, and the report gives it a weight; nothing changes.
+  // InvalidArgument; OutOfRange: the norm. A payload in a file was measured before, and what was wrong with it then is wrong now.
+  absl::StatusOr<MeasuredUpdate> CheckUpdate(const IncomingUpdate& update) const;
+  // Checked updates, whose files, where they are in some, are durable: durable together, then summed. `norms` are those that were measured,
+  // and `accepted` names their digests, in the same order.
+  absl::Status AcceptUpdates(absl::Span<const JournaledUpdate> updates, absl::Span<const double> norms, const UpdatesAccepted& accepted);
 
   // The three steps of a commit: make it from the sum, apply it, append it to the log.
   absl::StatusOr<PendingCommit> MakeCommit();

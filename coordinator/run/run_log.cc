@@ -113,14 +113,14 @@ absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state,
 }
 
 absl::StatusOr<SharedBytes> SumUpdate(const RunModel& model, const SnapshotStore& store, const JournaledUpdate& update,
-                                      optim::Aggregator& aggregator) {
+                                      optim::Aggregator& aggregator, std::optional<double> norm) {
   TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model.options, update.report.samples()));
   if (update.file.empty()) {
     TRIBUTARY_RETURN_IF_ERROR(aggregator.Add(update.payload, weight));
     return nullptr;
   }
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes payload, store.Open(update.file));
-  TRIBUTARY_RETURN_IF_ERROR(aggregator.AddStored(payload, weight));
+  TRIBUTARY_RETURN_IF_ERROR(aggregator.AddStored(payload, weight, norm));
   return payload;
 }
 

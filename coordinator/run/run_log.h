@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -65,9 +66,9 @@ absl::Status ReplayCommit(const RunModel& model, uint64_t round, const StoredByt
 absl::Status CheckState(const RunModel& model, const optim::ReplicaState& state, const Digest& journaled);
 
 // Adds a journaled update to the open sum, with its weight: its payload, or the file that it is in, which must stay until the sum is
-// closed. Returns what the sum was given of the file, to take it back with; null: it has a copy.
+// closed. `norm`: if it is known. Returns what the sum was given of the file, to take it back with; null: it has a copy.
 absl::StatusOr<SharedBytes> SumUpdate(const RunModel& model, const SnapshotStore& store, const JournaledUpdate& update,
-                                      optim::Aggregator& aggregator);
+                                      optim::Aggregator& aggregator, std::optional<double> norm = std::nullopt);
 
 // The commit's record, in memory or in its file. DataLoss, exit code kDamaged: the file is missing, or has another length.
 absl::StatusOr<SharedBytes> RecordOf(const SnapshotStore& store, const JournaledCommit& commit,

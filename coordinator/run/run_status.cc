@@ -1,6 +1,5 @@
 #include "coordinator/run/run_status.h"
 
-#include <optional>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -62,16 +61,47 @@ SiteState SiteStateOf(Presence presence) {
   return SiteState::kConnected;
 }
 
+std::string ActivityOf(const Membership::Site& site, absl::string_view quarantine, absl::string_view in_round,
+                       std::optional<uint64_t> mismatch) {
+  if (!quarantine.empty()) {
+    return absl::StrCat("quarantined: ", quarantine);
+  }
+  switch (site.presence) {
+    case Presence::kAway:
+      return site.leased ? "connection lost" : "away";
+    case Presence::kConnected:
+      return "connected";
+    case Presence::kOffered:
+      return "waiting for its consent";
+    case Presence::kRefused:
+      return absl::StrCat("refused: ", site.note);
+    case Presence::kLeft:
+      return absl::StrCat("left: ", site.note);
+    case Presence::kSyncing:
+      return "downloading";
+    case Presence::kQuarantined:
+      return absl::StrCat("quarantined: ", site.note);
+    case Presence::kReady:
+      break;
+  }
+  return mismatch.has_value() ? absl::StrCat(in_round, "; its state differed in round ", *mismatch) : std::string(in_round);
+}
+
 void CountEnd(v1::RunState state, CoordinatorMetrics& metrics) {
   metrics.RunEnded(state == v1::FINISHED ? RunOutcome::kFinished : state == v1::FAILED ? RunOutcome::kFailed : RunOutcome::kStopped);
 }
 
-absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run) {
+v1::RunStatus BareStatus(const JournaledRun& run) {
   v1::RunStatus status;
   status.set_run_id(run.run_id);
   *status.mutable_spec() = run.spec;
   status.set_state(run.state);
   status.set_reason(run.reason);
+  return status;
+}
+
+absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run) {
+  v1::RunStatus status = BareStatus(run);
   status.set_submitted_unix_ms(run.submitted_unix_ms);
   status.set_finished_unix_ms(run.finished_unix_ms);
   TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(run.spec));

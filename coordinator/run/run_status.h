@@ -2,10 +2,13 @@
 #ifndef TRIBUTARY_COORDINATOR_RUN_RUN_STATUS_H_
 #define TRIBUTARY_COORDINATOR_RUN_RUN_STATUS_H_
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/metrics.h"
 #include "coordinator/run/membership.h"
@@ -25,9 +28,15 @@ std::string StateName(v1::RunState state);
 void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics);
 // How a site with a session shows in them.
 SiteState SiteStateOf(Presence presence);
+// What the site is doing, for people. `quarantine`: why the run has quarantined it for its updates, or empty; `in_round`: what it is doing
+// in the round if it is ready; `mismatch`: the round in which its state last differed from the log's.
+std::string ActivityOf(const Membership::Site& site, absl::string_view quarantine, absl::string_view in_round,
+                       std::optional<uint64_t> mismatch);
 // A run has ended in this state.
 void CountEnd(v1::RunState state, CoordinatorMetrics& metrics);
 
+// What is known of a run without looking further.
+v1::RunStatus BareStatus(const JournaledRun& run);
 // Of a run that is not in progress. DataLoss: its rows are damaged.
 absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const JournaledRun& run);
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/file_store.h"
 #include "common/stored_bytes.h"
 
@@ -17,15 +17,16 @@ struct UploadPlace {
   // Takes the payload as it arrives, and is finished once its digest is right.
   std::unique_ptr<FileStore::Writer> writer;
   std::string file;
-  // Says whether the finished file is a valid update; on any thread, as long as it takes. InvalidArgument; errors of the storage.
-  std::function<absl::Status()> check;
+  // Says whether the finished file is a valid update, and its norm (optim::MeasureStoredUpdate); on any thread, as long as it takes.
+  // InvalidArgument; errors of the storage.
+  std::function<absl::StatusOr<double>()> measure;
 };
 
 // The whole payload: in memory, or in a durable file.
 struct UploadedPayload {
   std::string bytes;
   std::string file;
-  absl::Status check;  // of the file
+  absl::StatusOr<double> norm = 0.0;  // of the file, as UploadPlace::measure says it
 };
 
 }  // namespace tributary::coordinator

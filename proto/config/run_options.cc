@@ -9,6 +9,7 @@
 #include "common/status_macros.h"
 #include "optim/budget.h"
 #include "optim/modes.h"
+#include "optim/norm_gate.h"
 #include "proto/config/rules.h"
 #include "proto/durations.h"
 
@@ -199,6 +200,7 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   options.learning_rate.final_ratio = spec.learning_rate().final_ratio();
   options.learning_rate.decay_fraction = spec.learning_rate().decay_fraction();
   options.clip_norm = static_cast<float>(spec.clip_norm());
+  options.norm_bound = static_cast<float>(spec.norm_bound());
   if (spec.has_weight_decay()) {
     options.weight_decay = static_cast<float>(spec.weight_decay());
   }
@@ -249,6 +251,7 @@ absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec) {
     in_force.mutable_learning_rate()->set_kind(v1::ScheduleSpec::COSINE);
   }
   in_force.set_weight_decay(Shortest(options.weight_decay));
+  in_force.set_norm_bound(optim::BoundsNorms(options) ? Shortest(options.norm_bound) : 0);
   in_force.set_local_steps(optim::ParametersForRound(options, 1).local_steps);
   in_force.set_weighting(options.weighting == optim::Weighting::kSamples ? v1::SAMPLES : v1::UNIFORM);
   // Where the mode reads none of these, the run has none: it would have been refused.

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "coordinator/journal/open_journal.h"
@@ -51,6 +52,7 @@ v1::RunSpec MakeSpec(const std::string& name, uint64_t rounds, int min_workers, 
                                         "data: {kind: csv, label_column: label}\n"
                                         "optimizer: {mode: ",
                                         mode, mode == "distro" || mode == "local" ? ", k: 1024" : "",
+                                        absl::StrContains(mode, "norm_bound") ? "" : ", norm_bound: 0",
                                         ", learning_rate: {peak: 0.01}}\n"
                                         "participation: {min_workers: ",
                                         min_workers, ", quorum: 0.5, min_deadline: 1s, max_deadline: 60s, wait_timeout: 5m}\n", more);
@@ -310,7 +312,7 @@ void FakeSite::Upload(v1::Update update) {
     EXPECT_TRUE((*place)->writer->Append(update.payload()).ok());
     EXPECT_TRUE((*place)->writer->Finish().ok());
     payload.file = (*place)->file;
-    payload.check = (*place)->check();
+    payload.norm = (*place)->measure();
   }
   coordinator.UploadCompleted(name_, header, std::move(payload)).IgnoreError();  // the receipt says it
 }

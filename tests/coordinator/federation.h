@@ -31,7 +31,8 @@
 
 namespace tributary::coordinator {
 
-// A run of an 8-16-4 perceptron. `more` are further lines of YAML.
+// A run of an 8-16-4 perceptron. `more` are further lines of YAML. Norms are bounded only if `mode` says so: the sites invent updates that
+// no optimiser makes.
 v1::RunSpec MakeSpec(const std::string& name, uint64_t rounds, int min_workers, const std::string& mode = "distro",
                      const std::string& more = "");
 

@@ -275,7 +275,7 @@ TEST_F(OpenRound, AnUploadedUpdateCountsLikeOneFromTheSession) {
   header.set_base_state_hash(site().StateHash());
   header.set_total_bytes(payload.size());
   site().alter = nullptr;
-  EXPECT_TRUE(federation_.coordinator().UploadCompleted("site-2", header, {payload, "", absl::OkStatus()}).ok());
+  EXPECT_TRUE(federation_.coordinator().UploadCompleted("site-2", header, {payload, ""}).ok());
   federation_.Settle();
   EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
   CommonHash(federation_, run_);

@@ -233,7 +233,7 @@ TEST(StoredUpdatesTest, NeitherUpdatesNorTheCommitAreReadOrWrittenWhole) {
   const Layout layout = SlicedLayout();
   const OptimizerOptions options = Defaults(Mode::kDiLoCo);
   const std::shared_ptr<FakeFile> file = File(Updates(options, layout, 1)[0].payload);
-  ASSERT_TRUE(CheckStoredUpdate(options, layout, *file).ok());
+  ASSERT_TRUE(MeasureStoredUpdate(options, layout, *file).ok());
   const auto aggregator = Open(options, layout);
   ASSERT_TRUE(aggregator->AddStored(file).ok());
   std::vector<uint64_t> pieces;
@@ -279,14 +279,14 @@ TEST(StoredUpdatesTest, ACheckOfAStoredUpdateSaysWhatACheckInMemorySays) {
       std::memcpy(bad.back().data() + 1 + 4 * place, &value, sizeof(value));
     }
   }
-  EXPECT_EQ(CheckStoredUpdate(options, layout, *File(payload)), absl::OkStatus());
+  EXPECT_TRUE(MeasureStoredUpdate(options, layout, *File(payload)).ok());
   for (const std::string& bytes : bad) {
-    EXPECT_EQ(CheckStoredUpdate(options, layout, *File(bytes)).code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_EQ(CheckStoredUpdate(options, layout, *File(bytes)), aggregator->Check(bytes));
+    EXPECT_EQ(MeasureStoredUpdate(options, layout, *File(bytes)).status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(MeasureStoredUpdate(options, layout, *File(bytes)).status(), aggregator->Check(bytes));
   }
   const auto file = File(payload);
   file->good_bytes = 400'000;
-  EXPECT_EQ(CheckStoredUpdate(options, layout, *file).message(), "the disk is gone");
+  EXPECT_EQ(MeasureStoredUpdate(options, layout, *file).status().message(), "the disk is gone");
 }
 
 // Whatever closes the round says why, and leaves the aggregator ready for the next.

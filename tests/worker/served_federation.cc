@@ -51,7 +51,7 @@ TestHub::Handlers ServedFederation::Handlers() {
     const std::lock_guard<std::mutex> lock(mutex_);
     ++uploads_;
     payloads_[header.id().round()].push_back(payload);
-    const absl::Status taken = federation_.coordinator().UploadCompleted(kSite, header, {std::move(payload), "", absl::OkStatus()});
+    const absl::Status taken = federation_.coordinator().UploadCompleted(kSite, header, {std::move(payload), ""});
     EXPECT_TRUE(taken.ok()) << taken;
     federation_.Settle();
     return grpc::Status::OK;

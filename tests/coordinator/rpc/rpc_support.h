@@ -47,7 +47,7 @@ class RecordingCoordinator final : public Coordinator {
     v1::UploadHeader header;
     std::string payload;
     std::string file;
-    absl::Status check;
+    absl::StatusOr<double> norm;
   };
 
   // Waits until `condition` holds of what has been recorded; false after kPatience.
@@ -105,7 +105,7 @@ class RecordingCoordinator final : public Coordinator {
   }
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override {
     const Change change(*this);
-    uploads.push_back({site, header, std::move(payload.bytes), std::move(payload.file), std::move(payload.check)});
+    uploads.push_back({site, header, std::move(payload.bytes), std::move(payload.file), std::move(payload.norm)});
     return upload_result;
   }
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override {
@@ -171,6 +171,9 @@ class RecordingCoordinator final : public Coordinator {
   }
   absl::StatusOr<v1::RunStatus> ResumeRun(const std::string& run, const OperatorAct& act) override {
     return absl::FailedPreconditionError(Told(run + " is running; not resumed", act));
+  }
+  absl::StatusOr<v1::RunStatus> ReadmitSite(const std::string& run, const std::string& site, const OperatorAct& act) override {
+    return absl::FailedPreconditionError(absl::StrCat(run, ": ", site, " not readmitted by ", act.operator_name));
   }
   absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds, const OperatorAct& act) override {
     return absl::FailedPreconditionError(absl::StrCat(run, " not extended to ", rounds, " by ", act.operator_name));

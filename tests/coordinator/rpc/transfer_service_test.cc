@@ -177,7 +177,9 @@ TEST_F(TransferServiceTest, TakesAnUploadIntoItsFileAndHasItCheckedThere) {
       auto place = std::make_unique<UploadPlace>();
       place->file = "update";
       place->writer = *files->Create("update");
-      place->check = [&files] { return absl::InvalidArgumentError(absl::StrCat((*files->Open("update"))->size(), " bytes")); };
+      place->measure = [&files]() -> absl::StatusOr<double> {
+        return absl::InvalidArgumentError(absl::StrCat((*files->Open("update"))->size(), " bytes"));
+      };
       return place;
     };
     return 0;
@@ -195,7 +197,7 @@ TEST_F(TransferServiceTest, TakesAnUploadIntoItsFileAndHasItCheckedThere) {
   ASSERT_EQ(Uploads().size(), 1U);
   EXPECT_EQ(Uploads()[0].payload, "");
   EXPECT_EQ(Uploads()[0].file, "update");
-  EXPECT_EQ(Uploads()[0].check, absl::InvalidArgumentError("900000 bytes"));
+  EXPECT_EQ(Uploads()[0].norm.status(), absl::InvalidArgumentError("900000 bytes"));
   EXPECT_EQ(*files->Read("update", 1 << 20), payload);
 }
 

@@ -1,0 +1,161 @@
+// The bound on norms, and what becomes of a site whose updates are refused.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "coordinator/coordinator.h"
+#include "coordinator/run/strikes.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// A dense update of the largest values there may be.
+void Poison(std::string& payload, uint64_t) {
+  const float largest = 1024;
+  for (size_t at = 1; at + sizeof(largest) <= payload.size(); at += sizeof(largest)) {
+    std::memcpy(payload.data() + at, &largest, sizeof(largest));
+  }
+}
+
+// An honest dense update, so many times.
+std::function<void(std::string&, uint64_t)> Times(float factor) {
+  return [factor](std::string& payload, uint64_t) {
+    for (size_t at = 1; at + sizeof(float) <= payload.size(); at += sizeof(float)) {
+      float value;
+      std::memcpy(&value, payload.data() + at, sizeof(value));
+      value = value * factor + 0.0f;
+      std::memcpy(payload.data() + at, &value, sizeof(value));
+    }
+  };
+}
+
+// Of honest gradients, which are clipped to 1.
+const char* const kClipped = "allreduce, norm_bound: 3";
+// Whose invented directions keep to no contract.
+const char* const kByMedian = "diloco, local_steps: 2, adam_beta2: 0.5, norm_bound: 3";
+
+TEST(BoundedUpdates, AnUpdateFarBeyondTheBoundIsRefusedWithItsOwnReason) {
+  Federation federation(3);
+  federation.site(2).alter = Poison;
+  const std::string run = Submit(federation, MakeSpec("toy", 2, 3, kClipped));
+  federation.ConnectAll();
+  federation.RunToEnd(run);
+  ASSERT_FALSE(federation.site(2).receipts.empty());
+  EXPECT_EQ(federation.site(2).receipts[0].result(), v1::Receipt::REJECTED);
+  EXPECT_THAT(federation.site(2).receipts[0].reason(), HasSubstr("its norm is "));
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  EXPECT_EQ(SiteOf(federation.Status(run), "site-2").updates_included(), 0u);
+}
+
+TEST(BoundedUpdates, AnUpdateBeyondTheBoundIsSummedScaledDownAndCounted) {
+  Federation federation(3);
+  federation.site(2).alter = Times(8);
+  const std::string run = Submit(federation, MakeSpec("toy", 12, 3, kByMedian));
+  federation.ConnectAll();
+  federation.RunToEnd(run);
+  const v1::SiteStatus site = SiteOf(federation.Status(run), "site-2");
+  EXPECT_EQ(site.updates_included(), 12u);
+  EXPECT_GT(site.updates_bounded(), 4u);
+  EXPECT_EQ(SiteOf(federation.Status(run), "site-0").updates_bounded(), 0u);
+  CommonHash(federation, run);
+}
+
+TEST(BoundedUpdates, ACoordinatorThatIsKilledAgainAndAgainBoundsByTheSameNorms) {
+  std::vector<std::string> hashes;
+  for (const bool killed : {false, true}) {
+    Federation federation(3);
+    federation.site(2).alter = Times(8);
+    const std::string run = Submit(federation, MakeSpec("toy", 15, 3, kByMedian));
+    federation.ConnectAll();
+    for (int i = 0; killed && i < 7; ++i) {
+      federation.Advance(absl::Seconds(1));
+      federation.Crash();
+      ASSERT_TRUE(federation.Restart().ok());
+      federation.ConnectAll();
+    }
+    federation.RunToEnd(run);
+    EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+    hashes.push_back(CommonHash(federation, run));
+  }
+  EXPECT_EQ(hashes[0], hashes[1]);
+}
+
+TEST(BoundedUpdates, ARunThatSwitchesTheBoundOffTakesWhatComes) {
+  Federation federation(3);
+  federation.site(2).alter = Times(200);
+  const std::string run = Submit(federation, MakeSpec("toy", 4, 3, "fedavg, norm_bound: 0"));
+  federation.ConnectAll();
+  federation.RunToEnd(run);
+  EXPECT_EQ(SiteOf(federation.Status(run), "site-2").updates_included(), 4u);
+}
+
+TEST(Quarantine, ThreeRefusedUpdatesCostASiteItsPlaceAlsoOnANewSessionAndOverARestart) {
+  Federation federation(3);
+  federation.site(2).alter = Poison;
+  const std::string run = Submit(federation, MakeSpec("toy", 40, 2, kClipped));
+  federation.ConnectAll();
+  federation.Settle();
+  federation.Advance(absl::Seconds(10));
+  const auto quarantined = [&] {
+    const v1::SiteStatus site = SiteOf(federation.Status(run), "site-2");
+    EXPECT_THAT(site.activity(), HasSubstr("quarantined: 3 updates refused since round 2, the last one: its norm is"));
+    EXPECT_EQ(site.updates_rejected(), 3u);
+  };
+  quarantined();
+  bool told = false;
+  for (const JournaledEvent& event : *federation.journal().Events(run)) {
+    told = told || (event.kind == "quarantined" && event.site == "site-2");
+  }
+  EXPECT_TRUE(told);
+  federation.site(2).alter = nullptr;
+  federation.site(2).Disconnect();
+  federation.site(2).Connect();
+  federation.Settle();
+  quarantined();
+  federation.Crash();
+  ASSERT_TRUE(federation.Restart().ok());
+  federation.ConnectAll();
+  federation.Settle();
+  quarantined();
+}
+
+TEST(Quarantine, AnOperatorReadmitsTheSite) {
+  Federation federation(3);
+  federation.site(2).alter = Poison;
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 3, "allreduce, norm_bound: 3"));
+  federation.ConnectAll();
+  federation.Settle();
+  EXPECT_THAT(federation.Status(run).reason(), HasSubstr("quarantined: site-2"));
+  EXPECT_EQ(federation.coordinator().ReadmitSite(run, "site-0", {"anna", ""}).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(federation.coordinator().ReadmitSite(run, "nobody", {"anna", ""}).status().code(), absl::StatusCode::kNotFound);
+  federation.site(2).alter = nullptr;
+  ASSERT_TRUE(federation.coordinator().ReadmitSite(run, "site-2", {"anna", ""}).ok());
+  federation.RunToEnd(run);
+  EXPECT_EQ(federation.Status(run).state(), v1::FINISHED);
+  EXPECT_EQ(SiteOf(federation.Status(run), "site-2").updates_included(), 2u);
+  EXPECT_THAT(SiteOf(federation.Status(run), "site-2").activity(), Not(HasSubstr("quarantined")));
+}
+
+TEST(Strikes, CountWithinTwentyRoundsAndOnceARound) {
+  v1::SiteStatus site;
+  EXPECT_FALSE(Strike(site, 1, "a"));
+  EXPECT_FALSE(Strike(site, 1, "again"));
+  EXPECT_FALSE(Strike(site, 20, "b"));
+  EXPECT_FALSE(Strike(site, 21, "c")) << "that of round 1 is forgotten";
+  EXPECT_TRUE(Strike(site, 39, "d"));
+  EXPECT_EQ(site.quarantine(), "3 updates refused since round 20, the last one: d");
+  Readmit(site);
+  EXPECT_EQ(site.quarantine(), "");
+  EXPECT_FALSE(Strike(site, 40, "e"));
+}
+
+}  // namespace
+}  // namespace tributary::coordinator
