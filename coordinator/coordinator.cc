@@ -10,6 +10,7 @@
 #include "common/excerpt.h"
 #include "common/log.h"
 #include "common/status_macros.h"
+#include "coordinator/check_config.h"
 #include "coordinator/coordinator_impl.h"
 #include "coordinator/run/log_keeping.h"
 #include "coordinator/run/receipts.h"
@@ -27,23 +28,6 @@ namespace {
 constexpr absl::Duration kReconnectAfter = absl::Seconds(2);
 // For sites to open the download of a commit.
 constexpr absl::Duration kSnapshotDelay = absl::Milliseconds(200);
-
-absl::Status ValidateConfig(const v1::CoordinatorConfig& config) {
-  if (DurationOf(config.lease()) <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError("lease: must be more than 0s");
-  }
-  if (config.snapshots().every() == 0 || config.snapshots().keep() == 0) {
-    return absl::InvalidArgumentError("snapshots: every and keep must be at least 1");
-  }
-  TRIBUTARY_RETURN_IF_ERROR(CheckLogConfig(config.log()));
-  if (config.max_update() == 0) {
-    return absl::InvalidArgumentError("max_update: must be at least 1 byte");
-  }
-  if (config.data_dir().empty()) {
-    return absl::InvalidArgumentError("data_dir: must be set");
-  }
-  return absl::OkStatus();
-}
 
 Coordinator::Dependencies WithMetrics(Coordinator::Dependencies dependencies) {
   if (dependencies.metrics == nullptr) {
@@ -67,7 +51,7 @@ absl::Status CoordinatorImpl::CheckDownload(const v1::DownloadRequest& request, 
 }
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::CoordinatorConfig& config, Dependencies dependencies) {
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateConfig(config), "coordinator configuration"));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckConfig(config), "coordinator configuration"));
   auto coordinator = std::make_unique<CoordinatorImpl>(config, std::move(dependencies));
   TRIBUTARY_RETURN_IF_ERROR(coordinator->Recover());
   return coordinator;
@@ -152,21 +136,40 @@ void CoordinatorImpl::AfterChange() {
   }
 }
 
-void CoordinatorImpl::SessionOpened(const std::string& site, SessionSink* session) {
+void CoordinatorImpl::SessionOpened(const std::string& site, SessionSink* session, const SessionOrigin& origin) {
   if (failed_ || drained_) {
     session->Close(drained_ ? absl::UnavailableError("the coordinator is shutting down") : StorageHasFailed());
     return;
   }
   if (const auto it = sessions_.find(site); it != sessions_.end()) {
-    LogWarning("coordinator", "a newer session of the same site replaces the open one", LogField("site", site));
+    if (!it->second.holder.Is(origin.worker_secret)) {
+      NoteConflict(site, it->second.holder, origin);
+      session->Close(SessionHolder::Refusal(site, DurationOf(config_.lease())));
+      return;
+    }
+    LogInfo("coordinator", "its worker is back from ", origin.address, " before the end of its session from ", it->second.holder.address(),
+            " was noticed", LogField("site", site));
     SessionSink* const older = it->second.sink;
     sessions_.erase(it);
-    older->Close(absl::AbortedError("replaced by a newer session of the same site"));
+    older->Close(absl::AbortedError("this worker has opened a newer session; if it has not, its state_dir is in use elsewhere too"));
   }
-  sessions_[site].sink = session;
+  sessions_.insert({site, Session{session, SessionHolder(origin)}});
   MembershipOf(site).Connected(site, At().now);
   LogInfo("coordinator", "session opened", LogField("site", site));
   TellMembersChanged();
+}
+
+void CoordinatorImpl::NoteConflict(const std::string& site, const SessionHolder& holder, const SessionOrigin& newcomer) {
+  deps_.metrics->CountSessionConflict(site);
+  // A worker that tries again comes from another port each time.
+  if (const auto left_out = conflict_lines_[site].Tell(newcomer.host(), At().now); left_out.has_value()) {
+    const std::string contested = holder.Contested(newcomer);
+    LogWarning("coordinator", contested, *left_out, LogField("site", site));
+    if (ActiveRun* const run = RunOf(site); run != nullptr) {
+      run->NoteEvent(site, "contested", 0, contested);
+      Survives(deps_.journal->Flush());
+    }
+  }
 }
 
 void CoordinatorImpl::SessionClosed(const std::string& site, SessionSink* session) {

@@ -24,6 +24,7 @@
 #include "coordinator/run/operator_act.h"
 #include "coordinator/run/submission.h"
 #include "coordinator/run/upload_place.h"
+#include "coordinator/session_holder.h"
 #include "coordinator/site_standing.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
@@ -71,8 +72,9 @@ class Coordinator {
 
   // Sessions. The caller has authenticated `site` and found it in the registry.
 
-  // A newer session of the same site closes the older one. `session` outlives the matching SessionClosed.
-  virtual void SessionOpened(const std::string& site, SessionSink* session) = 0;
+  // A site has one session. While it has one, the worker that has it may replace it, known by its secret; anybody else is closed with
+  // ALREADY_EXISTS, which is an alarm, and needs no SessionClosed. `session` outlives the matching SessionClosed.
+  virtual void SessionOpened(const std::string& site, SessionSink* session, const SessionOrigin& origin) = 0;
   // `encoded_bytes`: wire size of the message with framing, for the counters.
   virtual void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) = 0;
   virtual void SessionClosed(const std::string& site, SessionSink* session) = 0;
@@ -81,6 +83,8 @@ class Coordinator {
 
   // Bulk, whose bytes travel outside sessions.
 
+  // AlreadyExists: the site's session is another worker's, so that nothing may be taken from this one, nor given to it.
+  virtual absl::Status CheckWorker(const std::string& site, const std::string& worker_secret) = 0;
   // FailedPrecondition: the round is not open for this site. ResourceExhausted: longer than the model can need.
   virtual absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
   // The whole payload, checksums verified. Handled as if it had come inside an Update.

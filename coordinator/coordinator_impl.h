@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/memory_need.h"
+#include "common/rare_line.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
@@ -26,6 +27,7 @@
 #include "coordinator/run/memory_need.h"
 #include "coordinator/run/run_environment.h"
 #include "proto/config/capabilities.h"
+#include "proto/durations.h"
 
 namespace tributary::coordinator {
 
@@ -35,10 +37,15 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   // Takes up the journal's runs.
   absl::Status Recover();
 
-  void SessionOpened(const std::string& site, SessionSink* session) override;
+  void SessionOpened(const std::string& site, SessionSink* session, const SessionOrigin& origin) override;
   void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) override;
   void SessionClosed(const std::string& site, SessionSink* session) override;
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) override;
+  absl::Status CheckWorker(const std::string& site, const std::string& worker_secret) override {
+    const auto it = sessions_.find(site);
+    const bool allowed = it == sessions_.end() || it->second.holder.Allows(worker_secret);
+    return allowed ? absl::OkStatus() : SessionHolder::Refusal(site, DurationOf(config_.lease()));
+  }
   absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override;
@@ -61,8 +68,9 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
  private:
   struct Session {
     SessionSink* sink = nullptr;
-    std::optional<std::string> software_version;  // once it has said Hello
-    Capabilities capabilities;
+    SessionHolder holder;
+    std::optional<std::string> software_version = std::nullopt;  // once it has said Hello
+    Capabilities capabilities = {};
   };
   // A run of the queue. While it is in progress, `active_` has the newer state.
   struct Run {
@@ -81,6 +89,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void OnHello(const std::string& site, Session& session, const v1::Hello& hello);
   void OnUpdateMessage(const std::string& site, v1::Update update);
   void OnLeave(const std::string& site, const v1::Leave& leave);
+  // Somebody else than the worker that has it wants the site's session.
+  void NoteConflict(const std::string& site, const SessionHolder& holder, const SessionOrigin& newcomer);
   void CloseSession(const std::string& site, const absl::Status& status);
   void TellMembersChanged();
   void RefreshSessionMetrics();
@@ -147,6 +157,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   SnapshotStore store_;
   std::map<std::string, absl::Time> last_heard_;              // by site
   std::map<std::string, Session> sessions_;                   // by site
+  std::map<std::string, RareLine> conflict_lines_;            // by site
   std::vector<Run> runs_;                                     // oldest first
   Membership idle_;                                           // the sites of no run in progress
   std::map<std::string, Membership> members_;                 // of the runs in progress, by run id

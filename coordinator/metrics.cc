@@ -53,6 +53,7 @@ struct CoordinatorMetrics::State {
     Children<kSiteStates.size(), Gauge> states;
     std::unique_ptr<OptionalGauge> last_seen;
     std::unique_ptr<OptionalGauge> certificate_expiry;
+    Counter* conflicts;
     Children<kUpdateResults.size(), Counter> updates;
     Counter* bounded;
     prometheus::Summary* arrival;
@@ -139,6 +140,8 @@ struct CoordinatorMetrics::State {
                                                               .Help("Start of a round to the site's accepted update, sum and count")
                                                               .Register(registry);
   prometheus::Family<Gauge>& site_last_seen = MakeGauge("tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
+  prometheus::Family<Counter>& site_conflicts =
+      MakeCounter("tributary_session_conflicts_total", "Times that a second worker wanted the session of a site and was refused");
   prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
   prometheus::Family<Counter>& site_bounded =
       MakeCounter("tributary_updates_bounded_total", "Updates of a site that were scaled down to the bound on norms");
@@ -205,6 +208,7 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
   site.last_seen = std::make_unique<OptionalGauge>(site_last_seen, prometheus::Labels{{"site", name}});
   site.certificate_expiry = std::make_unique<OptionalGauge>(certificate_expiry, prometheus::Labels{{"party", absl::StrCat("site/", name)}});
   site.bounded = &site_bounded.Add({{"site", name}});
+  site.conflicts = &site_conflicts.Add({{"site", name}});
   for (size_t i = 0; i < kUpdateResults.size(); ++i) {
     site.updates[i] = &site_updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
   }
@@ -263,6 +267,7 @@ void CoordinatorMetrics::State::Remove(Site& site) {
   site.last_seen->Clear();
   site.certificate_expiry->Clear();
   site_bounded.Remove(site.bounded);
+  site_conflicts.Remove(site.conflicts);
   for (Counter* const counter : site.updates) {
     site_updates.Remove(counter);
   }
@@ -383,6 +388,10 @@ void CoordinatorMetrics::SetSiteStates(const std::map<std::string, SiteState>& s
 
 void CoordinatorMetrics::SetSiteLastSeen(absl::string_view site, absl::Time wall_time) {
   state_->With(site, [&](State::Site& found) { found.last_seen->Set(absl::ToDoubleSeconds(wall_time - absl::UnixEpoch())); });
+}
+
+void CoordinatorMetrics::CountSessionConflict(absl::string_view site) {
+  state_->With(site, [](State::Site& found) { found.conflicts->Increment(); });
 }
 
 void CoordinatorMetrics::CountUpdate(absl::string_view site, UpdateResult result) {

@@ -110,6 +110,8 @@ class CoordinatorMetrics {
   void SetSiteStates(const std::map<std::string, SiteState>& states);
   void SetSiteLastSeen(absl::string_view site, absl::Time wall_time);
 
+  // Somebody else wanted the session of the worker that has it.
+  void CountSessionConflict(absl::string_view site);
   void CountUpdate(absl::string_view site, UpdateResult result);
   void CountRejection(RejectionReason reason);
   // An update of the site is summed scaled down.

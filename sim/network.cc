@@ -127,7 +127,7 @@ void Network::ArriveUp(const std::shared_ptr<Stream>& stream) {
       stream->life = coordinator_->life();
       stream->coordinator_open = true;
       world_->Record("coordinator", [&] { return absl::StrCat(stream->Name(), " opens"); });
-      coordinator_->Call([&](coordinator::Coordinator& coordinator) { coordinator.SessionOpened(name, stream.get()); });
+      coordinator_->Call([&](coordinator::Coordinator& coordinator) { coordinator.SessionOpened(name, stream.get(), stream->origin); });
       return;
     case Parcel::Kind::kMessage: {
       if (!stream->coordinator_open || stream->closing || stream->life != coordinator_->life() || !coordinator_->up()) {
@@ -224,8 +224,9 @@ void Network::Forget() {
   }
 }
 
-void Network::OpenSession(int site, uint64_t session) {
+void Network::OpenSession(int site, uint64_t session, const std::string& worker_secret) {
   auto stream = std::make_shared<Stream>();
+  stream->origin = {absl::StrCat("10.0.", site / 256, ".", site % 256, ":", session), worker_secret};
   stream->network = this;
   stream->site = site;
   stream->number = session;

@@ -63,7 +63,8 @@ class Network {
   std::function<void(v1::CoordinatorMessage& message)> tamper;
 
   // The worker's end.
-  void OpenSession(int site, uint64_t session);
+  // `worker_secret`: as in coordinator::SessionOrigin.
+  void OpenSession(int site, uint64_t session, const std::string& worker_secret);
   void CloseSession(int site, uint64_t session);
   void Send(int site, uint64_t session, const v1::WorkerMessage& message);
   void Upload(int site, uint64_t transfer, const v1::UploadHeader& header, std::shared_ptr<const std::string> payload);

@@ -27,7 +27,8 @@ struct Network::Stream final : coordinator::SessionSink, std::enable_shared_from
   Network* network = nullptr;
   int site = 0;
   uint64_t number = 0;  // the worker's
-  uint64_t life = 0;    // of the coordinator that took it
+  coordinator::SessionOrigin origin;
+  uint64_t life = 0;  // of the coordinator that took it
   std::deque<Parcel> up;
   std::deque<Parcel> down;
   absl::Time last_up = absl::InfinitePast();  // the newest parcel's arrival: none overtakes another

@@ -10,6 +10,7 @@
 #include "common/exit_codes.h"
 #include "common/overloaded.h"
 #include "common/status_macros.h"
+#include "worker/kept_secret.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
 
@@ -65,15 +66,26 @@ void SimWorker::Start() {
     Retry();
     return;
   }
+  const absl::StatusOr<std::string> secret = worker::KeptSecret(*store, [this] {
+    return DigestHex(Sha256(absl::StrCat(name(), " ", life_, " ", world_->Elapsed() / absl::Nanoseconds(1)))).substr(0, 32);
+  });
+  if (!secret.ok()) {
+    Retry();
+    return;
+  }
   engine.saved_runs = *saved;
   process_ = std::make_unique<Process>(std::move(engine));
   process_->store = std::move(store);
+  process_->secret = *secret;
   ++life_;
   world_->Record(name(), [&] { return "- starts"; });
   Handle(event::Tick{});
 }
 
 void SimWorker::Retry() {
+  if (disk_.dead()) {
+    disk_.Restart(world_->random.Chance(0.5) ? SimDisk::Loss::kUnsynced : SimDisk::Loss::kNothing);
+  }
   world_->After(kSupervisorDelay, "worker starts", options_.number, [this, life = life_] {
     if (life == life_) {
       Start();
@@ -215,7 +227,7 @@ void SimWorker::CarryOut(worker::Action& action) {
   const absl::Duration quick = options_.training / 100;
   std::visit(
       Overloaded{
-          [&](action::OpenSession& open) { network_->OpenSession(options_.number, open.session); },
+          [&](action::OpenSession& open) { network_->OpenSession(options_.number, open.session, process_->secret); },
           [&](action::CloseSession& close) { network_->CloseSession(options_.number, close.session); },
           [&](action::Send& send) {
             if (send.message.has_update() && options_.mischief->hostile) {

@@ -93,6 +93,7 @@ class SimWorker final : public SitePort {
     };
     worker::WorkerEngine engine;
     std::unique_ptr<FileStore> store;
+    std::string secret;
     std::unique_ptr<worker::TrainingRun> run;
     std::deque<Piece> pieces;
     bool busy = false;

@@ -170,12 +170,6 @@ std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view 
     case absl::StatusCode::kPermissionDenied:
       return Ending{WithExitCode(Annotate(status, absl::StrCat("no session with ", at)), ExitCode::kCredentials),
                     "credentials are refused"};
-    case absl::StatusCode::kAborted:
-      return Ending{WithExitCode(Annotate(status, absl::StrCat(at,
-                                                               " dropped this worker because another one connected as the same site; "
-                                                               "run one worker per site")),
-                                 ExitCode::kUsage),
-                    "another worker of this site has connected"};
     case absl::StatusCode::kFailedPrecondition:
       return Ending{
           WithExitCode(Annotate(status, absl::StrCat(at, " does not accept this worker's version ", software_version)), ExitCode::kUsage),
@@ -183,6 +177,11 @@ std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view 
     default:
       return std::nullopt;
   }
+}
+
+std::string CauseText(const absl::Status& status, absl::string_view what, absl::string_view at) {
+  return absl::IsAlreadyExists(status) ? absl::StrCat(at, " does not let this worker in: ", status.message())
+                                       : absl::StrCat(what, " ", at, ": ", status.message());
 }
 
 absl::Status UnreachableError(absl::string_view cause, absl::Duration connect_timeout) {

@@ -80,6 +80,9 @@ absl::Status CheckVersion(const v1::Welcome& welcome, absl::string_view software
 // Of a session that was refused for good by the coordinator at `at`; nothing: it is worth trying again.
 std::optional<Ending> EndingAfter(const absl::Status& status, absl::string_view at, absl::string_view software_version);
 
+// Why there is no session with the coordinator at `at`; `what`: "lost" or "cannot reach", unless it was reached and has said no.
+std::string CauseText(const absl::Status& status, absl::string_view what, absl::string_view at);
+
 absl::Status UnreachableError(absl::string_view cause, absl::Duration connect_timeout);
 
 // Of a round that does not start from what is held.

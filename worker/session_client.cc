@@ -13,6 +13,7 @@
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/request_id.h"
+#include "common/worker_secret.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "proto/wire_limits.h"
 #include "tributary/v1/session.grpc.pb.h"
@@ -103,6 +104,9 @@ class SessionClient::Impl {
 
 void SessionClient::Impl::Prepare(grpc::ClientContext& context) const {
   context.AddMetadata(kRequestIdKey, request_id_);
+  if (!options_.worker_secret.empty()) {
+    context.AddMetadata(kWorkerSecretKey, options_.worker_secret);
+  }
   if (options_.certificates == nullptr) {
     context.AddMetadata(kInsecureIdentityKey, SpiffeId(options_.identity));
   }

@@ -27,6 +27,7 @@ struct SessionClientOptions {
   Route route = {};                // to it
   CertificateSource certificates;  // asked for each session; empty: plaintext (--insecure)
   Identity identity;               // what the worker claims to be in plaintext; with TLS the certificate says it
+  std::string worker_secret = {};  // presented on every call (common/worker_secret.h); empty: none
   // A transfer that moves nothing for this long has failed. There is no limit to its total.
   absl::Duration progress_timeout = absl::Seconds(60);
   // Data in one frame of an upload; at most 1 MiB. With `up_rate`, at most what takes a quarter of a second.

@@ -6,6 +6,8 @@
 #include "common/exit_codes.h"
 #include "common/folder_probe.h"
 #include "common/status_macros.h"
+#include "common/worker_secret.h"
+#include "worker/kept_secret.h"
 #include "worker/saved_state.h"
 
 namespace tributary::worker {
@@ -25,6 +27,7 @@ absl::StatusOr<StateFolder> OpenStateFolder(const std::string& path) {
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ProbeFolder(path), "state_dir"));
   // What a residual tells of the data is for this user alone.
   TRIBUTARY_ASSIGN_OR_RETURN(folder.store, OpenFolder(path, 0600));
+  TRIBUTARY_ASSIGN_OR_RETURN(folder.worker_secret, KeptSecret(*folder.store, NewWorkerSecret));
   TRIBUTARY_ASSIGN_OR_RETURN(folder.saved_runs, SavedRuns(*folder.store));
   return folder;
 }

@@ -15,6 +15,8 @@ namespace tributary::worker {
 struct StateFolder {
   std::unique_ptr<FolderLock> lock;
   std::unique_ptr<FileStore> store;
+  // As KeptSecret says.
+  std::string worker_secret;
   // As SavedRuns says.
   std::vector<std::string> saved_runs;
 };

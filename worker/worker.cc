@@ -59,7 +59,7 @@ class Worker::Impl {
         engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
         training_("training"),
-        client_(ClientOptionsOf(options_, certificates_), &executor_,
+        client_(ClientOptionsOf(options_, certificates_, folder_.worker_secret), &executor_,
                 {.message =
                      [this](uint64_t session, v1::CoordinatorMessage message) {
                        Handle(event::MessageArrived{session, std::move(message)});

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "common/assert.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
@@ -25,6 +23,8 @@ constexpr absl::Duration kLookAtClock = absl::Seconds(5);
 // For the last message of a session.
 constexpr absl::Duration kLeaveTime = absl::Seconds(2);
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);
+// Counts as so many failed attempts: two workers with copies of one state folder must not take the session from each other at once.
+constexpr int kTakenOver = 30;
 
 }  // namespace
 
@@ -252,8 +252,8 @@ void WorkerEngine::LoseSession(const absl::Status& status) {
     connecting_.next_at = now_ + *drain + options_.min_backoff * options_.random();
     return;
   }
-  connecting_.next_at = now_ + Backoff(connecting_.failed_attempts++);
-  std::string cause = absl::StrCat(was_welcomed ? "lost " : "cannot reach ", at, ": ", status.message());
+  connecting_.next_at = now_ + Backoff(absl::IsAborted(status) ? kTakenOver : connecting_.failed_attempts++);
+  std::string cause = CauseText(status, was_welcomed ? "lost" : "cannot reach", at);
   NoteConnection(LogLevel::kWarning, absl::StrCat(cause, "; trying again until it answers"));
   connecting_.last_cause = std::move(cause);
 }

@@ -44,7 +44,8 @@ Identity IdentityOf(const v1::WorkerConfig& config) {
   return {config.federation(), Role::kSite, config.site()};
 }
 
-SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates) {
+SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates,
+                                     const std::string& worker_secret) {
   const v1::WorkerConfig& config = options.config;
   SessionClientOptions client;
   client.coordinator = config.coordinator();
@@ -53,6 +54,7 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::sh
     client.certificates = [certificates] { return certificates->current(); };
   }
   client.identity = IdentityOf(config);
+  client.worker_secret = worker_secret;
   client.progress_timeout = options.progress_timeout;
   client.frame_bytes = options.frame_bytes;
   client.up_rate = config.bandwidth().up();

@@ -23,7 +23,8 @@ Identity IdentityOf(const v1::WorkerConfig& config);
 WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs);
 
 // `certificates`: null in plaintext.
-SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates);
+SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates,
+                                     const std::string& worker_secret);
 
 }  // namespace tributary::worker
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
+#include "common/worker_secret.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -33,6 +34,12 @@ Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegi
 
 Staff StaffOf(const v1::CoordinatorConfig& config) {
   return {{config.operators().begin(), config.operators().end()}, {config.auditors().begin(), config.auditors().end()}};
+}
+
+std::string Authorisation::WorkerSecretOf(const grpc::ServerContextBase& context) {
+  const auto found = context.client_metadata().find(kWorkerSecretKey);
+  const std::string secret = found == context.client_metadata().end() ? "" : std::string(found->second.data(), found->second.size());
+  return IsWorkerSecret(secret) ? secret : "";
 }
 
 std::optional<Peer> Authorisation::PeerOf(const grpc::ServerContextBase& context) const {

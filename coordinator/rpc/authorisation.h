@@ -47,6 +47,8 @@ class Authorisation {
   absl::StatusOr<Identity> SiteOrOperator(const grpc::ServerContextBase& context) const;
   // Whoever may look at runs: an operator or an auditor.
   absl::StatusOr<std::string> Onlooker(const grpc::ServerContextBase& context) const;
+  // The secret that the caller presents (common/worker_secret.h); empty: none.
+  static std::string WorkerSecretOf(const grpc::ServerContextBase& context);
   // Who is behind the caller's connection. Absent: it is gone.
   std::optional<Peer> PeerOf(const grpc::ServerContextBase& context) const;
   // OK: the certificate names somebody on one of the lists. Errors as above.

@@ -54,8 +54,13 @@ grpc::ByteBuffer EncodeFrame(const v1::DownloadFrame& without_data, absl::string
 // One stream. Frees itself after OnDone, on the bulk executor.
 class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  Call(Downloads* downloads, grpc::CallbackServerContext* context, Identity caller, v1::DownloadRequest request)
-      : downloads_(downloads), context_(context), caller_(std::move(caller)), key_(SpiffeId(caller_)), request_(std::move(request)) {
+  Call(Downloads* downloads, grpc::CallbackServerContext* context, Identity caller, std::string worker_secret, v1::DownloadRequest request)
+      : downloads_(downloads),
+        context_(context),
+        caller_(std::move(caller)),
+        worker_secret_(std::move(worker_secret)),
+        key_(SpiffeId(caller_)),
+        request_(std::move(request)) {
     context->AddTrailingMetadata(kCoordinatorTimeKey, absl::StrCat(absl::ToUnixMillis(Clock::Real().WallNow())));
     downloads_->bulk_->Post([this] { Begin(); });
   }
@@ -85,8 +90,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     asking_ = true;
     downloads_->executor_->Post([this] {
       const absl::Time start = downloads_->options_.clock->Now();
-      absl::StatusOr<SharedBytes> bytes = downloads_->coordinator_->OpenDownload(
-          request_, caller_.role == Role::kOperator ? std::nullopt : std::make_optional(caller_.name));
+      absl::StatusOr<SharedBytes> bytes = Bytes();
       const absl::Duration took = downloads_->options_.clock->Now() - start;
       downloads_->bulk_->Post([this, bytes = std::move(bytes), took] {
         downloads_->Answered(key_, took);
@@ -111,6 +115,15 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     waiting_ = true;
     caller.waiting.push_back(this);
     downloads_->AskNext(key_);
+  }
+
+  // On the coordinator's executor.
+  absl::StatusOr<SharedBytes> Bytes() const {
+    if (caller_.role == Role::kOperator) {
+      return downloads_->coordinator_->OpenDownload(request_, std::nullopt);
+    }
+    TRIBUTARY_RETURN_IF_ERROR(downloads_->coordinator_->CheckWorker(caller_.name, worker_secret_));
+    return downloads_->coordinator_->OpenDownload(request_, caller_.name);
   }
 
   void Opened(const absl::StatusOr<SharedBytes>& bytes) {
@@ -215,6 +228,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   Downloads* const downloads_;
   grpc::CallbackServerContext* const context_;  // valid until Finish is called
   const Identity caller_;
+  const std::string worker_secret_;
   const std::string key_;
   const v1::DownloadRequest request_;
   SharedBytes bytes_;
@@ -232,8 +246,8 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
 };
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* Downloads::Open(grpc::CallbackServerContext* context, Identity caller,
-                                                            v1::DownloadRequest request) {
-  return new Call(this, context, std::move(caller), std::move(request));
+                                                            std::string worker_secret, v1::DownloadRequest request) {
+  return new Call(this, context, std::move(caller), std::move(worker_secret), std::move(request));
 }
 
 void Downloads::Sweep() {

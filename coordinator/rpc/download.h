@@ -43,7 +43,8 @@ class Downloads {
 
   // The reactor of one stream; frees itself. Ends with the errors of transfer.proto; RESOURCE_EXHAUSTED: the caller has too many open;
   // CANCELLED, UNAVAILABLE, DEADLINE_EXCEEDED: resume it.
-  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context, Identity caller, v1::DownloadRequest request);
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Open(grpc::CallbackServerContext* context, Identity caller, std::string worker_secret,
+                                                   v1::DownloadRequest request);
 
   // Ends streams that nobody reads, and lets go of files that nobody asked for since the last sweep.
   void Sweep();

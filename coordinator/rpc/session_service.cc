@@ -32,7 +32,11 @@ class RefusedCall final : public Reactor {
 class SessionService::Session final : public Reactor, public SessionSink {
  public:
   Session(SessionService* service, grpc::CallbackServerContext* context, std::string site)
-      : service_(service), context_(context), site_(std::move(site)), self_(this) {
+      : service_(service),
+        context_(context),
+        site_(std::move(site)),
+        origin_{service->AddressOf(*context), Authorisation::WorkerSecretOf(*context)},
+        self_(this) {
     const std::optional<Peer> peer = service->authorisation_->PeerOf(*context);
     const bool has_certificate = peer.has_value() && !peer->uris.empty();
     Post([this, validity = has_certificate ? std::make_optional(peer->validity) : std::nullopt] { Opened(validity); });
@@ -125,7 +129,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
       service_->options_.certificate_seen(site_, *validity);
     }
     opened_ = true;
-    service_->coordinator_->SessionOpened(site_, this);
+    service_->coordinator_->SessionOpened(site_, this, origin_);
     Read();
   }
 
@@ -219,6 +223,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
   SessionService* const service_;
   grpc::CallbackServerContext* const context_;  // valid until Finish is called
   const std::string site_;
+  const SessionOrigin origin_;
   std::shared_ptr<Session> self_;
 
   grpc::ByteBuffer incoming_;

@@ -67,7 +67,7 @@ grpc::ServerReadReactor<v1::UploadFrame>* TransferService::Upload(grpc::Callback
   if (!site.ok()) {
     return new RefusedUpload(site.status());
   }
-  return uploads_.Open(*std::move(site), response);
+  return uploads_.Open(*std::move(site), Authorisation::WorkerSecretOf(*context), response);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* TransferService::Download(grpc::CallbackServerContext* context,
@@ -82,7 +82,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* TransferService::Download(grpc::Call
   if (!grpc::SerializationTraits<v1::DownloadRequest>::Deserialize(&encoded, &decoded).ok()) {
     return new RefusedDownload(absl::InvalidArgumentError("what arrived is not a DownloadRequest"));
   }
-  return downloads_.Open(context, *std::move(caller), std::move(decoded));
+  return downloads_.Open(context, *std::move(caller), Authorisation::WorkerSecretOf(*context), std::move(decoded));
 }
 
 void TransferService::Sweep() {

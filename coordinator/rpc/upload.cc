@@ -17,7 +17,8 @@ namespace tributary::coordinator {
 // One stream. Frees itself after OnDone, on the bulk executor.
 class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
  public:
-  Call(Uploads* uploads, std::string site, v1::UploadProgress* response) : uploads_(uploads), site_(std::move(site)), response_(response) {
+  Call(Uploads* uploads, std::string site, std::string worker_secret, v1::UploadProgress* response)
+      : uploads_(uploads), site_(std::move(site)), worker_secret_(std::move(worker_secret)), response_(response) {
     uploads_->bulk_->Post([this] {
       stream_ = ++uploads_->last_stream_;
       uploads_->calls_[stream_] = this;
@@ -114,7 +115,11 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       return;
     }
     Ask(
-        uploads_->executor_, [this] { return uploads_->coordinator_->CheckUpload(site_, header_); },
+        uploads_->executor_,
+        [this]() -> absl::StatusOr<std::unique_ptr<UploadPlace>> {
+          TRIBUTARY_RETURN_IF_ERROR(uploads_->coordinator_->CheckWorker(site_, worker_secret_));
+          return uploads_->coordinator_->CheckUpload(site_, header_);
+        },
         [this](absl::StatusOr<std::unique_ptr<UploadPlace>> place) {
           if (place.ok()) {
             uploads_->Admit(this, *std::move(place));
@@ -222,6 +227,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
 
   Uploads* const uploads_;
   const std::string site_;
+  const std::string worker_secret_;
   v1::UploadProgress* const response_;
   Stream stream_ = 0;
   v1::UploadFrame frame_;
@@ -233,8 +239,8 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   int idle_sweeps_ = 0;
 };
 
-grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(std::string site, v1::UploadProgress* response) {
-  return new Call(this, std::move(site), response);
+grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(std::string site, std::string worker_secret, v1::UploadProgress* response) {
+  return new Call(this, std::move(site), std::move(worker_secret), response);
 }
 
 void Uploads::Admit(Call* call, std::unique_ptr<UploadPlace> place) {

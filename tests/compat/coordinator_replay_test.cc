@@ -50,7 +50,8 @@ class CoordinatorReplay : public ::testing::TestWithParam<std::string> {
     } else if (line.verb == "opens") {
       sinks_.push_back(std::make_unique<Sink>(this, line.stream));
       sessions_[line.stream] = sinks_.back().get();
-      coordinator.SessionOpened(site, sessions_[line.stream]);
+      // The recorded release let the newest session of a site in, whoever opened it.
+      coordinator.SessionOpened(site, sessions_[line.stream], {line.stream, site});
     } else if (line.verb == "hears") {
       coordinator.MessageReceived(site, sessions_.at(line.stream), FromJson<v1::WorkerMessage>(line.json), line.json.size());
     } else if (line.verb == "ended") {

@@ -80,7 +80,7 @@ void FakeSite::Stream::Close(const absl::Status& status) {
 void FakeSite::Connect() {
   streams_.push_back(std::make_unique<Stream>(this));
   session_ = streams_.back().get();
-  federation_->coordinator().SessionOpened(name_, session_);
+  federation_->coordinator().SessionOpened(name_, session_, {absl::StrCat("192.0.2.", number_ + 1, ":", streams_.size()), secret});
   SayHello();
 }
 

@@ -43,6 +43,7 @@ class FakeSite {
  public:
   FakeSite(Federation* federation, std::string name, int number) : federation_(federation), name_(std::move(name)), number_(number) {
     samples = 100 * (static_cast<uint64_t>(number) + 1);
+    secret = "secret of " + name_;
   }
 
   void Connect();
@@ -66,6 +67,7 @@ class FakeSite {
   bool silent = false;                                              // trains, but sends no update
   bool reports = true;                                              // its last state
   bool idle = false;                                                // does nothing about a plan
+  std::string secret;                                               // empty: as workers of releases without one
   std::string refusal;                                              // not empty: refuses the run
   std::string columns_digest;                                       // that it tells
   std::function<void(v1::Hello& hello)> alter_hello;                // as workers of other releases

@@ -7,24 +7,86 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/metrics.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-TEST(Sessions, ANewerSessionReplacesTheOlderOne) {
+TEST(Sessions, AWorkerThatComesBackReplacesItsOwnSessionAtOnce) {
   Federation federation(1);
-  FakeSite twin(&federation, "site-0", 0);
+  FakeSite again(&federation, "site-0", 0);
+  again.secret = federation.site(0).secret;
   federation.ConnectAll();
-  twin.Connect();
+  again.Connect();
   EXPECT_TRUE(absl::IsAborted(federation.site(0).closed_with)) << federation.site(0).closed_with;
   federation.Settle();
   EXPECT_THAT(federation.coordinator().GetServerInfo().sites_connected(), ElementsAre("site-0"))
       << "the end of the old one takes nothing away";
-  twin.Disconnect();
+  again.Disconnect();
+}
+
+// Whoever has a site's key and not the worker's secret.
+TEST(Sessions, ASecondWorkerTakesNothingFromTheOneThatIsThere) {
+  for (const char* secret : {"another secret", ""}) {
+    Federation federation(2);
+    CoordinatorMetrics metrics({"site-0"});
+    federation.metrics = &metrics;
+    federation.Crash();
+    ASSERT_TRUE(federation.Restart().ok());
+    federation.site(0).Connect();
+    federation.Settle();
+    const std::string run = Submit(federation, MakeSpec("toy", 3, 2));
+    FakeSite thief(&federation, "site-0", 7);
+    thief.secret = secret;
+    for (int attempt = 0; attempt < 50; ++attempt) {
+      thief.Connect();
+      EXPECT_TRUE(absl::IsAlreadyExists(thief.closed_with)) << thief.closed_with;
+      EXPECT_THAT(std::string(thief.closed_with.message()), AllOf(HasSubstr("site-0"), HasSubstr("try again"), HasSubstr("stolen")));
+      thief.Disconnect();
+    }
+    federation.Settle();
+    EXPECT_TRUE(federation.site(0).closed_with.ok()) << federation.site(0).closed_with;
+    EXPECT_THAT(federation.coordinator().GetServerInfo().sites_connected(), ElementsAre("site-0"));
+    EXPECT_THAT(metrics.Text(), HasSubstr("tributary_session_conflicts_total{site=\"site-0\"} 50"));
+    std::vector<JournaledEvent> events = *federation.journal().Events(run);
+    std::erase_if(events, [](const JournaledEvent& event) { return event.kind != "contested"; });
+    ASSERT_EQ(events.size(), 1u) << "however often it tries";
+    EXPECT_THAT(events[0].detail, AllOf(HasSubstr("192.0.2.8:"), HasSubstr("192.0.2.1:"))) << "both are named";
+  }
+}
+
+TEST(Sessions, TheSessionOfAWorkerThatIsGoneIsFreeOnceItsLeaseIsLost) {
+  Federation federation(1);
+  FakeSite gone(&federation, "site-0", 0);
+  gone.secret = "";
+  gone.Connect();
+  FakeSite& successor = federation.site(0);
+  successor.secret = "";
+  federation.Advance(absl::Seconds(29));
+  successor.Connect();
+  EXPECT_TRUE(absl::IsAlreadyExists(successor.closed_with)) << "a release without a secret cannot say that it is the same";
+  successor.Disconnect();
+  federation.Advance(absl::Seconds(2));
+  successor.closed_with = absl::OkStatus();
+  successor.Connect();
+  EXPECT_TRUE(successor.closed_with.ok()) << successor.closed_with;
+  EXPECT_THAT(federation.coordinator().GetServerInfo().sites_connected(), ElementsAre("site-0"));
+}
+
+TEST(Sessions, NobodyButTheWorkerWithTheSessionMovesBulkForItsSite) {
+  Federation federation(2);
+  federation.site(1).secret = "";
+  EXPECT_TRUE(federation.coordinator().CheckWorker("site-0", "any").ok()) << "nobody has a session";
+  federation.ConnectAll();
+  EXPECT_TRUE(federation.coordinator().CheckWorker("site-0", federation.site(0).secret).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(federation.coordinator().CheckWorker("site-0", "any")));
+  EXPECT_TRUE(absl::IsAlreadyExists(federation.coordinator().CheckWorker("site-0", "")));
+  EXPECT_TRUE(federation.coordinator().CheckWorker("site-1", "").ok()) << "of a release without a secret nothing can be told";
 }
 
 TEST(Sessions, TheFirstMessageIsHello) {
@@ -35,7 +97,7 @@ TEST(Sessions, TheFirstMessageIsHello) {
   };
   Federation federation(1);
   Sink rude;
-  federation.coordinator().SessionOpened("site-0", &rude);
+  federation.coordinator().SessionOpened("site-0", &rude, {"192.0.2.9:1", "a secret"});
   v1::WorkerMessage ready;
   ready.mutable_ready();
   federation.coordinator().MessageReceived("site-0", &rude, ready, 10);

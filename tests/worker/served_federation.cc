@@ -6,12 +6,18 @@
 
 #include "common/checksum.h"
 #include "common/stored_bytes.h"
+#include "common/worker_secret.h"
 #include "optim/commit.h"
 
 namespace tributary::worker {
 namespace {
 
 constexpr char kSite[] = "berlin";
+
+std::string SecretOf(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find(kWorkerSecretKey);
+  return found == context.client_metadata().end() ? "" : std::string(found->second.data(), found->second.size());
+}
 
 }  // namespace
 
@@ -84,7 +90,7 @@ grpc::Status ServedFederation::Serve(grpc::ServerContext& context, TestHub::Stre
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     line_ = &line;
-    federation_.coordinator().SessionOpened(kSite, &line);
+    federation_.coordinator().SessionOpened(kSite, &line, {"127.0.0.1:1", SecretOf(context)});
   }
   v1::WorkerMessage message;
   while (!line.broken && stream.Read(&message)) {

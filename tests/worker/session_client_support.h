@@ -57,6 +57,7 @@ class Client {
                  .route = Route(),
                  .certificates = tls.has_value() ? Unchecked(*tls) : nullptr,
                  .identity = {"demo", Role::kSite, "berlin"},
+                 .worker_secret = std::string(32, 'a'),
                  .progress_timeout = progress_timeout,
                  .frame_bytes = 1000,
                  .up_rate = rate,

@@ -126,42 +126,6 @@ TEST(SessionTest, OnceReachedTheCoordinatorMayBeAwayForAnyTime) {
   EXPECT_NE(driver.Find<action::OpenSession>(), nullptr);
 }
 
-TEST(SessionTest, ARefusalEndsTheWorkerWithACodeForItsCause) {
-  const std::pair<absl::Status, ExitCode> cases[] = {
-      {absl::PermissionDeniedError("not in the registry"), ExitCode::kCredentials},
-      {absl::UnauthenticatedError("another CA"), ExitCode::kCredentials},
-      {absl::AbortedError("replaced"), ExitCode::kUsage},
-      {absl::FailedPreconditionError("protocol version 2"), ExitCode::kUsage},
-  };
-  for (const auto& [status, code] : cases) {
-    SCOPED_TRACE(status.ToString());
-    EngineDriver driver;
-    driver.Tick().Lose(status);
-    EXPECT_EQ(CodeOf(driver), code);
-    EXPECT_THAT(std::string(driver.Find<action::Exit>()->status.message()), HasSubstr(std::string(status.message())));
-  }
-}
-
-TEST(SessionTest, OnceReachedARefusalOfCredentialsIsTriedAgain) {
-  EngineDriver driver;
-  driver.Tick().Welcome().Lose();
-  for (const absl::Status& status : {absl::UnauthenticatedError("the TLS handshake failed: presented was 'CN=portal'"),
-                                     absl::PermissionDeniedError("not in the registry")}) {
-    driver.AdvanceToWakeup().Lose(status);
-    EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
-    EXPECT_THAT(driver.Notes(), AllOf(HasSubstr(std::string(status.message())), HasSubstr("trying again")));
-  }
-  driver.AdvanceToWakeup().Welcome();
-  EXPECT_TRUE(driver.engine().connected());
-}
-
-TEST(SessionTest, OfACertificateThatIsRefusedNoSideIsBlamedBeforeItsReason) {
-  EngineDriver driver;
-  driver.Tick().Lose(absl::UnauthenticatedError("the TLS handshake failed: the server's certificate is not trusted here"));
-  EXPECT_EQ(driver.Find<action::Exit>()->status.message(),
-            "no session with the coordinator at hub:1: the TLS handshake failed: the server's certificate is not trusted here");
-}
-
 v1::CoordinatorMessage WelcomeIn(uint32_t version) {
   v1::CoordinatorMessage message;
   message.mutable_welcome()->set_software_version("9.9");

@@ -62,10 +62,11 @@ class RecordingCoordinator final : public Coordinator {
     return work(*this);
   }
 
-  void SessionOpened(const std::string& site, SessionSink* session) override {
+  void SessionOpened(const std::string& site, SessionSink* session, const SessionOrigin& origin) override {
     SessionSink* older = nullptr;
     {
       const Change change(*this);
+      origins.push_back(origin);
       older = std::exchange(sessions[site], session);
       ++opened;
     }
@@ -95,6 +96,10 @@ class RecordingCoordinator final : public Coordinator {
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t count) override {
     const Change change(*this);
     bytes[{site, direction, kind}] += count;
+  }
+  absl::Status CheckWorker(const std::string& site, const std::string& worker_secret) override {
+    const Change change(*this);
+    return only_worker.empty() || worker_secret == only_worker ? absl::OkStatus() : SessionHolder::Refusal(site, absl::Seconds(30));
   }
   absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override {
     const Change change(*this);
@@ -192,6 +197,8 @@ class RecordingCoordinator final : public Coordinator {
 
   // All below in With() or in the condition of Await().
   std::map<std::string, SessionSink*> sessions;
+  std::vector<SessionOrigin> origins;
+  std::string only_worker;  // whose secret CheckWorker asks for; empty: nobody's
   int opened = 0;
   int closed = 0;
   int run_reads = 0;

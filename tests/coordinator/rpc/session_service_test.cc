@@ -2,6 +2,7 @@
 #include <string>
 
 #include "common/wire_size.h"
+#include "common/worker_secret.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
 namespace tributary::coordinator {
@@ -61,6 +62,23 @@ TEST_F(SessionServiceTest, CarriesMessagesBothWaysUnderTheNameInTheCertificate) 
   v1::CoordinatorMessage received;
   ASSERT_TRUE(worker->stream->Read(&received));
   EXPECT_EQ(received.commit().record().size(), 100U);
+}
+
+TEST_F(SessionServiceTest, SaysWhereASessionComesFromAndWhatSecretItBrings) {
+  StartServer();
+  const std::pair<std::string, std::string> cases[] = {{std::string(32, 'a'), std::string(32, 'a')}, {"no secret", ""}};
+  for (const auto& [presented, taken] : cases) {
+    grpc::ClientContext context;
+    Bound(context);
+    context.AddMetadata(kWorkerSecretKey, presented);
+    const auto stub = v1::SessionService::NewStub(ChannelAs("site-berlin"));
+    const auto stream = stub->Open(&context);
+    const size_t opened = presented == taken ? 1 : 2;
+    ASSERT_TRUE(coordinator_.Await([=](const RecordingCoordinator& recorded) { return recorded.origins.size() == opened; }));
+    const SessionOrigin origin = coordinator_.With([](RecordingCoordinator& recorded) { return recorded.origins.back(); });
+    EXPECT_EQ(origin.worker_secret, taken);
+    EXPECT_THAT(origin.address, HasSubstr("127.0.0.1:"));
+  }
 }
 
 TEST_F(SessionServiceTest, CountsTheWireSizeOfWhatItMoves) {

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/file_store.h"
 #include "common/wire_size.h"
+#include "common/worker_secret.h"
 #include "tests/common/test_folder.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
@@ -167,6 +168,38 @@ TEST_F(TransferServiceTest, HandsAWholeUploadToTheCoordinator) {
   const uint64_t counted = Counted(ByteDirection::kUp, ByteKind::kUpdate);
   EXPECT_GT(counted, WireSize(payload.size()));
   EXPECT_LT(counted, WireSize(payload.size()) * 1.01);
+}
+
+TEST_F(TransferServiceTest, MovesNothingForAnotherWorkerThanTheOneThatHasTheSession) {
+  Start();
+  Offer("a model");
+  const std::string secret(32, 'a');
+  coordinator_.With([&](RecordingCoordinator& recorded) {
+    recorded.only_worker = secret;
+    return 0;
+  });
+  const auto move = [&](const std::string& presented) {
+    const auto upload = std::make_unique<Uploading>();
+    Bound(upload->context);
+    upload->context.AddMetadata(kWorkerSecretKey, presented);
+    upload->writer = berlin_->Upload(&upload->context, &upload->response);
+    SendFrames(*upload, "an update", 0, 9);
+    upload->writer->WritesDone();
+    grpc::ClientContext context;
+    Bound(context);
+    context.AddMetadata(kWorkerSecretKey, presented);
+    v1::DownloadRequest request = Snapshot();
+    request.set_run_id("run");
+    const auto download = berlin_->Download(&context, request);
+    v1::DownloadFrame frame;
+    while (download->Read(&frame)) {
+    }
+    return std::pair(upload->writer->Finish().error_code(), download->Finish().error_code());
+  };
+  EXPECT_EQ(move(std::string(32, 'b')), std::pair(grpc::StatusCode::ALREADY_EXISTS, grpc::StatusCode::ALREADY_EXISTS));
+  EXPECT_TRUE(Uploads().empty());
+  EXPECT_EQ(move(secret), std::pair(grpc::StatusCode::OK, grpc::StatusCode::OK));
+  EXPECT_EQ(Uploads().size(), 1u);
 }
 
 TEST_F(TransferServiceTest, TakesAnUploadIntoItsFileAndHasItCheckedThere) {
