@@ -54,6 +54,7 @@ struct CoordinatorMetrics::State {
     std::unique_ptr<OptionalGauge> last_seen;
     std::unique_ptr<OptionalGauge> certificate_expiry;
     Counter* conflicts;
+    Counter* benched;
     Children<kUpdateResults.size(), Counter> updates;
     Counter* bounded;
     prometheus::Summary* arrival;
@@ -142,6 +143,8 @@ struct CoordinatorMetrics::State {
   prometheus::Family<Gauge>& site_last_seen = MakeGauge("tributary_site_last_seen_timestamp_seconds", "When the site was last heard from");
   prometheus::Family<Counter>& site_conflicts =
       MakeCounter("tributary_session_conflicts_total", "Times that a second worker wanted the session of a site and was refused");
+  prometheus::Family<Counter>& site_benched =
+      MakeCounter("tributary_benched_total", "Times that a site was benched for leaving rounds unanswered");
   prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
   prometheus::Family<Counter>& site_bounded =
       MakeCounter("tributary_updates_bounded_total", "Updates of a site that were scaled down to the bound on norms");
@@ -209,6 +212,7 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
   site.certificate_expiry = std::make_unique<OptionalGauge>(certificate_expiry, prometheus::Labels{{"party", absl::StrCat("site/", name)}});
   site.bounded = &site_bounded.Add({{"site", name}});
   site.conflicts = &site_conflicts.Add({{"site", name}});
+  site.benched = &site_benched.Add({{"site", name}});
   for (size_t i = 0; i < kUpdateResults.size(); ++i) {
     site.updates[i] = &site_updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
   }
@@ -268,6 +272,7 @@ void CoordinatorMetrics::State::Remove(Site& site) {
   site.certificate_expiry->Clear();
   site_bounded.Remove(site.bounded);
   site_conflicts.Remove(site.conflicts);
+  site_benched.Remove(site.benched);
   for (Counter* const counter : site.updates) {
     site_updates.Remove(counter);
   }
@@ -392,6 +397,10 @@ void CoordinatorMetrics::SetSiteLastSeen(absl::string_view site, absl::Time wall
 
 void CoordinatorMetrics::CountSessionConflict(absl::string_view site) {
   state_->With(site, [](State::Site& found) { found.conflicts->Increment(); });
+}
+
+void CoordinatorMetrics::CountBenched(absl::string_view site) {
+  state_->With(site, [](State::Site& found) { found.benched->Increment(); });
 }
 
 void CoordinatorMetrics::CountUpdate(absl::string_view site, UpdateResult result) {

@@ -129,6 +129,7 @@ void ActiveRun::CarryOut(const Action& action) {
                    TRIBUTARY_ASSERT(false, "round ", exchange.round, ": no run of this program has an exchange");
                  },
                  [this](const CloseRound& close) { CommitRound(close); },
+                 [this](const SiteBenched& benched) { OnBenched(benched); },
                  [this](const EndRun& end) { Finish(end); },
                  [this](const Drained&) { drained_ = true; },
              },
@@ -490,10 +491,10 @@ v1::RunStatus ActiveRun::Status() const {
 
 std::string ActiveRun::Activity(const std::string& name) const {
   const auto mismatch = last_mismatch_.find(name);
-  return ActivityOf(deps_.membership->sites().at(name), accounts_.QuarantineOf(name),
-                    !engine_.IsMember(name)       ? "ready"
-                    : engine_.HoldsUpdateOf(name) ? "update received"
-                                                  : "training",
+  const uint64_t benched = engine_.BenchedUntil(name);
+  const std::string idle = benched == 0 ? "ready" : absl::StrCat("benched until round ", benched);
+  const std::string doing = !engine_.IsMember(name) ? idle : engine_.HoldsUpdateOf(name) ? "update received" : "training";
+  return ActivityOf(deps_.membership->sites().at(name), accounts_.QuarantineOf(name), doing,
                     mismatch == last_mismatch_.end() ? std::nullopt : std::make_optional(mismatch->second));
 }
 

@@ -206,6 +206,7 @@ class ActiveRun {
   void SendPlan(const std::string& site, const std::optional<v1::HeldState>& held, const std::string& reason);
   // The replica differs from the log: it takes part in nothing until it has started over from a snapshot.
   void Quarantine(const std::string& site, uint64_t round, const std::string& state_hash);
+  void OnBenched(const SiteBenched& benched);
   void Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason);
   // Its update was refused for what it holds: that is answered, and counts against the site. `told` names site and round, too.
   void Refuse(const std::string& site, uint64_t round, const absl::Status& why, const std::string& told);

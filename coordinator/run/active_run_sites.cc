@@ -266,6 +266,14 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
   SendPlan(site, held, reason);
 }
 
+void ActiveRun::OnBenched(const SiteBenched& benched) {
+  const std::string why = absl::StrCat("no update of it came in time in ", benched.misses, " rounds in a row; it is benched until round ",
+                                       benched.until, ", unless it is needed before");
+  LogWarning("coordinator", why, LogField("run", id()), LogField("site", benched.site));
+  NoteEvent(benched.site, "benched", host_->round() + 1, why);
+  deps_.metrics->CountBenched(benched.site);
+}
+
 void ActiveRun::OnUpdateSkipped(const std::string& site, const v1::UpdateSkipped& skipped) {
   const std::string reason = Excerpt(skipped.reason());
   LogWarning("coordinator", "round ", skipped.round(), " skipped: ", reason, LogField("run", id()), LogField("site", site));
@@ -343,7 +351,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
       summary_.UpdateCameLate();
       NoteEvent(site, "late", update.round, verdict.reason);
       SendReceipt(*deps_.environment, site, id(), update.round, v1::Receipt::LATE, verdict.reason);
-      Dispatch(UpdateCameLate{update.round});
+      Dispatch(UpdateCameLate{site, update.round});
       return absl::FailedPreconditionError(verdict.reason);
     }
     case UpdateVerdict::Kind::kWrongBase:

@@ -76,8 +76,10 @@ void RoundEngine::CheckInvariants() const {
 void RoundEngine::Accept(const UpdateAccepted& update, Instant at) {
   TRIBUTARY_ASSERT(IsMember(update.site) && !members_.HasAccepted(update.site), "an update of ", update.site, " that was not acceptable; ",
                    reason_);
+  if (members_.Find(update.site)->answer == Answer::kNone) {
+    arrivals_[EvaluatesBase(committed_ + 1)].Note(at.now - round_start_);
+  }
   members_.Accept(update.site, update.digest);
-  arrivals_[EvaluatesBase(committed_ + 1)].Note(at.now - round_start_);
 }
 
 void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& actions) {
@@ -109,10 +111,8 @@ void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& acti
                    }
                  },
                  [&](const UpdateCameLate& late) {
-                   if (late.round == committed_ && last_round_start_ != absl::InfinitePast()) {
-                     arrivals_[EvaluatesBase(late.round)].Note(at.now - last_round_start_);
-                   } else if (late.round == current && phase_ == Phase::kExchanging) {
-                     arrivals_[EvaluatesBase(late.round)].Note(at.now - round_start_);
+                   if (late.round == closed_round_ && unanswered_.erase(late.site) > 0) {
+                     arrivals_[EvaluatesBase(late.round)].Note(at.now - (late.round == committed_ ? last_round_start_ : round_start_));
                    }
                  },
                  [&](const ExchangeDone& exchange) {
@@ -231,7 +231,7 @@ void RoundEngine::DecideCollecting(const Membership& membership, Instant at, std
   // Everybody has answered, or those who have not are gone, or the deadline has passed: then what is in is committed. Who answered with a
   // skip or an invalid update cannot add to the quorum any more, so a round that everybody answered closes whatever is in.
   if ((tally.awaited.empty() && tally.gone.empty()) || (enough && (tally.awaited.empty() || deadline_passed_))) {
-    CloseCollection(at, actions);
+    CloseCollection(tally.awaited, at, actions);
     return;
   }
   if (!enough && tally.awaited.empty() && !stop_reason_.has_value() && !paused_.has_value() && Reopen(membership, at, actions)) {
@@ -320,7 +320,8 @@ void RoundEngine::EnterAfterCommit(Instant at, std::vector<Action>& actions) {
 
 bool RoundEngine::Reopen(const Membership& membership, Instant at, std::vector<Action>& actions) {
   const size_t answered = members_.size() - members_.Sites(Answer::kNone).size();
-  RoundMembers present = members_.WithReplacements(membership.In(Presence::kReady), policy_.max_workers);
+  const std::vector<std::string> ready = bench_.Allow(membership.In(Presence::kReady), committed_ + 1, policy_.min_workers);
+  RoundMembers present = members_.WithReplacements(ready, policy_.max_workers);
   if (present.size() == answered || present.size() < policy_.min_workers) {
     return false;
   }
@@ -339,7 +340,15 @@ void RoundEngine::Open(RoundMembers members, Instant at) {
   deadline_passed_ = false;
 }
 
-void RoundEngine::CloseCollection(Instant at, std::vector<Action>& actions) {
+void RoundEngine::CloseCollection(const std::vector<std::string>& awaited, Instant at, std::vector<Action>& actions) {
+  const std::vector<std::string> unanswered = members_.Sites(Answer::kNone);
+  closed_round_ = committed_ + 1;
+  unanswered_ = {unanswered.begin(), unanswered.end()};
+  std::vector<std::string> answered = members_.Sites();
+  std::erase_if(answered, [this](const std::string& site) { return unanswered_.contains(site); });
+  for (const Bench::Benched& benched : bench_.RoundClosed(closed_round_, awaited, answered)) {
+    actions.push_back(SiteBenched{benched.site, benched.misses, benched.until});
+  }
   const std::vector<std::string> participants = members_.Sites(Answer::kAccepted);
   if (!policy_.exchange_deadline.has_value() || participants.empty()) {
     BeginCommit(std::nullopt, actions);
@@ -370,15 +379,21 @@ void RoundEngine::End(v1::RunState state, std::string reason, std::vector<Action
   actions.push_back(EndRun{state, reason_});
 }
 
-// At most max_workers of the ready sites; where there are more, the choice moves on from round to round so that all take part in turn.
+// At most max_workers of the ready sites, without those on the bench, unless they are needed; where there are more, the choice moves on
+// from round to round so that all take part in turn.
 std::vector<std::string> RoundEngine::ChooseMembers(const Membership& membership) const {
-  std::vector<std::string> ready = membership.In(Presence::kReady);
+  std::vector<std::string> ready = bench_.Allow(membership.In(Presence::kReady), committed_ + 1, policy_.min_workers);
   if (ready.size() > policy_.max_workers) {
     std::rotate(ready.begin(), ready.begin() + (committed_ * policy_.max_workers) % ready.size(), ready.end());
     ready.resize(policy_.max_workers);
     std::sort(ready.begin(), ready.end());
   }
   return ready;
+}
+
+uint64_t RoundEngine::BenchedUntil(const std::string& site) const {
+  const Bench::Benched* const benched = bench_.Find(site, committed_ + 1);
+  return benched == nullptr ? 0 : benched->until;
 }
 
 uint32_t RoundEngine::Quorum() const {
@@ -409,7 +424,10 @@ UpdateVerdict RoundEngine::Judge(const std::string& site, uint64_t round, const 
   }
   const RoundMembers::Member* const member = members_.Find(site);
   if (member == nullptr) {
-    return {Kind::kRefused, absl::StrCat(site, " is not a member of round ", round, ": it became ready after the round had started")};
+    const uint64_t benched = BenchedUntil(site);
+    return {Kind::kRefused, absl::StrCat(site, " is not a member of round ", round, ": ",
+                                         benched == 0 ? "it became ready after the round had started"
+                                                      : absl::StrCat("it is benched until round ", benched))};
   }
   if (member->answer == Answer::kAccepted) {
     return member->digest == digest

@@ -44,12 +44,14 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "coordinator/run/arrival_times.h"
+#include "coordinator/run/bench.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/round_members.h"
 #include "coordinator/run/round_policy.h"
@@ -107,6 +109,7 @@ struct UpdateSkipped {
   std::string reason;
 };
 struct UpdateCameLate {
+  std::string site;
   uint64_t round = 0;
 };
 struct ExchangeDone {  // answers BeginExchange: the round can be committed
@@ -158,12 +161,17 @@ struct CloseRound {  // commit the updates of `included`, then Step(RoundCommitt
   std::vector<std::string> included;    // whose updates are in; nobody's after an exchange that failed
   std::vector<std::string> stragglers;  // members without an answer
 };
+struct SiteBenched {  // it was waited for in vain: the next rounds do without it; for people
+  std::string site;
+  int misses = 0;      // rounds in a row
+  uint64_t until = 0;  // the round in which it may be a member again
+};
 struct EndRun {
   v1::RunState state = v1::RUN_STATE_UNSPECIFIED;
   std::string reason;
 };
 struct Drained {};  // no round is in flight and none will start
-using Action = std::variant<StartRound, TellRound, BeginExchange, CloseRound, EndRun, Drained>;
+using Action = std::variant<StartRound, TellRound, BeginExchange, CloseRound, SiteBenched, EndRun, Drained>;
 
 // What to do with an update, before its payload is looked at.
 struct UpdateVerdict {
@@ -203,6 +211,8 @@ class RoundEngine {
   // 0: none.
   uint64_t open_round() const { return phase_ == Phase::kCollecting ? committed_ + 1 : 0; }
   bool IsMember(const std::string& site) const { return phase_ == Phase::kCollecting && members_.Find(site) != nullptr; }
+  // Not 0: the site keeps rounds waiting, and the next that may have it as a member is this one.
+  uint64_t BenchedUntil(const std::string& site) const;
   bool HoldsUpdateOf(const std::string& site) const { return members_.HasAccepted(site); }
   bool EvaluatesBase(uint64_t round) const { return (round - 1) % policy_.evaluate_every == 0; }
   // The deadline has passed and the quorum is not reached.
@@ -240,7 +250,8 @@ class RoundEngine {
   // The open round with ready sites in place of the members that left without an answer. False: there are none, or too few.
   bool Reopen(const Membership& membership, Instant at, std::vector<Action>& actions);
   // Nothing more is collected: to the exchange, if there is one, or straight to the commit.
-  void CloseCollection(Instant at, std::vector<Action>& actions);
+  // `awaited`: who was waited for until now and has not answered.
+  void CloseCollection(const std::vector<std::string>& awaited, Instant at, std::vector<Action>& actions);
   // `failure`: of the exchange; with it nobody is included.
   void BeginCommit(const std::optional<std::string>& failure, std::vector<Action>& actions);
   void EnterAfterCommit(Instant at, std::vector<Action>& actions);
@@ -268,8 +279,13 @@ class RoundEngine {
   Bound wait_;      // the bound after which waiting ends the run (kReporting: ends it as finished)
   bool deadline_passed_ = false;
   std::string why_empty_;  // why the round being committed brought nothing, beyond what its members said
-  // Rounds with an evaluation ([1]) take longer and are looked at by themselves.
+  // Rounds with an evaluation ([1]) take longer and are looked at by themselves. Evidence is a member's first answer to the round, and
+  // nothing else: nobody can move the deadline by answering often, or to a round that it was not offered.
   ArrivalTimes arrivals_[2];
+  Bench bench_;
+  // The newest round whose collection has closed, and its members that had not answered by then; those who have since are out.
+  uint64_t closed_round_ = 0;
+  std::set<std::string> unanswered_;
   uint32_t empty_rounds_ = 0;             // in a row
   std::map<std::string, bool> reported_;  // kReporting: sites whose final state is known
 };

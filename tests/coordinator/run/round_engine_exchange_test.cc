@@ -116,7 +116,8 @@ TEST_F(RoundEngineExchangeTest, AnAnswerThatCameDuringTheExchangeMovesTheNextDea
   Accept("b");
   After(absl::Seconds(60));
   now_ += absl::Seconds(10);
-  Step(UpdateCameLate{1});
+  Step(UpdateCameLate{"c", 1});
+  Step(UpdateCameLate{"c", 1});
   EXPECT_THAT(engine_->arrivals()[1], ElementsAre(absl::ZeroDuration(), absl::ZeroDuration(), absl::Seconds(70)));
 }
 

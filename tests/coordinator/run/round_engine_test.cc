@@ -296,17 +296,108 @@ TEST_F(RoundEngineTest, TheDeadlineStaysBetweenFloorAndCeiling) {
   CommitRoundAfter(absl::ZeroDuration());
   CommitRoundAfter(absl::ZeroDuration());
   EXPECT_EQ(engine_->deadline() - now_, absl::Seconds(5));
-  for (int i = 0; i < 3; ++i) {
-    Accept("a");
-    After(absl::Seconds(5));  // closes with a's update alone
-    now_ += absl::Seconds(50);
-    Commit();
-    Step(UpdateCameLate{engine_->committed()});
-    Step(UpdateCameLate{engine_->committed()});
-    Step(UpdateCameLate{engine_->committed()});
+}
+
+// One answers within a second, the others after the deadline: without the late answers it could not grow.
+TEST_F(RoundEngineTest, LateAnswersOfMembersMoveTheDeadlineUp) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 100;
+  policy.quorum = 0.3;
+  StartRoundWith({"a", "b", "c"}, policy);
+  now_ += absl::Seconds(1);
+  for (const char* const site : {"a", "b", "c"}) {
+    Accept(site);
   }
-  CommitRoundAfter(absl::ZeroDuration());
-  EXPECT_EQ(engine_->deadline() - now_, absl::Seconds(60)) << "late answers move it up to the ceiling";
+  Commit();
+  for (int round = 2; round <= 6; ++round) {
+    Accept("a");
+    After(engine_->deadline() - now_);
+    Commit();
+    now_ += absl::Seconds(30);
+    for (const char* const site : {"b", "c"}) {
+      Step(UpdateCameLate{site, engine_->committed()});
+    }
+  }
+  EXPECT_GT(engine_->arrivals()[0].size(), 12u);
+  Accept("a");
+  Accept("b");
+  Accept("c");
+  Commit();
+  EXPECT_GT(engine_->deadline() - now_, absl::Seconds(30));
+}
+
+TEST_F(RoundEngineTest, OnlyAMembersFirstAnswerToARoundItWasOfferedIsEvidence) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 100;
+  policy.min_workers = 2;
+  StartRoundWith({"a", "b"}, policy);
+  Accept("a");
+  After(absl::Seconds(60));
+  Connect("stranger");
+  Commit();
+  const std::vector<absl::Duration> before = engine_->arrivals()[1];
+  ASSERT_EQ(before.size(), 1u);
+  for (int i = 0; i < 300; ++i) {
+    now_ += absl::Seconds(1);
+    Step(UpdateCameLate{"a", 1});         // has answered
+    Step(UpdateCameLate{"stranger", 1});  // is no member
+    Step(UpdateCameLate{"b", 0});         // is of no round
+  }
+  EXPECT_EQ(engine_->arrivals()[1], before);
+  Step(UpdateCameLate{"b", 1});
+  Step(UpdateCameLate{"b", 1});
+  EXPECT_EQ(engine_->arrivals()[1].size(), 2u) << "once";
+}
+
+TEST_F(RoundEngineTest, AMemberThatStaysSilentIsNotWaitedForAfterThreeRounds) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 100;
+  StartRoundWith({"a", "b", "c"}, policy);
+  policy.min_workers = 2;
+  Start(policy, {.committed = 0, .state_hash = "h0", .base_state_hash = "h0", .open = std::nullopt});
+  Step(MembersChanged{});
+  const SiteBenched* told = nullptr;
+  std::vector<Action> closing;
+  for (int round = 1; round <= 3; ++round) {
+    EXPECT_TRUE(engine_->IsMember("c")) << "round " << round;
+    Accept("a");
+    Accept("b");
+    EXPECT_EQ(engine_->BenchedUntil("c"), 0u);
+    closing = After(engine_->deadline() - now_);
+    Commit();
+  }
+  ASSERT_EQ(closing.size(), 2u);
+  told = std::get_if<SiteBenched>(&closing[0]);
+  ASSERT_NE(told, nullptr);
+  EXPECT_EQ(told->site, "c");
+  EXPECT_EQ(told->misses, 3);
+  EXPECT_EQ(told->until, 5u);
+  EXPECT_EQ(engine_->open_round(), 4u);
+  EXPECT_FALSE(engine_->IsMember("c"));
+  EXPECT_EQ(engine_->BenchedUntil("c"), 5u);
+  EXPECT_THAT(engine_->Judge("c", 4, "h3", "x").reason, HasSubstr("benched until round 5"));
+  Accept("a");
+  EXPECT_NE(Only<CloseRound>(Accept("b")), nullptr) << "nobody waits for it";
+  Commit();
+  EXPECT_TRUE(engine_->IsMember("c")) << "round 5 tries it again";
+  Accept("a");
+  Accept("b");
+  Accept("c");
+  Commit();
+  EXPECT_TRUE(engine_->IsMember("c"));
+}
+
+TEST_F(RoundEngineTest, ABenchedMemberPlaysOnWhereTheRunWouldWaitForIt) {
+  RoundPolicy policy = Policy();
+  policy.rounds = 100;
+  StartRoundWith({"a", "b"}, policy);
+  for (int round = 1; round <= 8; ++round) {
+    ASSERT_EQ(engine_->open_round(), static_cast<uint64_t>(round));
+    EXPECT_TRUE(engine_->IsMember("b")) << "two workers are needed";
+    Accept("a");
+    After(engine_->deadline() - now_);
+    Commit();
+  }
 }
 
 TEST_F(RoundEngineTest, AfterTheLastCommitItWaitsForFinalReports) {
