@@ -27,8 +27,8 @@ class TransferService final
           v1::TransferService::WithRawCallbackMethod_Download<v1::TransferService::Service>>> {
  public:
   struct Options {
-    // Memory for partial uploads of all sites together; what does not fit waits (its frames are not read). One upload larger than this is
-    // let in alone.
+    // Memory for partial uploads of all sites together, as far as they have arrived; what does not fit waits (its frames are not read),
+    // but for the upload that is furthest.
     uint64_t max_spool_bytes = uint64_t{1} << 30;
     // Data bytes of one download frame.
     uint64_t frame_bytes = uint64_t{256} << 10;
@@ -38,6 +38,9 @@ class TransferService final
     // nobody resumed for as long is dropped.
     absl::Duration sweep_interval = absl::Seconds(30);
     int max_idle_sweeps = 10;
+    // Bytes a second of an upload, on average over sweep_interval * max_idle_sweeps; one that is slower is ended and may be resumed. Below
+    // what a worker with the least `bandwidth.up` (1 KiB a second, framing included) brings.
+    uint64_t min_upload_rate = 512;
     // Tells how long a partial upload has been waiting for somebody to resume it, and a download's question took.
     const Clock* clock = &Clock::Real();
   };

@@ -44,11 +44,26 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   const std::string& site() const { return site_; }
   const v1::UploadHeader& header() const { return header_; }
   bool ended() const { return ended_; }
-  // Made no progress although it was its turn: while it waits for room or for the coordinator's answer it is not.
-  bool Idle() {
-    const bool its_turn = !asking_ && !uploads_->spools_.IsWaiting(stream_);
-    idle_sweeps_ = its_turn ? idle_sweeps_ + 1 : 0;
-    return idle_sweeps_ > uploads_->options_.max_idle_sweeps;
+  // Why it is to be ended, if it made too little progress although it was its turn: while it waits for room or for the coordinator's
+  // answer it is not.
+  absl::Status CheckProgress() {
+    if (asking_ || uploads_->spools_.IsWaiting(stream_)) {
+      idle_sweeps_ = slow_sweeps_ = 0;
+      brought_ = 0;
+      return absl::OkStatus();
+    }
+    if (++idle_sweeps_ > uploads_->options_.max_idle_sweeps) {
+      return absl::DeadlineExceededError("the upload made no progress; ask for its progress and resume it");
+    }
+    if (++slow_sweeps_ <= uploads_->options_.max_idle_sweeps) {
+      return absl::OkStatus();
+    }
+    slow_sweeps_ = 0;
+    const uint64_t brought = std::exchange(brought_, 0);
+    return brought >= uploads_->options_.min_bytes
+               ? absl::OkStatus()
+               : absl::DeadlineExceededError(absl::StrCat("the upload is too slow: ", brought, " bytes came where at least ",
+                                                          uploads_->options_.min_bytes, " must; ask for its progress and resume it"));
   }
 
   // There is room: goes on with the frame that came with the header.
@@ -65,6 +80,8 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
     ended_ = true;
     spool_ = nullptr;
     uploads_->spools_.Release(stream_, uploads_->clock_->Now());
+    // What it leaves may be dropped for others.
+    uploads_->bulk_->Post([uploads = uploads_] { uploads->AdmitWaiting(); });
     if (!asking_) {
       Finish(ToGrpcStatus(status));
     } else {
@@ -131,6 +148,11 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
 
   // Takes the frame into the spool.
   void Take() {
+    const uint64_t bytes = frame_.data().size();
+    if (!uploads_->spools_.HasRoom(stream_, bytes)) {
+      return;  // AdmitWaiting goes on with this frame
+    }
+    brought_ += bytes;
     if (const absl::Status status = spool_->Append(frame_); !status.ok()) {
       if (ExitCodeOf(status) == ExitCode::kStorage) {
         uploads_->spools_.Discard(stream_);
@@ -236,7 +258,9 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   bool asking_ = false;
   bool ended_ = false;
   std::optional<absl::Status> pending_end_;
-  int idle_sweeps_ = 0;
+  int idle_sweeps_ = 0;   // since a frame came
+  int slow_sweeps_ = 0;   // since it was last found fast enough
+  uint64_t brought_ = 0;  // bytes of data since then
 };
 
 grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(std::string site, std::string worker_secret, v1::UploadProgress* response) {
@@ -268,8 +292,8 @@ void Uploads::Sweep() {
     calls.push_back(call);
   }
   for (Call* const call : calls) {
-    if (!call->ended() && call->Idle()) {
-      call->End(absl::DeadlineExceededError("the upload made no progress; ask for its progress and resume it"));
+    if (const absl::Status progress = call->ended() ? absl::OkStatus() : call->CheckProgress(); !progress.ok()) {
+      call->End(progress);
     }
   }
   for (const std::string& site : spools_.DropIdle(clock_->Now())) {

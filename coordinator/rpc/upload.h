@@ -25,6 +25,8 @@ class Uploads {
     UploadSpools::Options spools;
     // A stream without progress for so many sweeps in a row, although it was its turn, is ended with DEADLINE_EXCEEDED.
     int max_idle_sweeps = 0;
+    // Likewise one that has brought less than this in so many sweeps.
+    uint64_t min_bytes = 0;
   };
 
   // All must outlive it. `coordinator` is called on `executor` only; on `disk` whole files are made durable and checked.

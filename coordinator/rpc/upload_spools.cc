@@ -28,7 +28,21 @@ absl::Status UploadSpool::CheckHeader(const v1::UploadHeader& header) {
 }
 
 UploadSpool::UploadSpool(const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place) : header_(header), place_(std::move(place)) {
-  payload_.reserve(memory_bytes());
+  if (place_ == nullptr) {
+    Reserve(std::min(kFirstReserve, header_.total_bytes()));
+  }
+}
+
+uint64_t UploadSpool::MoreFor(uint64_t data_bytes) const {
+  // An honest frame goes not beyond the total; Append refuses the others.
+  const uint64_t total = header_.total_bytes();
+  const uint64_t needed = received_ + std::min(data_bytes, total - received_);
+  return place_ != nullptr || needed <= reserved_ ? 0 : std::min(total, std::max(needed, 2 * reserved_)) - reserved_;
+}
+
+void UploadSpool::Reserve(uint64_t more) {
+  reserved_ += more;
+  payload_.reserve(reserved_);
 }
 
 absl::Status UploadSpool::Append(const v1::UploadFrame& frame) {
@@ -87,7 +101,7 @@ UploadSpools::Admission UploadSpools::Admit(Stream stream, const std::string& si
     admission.replaced = older->stream;
     waiting_.erase(older);
   }
-  if (place != nullptr || MakeRoom(header.total_bytes())) {
+  if (place != nullptr || MakeRoom(std::min(UploadSpool::kFirstReserve, header.total_bytes()))) {
     admission.spool = Make(stream, site, header, std::move(place));
   } else {
     waiting_.push_back({stream, site, header});
@@ -97,8 +111,16 @@ UploadSpools::Admission UploadSpools::Admit(Stream stream, const std::string& si
 
 std::vector<UploadSpools::Admitted> UploadSpools::AdmitWaiting() {
   std::vector<Admitted> admitted;
+  for (const Growing& growing : std::exchange(growing_, {})) {
+    const auto entry = Find(growing.stream);
+    if (entry != entries_.end() && Grow(*entry->second, growing.data_bytes)) {
+      admitted.push_back({growing.stream, &entry->second->spool});
+    } else if (entry != entries_.end()) {
+      growing_.push_back(growing);
+    }
+  }
   for (Waiting& waiting : std::exchange(waiting_, {})) {
-    if (MakeRoom(waiting.header.total_bytes())) {
+    if (MakeRoom(std::min(UploadSpool::kFirstReserve, waiting.header.total_bytes()))) {
       admitted.push_back({waiting.stream, Make(waiting.stream, waiting.site, waiting.header, nullptr)});
     } else {
       waiting_.push_back(std::move(waiting));
@@ -108,7 +130,18 @@ std::vector<UploadSpools::Admitted> UploadSpools::AdmitWaiting() {
 }
 
 bool UploadSpools::IsWaiting(Stream stream) const {
-  return std::any_of(waiting_.begin(), waiting_.end(), [stream](const Waiting& waiting) { return waiting.stream == stream; });
+  const auto is_it = [stream](const auto& waiting) { return waiting.stream == stream; };
+  return std::any_of(waiting_.begin(), waiting_.end(), is_it) || std::any_of(growing_.begin(), growing_.end(), is_it);
+}
+
+bool UploadSpools::HasRoom(Stream stream, uint64_t data_bytes) {
+  const auto entry = Find(stream);
+  TRIBUTARY_ASSERT(entry != entries_.end(), "stream ", stream, " has no spool");
+  if (!Grow(*entry->second, data_bytes)) {
+    growing_.push_back({stream, data_bytes});
+    return false;
+  }
+  return true;
 }
 
 void UploadSpools::Release(Stream stream, absl::Time now) {
@@ -117,6 +150,7 @@ void UploadSpools::Release(Stream stream, absl::Time now) {
     entry->second->idle_since = now;
   }
   std::erase_if(waiting_, [stream](const Waiting& waiting) { return waiting.stream == stream; });
+  std::erase_if(growing_, [stream](const Growing& growing) { return growing.stream == stream; });
 }
 
 absl::StatusOr<UploadSpool::Content> UploadSpools::TakeOut(Stream stream) {
@@ -195,6 +229,23 @@ bool UploadSpools::MakeRoom(uint64_t bytes) {
     Drop(oldest);
   }
   return true;
+}
+
+bool UploadSpools::Grow(Entry& entry, uint64_t data_bytes) {
+  const uint64_t more = entry.spool.MoreFor(data_bytes);
+  if (more > 0 && !MakeRoom(more) && !IsFurthest(entry)) {
+    return false;
+  }
+  entry.spool.Reserve(more);
+  bytes_ += more;
+  return true;
+}
+
+bool UploadSpools::IsFurthest(const Entry& entry) const {
+  return std::none_of(entries_.begin(), entries_.end(), [&entry](const auto& other) {
+    const UploadSpool& spool = other.second->spool;
+    return other.second->stream.has_value() && spool.memory_bytes() > 0 && spool.received_bytes() > entry.spool.received_bytes();
+  });
 }
 
 UploadSpool* UploadSpools::Make(Stream stream, const std::string& site, const v1::UploadHeader& header,

@@ -33,14 +33,21 @@ class UploadSpool {
     std::unique_ptr<UploadPlace> place;
   };
 
-  // `header` has passed CheckHeader. Without a place, sets memory aside for all of its bytes.
+  // Memory that is set aside before anything has arrived; or for all of it, if that is less.
+  static constexpr uint64_t kFirstReserve = uint64_t{1} << 20;
+
+  // `header` has passed CheckHeader. Without a place, sets memory aside as it arrives: never for more than twice of that, beyond
+  // kFirstReserve. What is only announced costs nothing.
   explicit UploadSpool(const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place = nullptr);
 
   const v1::UploadHeader& header() const { return header_; }
   uint64_t received_bytes() const { return received_; }
   bool complete() const { return received_ == header_.total_bytes(); }
-  // What it may grow to.
-  uint64_t memory_bytes() const { return place_ != nullptr ? 0 : header_.total_bytes(); }
+  // Set aside by now.
+  uint64_t memory_bytes() const { return reserved_; }
+  // How much more is to be set aside before a frame with so many bytes of data can be appended; and that, done.
+  uint64_t MoreFor(uint64_t data_bytes) const;
+  void Reserve(uint64_t more);
 
   // The next frame. After an error the spool is as it was: what came before stays, to be resumed. OutOfRange: not at received_bytes().
   // DataLoss: fails its checksum. InvalidArgument: empty, too long, or more than the header announced. Errors of the file's
@@ -54,13 +61,15 @@ class UploadSpool {
   const v1::UploadHeader header_;
   std::unique_ptr<UploadPlace> place_;
   std::string payload_;  // without a place
+  uint64_t reserved_ = 0;
   uint64_t received_ = 0;
   Sha256Hasher hasher_;  // over what was received
 };
 
 // The spools of all sites: at most one each, and so many bytes in all. A site's newest stream has its spool; when the stream breaks off,
 // the spool stays for a later one to resume, until somebody else needs the room or nobody has come for too long. A stream that finds no
-// room waits in a queue.
+// room waits in a queue, before its first byte or between two frames. The one of which most has arrived never waits: so there is always
+// one that comes to its end and makes room.
 //
 // Not thread-safe. Time is an argument: any monotonic clock, the same in all calls.
 class UploadSpools {
@@ -70,8 +79,8 @@ class UploadSpools {
 
   // Defaults: TransferService::Options.
   struct Options {
-    // What the spools in memory may grow to, all together, with what is on its way to the coordinator. One upload larger than this is let
-    // in alone.
+    // What the spools in memory may take, all together, with what is on its way to the coordinator; beyond it goes only the one of which
+    // most has arrived.
     uint64_t max_bytes = 0;
     // A spool without a stream is dropped after so long.
     absl::Duration max_idle;
@@ -98,6 +107,8 @@ class UploadSpools {
   // Call it after whatever may have made room: TakeOut, Answered, DropIdle.
   std::vector<Admitted> AdmitWaiting();
   bool IsWaiting(Stream stream) const;
+  // Whether the stream's spool has room for so many bytes more. If not, the stream waits like those of the queue.
+  bool HasRoom(Stream stream, uint64_t data_bytes);
 
   // The stream has ended: its spool may be resumed, and it waits no longer. No effect on one that has neither.
   void Release(Stream stream, absl::Time now);
@@ -139,8 +150,14 @@ class UploadSpools {
 
   using Entries = std::map<std::string, std::unique_ptr<Entry>>;
   Entries::iterator Find(Stream stream);
+  struct Growing {
+    Stream stream = 0;
+    uint64_t data_bytes = 0;
+  };
   // Whether `bytes` more fit, after dropping idle spools if need be.
   bool MakeRoom(uint64_t bytes);
+  bool Grow(Entry& entry, uint64_t data_bytes);
+  bool IsFurthest(const Entry& entry) const;
   UploadSpool* Make(Stream stream, const std::string& site, const v1::UploadHeader& header, std::unique_ptr<UploadPlace> place);
   void Drop(Entries::iterator entry);
 
@@ -149,7 +166,8 @@ class UploadSpools {
   std::map<Stream, TakenOut> taken_out_;          // and not settled
   std::map<std::string, v1::UploadId> complete_;  // by site: the newest that the coordinator took
   std::deque<Waiting> waiting_;
-  uint64_t bytes_ = 0;  // announced by entries_ and taken_out_
+  std::deque<Growing> growing_;  // wait between two frames
+  uint64_t bytes_ = 0;           // set aside by entries_ and taken_out_
 };
 
 }  // namespace tributary::coordinator

@@ -202,6 +202,20 @@ TEST_F(TransferServiceTest, MovesNothingForAnotherWorkerThanTheOneThatHasTheSess
   EXPECT_EQ(Uploads().size(), 1u);
 }
 
+TEST_F(TransferServiceTest, EndsAnUploadThatOnlyDrips) {
+  options_.transfers.sweep_interval = absl::Milliseconds(5);
+  options_.transfers.max_idle_sweeps = 20;
+  options_.transfers.min_upload_rate = uint64_t{1} << 40;
+  Start();
+  const std::string payload = RandomBytes(50'000'000);
+  const auto upload = Begin(*berlin_);
+  EXPECT_FALSE(SendFrames(*upload, payload, 0, payload.size(), 1)) << "never idle, and never fast enough";
+  const grpc::Status status = upload->writer->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED) << status.error_message();
+  EXPECT_THAT(status.error_message(), HasSubstr("too slow"));
+  EXPECT_GT(Progress(*berlin_, payload).received_bytes(), 0u) << "what came stays, to be resumed";
+}
+
 TEST_F(TransferServiceTest, TakesAnUploadIntoItsFileAndHasItCheckedThere) {
   const TestFolder folder;
   const std::unique_ptr<FileStore> files = *OpenFolder(folder.path());

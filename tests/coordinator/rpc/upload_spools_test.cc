@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/clock.h"
 
 namespace tributary::coordinator {
@@ -269,6 +270,47 @@ TEST_F(UploadSpoolsTest, WhatTheCoordinatorRefusedIsNotComplete) {
   spools_.Answered(1, absl::FailedPreconditionError("round 1 is closed"));
   EXPECT_FALSE(spools_.Progress("berlin", HeaderFor(payload).id()).complete());
   EXPECT_EQ(spools_.bytes(), 0U);
+}
+
+TEST(UploadSpools, WhatIsOnlyAnnouncedCostsNothing) {
+  UploadSpools spools({.max_bytes = uint64_t{4} << 20, .max_idle = absl::Minutes(1)});
+  const std::string payload = Payload(16);
+  for (const UploadSpools::Stream stream : {1, 2, 3}) {
+    v1::UploadHeader header = HeaderFor(payload, stream);
+    header.set_total_bytes(uint64_t{1} << 40);
+    ASSERT_NE(spools.Admit(stream, absl::StrCat("site-", stream), header).spool, nullptr);
+  }
+  EXPECT_EQ(spools.bytes(), 3 * UploadSpool::kFirstReserve);
+  EXPECT_TRUE(spools.HasRoom(1, 1 << 20));
+  EXPECT_EQ(spools.bytes(), 3 * UploadSpool::kFirstReserve);
+}
+
+// Somebody always comes to the end and makes room.
+TEST(UploadSpools, WhereAllAreFullTheFurthestGoesOnAndTheOthersAfterIt) {
+  constexpr uint64_t kStep = UploadSpool::kFirstReserve;
+  UploadSpools spools({.max_bytes = 3 * kStep, .max_idle = absl::Minutes(1)});
+  const std::string payload = Payload(4 * kStep);
+  UploadSpool* const near = spools.Admit(1, "near", HeaderFor(payload)).spool;
+  UploadSpool* const far = spools.Admit(2, "far", HeaderFor(payload)).spool;
+  ASSERT_TRUE(far->Append(FrameAt(payload, 0, kStep)).ok());
+  ASSERT_TRUE(spools.HasRoom(2, kStep));
+  ASSERT_TRUE(far->Append(FrameAt(payload, kStep, kStep)).ok());
+  ASSERT_TRUE(near->Append(FrameAt(payload, 0, kStep)).ok());
+  ASSERT_EQ(spools.bytes(), 3 * kStep);
+  EXPECT_FALSE(spools.HasRoom(1, kStep)) << "no room, and another is further";
+  EXPECT_TRUE(spools.IsWaiting(1));
+  EXPECT_TRUE(spools.HasRoom(2, kStep));
+  ASSERT_TRUE(far->Append(FrameAt(payload, 2 * kStep, kStep)).ok());
+  ASSERT_TRUE(far->Append(FrameAt(payload, 3 * kStep, kStep)).ok());
+  EXPECT_THAT(spools.AdmitWaiting(), IsEmpty());
+  ASSERT_TRUE(spools.TakeOut(2).ok());
+  spools.Answered(2, absl::OkStatus());
+  const std::vector<UploadSpools::Admitted> admitted = spools.AdmitWaiting();
+  ASSERT_EQ(admitted.size(), 1u);
+  EXPECT_EQ(admitted[0].stream, 1u);
+  EXPECT_EQ(admitted[0].spool, near);
+  EXPECT_FALSE(spools.IsWaiting(1));
+  EXPECT_TRUE(spools.HasRoom(1, kStep));
 }
 
 }  // namespace
