@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "common/command_line.h"
 #include "common/completion.h"
+#include "common/excerpt.h"
 #include "common/status_macros.h"
 #include "proto/protocol_version.h"
 
@@ -106,9 +107,9 @@ ExitCode Tell(const absl::Status& status, const Session& session) {
   }
   if (session.json()) {
     const nlohmann::ordered_json json = {{"error", std::string(status.message())}, {"exit_code", static_cast<int>(code)}};
-    *session.environment.err << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    *session.environment.err << json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   } else {
-    *session.environment.err << "tributary: " << status.message() << "\n";
+    *session.environment.err << "tributary: " << Escaped(status.message(), LineBreaks::kKeep) << "\n";
   }
   return code;
 }

@@ -52,7 +52,7 @@ absl::Status Run(const Session& session, const CopyOptions& options, Copy copy) 
     for (const auto& run : done->runs) {
       json["runs"].push_back({{"run_id", run.run_id}, {"state", FormatState(run.state)}, {"round", run.round}});
     }
-    *session.environment.out << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    *session.environment.out << json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace) << "\n";
     return absl::OkStatus();
   }
   for (const auto& run : done->runs) {

@@ -70,7 +70,7 @@ void Show(const Session& session, const Findings& findings, const std::optional<
     if (server.has_value()) {
       json["sites_connected"] = std::vector<std::string>(server->sites_connected().begin(), server->sites_connected().end());
     }
-    out << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+    out << json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace) << "\n";
     return;
   }
   std::vector<std::vector<std::string>> rows;

@@ -43,7 +43,7 @@ struct JournalOptions {
 };
 
 std::string Print(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
 std::string TimeOf(int64_t unix_ms) {

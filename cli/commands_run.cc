@@ -11,6 +11,7 @@
 #include "cli/history.h"
 #include "cli/output.h"
 #include "cli/table.h"
+#include "common/excerpt.h"
 #include "common/exit_codes.h"
 #include "common/format_bytes.h"
 #include "common/rare_line.h"
@@ -130,7 +131,7 @@ class WatchDisplay {
       return;
     }
     EndLine();
-    *session_.environment.err << "tributary: " << status.message() << "; trying again" << *left_out << "\n";
+    *session_.environment.err << "tributary: " << Escaped(status.message()) << "; trying again" << *left_out << "\n";
   }
 
   // What follows starts on a line of its own.

@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "cli/table.h"
+#include "common/excerpt.h"
 #include "common/format_bytes.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/duration.pb.h"
@@ -182,7 +183,7 @@ std::string FormatLosses(const v1::RunStatus& status) {
 }  // namespace
 
 std::string ToJson(const Message& message) {
-  return MessageToJson(message).dump(/*indent=*/-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  return MessageToJson(message).dump(/*indent=*/-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
 }
 
 std::string FormatState(v1::RunState state) {
@@ -222,9 +223,9 @@ std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
     }
   }
   if (!status.reason().empty() && status.state() != v1::RUNNING) {
-    reason = absl::StrCat("  (", status.reason(), ")");
+    reason = absl::StrCat("  (", Escaped(status.reason()), ")");
   }
-  std::string name = status.spec().name();
+  std::string name = Escaped(status.spec().name());
   const std::string rest = absl::StrCat("  ", FormatState(status.state()), "  round ", status.round(), "/", status.spec().rounds());
   const auto line = [&] { return absl::StrCat(name, rest, train, val, sites, bytes, reduction, reason); };
   const auto excess = [&] { return WidthOf(line()) - std::min(WidthOf(line()), columns); };
@@ -255,8 +256,8 @@ std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
 }
 
 std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& history) {
-  std::string text =
-      absl::StrCat(status.spec().name(), " ", FormatState(status.state()), " at round ", status.round(), " of ", status.spec().rounds());
+  std::string text = absl::StrCat(Escaped(status.spec().name()), " ", FormatState(status.state()), " at round ", status.round(), " of ",
+                                  status.spec().rounds());
   if (status.has_val_loss()) {
     absl::StrAppendFormat(&text, ", val %.3f", status.val_loss());
   }

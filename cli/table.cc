@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/excerpt.h"
 
 namespace tributary::cli {
 namespace {
@@ -89,6 +90,11 @@ std::string Shorten(absl::string_view text, size_t columns) {
 }
 
 std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableFit& fit) {
+  for (std::vector<std::string>& row : rows) {
+    for (std::string& cell : row) {
+      cell = Escaped(cell);
+    }
+  }
   std::vector<size_t> widths = WidthsOf(rows);
   for (const absl::string_view heading : fit.least_important) {
     if (LengthOf(widths) <= fit.columns) {

@@ -24,8 +24,8 @@ struct TableFit {
   std::vector<absl::string_view> least_important;
 };
 
-// Columns aligned by spaces; the first row is the heading. What is too long then goes on, in the last column, on further lines; lines that
-// are too long for that are shortened. Ends in a newline.
+// Columns aligned by spaces; the first row is the heading. Whatever a cell says, it is shown as text (common/excerpt.h). What is too long
+// then goes on, in the last column, on further lines; lines that are too long for that are shortened. Ends in a newline.
 std::string FormatTable(std::vector<std::vector<std::string>> rows, const TableFit& fit = {});
 
 }  // namespace tributary::cli

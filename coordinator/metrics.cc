@@ -55,6 +55,7 @@ struct CoordinatorMetrics::State {
     std::unique_ptr<OptionalGauge> certificate_expiry;
     Counter* conflicts;
     Counter* benched;
+    Counter* over_rate;
     Children<kUpdateResults.size(), Counter> updates;
     Counter* bounded;
     prometheus::Summary* arrival;
@@ -145,6 +146,8 @@ struct CoordinatorMetrics::State {
       MakeCounter("tributary_session_conflicts_total", "Times that a second worker wanted the session of a site and was refused");
   prometheus::Family<Counter>& site_benched =
       MakeCounter("tributary_benched_total", "Times that a site was benched for leaving rounds unanswered");
+  prometheus::Family<Counter>& site_over_rate =
+      MakeCounter("tributary_sessions_over_rate_total", "Sessions closed because their site sent more messages than any worker does");
   prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
   prometheus::Family<Counter>& site_bounded =
       MakeCounter("tributary_updates_bounded_total", "Updates of a site that were scaled down to the bound on norms");
@@ -212,6 +215,7 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
   site.certificate_expiry = std::make_unique<OptionalGauge>(certificate_expiry, prometheus::Labels{{"party", absl::StrCat("site/", name)}});
   site.bounded = &site_bounded.Add({{"site", name}});
   site.conflicts = &site_conflicts.Add({{"site", name}});
+  site.over_rate = &site_over_rate.Add({{"site", name}});
   site.benched = &site_benched.Add({{"site", name}});
   for (size_t i = 0; i < kUpdateResults.size(); ++i) {
     site.updates[i] = &site_updates.Add({{"site", name}, {"result", kUpdateResults[i]}});
@@ -273,6 +277,7 @@ void CoordinatorMetrics::State::Remove(Site& site) {
   site_bounded.Remove(site.bounded);
   site_conflicts.Remove(site.conflicts);
   site_benched.Remove(site.benched);
+  site_over_rate.Remove(site.over_rate);
   for (Counter* const counter : site.updates) {
     site_updates.Remove(counter);
   }
@@ -397,6 +402,10 @@ void CoordinatorMetrics::SetSiteLastSeen(absl::string_view site, absl::Time wall
 
 void CoordinatorMetrics::CountSessionConflict(absl::string_view site) {
   state_->With(site, [](State::Site& found) { found.conflicts->Increment(); });
+}
+
+void CoordinatorMetrics::CountOverRate(absl::string_view site) {
+  state_->With(site, [](State::Site& found) { found.over_rate->Increment(); });
 }
 
 void CoordinatorMetrics::CountBenched(absl::string_view site) {

@@ -112,6 +112,8 @@ class CoordinatorMetrics {
 
   // Somebody else wanted the session of the worker that has it.
   void CountSessionConflict(absl::string_view site);
+  // A session of the site was closed, for it sent more messages than any worker does.
+  void CountOverRate(absl::string_view site);
   // The site kept rounds waiting, and the next do without it.
   void CountBenched(absl::string_view site);
   void CountUpdate(absl::string_view site, UpdateResult result);

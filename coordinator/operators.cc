@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
+#include "coordinator/queue_bound.h"
 #include "coordinator/run/disk_need.h"
 #include "coordinator/run/extended_run.h"
 #include "coordinator/run/memory_need.h"
@@ -173,10 +174,7 @@ absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(con
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
   TRIBUTARY_ASSIGN_OR_RETURN(std::string warning, CheckDisk(model, 0));
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes weights, OpenInitialWeights(model, InitialWeightsFolder(config_)));
-  JournaledRun run;
-  run.run_id = NewRunId(spec.name());
-  run.spec = spec;
-  run.state = v1::SUBMITTED;
+  JournaledRun run{.run_id = NewRunId(spec.name()), .spec = spec, .reason = ""};
   run.submitted_unix_ms = UnixMillis();
   return RunSubmission::Create(std::move(run), std::move(model), std::move(weights), std::move(warning), &store_);
 }
@@ -186,6 +184,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::EndSubmission(Submission& prepare
   auto& submission = static_cast<RunSubmission&>(prepared);
   const JournaledRun& run = submission.run();
   TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(run.spec.name(), nullptr));
+  TRIBUTARY_RETURN_IF_ERROR(CheckQueue(*deps_.journal, operator_name));
   // A half-stored run is marked as failed at the next start.
   TRIBUTARY_RETURN_IF_ERROR(Annotate(deps_.journal->AddRun(run), "the run could not be stored"));
   NoteAct(run.run_id, "submitted", {operator_name, ""});

@@ -190,6 +190,7 @@ absl::Status ServerImpl::Start() {
     rpc.authorities = &authorities_;
   }
   rpc.metrics = metrics_.get();
+  rpc.sessions.over_rate = [this](const std::string& site) { metrics_->CountOverRate(site); };
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
   rpc.transfers.max_spool_bytes = kMaxSpoolBytes;
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());

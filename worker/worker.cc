@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "common/certificate_files.h"
 #include "common/certificate_watch.h"
+#include "common/excerpt.h"
 #include "common/executor.h"
 #include "common/log.h"
 #include "common/status_macros.h"
@@ -392,7 +393,7 @@ class Worker::Impl {
   void Do(const action::Note& action) {
     progress_.Flush(options_.clock->Now());
     Log(action.level, kComponent, reason_);
-    notes_.push_back({options_.clock->WallNow(), reason_});
+    notes_.push_back({options_.clock->WallNow(), Excerpt(reason_)});
     if (notes_.size() > kNotesShown) {
       notes_.pop_front();
     }

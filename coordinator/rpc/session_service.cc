@@ -81,7 +81,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
       queued_bytes_ = 0;
       const std::string reason = absl::StrCat("the site reads too slowly: more than ", service_->options_.max_queued_bytes,
                                               " bytes are queued for it; it catches up when it reconnects");
-      LogWarning("session", "site ", site_, ": ", reason);
+      LogWarning("session", reason, LogField("site", site_));
       Close(absl::ResourceExhaustedError(reason));
       // Not from here: the coordinator is in the middle of a broadcast.
       Post([this] { ReportClosed(); });
@@ -147,6 +147,16 @@ class SessionService::Session final : public Reactor, public SessionSink {
       return;
     }
     if (closing_.has_value()) {
+      return;
+    }
+    if (!messages_.Take(Clock::Real().Now())) {
+      LogWarning("session", "closed: the site sends more messages than any worker does", LogField("site", site_));
+      if (service_->options_.over_rate != nullptr) {
+        service_->options_.over_rate(site_);
+      }
+      ReportClosed();
+      Close(absl::ResourceExhaustedError(
+          absl::StrCat("more than ", service_->options_.messages.per_second, " messages a second on one session; try again later")));
       return;
     }
     const uint64_t bytes = WireSize(incoming_.Length());
@@ -227,6 +237,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
   std::shared_ptr<Session> self_;
 
   grpc::ByteBuffer incoming_;
+  RateLimit messages_{service_->options_.messages};
   std::deque<Outgoing> queue_;
   uint64_t queued_bytes_ = 0;
   Outgoing current_;  // being written

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "common/executor.h"
 #include "common/rare_line.h"
+#include "common/rate_limit.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/authorisation.h"
@@ -34,6 +35,10 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
     uint64_t max_queued_bytes = uint64_t{16} << 20;
     // A session that is being closed gets this long to read its last messages.
     absl::Duration close_grace = absl::Seconds(5);
+    // Messages of one session; an honest one sends a few for each round, and a heartbeat every third of the lease. One that sends more is
+    // closed with RESOURCE_EXHAUSTED, and `over_rate` (may be empty) is told on the executor.
+    RateLimit::Options messages = {.per_second = 500, .burst = 5000};
+    std::function<void(const std::string& site)> over_rate = nullptr;
     // Told on the executor how long the certificate is accepted with which a site has connected. May be empty.
     std::function<void(const std::string& site, const Validity& validity)> certificate_seen;
   };

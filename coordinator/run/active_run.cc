@@ -491,8 +491,7 @@ v1::RunStatus ActiveRun::Status() const {
 
 std::string ActiveRun::Activity(const std::string& name) const {
   const auto mismatch = last_mismatch_.find(name);
-  const uint64_t benched = engine_.BenchedUntil(name);
-  const std::string idle = benched == 0 ? "ready" : absl::StrCat("benched until round ", benched);
+  const std::string idle = engine_.BenchedUntil(name) == 0 ? "ready" : absl::StrCat("benched until round ", engine_.BenchedUntil(name));
   const std::string doing = !engine_.IsMember(name) ? idle : engine_.HoldsUpdateOf(name) ? "update received" : "training";
   return ActivityOf(deps_.membership->sites().at(name), accounts_.QuarantineOf(name), doing,
                     mismatch == last_mismatch_.end() ? std::nullopt : std::make_optional(mismatch->second));

@@ -241,8 +241,8 @@ void ActiveRun::Quarantine(const std::string& site, uint64_t round, const std::s
   }
   if (state.mismatches <= kMaxMismatches) {
     NoteEvent(site, "quarantined", round, reason);
-    deps_.journal->NoteEvidence(
-        id(), {UnixMillis(), site, round, Excerpt(state_hash), ahead ? "" : host_->StateHashAt(round), state.software_version});
+    deps_.journal->NoteEvidence(id(), {UnixMillis(), site, round, state_hash.substr(0, kDigestBytes),
+                                       ahead ? "" : host_->StateHashAt(round), state.software_version});
   }
   // At once, but not as often as a site likes.
   if (const absl::Time now = At().now; now - evidence_written_ >= kEvidenceInterval) {

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace tributary {
 namespace {
 
 using ::testing::EndsWith;
+using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 TEST(LogTest, ALineSaysWhenHowBadWhoAndWhat) {
@@ -22,6 +24,39 @@ TEST(LogTest, NothingFromOutsideCanForgeALine) {
   testing::internal::CaptureStderr();
   LogWarning("x", "name a\nERROR b\r\x1b[31m");
   EXPECT_THAT(testing::internal::GetCapturedStderr(), EndsWith(" WARNING x: name a\\nERROR b\\x0d\\x1b[31m\n"));
+}
+
+TEST(LogTest, NothingFromOutsideCommandsATerminalOrFillsTheDisk) {
+  testing::internal::CaptureStderr();
+  LogWarning("x",
+             "a\xc2\x9b"
+             "2J\xe2\x80\xae"
+             "b");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), EndsWith(" WARNING x: a\\u009b2J\\u202eb\n"));
+  SetLogFormat(LogFormat::kJson);
+  testing::internal::CaptureStderr();
+  LogWarning("x",
+             "a\xc2\x9b"
+             "2J\xe2\x80\xae"
+             "b");
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("a\\u009b2J\\u202eb"));
+  SetLogFormat(LogFormat::kText);
+  testing::internal::CaptureStderr();
+  LogWarning("x", std::string(4'000'000, 'x'));
+  EXPECT_LT(testing::internal::GetCapturedStderr().size(), 10'000u);
+}
+
+TEST(LogTest, OfLinesAboutOneSiteOnlySoManyAreWrittenAndErrorsAlways) {
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 5000; ++i) {
+    LogWarning("x", "a line", LogField("site", "noisy"));
+  }
+  LogError("x", "an error", LogField("site", "noisy"));
+  LogWarning("x", "another's", LogField("site", "calm"));
+  const std::string lines = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 302);
+  EXPECT_THAT(lines, HasSubstr("an error"));
+  EXPECT_THAT(lines, HasSubstr("another's"));
 }
 
 TEST(LogTest, FieldsFollowTheTextWhereverTheyStand) {

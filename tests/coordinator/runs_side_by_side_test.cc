@@ -6,7 +6,9 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
 #include "coordinator/metrics.h"
+#include "coordinator/queue_bound.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
@@ -163,6 +165,26 @@ TEST(RunsSideBySide, EachHasItsOwnSeries) {
                                     HasSubstr("tributary_run_site{run=\"paused\",site=\"site-1\"} 1\n"),
                                     HasSubstr("tributary_run_info{run=\"short\",state=\"finished\"} 1\n"),
                                     HasSubstr("tributary_run_info{run=\"paused\",state=\"paused\"} 1\n")));
+}
+
+TEST(RunsSideBySide, OnlySoManyRunsMayBeThereOfOneOperatorAndInAll) {
+  Federation federation(2);
+  const auto submit = [&](size_t number, const std::string& operator_name) {
+    return federation.coordinator().SubmitRun(MakeSpec(absl::StrCat("toy-", number), 3, 2), operator_name).status();
+  };
+  for (size_t i = 0; i < kMaxRunsOfOperator; ++i) {
+    ASSERT_EQ(submit(i, "anna"), absl::OkStatus());
+  }
+  const absl::Status own = submit(kMaxRunsOfOperator, "anna");
+  EXPECT_TRUE(absl::IsResourceExhausted(own)) << own;
+  EXPECT_EQ(ExitCodeOf(own), ExitCode::kUsage);
+  EXPECT_THAT(std::string(own.message()), HasSubstr("operator anna has 32 runs that are not over"));
+  for (size_t i = kMaxRunsOfOperator; i < kMaxRuns; ++i) {
+    ASSERT_EQ(submit(i, absl::StrCat("bert-", i % 2)), absl::OkStatus());
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(submit(kMaxRuns, "carla")));
+  ASSERT_TRUE(federation.coordinator().StopRun("toy-5", {"anna", ""}).ok());
+  EXPECT_EQ(submit(kMaxRuns, "carla"), absl::OkStatus()) << "one is over";
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -79,6 +80,20 @@ TEST_F(SessionServiceTest, SaysWhereASessionComesFromAndWhatSecretItBrings) {
     EXPECT_EQ(origin.worker_secret, taken);
     EXPECT_THAT(origin.address, HasSubstr("127.0.0.1:"));
   }
+}
+
+TEST_F(SessionServiceTest, ClosesASessionThatSendsMoreThanAnyWorkerDoes) {
+  std::atomic<int> told = 0;
+  options_.sessions.messages = {.per_second = 0.001, .burst = 3};
+  options_.sessions.over_rate = [&told](const std::string& site) { told += site == "berlin" ? 1 : 0; };
+  StartServer();
+  const auto worker = Connect("site-berlin");
+  for (int i = 0; i < 10 && worker->Say("1.2.3"); ++i) {
+  }
+  EXPECT_EQ(worker->End().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  ASSERT_TRUE(AwaitClosed());
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(coordinator_.With([](RecordingCoordinator& recorded) { return recorded.messages.size(); }), 3u);
 }
 
 TEST_F(SessionServiceTest, CountsTheWireSizeOfWhatItMoves) {
