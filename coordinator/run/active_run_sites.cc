@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/run/active_run.h"
+#include "coordinator/run/kept_upload.h"
 #include "coordinator/run/receipts.h"
 #include "coordinator/run/strikes.h"
 
@@ -374,22 +375,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
 }
 
 absl::StatusOr<std::unique_ptr<UploadPlace>> ActiveRun::PlaceFor(const std::string& site, uint64_t round) {
-  if (!host_->KeepsUpdateFiles()) {
-    return nullptr;
-  }
-  auto place = std::make_unique<UploadPlace>();
-  place->file = host_->files().NewUpdateFile(id(), round, site);
-  absl::StatusOr<std::unique_ptr<FileStore::Writer>> writer = host_->files().Create(place->file);
-  if (!writer.ok()) {
-    LogWarning("coordinator", "an upload cannot be kept: ", writer.status().message(), LogField("site", site));
-    return absl::UnavailableError("the coordinator cannot keep the upload now; send it again");
-  }
-  place->writer = *std::move(writer);
-  place->measure = [model = host_->shared_model(), files = &host_->files(), file = place->file]() -> absl::StatusOr<double> {
-    TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes payload, files->Open(file));
-    return optim::MeasureStoredUpdate(model->options, model->layout, *payload);
-  };
-  return place;
+  return PlaceForUpload(*host_, id(), site, round);
 }
 
 void ActiveRun::Refuse(const std::string& site, uint64_t round, const absl::Status& why, const std::string& told) {
