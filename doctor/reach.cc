@@ -49,8 +49,9 @@ absl::StatusOr<Reached> Reach(const Connection& connection, const Clock& clock, 
   const absl::Status status = ExplainCallFailure(reader->Finish(), connection, kCallTimeout);
   reached.after = clock.WallNow();
   reached.theirs = TimeOf(context);
+  // AlreadyExists: the site's worker is there, and what it may fetch is for it alone.
   const bool is_answer = status.ok() || absl::IsNotFound(status) || absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status) ||
-                         absl::IsOutOfRange(status);
+                         absl::IsOutOfRange(status) || absl::IsAlreadyExists(status);
   return is_answer ? absl::StatusOr<Reached>(reached) : status;
 }
 
