@@ -23,6 +23,7 @@ constexpr absl::string_view kUnusedSuffix = ".unused";
 // Against reading something else without end; no model comes near.
 constexpr uint64_t kMaxBytes = uint64_t{1} << 42;
 constexpr absl::Duration kUnusedAfter = absl::Hours(30 * 24);
+constexpr size_t kMostRuns = 16;
 
 std::string FileOf(absl::string_view run_id) {
   return absl::StrCat(run_id, kSuffix);
@@ -162,9 +163,13 @@ absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store) {
 absl::StatusOr<std::vector<std::string>> RemoveAbandonedStates(const std::string& current_run, absl::Time now, FileStore& store) {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> runs, SavedRuns(store));
   std::vector<std::string> removed;
-  for (const std::string& run : runs) {
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const std::string& run = runs[i];
     const std::string mark = UnusedMarkOf(run);
-    if (run == current_run || now - SavedAt(run, store) <= kUnusedAfter) {
+    if (run != current_run && runs.size() - i > kMostRuns) {
+      TRIBUTARY_RETURN_IF_ERROR(RemoveSavedState(run, store));
+      removed.push_back(run);
+    } else if (run == current_run || now - SavedAt(run, store) <= kUnusedAfter) {
       TRIBUTARY_RETURN_IF_ERROR(store.Remove(mark));
     } else if (!store.Exists(mark)) {
       TRIBUTARY_RETURN_IF_ERROR(store.Write(mark, ""));

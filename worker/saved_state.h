@@ -65,7 +65,8 @@ absl::StatusOr<std::vector<std::string>> SavedRuns(const FileStore& store);
 // takes up the next when that one is over, so that nothing asks for them again. The wait is for what goes against this: a folder that
 // serves two coordinators by turns, or a log that was taken back. Unused: last written more than 30 days before `now` (calendar time), and
 // still so more than 30 days after a call first found that, which leaves the empty file "<run id>.unused". A clock that is wrong at one
-// start costs nothing: the next call finds the file in use and takes the mark back. Returns the ids of the runs.
+// start costs nothing: the next call finds the file in use and takes the mark back. Of more than 16 runs, those written longest ago go at
+// once: a coordinator that offers one run after the other does not fill the disk. Returns the ids of the runs.
 absl::StatusOr<std::vector<std::string>> RemoveAbandonedStates(const std::string& current_run, absl::Time now, FileStore& store);
 
 }  // namespace tributary::worker

@@ -301,7 +301,7 @@ class Worker::Impl {
       return LogWarning(kComponent, removed.status().message());
     }
     for (const std::string& run : *removed) {
-      LogInfo(kComponent, "run ", run, ": removed its saved state, unused for a month");
+      LogInfo(kComponent, "run ", run, ": removed its saved state: unused for a month, or of too many runs");
     }
   }
   void Do(const action::ReleaseRun& action) {

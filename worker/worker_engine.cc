@@ -20,8 +20,8 @@ namespace {
 constexpr absl::Duration kDefaultLease = absl::Seconds(30);
 constexpr absl::Duration kMinLease = absl::Milliseconds(100);
 constexpr absl::Duration kLookAtClock = absl::Seconds(5);
-// For the last message of a session.
-constexpr absl::Duration kLeaveTime = absl::Seconds(2);
+constexpr absl::Duration kLeaveTime = absl::Seconds(2);  // for the last message of a session
+constexpr ptrdiff_t kMostSavedRuns = 64;                 // that are asked about
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);
 // Counts as so many failed attempts: two workers with copies of one state folder must not take the session from each other at once.
 constexpr int kTakenOver = 30;
@@ -155,8 +155,7 @@ void WorkerEngine::Connect(absl::string_view reason) {
   if (run_.has_value()) {
     run_id = run_->offer.run_id();
   } else if (!saved_runs_.empty()) {
-    // No state of it is held; but if it is over, its end is told, and what is saved can go. One at a time is enough: nothing waits for
-    // that, and the next session asks about the next.
+    // No state of it is held; but if it is over, its end is told, and what is saved can go. One at a time is enough: nothing waits for it.
     run_id = saved_runs_.front();
   }
   SendMessage(HelloMessage(options_.software_version, run_id, held()), "a session begins with Hello");
@@ -309,6 +308,7 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   const std::string& run_id = run_->offer.run_id();
   if (!absl::c_linear_search(saved_runs_, run_id)) {
     saved_runs_.push_back(run_id);
+    saved_runs_.erase(saved_runs_.begin(), saved_runs_.end() - std::min(std::ssize(saved_runs_), kMostSavedRuns));
   }
   Note(LogLevel::kInfo, ConsentText(run_->offer, options_.withhold_losses ? Reported::kWithoutLosses : Reported::kAll));
   Do(action::PrepareRun{StartWork({.kind = WorkKind::kPrepare}), run_->offer}, "a new run is offered");

@@ -8,6 +8,7 @@
 
 #include <cstdio>
 
+#include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/clock.h"
 #include "common/exit_codes.h"
@@ -135,6 +136,20 @@ TEST_F(SavedStateTest, WhatIsUnusedForAMonthIsRemovedAMonthAfterThatWasSeen) {
   ASSERT_EQ(see(now - 31 * absl::Hours(24)), 0);
   EXPECT_THAT(*RemoveAbandonedStates("d-current", now, *store_), ElementsAre("b-old"));
   EXPECT_THAT(*store_->Names(), UnorderedElementsAre("a-recent.state", "c-of-a-fast-clock.state", "d-current.state"));
+}
+
+TEST_F(SavedStateTest, RunAfterRunDoesNotFillTheDisk) {
+  const absl::Time now = Clock::Real().WallNow();
+  for (int i = 0; i < 20; ++i) {
+    const std::string run = absl::StrCat("run-", 10 + i);
+    ASSERT_EQ(WriteSavedState({run, "berlin", &layout_}, Example(), *store_), absl::OkStatus());
+    const timespec written = absl::ToTimespec(now - absl::Hours(100 - i));
+    const timespec times[] = {written, written};
+    ASSERT_EQ(utimensat(AT_FDCWD, directory_.File(run + ".state").c_str(), times, 0), 0);
+  }
+  EXPECT_THAT(*RemoveAbandonedStates("run-11", now, *store_), ElementsAre("run-10", "run-12", "run-13"));
+  EXPECT_EQ(SavedRuns(*store_)->size(), 17U);
+  EXPECT_THAT(*RemoveAbandonedStates("run-11", now, *store_), IsEmpty());
 }
 
 TEST_F(SavedStateTest, AClockThatIsWrongForAWhileRemovesNothing) {

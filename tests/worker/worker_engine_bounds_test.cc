@@ -1,4 +1,5 @@
 // A coordinator that asks for more than the run that the site consented to can need.
+#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -27,6 +28,24 @@ TEST(WorkerEngineBounds, ARunIdThatIsNoneEndsTheSessionAndNotTheWorker) {
     EXPECT_EQ(driver.Find<action::PrepareRun>(), nullptr);
     ExpectBrokenOff(driver, absl::StrCat("a run whose id has ", id.size(), " bytes"));
   }
+}
+
+TEST(WorkerEngineBounds, RunAfterRunIsNotRememberedWithoutEnd) {
+  EngineDriver driver;
+  driver.Tick().Welcome();
+  for (int i = 0; i < 100; ++i) {
+    driver.Offer(MakeSpec(), absl::StrCat("run-", i));
+  }
+  driver.Prepare(absl::InvalidArgumentError("not this data")).Lose();
+  std::set<std::string> asked;
+  for (int i = 0; i < 150; ++i) {
+    driver.AdvanceToWakeup();
+    const v1::WorkerMessage* const hello = driver.Sent(v1::WorkerMessage::kHello);
+    ASSERT_NE(hello, nullptr);
+    asked.insert(hello->hello().held().run_id());
+    driver.Welcome().Lose();
+  }
+  EXPECT_LE(asked.size(), 64U);
 }
 
 TEST(WorkerEngineBounds, NothingIsFetchedOfRoundsThatTheRunDoesNotHave) {
