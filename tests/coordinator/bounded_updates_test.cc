@@ -111,7 +111,8 @@ TEST(Quarantine, ThreeRefusedUpdatesCostASiteItsPlaceAlsoOnANewSessionAndOverARe
   };
   quarantined();
   bool told = false;
-  for (const JournaledEvent& event : *federation.journal().Events(run)) {
+  const std::vector<JournaledEvent> events = *federation.journal().Events(run);
+  for (const JournaledEvent& event : events) {
     told = told || (event.kind == "quarantined" && event.site == "site-2");
   }
   EXPECT_TRUE(told);
