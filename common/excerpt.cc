@@ -72,8 +72,10 @@ std::string Escaped(absl::string_view text, LineBreaks breaks) {
       escaped.append(character.bytes.data(), character.bytes.size());
     } else if (*character.code == '\n') {
       escaped.append("\\n");
+    } else if (*character.code < 0x80) {
+      absl::StrAppendFormat(&escaped, "\\x%02x", *character.code);
     } else {
-      absl::StrAppendFormat(&escaped, *character.code < 0x80 ? "\\x%02x" : "\\u%04x", *character.code);
+      absl::StrAppendFormat(&escaped, "\\u%04x", *character.code);
     }
   }
   return escaped;

@@ -59,8 +59,7 @@ class CoordinatorReplay : public ::testing::TestWithParam<std::string> {
     } else if (line.verb == "checks") {
       answer(coordinator.CheckUpload(site, FromJson<v1::UploadHeader>(line.json)).status());
     } else if (line.verb == "takes") {
-      answer(
-          coordinator.UploadCompleted(site, FromJson<v1::UploadHeader>(line.json), {FromBase64(line.words.at(0)), ""}));
+      answer(coordinator.UploadCompleted(site, FromJson<v1::UploadHeader>(line.json), {FromBase64(line.words.at(0)), ""}));
     } else if (line.verb == "serves") {
       const absl::StatusOr<SharedBytes> bytes = coordinator.OpenDownload(FromJson<v1::DownloadRequest>(line.json), site);
       answer(bytes.status(), bytes.ok() ? *ReadAll(**bytes) : "");
