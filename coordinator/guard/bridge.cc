@@ -20,6 +20,8 @@ constexpr int kPiecesAtOnce = 8;
 // Of TLS itself after the handshake, in a connection's life: clients send none, and each costs a derivation of keys.
 constexpr int kMessages = 64;
 
+constexpr char kNotHttp2[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 // For what is read and passed on at once; a piece is kept by its connection only if it is not taken.
 thread_local uint8_t scratch[Bridge::kPiece];
 
@@ -119,7 +121,13 @@ absl::StatusOr<Bridge::Step> Bridge::MoveUp(absl::Time now) {
   if (messages_ > kMessages) {
     return absl::ResourceExhaustedError("too many messages of TLS itself");
   }
-  TRIBUTARY_RETURN_IF_ERROR(watch_.Look(bytes, now));
+  if (const absl::Status looked = watch_.Look(bytes, now); !looked.ok()) {
+    if (ssl_ == nullptr && !watch_.has_begun()) {
+      // A client of TLS, or a browser, is to see that this is another kind of server, and not only that it hangs up.
+      send(socket_.get(), kNotHttp2, sizeof kNotHttp2 - 1, MSG_NOSIGNAL);
+    }
+    return looked;
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const size_t taken, WriteInner(bytes));
   up_.assign(bytes.begin() + taken, bytes.end());
   return up_.empty() ? step : Step::kBlocked;

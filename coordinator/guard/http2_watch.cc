@@ -65,6 +65,10 @@ absl::Status Http2Watch::Look(absl::Span<const uint8_t> bytes, absl::Time now) {
   return up_.Read(bytes, Up{*this, now});
 }
 
+bool Http2Watch::has_begun() const {
+  return preface_ == kPreface.size();
+}
+
 void Http2Watch::LookDown(absl::Span<const uint8_t> bytes) {
   down_.Read(bytes, Down{*this}).IgnoreError();  // there are none
 }

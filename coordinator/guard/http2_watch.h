@@ -47,6 +47,8 @@ class Http2Watch {
   absl::Status Look(absl::Span<const uint8_t> bytes, absl::Time now);
   // What the server is about to say.
   void LookDown(absl::Span<const uint8_t> bytes);
+  // Whether the client has begun as one of HTTP/2 does.
+  bool has_begun() const;
   // From time to time. ResourceExhausted: a message should have come by now.
   absl::Status LookAtTime(absl::Time now) const { return streams_open_.Look(now); }
 

@@ -170,6 +170,14 @@ TEST_F(GuardTest, APeerIsFoundByItsDescriptorUntilItIsGone) {
   EXPECT_FALSE(guard_->peers().Find(name).has_value());
 }
 
+TEST_F(GuardTest, AClientOfAnotherProtocolIsToldByAnAnswerOfYetAnother) {
+  Open();
+  const OwnedDescriptor client = Connect(guard_->port());
+  const OwnedDescriptor server = Next();  // which says nothing
+  Send(client.get(), std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));
+  EXPECT_EQ(Receive(client.get(), 1000).substr(0, 12), "HTTP/1.1 400");
+}
+
 TEST_F(GuardTest, AFloodOfFramesEndsItsConnectionAndNoOther) {
   Open();
   const OwnedDescriptor honest = Connect(guard_->port());
