@@ -31,9 +31,10 @@ double MostOfAdamStep(const AdamOptions& adam) {
   return std::max(1.0, (1 - beta1) / std::sqrt((1 - beta2) * (1 - beta1 * beta1 / beta2)));
 }
 
-// No learning rate up to this round was larger.
-double LargestRate(const OptimizerOptions& options, const RoundParameters& parameters) {
-  return parameters.round < options.learning_rate.warmup_rounds ? double{parameters.learning_rate} : options.learning_rate.peak;
+// No learning rate up to this round was larger. Not that of the parameters: who makes a commit of `local` again has only the outer one.
+double LargestRate(const OptimizerOptions& options, uint64_t round) {
+  const bool rises = round < options.learning_rate.warmup_rounds;
+  return rises ? double{LearningRate(options.learning_rate, round, options.rounds)} : options.learning_rate.peak;
 }
 
 // How many full directions a residual can hold: 1 + beta + beta^2 + ..., one for each round.
@@ -55,10 +56,10 @@ double NormContract(const OptimizerOptions& options, const Layout& layout, const
   const double gathered = has_residual ? MostInResidual(options, parameters.round) : 1;
   double contract = kUnbounded;
   if (DirectionOf(options.mode) == Direction::kGradient) {
-    const double rate = options.mode == Mode::kDemo ? LargestRate(options, parameters) : 1;
+    const double rate = options.mode == Mode::kDemo ? LargestRate(options, parameters.round) : 1;
     contract = options.clip_norm > 0 ? options.clip_norm * kClipSlack * rate * gathered : kUnbounded;
   } else {
-    const double rate = has_residual ? LargestRate(options, parameters) : double{parameters.learning_rate};
+    const double rate = has_residual ? LargestRate(options, parameters.round) : double{parameters.learning_rate};
     const auto live = static_cast<double>(LiveSize(CutLive(layout, kChunkSize)));
     contract = kLocalStepSlack * MostOfAdamStep(options.adam) * rate * parameters.local_steps * std::sqrt(live) * gathered;
   }
@@ -67,14 +68,15 @@ double NormContract(const OptimizerOptions& options, const Layout& layout, const
 }
 
 NormGate::NormGate(const OptimizerOptions& options, const Layout& layout)
-    : options_(options), layout_(layout), bounds_(BoundsNorms(options)), bound_(kUnbounded) {}
+    : options_(options), layout_(layout), bounds_(BoundsNorms(options)), contract_(kUnbounded), bound_(kUnbounded) {}
 
 void NormGate::Open(const RoundParameters& parameters) {
   open_.clear();
   if (!bounds_) {
     return;
   }
-  bound_ = NormContract(options_, layout_, parameters);
+  contract_ = NormContract(options_, layout_, parameters);
+  bound_ = contract_;
   if (count_ >= kFewestNorms) {
     std::vector<double> norms;
     for (const std::vector<double>& round : committed_) {
@@ -90,10 +92,9 @@ absl::StatusOr<double> NormGate::ShareOf(double norm) const {
   if (norm <= bound_) {
     return 1.0;
   }
-  if (norm > kRefusedBeyond * bound_) {
-    return absl::OutOfRangeError(absl::StrCat("its norm is ", norm, "; updates beyond ", bound_,
-                                              " are scaled down in this round, and refused beyond ", kRefusedBeyond,
-                                              " times that (optimizer.norm_bound)"));
+  if (norm > kRefusedBeyond * contract_) {
+    return absl::OutOfRangeError(absl::StrCat("its norm is ", norm, "; of a worker that does what the run asks it is at most ", contract_,
+                                              ", and beyond ", kRefusedBeyond, " times that an update is refused (optimizer.norm_bound)"));
   }
   return bound_ / norm;
 }
@@ -158,6 +159,7 @@ absl::Status NormGate::Restore(absl::string_view saved) {
   committed_ = std::move(committed);
   count_ = count;
   open_.clear();
+  contract_ = kUnbounded;
   bound_ = kUnbounded;
   return absl::OkStatus();
 }

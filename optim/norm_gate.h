@@ -5,7 +5,8 @@
 // until there are kFewestNorms. Norms count as they came, before scaling: so the bound follows an honest change at once, and fewer than
 // half of the sites cannot move it far. Zeros do not count: silence is no evidence. contract: what no worker's update of the round is
 // beyond if the worker does what the run asks of it (NormContract), from the first round on.
-// An update beyond B is scaled down to it. One beyond kRefusedBeyond * B is refused.
+// An update beyond B is scaled down to it, however large: a site whose data are unlike the others' is no offender, and its norm counts from
+// the next round on. Only one beyond kRefusedBeyond * contract, which no honest worker sends, is refused.
 //
 // B is a function of the run's options and of the updates of its committed rounds alone: whoever adds the same updates to the same rounds,
 // in any order, bounds them by the same bits. Internal.
@@ -66,6 +67,7 @@ class NormGate {
   const OptimizerOptions options_;
   const Layout& layout_;
   const bool bounds_;
+  double contract_;
   double bound_;
   std::vector<double> open_;
   // By round, ascending in each.

@@ -53,7 +53,8 @@ absl::Status CheckDisclosure(const v1::ConsentConfig& consent, const v1::RunSpec
   if (batch > consent.max_batch_size()) {
     return Refusal("max_batch_size", absl::StrCat("at most ", consent.max_batch_size()), asks_batch);
   }
-  if (spec.optimizer().clip_norm() == 0 && !consent.allow_unclipped()) {
+  // As the worker computes with it, in fp32.
+  if (static_cast<float>(spec.optimizer().clip_norm()) == 0 && !consent.allow_unclipped()) {
     return Refusal("allow_unclipped", "only runs that clip gradients", "does not (clip_norm 0)");
   }
   if (size.sends_every_value && size.local_steps == 1 && batch < kSmallGradient && !consent.allow_small_gradients()) {

@@ -6,6 +6,10 @@ namespace tributary::coordinator {
 
 bool Strike(v1::SiteStatus& site, uint64_t round, absl::string_view reason) {
   auto& strikes = *site.mutable_strikes();
+  // Those of rounds that were taken back.
+  while (!strikes.empty() && strikes[strikes.size() - 1] > round) {
+    strikes.RemoveLast();
+  }
   if (!site.quarantine().empty() || (!strikes.empty() && strikes[strikes.size() - 1] >= round)) {
     return false;
   }

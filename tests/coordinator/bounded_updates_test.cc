@@ -155,6 +155,11 @@ TEST(Strikes, CountWithinTwentyRoundsAndOnceARound) {
   EXPECT_EQ(site.quarantine(), "3 updates refused since round 20, the last one: d");
   Readmit(site);
   EXPECT_EQ(site.quarantine(), "");
+  EXPECT_FALSE(Strike(site, 990, "taken back"));
+  EXPECT_FALSE(Strike(site, 30, "e"));
+  EXPECT_FALSE(Strike(site, 31, "f"));
+  EXPECT_TRUE(Strike(site, 32, "g"));
+  Readmit(site);
   EXPECT_FALSE(Strike(site, 40, "e"));
 }
 
