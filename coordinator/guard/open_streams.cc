@@ -7,9 +7,7 @@
 namespace tributary::coordinator {
 
 OpenStreams::~OpenStreams() {
-  for (const auto& [number, stream] : streams_) {
-    budget_->GiveBack(stream.held);
-  }
+  budget_->GiveBack(held_);
 }
 
 void OpenStreams::Begin(uint32_t stream, absl::Time now) {
@@ -31,7 +29,8 @@ absl::Status OpenStreams::Came(uint32_t stream, absl::Span<const uint8_t> bytes,
     }
     const size_t size = std::min<uint64_t>(bytes.size(), in_prefix ? open.prefix.size() - open.prefix_size : open.left);
     open.held += size;
-    if (!budget_->Take(size)) {
+    held_ += size;
+    if (!budget_->Take(size, held_)) {
       return absl::ResourceExhaustedError("too many messages that have begun and not ended");
     }
     if (in_prefix) {
@@ -46,7 +45,7 @@ absl::Status OpenStreams::Came(uint32_t stream, absl::Span<const uint8_t> bytes,
     }
     bytes.remove_prefix(size);
     if (open.prefix_size == open.prefix.size() && open.left == 0) {
-      budget_->GiveBack(open.held);
+      GiveBack(open.held);
       open = {};
       open.due = absl::InfiniteFuture();
     }
@@ -56,9 +55,14 @@ absl::Status OpenStreams::Came(uint32_t stream, absl::Span<const uint8_t> bytes,
 
 void OpenStreams::End(uint32_t stream) {
   if (const auto found = streams_.find(stream); found != streams_.end()) {
-    budget_->GiveBack(found->second.held);
+    GiveBack(found->second.held);
     streams_.erase(found);
   }
+}
+
+void OpenStreams::GiveBack(uint64_t bytes) {
+  budget_->GiveBack(bytes);
+  held_ -= bytes;
 }
 
 absl::Status OpenStreams::Look(absl::Time now) const {

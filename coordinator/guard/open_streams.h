@@ -19,8 +19,9 @@ namespace tributary::coordinator {
 // HTTP/2, "Length-Prefixed-Message"). Keeps nothing of them. Not thread-safe.
 class OpenStreams {
  public:
-  // For a call's first message to begin, and for the length of each.
-  static constexpr absl::Duration kPatience = absl::Seconds(60);
+  // For a call's first message to begin, and for each to come to its end. Long, for a coordinator that is busy does not read on, and a line
+  // may be slow; what is held meanwhile is bounded.
+  static constexpr absl::Duration kPatience = absl::Minutes(10);
   // A message is given that much and the time it takes at so many bytes a second.
   static constexpr uint64_t kSlowest = 1 << 10;
 
@@ -48,7 +49,10 @@ class OpenStreams {
     absl::Time due;          // of what is awaited
   };
 
+  void GiveBack(uint64_t bytes);
+
   std::shared_ptr<MessageBudget> budget_;
+  uint64_t held_ = 0;  // by all streams
   std::map<uint32_t, Stream> streams_;
 };
 

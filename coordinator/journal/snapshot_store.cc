@@ -63,7 +63,10 @@ absl::StatusOr<SharedBytes> SnapshotStore::Open(const std::string& file, Readabl
 absl::StatusOr<SharedBytes> SnapshotStore::OpenToServe(const std::string& file) const {
   std::erase_if(served_, [](const auto& entry) { return entry.second.expired(); });
   if (const auto found = served_.find(file); found != served_.end()) {
-    return found->second.lock();
+    // Whoever reads it last may let it go at this moment, on another thread.
+    if (SharedBytes held = found->second.lock(); held != nullptr) {
+      return held;
+    }
   }
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes bytes, Open(file, Readable::kForGood));
   served_[file] = bytes;

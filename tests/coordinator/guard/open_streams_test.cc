@@ -72,35 +72,40 @@ TEST_F(OpenStreamsTest, AStreamThatEitherSideEndsHoldsNothing) {
 }
 
 TEST_F(OpenStreamsTest, AMessageHasItsTimeAndTheStreamBetweenMessagesAllTheTimeThereIs) {
+  const absl::Duration patience = OpenStreams::kPatience;
+  const absl::Duration moment = absl::Seconds(1);
   ASSERT_TRUE(Sent(kCall).ok());
-  EXPECT_TRUE(watch_->LookAtTime(kStart + absl::Seconds(59)).ok());
-  EXPECT_EQ(watch_->LookAtTime(kStart + absl::Seconds(60)).code(), absl::StatusCode::kResourceExhausted) << "no first message";
+  EXPECT_TRUE(watch_->LookAtTime(kStart + patience - moment).ok());
+  EXPECT_EQ(watch_->LookAtTime(kStart + patience).code(), absl::StatusCode::kResourceExhausted) << "no first message";
 
-  ASSERT_TRUE(Sent(MakeData(MakeMessage(100)), kStart + absl::Seconds(50)).ok());
+  ASSERT_TRUE(Sent(MakeData(MakeMessage(100)), kStart + moment).ok());
   const absl::Time later = kStart + absl::Hours(100);
   EXPECT_TRUE(watch_->LookAtTime(later).ok()) << "a session may be silent";
 
   const std::string slow = MakeMessage(4096);
   ASSERT_TRUE(Sent(MakeData(slow.substr(0, 3)), later).ok());
-  EXPECT_TRUE(watch_->LookAtTime(later + absl::Seconds(59)).ok());
-  ASSERT_TRUE(Sent(MakeData(slow.substr(3, 4000)), later + absl::Seconds(59)).ok());
-  EXPECT_TRUE(watch_->LookAtTime(later + absl::Seconds(59 + 63)).ok()) << "four seconds more, for its length";
-  EXPECT_EQ(watch_->LookAtTime(later + absl::Seconds(59 + 64)).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(watch_->LookAtTime(later + patience - moment).ok());
+  const absl::Time known = later + patience - moment;
+  ASSERT_TRUE(Sent(MakeData(slow.substr(3, 4000)), known).ok());
+  EXPECT_TRUE(watch_->LookAtTime(known + patience + absl::Seconds(3)).ok()) << "four seconds more, for its length";
+  EXPECT_EQ(watch_->LookAtTime(known + patience + absl::Seconds(4)).code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST(MessageBudgetTest, WhatAllShareIsBoundedAndEachHasItsOwn) {
+TEST(MessageBudgetTest, WhatAllShareIsBoundedAndEachConnectionHasItsOwn) {
   std::atomic<uint64_t> in_all{MessageBudget::kMostOfAll - 100};
   MessageBudget budget(&in_all);
-  EXPECT_TRUE(budget.Take(100));
-  EXPECT_TRUE(budget.Take(MessageBudget::kGranted - 100)) << "its own";
-  EXPECT_FALSE(budget.Take(1));
-  budget.GiveBack(MessageBudget::kGranted + 1);
+  EXPECT_TRUE(budget.Take(100, 100));
+  EXPECT_TRUE(budget.Take(MessageBudget::kGranted - 100, MessageBudget::kGranted)) << "its own";
+  EXPECT_FALSE(budget.Take(1, MessageBudget::kGranted + 1));
+  EXPECT_TRUE(budget.Take(1, 1)) << "of another connection";
+  budget.GiveBack(MessageBudget::kGranted + 2);
   EXPECT_EQ(in_all, MessageBudget::kMostOfAll - 100);
 
   std::atomic<uint64_t> empty{0};
   MessageBudget alone(&empty);
-  EXPECT_TRUE(alone.Take(MessageBudget::kMostOfOne));
-  EXPECT_FALSE(alone.Take(1));
+  EXPECT_TRUE(alone.Take(MessageBudget::kMostOfOne, MessageBudget::kMostOfOne));
+  EXPECT_FALSE(alone.Take(1, MessageBudget::kMostOfOne + 1));
+  EXPECT_TRUE(alone.Take(1000, 1000)) << "a thief has taken all, and the owner's connection goes on";
 }
 
 }  // namespace
