@@ -17,18 +17,6 @@ absl::Status TooMany(absl::string_view what) {
 
 }  // namespace
 
-bool TokenBucket::Take(absl::Time now) {
-  if (last_ != absl::InfinitePast()) {
-    tokens_ = std::min(burst_, tokens_ + rate_ * absl::ToDoubleSeconds(now - last_));
-  }
-  last_ = now;
-  if (tokens_ < 1) {
-    return false;
-  }
-  tokens_ -= 1;
-  return true;
-}
-
 // What the client sends.
 struct Http2Watch::Up {
   Http2Watch& watch;

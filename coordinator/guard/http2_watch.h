@@ -10,26 +10,12 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/rate_limit.h"
 #include "coordinator/guard/http2_frames.h"
 #include "coordinator/guard/message_budget.h"
 #include "coordinator/guard/open_streams.h"
 
 namespace tributary::coordinator {
-
-// Allows `rate` events a second in the long run, and `burst` at once.
-class TokenBucket {
- public:
-  TokenBucket(double rate, double burst) : rate_(rate), burst_(burst), tokens_(burst) {}
-
-  // Whether one more fits at `now`, which never goes back.
-  bool Take(absl::Time now);
-
- private:
-  double rate_;
-  double burst_;
-  double tokens_;
-  absl::Time last_ = absl::InfinitePast();
-};
 
 // Reads both directions of one connection, after TLS: what a client does is counted and bounded; of what the server says only the ends of
 // streams matter. Keeps nothing of the frames. Frames as in RFC 9113, sections 3.4, 4.1 and 6. Not thread-safe.
@@ -69,13 +55,18 @@ class Http2Watch {
   size_t block_bytes_ = 0;
 
   // A busy worker opens two streams a round, in tests forty rounds a second.
-  TokenBucket streams_{500, 2000};
-  TokenBucket resets_{100, 1000};
+  static constexpr RateLimit::Options kStreams = {500, 2000};
+  RateLimit streams_{kStreams};
+  static constexpr RateLimit::Options kResets = {100, 1000};
+  RateLimit resets_{kResets};
   // Pings, settings, priorities, empty frames: what costs an answer or a wake-up and moves nothing.
-  TokenBucket control_{200, 2000};
+  static constexpr RateLimit::Options kControl = {200, 2000};
+  RateLimit control_{kControl};
   // One for each 16 KiB at 1.6 GB/s.
-  TokenBucket windows_{100'000, 200'000};
-  TokenBucket data_{100'000, 200'000};
+  static constexpr RateLimit::Options kWindows = {100'000, 200'000};
+  RateLimit windows_{kWindows};
+  static constexpr RateLimit::Options kData = {100'000, 200'000};
+  RateLimit data_{kData};
 };
 
 }  // namespace tributary::coordinator
