@@ -114,6 +114,10 @@ class FederationTest(unittest.TestCase):
     def submit(self, parties, **overrides):
         return parties.submit(parties.write_yaml("run.yaml", run_spec(**overrides)))
 
+    def await_log(self, process, text, timeout=30):
+        """Waits until the process has logged the text: a peer may see what was done to it before the line about it is written."""
+        federation.wait_until(lambda: text in process.log_text(), timeout, f"{process.name} to say: {text}")
+
     def assert_finished(self, parties, status, rounds):
         """All rounds committed, and one hash at the coordinator and every site."""
         self.assertEqual(status["state"], "finished", status.get("reason"))

@@ -9,39 +9,36 @@ PATIENCE = 30
 
 
 class Reload(harness.FederationTest):
-    def said(self, process, text):
-        harness.federation.wait_until(lambda: text in process.log_text(), PATIENCE, f"{process.name} to say: {text}")
-
     def test_certificates_sites_and_consent_change_without_a_restart(self):
         parties = self.make("alpha", "beta")
         self.start(parties, consent={"runs": ["other"], "models": ["mlp", "gpt"]})
         coordinator, alpha = parties.processes["coordinator"], parties.processes["worker-alpha"]
         self.submit(parties, rounds=30, participation={"min_workers": 2})
         for site in parties.sites:
-            self.said(parties.processes[f"worker-{site}"], "is refused: consent.runs")
+            self.await_log(parties.processes[f"worker-{site}"], "is refused: consent.runs")
 
         with self.subTest("files that are empty for a moment end nobody, and the new pair is used"):
             for stem in ("coordinator", "site-alpha"):
                 for suffix in ("crt", "key"):
                     pathlib.Path(parties.pki / f"{stem}.{suffix}").write_text("", encoding="utf-8")
             for process in (coordinator, alpha):
-                self.said(process, "the certificate files are not good")
+                self.await_log(process, "the certificate files are not good")
             parties.tool("pki", "issue", parties.pki, "--coordinator", "--host", "127.0.0.1", "--force")
             parties.tool("pki", "issue", parties.pki, "--site", "alpha", "--force")
             for process in (coordinator, alpha):
-                self.said(process, "new certificate in use")
+                self.await_log(process, "new certificate in use")
 
         with self.subTest("a configuration that is not good changes nothing"):
             good = (parties.directory / "coordinator.yaml").read_text(encoding="utf-8")
             (parties.directory / "coordinator.yaml").write_text(good + "no_such_key: 1\n", encoding="utf-8")
             coordinator.signal(signal.SIGHUP)
-            self.said(coordinator, "nothing is reloaded")
+            self.await_log(coordinator, "nothing is reloaded")
             (parties.directory / "coordinator.yaml").write_text(good, encoding="utf-8")
 
         with self.subTest("a site that is off the list is closed out, waits, and comes back with it"):
             parties.write_coordinator_config(sites=["beta"])
             coordinator.signal(signal.SIGHUP)
-            self.said(alpha, "is not in the coordinator's registry")
+            self.await_log(alpha, "is not in the coordinator's registry")
             self.assertTrue(alpha.running())
             parties.write_coordinator_config()
             coordinator.signal(signal.SIGHUP)
@@ -64,13 +61,13 @@ class Reload(harness.FederationTest):
         self.start(parties, workers=False)
         parties.start_worker("alpha", "--watch-config")
         coordinator, alpha = parties.processes["coordinator"], parties.processes["worker-alpha"]
-        self.said(alpha, "connected to the coordinator")
+        self.await_log(alpha, "connected to the coordinator")
 
         parties.write_worker_config("alpha", parties.directory / "data" / "alpha", consent={"runs": ["other"], "models": ["mlp"]})
-        self.said(alpha, "reloaded: consent")
+        self.await_log(alpha, "reloaded: consent")
         parties.write_coordinator_config(sites=["beta"])
-        self.said(coordinator, "reloaded: sites")
-        self.said(alpha, "is not in the coordinator's registry")
+        self.await_log(coordinator, "reloaded: sites")
+        self.await_log(alpha, "is not in the coordinator's registry")
 
 
 if __name__ == "__main__":
