@@ -35,6 +35,10 @@ bool UpdatesStayStored(Mode mode) {
   return TraitsOf(mode).family == Family::kValues;
 }
 
+bool HoldsUpdates(const OptimizerOptions& options) {
+  return options.aggregation == Aggregation::kTrimmedMean || options.aggregation == Aggregation::kMedian;
+}
+
 absl::StatusOr<double> MeasureStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload) {
   TRIBUTARY_ASSERT(UpdatesStayStored(options.mode), "updates of mode ", ModeName(options.mode), " are checked in memory");
   const std::vector<LivePiece> pieces = CutLive(layout, kValuePiece);

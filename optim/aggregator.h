@@ -35,6 +35,8 @@ absl::Status CheckWeight(const OptimizerOptions& options, uint32_t weight);
 bool UpdatesStayStored(Mode mode);
 // Of such a mode: Measure of an update that is kept elsewhere, in slices. InvalidArgument as Measure. Errors of the storage. Thread-safe.
 absl::StatusOr<double> MeasureStoredUpdate(const OptimizerOptions& options, const Layout& layout, const StoredBytes& payload);
+// Whether an aggregator of the run needs all updates of a round at once, and holds those that are not stored until it is closed.
+bool HoldsUpdates(const OptimizerOptions& options);
 // Length of the record of a commit that includes something, where it is known before: as UpdatesStayStored.
 std::optional<uint64_t> FixedRecordBytes(const OptimizerOptions& options, const Layout& layout);
 

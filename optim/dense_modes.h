@@ -26,8 +26,9 @@ inline constexpr int kDenseFractionBits = 40;
 std::unique_ptr<UpdateEncoder> MakeValueEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
 std::unique_ptr<UpdateEncoder> MakeSignEncoder(const OptimizerOptions& options, const Layout& layout, int threads = 1);
 
-// The weighted mean; the majority.
+// The weighted mean, or that of the signs; as OptimizerOptions::aggregation says, or order statistics. The majority.
 std::unique_ptr<Aggregator> MakeValueAggregator(const OptimizerOptions& options, const Layout& layout);
+std::unique_ptr<Aggregator> MakeOrderedAggregator(const OptimizerOptions& options, const Layout& layout);
 std::unique_ptr<Aggregator> MakeSignAggregator(const OptimizerOptions& options, const Layout& layout);
 
 PayloadBounds ValuePayloadBounds(const OptimizerOptions& options, const Layout& layout);

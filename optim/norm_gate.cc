@@ -47,7 +47,7 @@ double MostInResidual(const OptimizerOptions& options, uint64_t round) {
 }  // namespace
 
 bool BoundsNorms(const OptimizerOptions& options) {
-  return options.norm_bound > 0 && TraitsOf(options.mode).family != Family::kSigns &&
+  return options.norm_bound > 0 && options.aggregation != Aggregation::kSignVote && TraitsOf(options.mode).family != Family::kSigns &&
          !(TraitsOf(options.mode).keys.Has(Key::kNormalize) && options.normalize);
 }
 

@@ -101,6 +101,38 @@ absl::Status CheckWeighting(const OptimizerOptions& options) {
       absl::StrCat("weighting by samples: mode ", ModeName(options.mode), " counts every worker the same; allowed: uniform"));
 }
 
+absl::Status CheckAggregation(const OptimizerOptions& options) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("aggregation", static_cast<int>(options.aggregation), 0, 3));
+  const Family family = TraitsOf(options.mode).family;
+  const auto refuse = [&options](absl::string_view why) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("aggregation ", AggregationName(options.aggregation), " in mode ", ModeName(options.mode), ": ", why));
+  };
+  switch (options.aggregation) {
+    case Aggregation::kMean:
+      break;
+    case Aggregation::kSignVote:
+      if (DirectionOf(options.mode) == Direction::kPseudoGradient) {
+        return refuse(
+            "local steps are as long as they are for a reason, and a sign has no length; allowed: mean, and where every value is "
+            "sent also trimmed_mean and median");
+      }
+      break;
+    case Aggregation::kTrimmedMean:
+    case Aggregation::kMedian:
+      if (family != Family::kValues) {
+        return refuse(
+            "few sites send the same component, and what one of them sends is the first to be left out, so that nothing would be "
+            "learned; allowed: mean, and but for local also sign_vote");
+      }
+      if (options.weighting != Weighting::kUniform) {
+        return refuse("every site counts the same in an order of values; set weighting: uniform");
+      }
+      return CheckRange("trim", options.trim, 0.01, 0.49);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 float LearningRate(const ScheduleOptions& schedule, uint64_t round, uint64_t rounds) {
@@ -133,6 +165,20 @@ absl::string_view ModeName(Mode mode) {
   return TraitsOf(mode).name;
 }
 
+absl::string_view AggregationName(Aggregation aggregation) {
+  switch (aggregation) {
+    case Aggregation::kMean:
+      return "mean";
+    case Aggregation::kSignVote:
+      return "sign_vote";
+    case Aggregation::kTrimmedMean:
+      return "trimmed_mean";
+    case Aggregation::kMedian:
+      return "median";
+  }
+  return "unknown";
+}
+
 Direction DirectionOf(Mode mode) {
   return TraitsOf(mode).direction;
 }
@@ -151,6 +197,7 @@ absl::Status Validate(const OptimizerOptions& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("norm_bound", options.norm_bound, 0, 1e6));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   TRIBUTARY_RETURN_IF_ERROR(CheckWeighting(options));
+  TRIBUTARY_RETURN_IF_ERROR(CheckAggregation(options));
   return CheckKeysOfMode(options);
 }
 

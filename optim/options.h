@@ -29,6 +29,15 @@ enum class Rule { kScaled, kSign };
 // How the mean of a round weighs its updates: all the same, or by the samples of their site's training split.
 enum class Weighting { kUniform, kSamples };
 
+// How the updates of a round become one. Which mode takes which, Validate says.
+enum class Aggregation {
+  kMean,         // as the mode says: a mean, or `signsgd`'s majority
+  kSignVote,     // of each value only the sign counts
+  kTrimmedMean,  // coordinate by coordinate, without the largest and smallest
+  kMedian,       // coordinate by coordinate
+};
+absl::string_view AggregationName(Aggregation aggregation);
+
 enum class ScheduleKind { kConstant, kLinear, kCosine, kWarmupStableDecay };
 
 struct ScheduleOptions {
@@ -70,6 +79,8 @@ struct OptimizerOptions {
   uint32_t commit_value_bits = 4;
   float outer_learning_rate = 1.0f;
   float outer_momentum = 0.0f;
+  Aggregation aggregation = Aggregation::kMean;
+  float trim = 0.2f;                          // kTrimmedMean: share of a round's updates that is left out at each end, rounded up
   Weighting weighting = Weighting::kUniform;  // kSamples: distro, local, fedavg, diloco
 };
 

@@ -1,4 +1,5 @@
-// `demo`'s aggregation as published: each component is the mean over the workers that sent it.
+// `demo`'s aggregation as published: each component is the mean over the workers that sent it. With Aggregation::kSignVote instead, the
+// sum of the signs over all workers.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -87,7 +88,9 @@ void SenderMeanAggregator::CollectValues(SparseValues& commit) {
   commit.chunk_begin.push_back(0);
   for (const Segment& segment : plan().segments()) {
     const int64_t end = segment.first_place + segment.chunk_count * segment.chunk_length();
-    const auto mean = [&](int64_t place) { return static_cast<double>(sums_[place]) / senders_[place]; };
+    // A vote is one of all that there are: who alone sends a component has not won it.
+    const bool votes = options().aggregation == Aggregation::kSignVote;
+    const auto mean = [&](int64_t place) { return static_cast<double>(sums_[place]) / (votes ? added() : senders_[place]); };
     double max = 0;
     for (int64_t place = segment.first_place; place < end; ++place) {
       if (senders_[place] > 0) {

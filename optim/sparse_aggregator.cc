@@ -29,11 +29,24 @@ double NormOf(const ChunkPlan& plan, const SparseValues& values) {
   return std::sqrt(squares);
 }
 
+// Every value becomes +-1.
+void KeepSigns(bool floats, SparseValues& values) {
+  for (int32_t& value : values.value) {
+    value = floats ? std::bit_cast<int32_t>(std::copysign(1.0f, std::bit_cast<float>(value))) : value > 0 ? 1 : -1;
+  }
+  for (float& scale : values.scales) {
+    scale = scale > 0 ? 1.0f : 0.0f;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<double> SparseAggregator::Decode(absl::string_view payload, SparseValues& values) const {
   TRIBUTARY_RETURN_IF_ERROR(DecodePayload(plan_.update_shape(), payload, values));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange(values));
+  if (options().aggregation == Aggregation::kSignVote) {
+    KeepSigns(plan_.update_shape().value_bits == 32, values);
+  }
   return bounds_norms() ? NormOf(plan_, values) : 0.0;
 }
 

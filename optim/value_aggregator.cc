@@ -15,9 +15,9 @@
 #include "optim/empty_state.h"
 #include "optim/integer_runs.h"
 #include "optim/live_pieces.h"
-#include "optim/parallel.h"
 #include "optim/round_aggregator.h"
 #include "optim/simd.h"
+#include "optim/value_slices.h"
 
 namespace tributary::optim {
 namespace {
@@ -39,6 +39,17 @@ void AddFixed(const char* __restrict bytes, double units, int64_t size, int64_t*
     std::memcpy(&value, bytes + i * sizeof(value), sizeof(value));
     const double shifted = static_cast<double>(value) * units + kMagic;
     sums[i] += std::bit_cast<int64_t>(shifted) - std::bit_cast<int64_t>(kMagic);
+  }
+}
+
+// The same of the values' signs: a vote of `units`.
+TRIBUTARY_SIMD_CLONES
+void AddVotes(const char* __restrict bytes, double units, int64_t size, int64_t* __restrict sums) {
+  const auto vote = static_cast<int64_t>(units);
+  for (int64_t i = 0; i < size; ++i) {
+    float value;
+    std::memcpy(&value, bytes + i * sizeof(value), sizeof(value));
+    sums[i] += value > 0 ? vote : value < 0 ? -vote : 0;
   }
 }
 
@@ -93,7 +104,7 @@ class ValueAggregator final : public RoundAggregator {
     TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(norm));
     HoldSums();
     // Ties are rounded to even, so that what is taken back is what was added.
-    AddFixed(payload.data() + kDenseHeaderSize, sign * (weight * kUnitsOfWeight * share), LiveSize(pieces_), sums_.data());
+    AddValues(payload.data() + kDenseHeaderSize, sign * (weight * kUnitsOfWeight * share), LiveSize(pieces_), sums_.data());
     return norm;
   }
 
@@ -123,19 +134,8 @@ class ValueAggregator final : public RoundAggregator {
     TRIBUTARY_RETURN_IF_ERROR(sink(absl::string_view(reinterpret_cast<const char*>(&kDenseVersion), kDenseHeaderSize)));
     const double divisor = kUnitsOfWeight * static_cast<double>(weights());
     const int64_t live = LiveSize(pieces_);
-    std::vector<Slice> slices(threads);
-    for (int64_t next = 0; next < live; next += threads * kValuePiece) {
-      const int64_t count = std::min<int64_t>(threads, (live - next + kValuePiece - 1) / kValuePiece);
-      ParallelFor(threads, count, [&](int64_t i) {
-        const int64_t first = next + i * kValuePiece;
-        slices[i].status = Pack(stored, first, std::min(kValuePiece, live - first), divisor, slices[i]);
-      });
-      for (int64_t i = 0; i < count; ++i) {
-        TRIBUTARY_RETURN_IF_ERROR(slices[i].status);
-        TRIBUTARY_RETURN_IF_ERROR(sink(slices[i].packed));
-      }
-    }
-    return absl::OkStatus();
+    const auto pack = [&](int64_t first, int64_t size, Slice& slice) { return Pack(stored, first, size, divisor, slice); };
+    return PackSlices<Slice>(live, kValuePiece, threads, pack, sink);
   }
 
   // A list of all sums is as long as they are, so that there is nothing to gain from slices.
@@ -164,6 +164,14 @@ class ValueAggregator final : public RoundAggregator {
     return absl::OkStatus();
   }
 
+  void AddValues(const char* bytes, double units, int64_t size, int64_t* sums) const {
+    if (options().aggregation == Aggregation::kSignVote) {
+      AddVotes(bytes, units, size, sums);
+    } else {
+      AddFixed(bytes, units, size, sums);
+    }
+  }
+
   void HoldSums() {
     if (sums_.empty()) {
       sums_.assign(LiveSize(pieces_), 0);
@@ -171,7 +179,7 @@ class ValueAggregator final : public RoundAggregator {
   }
 
   // Adds the live parameters [first, first + size) of stored updates to `sums`. `scratch` is for what is read.
-  static absl::Status AddStoredPiece(absl::Span<const Stored> stored, int64_t first, int64_t size, std::string& scratch, int64_t* sums) {
+  absl::Status AddStoredPiece(absl::Span<const Stored> stored, int64_t first, int64_t size, std::string& scratch, int64_t* sums) const {
     for (const Stored& update : stored) {
       TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view values,
                                  update.payload->Slice(kDenseHeaderSize + first * sizeof(float), size * sizeof(float), scratch));
@@ -179,7 +187,7 @@ class ValueAggregator final : public RoundAggregator {
       if (!AreCanonicalValues(values.data(), size)) {
         return WithExitCode(absl::DataLossError("a stored update has changed since it was checked"), ExitCode::kDamaged);
       }
-      AddFixed(values.data(), update.weight * kUnitsOfWeight * update.share, size, sums);
+      AddValues(values.data(), update.weight * kUnitsOfWeight * update.share, size, sums);
     }
     return absl::OkStatus();
   }
@@ -204,6 +212,9 @@ class ValueAggregator final : public RoundAggregator {
 }  // namespace
 
 std::unique_ptr<Aggregator> MakeValueAggregator(const OptimizerOptions& options, const Layout& layout) {
+  if (HoldsUpdates(options)) {
+    return MakeOrderedAggregator(options, layout);
+  }
   return std::make_unique<ValueAggregator>(options, layout);
 }
 

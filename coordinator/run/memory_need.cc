@@ -27,6 +27,9 @@ uint64_t SumBytes(const RunModel& model, LongUpdates where) {
   const optim::OptimizerOptions& options = model.options;
   switch (optim::TraitsOf(options.mode).family) {
     case optim::Family::kValues:
+      if (optim::HoldsUpdates(options)) {
+        return 0;  // but all of the round's updates: MemoryForRounds
+      }
       return static_cast<uint64_t>(model.layout.size()) * sizeof(int64_t);
     case optim::Family::kSigns:
       return static_cast<uint64_t>(model.layout.size()) * sizeof(int16_t);
@@ -70,7 +73,9 @@ MemoryNeed MemoryForRounds(const RunModel& model, uint64_t members, LongUpdates 
   }
   const optim::PayloadBounds payloads = optim::MaxPayloadBytes(model.options, model.layout);
   // A snapshot is written after the commit, when the updates are gone.
-  const uint64_t incoming = std::min(members * payloads.update, std::max(kMaxSpoolBytes, payloads.update));
+  const uint64_t all = members * payloads.update;
+  // Where the sum is an order of values, it is made of all of them.
+  const uint64_t incoming = optim::HoldsUpdates(model.options) ? 2 * all : std::min(all, std::max(kMaxSpoolBytes, payloads.update));
   // The commit, its record, and the message that it travels in.
   const uint64_t commit = 3 * payloads.commit;
   const uint64_t snapshot = AggregatorSnapshotBytes(model);

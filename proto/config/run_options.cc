@@ -78,6 +78,19 @@ optim::ScheduleKind ScheduleKindOf(v1::ScheduleSpec::Kind kind) {
   }
 }
 
+optim::Aggregation AggregationOf(v1::Aggregation number) {
+  switch (number) {
+    case v1::SIGN_VOTE:
+      return optim::Aggregation::kSignVote;
+    case v1::TRIMMED_MEAN:
+      return optim::Aggregation::kTrimmedMean;
+    case v1::MEDIAN:
+      return optim::Aggregation::kMedian;
+    default:
+      return optim::Aggregation::kMean;
+  }
+}
+
 // Refuses a key that the run's mode would silently ignore.
 absl::Status CheckKeysOfMode(const OptimizerSpec& spec, optim::Mode mode) {
   struct GivenKey {
@@ -201,6 +214,13 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   options.learning_rate.decay_fraction = spec.learning_rate().decay_fraction();
   options.clip_norm = static_cast<float>(spec.clip_norm());
   options.norm_bound = static_cast<float>(spec.norm_bound());
+  options.aggregation = AggregationOf(spec.aggregation());
+  if (spec.has_trim()) {
+    if (options.aggregation != optim::Aggregation::kTrimmedMean) {
+      return Invalid("optimizer.trim", "is read by aggregation trimmed_mean alone; remove the key");
+    }
+    options.trim = static_cast<float>(spec.trim());
+  }
   if (spec.has_weight_decay()) {
     options.weight_decay = static_cast<float>(spec.weight_decay());
   }
@@ -251,6 +271,10 @@ absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec) {
     in_force.mutable_learning_rate()->set_kind(v1::ScheduleSpec::COSINE);
   }
   in_force.set_weight_decay(Shortest(options.weight_decay));
+  in_force.set_aggregation(spec.optimizer().aggregation() == v1::AGGREGATION_UNSPECIFIED ? v1::MEAN : spec.optimizer().aggregation());
+  if (options.aggregation == optim::Aggregation::kTrimmedMean) {
+    in_force.set_trim(Shortest(options.trim));
+  }
   in_force.set_norm_bound(optim::BoundsNorms(options) ? Shortest(options.norm_bound) : 0);
   in_force.set_local_steps(optim::ParametersForRound(options, 1).local_steps);
   in_force.set_weighting(options.weighting == optim::Weighting::kSamples ? v1::SAMPLES : v1::UNIFORM);
