@@ -89,7 +89,7 @@ void AddCompletionCommand(CLI::App* app, Session* session) {
 void GroupCommands(CLI::App* app) {
   const std::pair<const char*, std::vector<const char*>> groups[] = {
       {"Runs", {"run", "export", "report", "compare"}},
-      {"The coordinator's data", {"journal", "backup", "restore"}},
+      {"The coordinator's data", {"journal", "audit", "backup", "restore"}},
       {"Setting up", {"pki", "doctor", "completion", "version"}},
   };
   for (const auto& [group, commands] : groups) {
@@ -151,6 +151,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddReportCommands(&app, &session);
   AddJournalCommands(&app, &session);
   AddBackupCommands(&app, &session);
+  AddAuditCommands(&app, &session);
   AddPkiCommands(&app, &session);
   AddDoctorCommand(&app, &session);
   AddVersionCommand(&app, &session);

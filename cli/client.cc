@@ -211,6 +211,12 @@ absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
   return Call(&v1::AdminService::Stub::GetServerInfo, v1::GetServerInfoRequest());
 }
 
+absl::StatusOr<v1::ReadAuditResponse> Client::ReadAudit(uint64_t first) {
+  v1::ReadAuditRequest request;
+  request.set_first(first);
+  return Call(&v1::AdminService::Stub::ReadAudit, request);
+}
+
 absl::Status Client::WatchOnce(const std::string& run, const std::function<void(const v1::RunStatus&)>& on_status, v1::RunStatus* status) {
   grpc::ClientContext context;
   Prepare(&context, kStreamTimeout);

@@ -58,6 +58,8 @@ class Client {
   absl::StatusOr<v1::RunStatus> ReadmitSite(const std::string& run, const std::string& site);
   absl::StatusOr<v1::RunStatus> ExtendRun(const std::string& run, uint64_t rounds);
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
+  // Of the audit log: records from `first` on, as many as come at once.
+  absl::StatusOr<v1::ReadAuditResponse> ReadAudit(uint64_t first);
 
   // Calls `on_status` for every status until the run ends, and returns the last one. A connection that breaks after the first status is
   // tried again for `kPatience`; `on_gap` hears why.

@@ -31,6 +31,7 @@ void AddExportCommand(CLI::App* app, Session* session);
 void AddReportCommands(CLI::App* app, Session* session);
 void AddBackupCommands(CLI::App* app, Session* session);
 void AddJournalCommands(CLI::App* app, Session* session);
+void AddAuditCommands(CLI::App* app, Session* session);
 void AddDoctorCommand(CLI::App* app, Session* session);
 
 // A client of the coordinator that the session's flags name.

@@ -20,6 +20,7 @@ enum class ExitCode : int {
   kRunFailed = 9,      // the run ended as failed or stopped
   kNotFound = 10,      // no such run, round or site
   kMemory = 11,        // a run does not fit into the memory there is
+  kLogRewritten = 12,  // the coordinator's audit log contradicts what a worker holds of it
   kInterrupted = 130,  // SIGINT
   kReaderGone = 141,   // whoever read standard output has gone
 };

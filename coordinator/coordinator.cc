@@ -124,6 +124,7 @@ void CoordinatorImpl::AfterChange() {
   if (draining_ && !failed_ && std::all_of(active_.begin(), active_.end(), at_rest)) {
     FinishDrain();
   }
+  TellHeads([](HeadPublisher& heads, auto send) { return heads.Publish(HeadPublisher::When::kIfDue, send); });
   uint64_t version = idle_.version();
   for (const auto& [run_id, members] : members_) {
     version += members.version();
@@ -294,6 +295,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
     welcome.add_capabilities(word);
   }
   SendMessage(*this, site, std::move(message));
+  TellHeads([&](HeadPublisher& heads, auto send) { return heads.Greet(site, hello, send); });
   if (hello.has_held()) {
     Run* const held = FindRun(hello.held().run_id());
     if (held != nullptr && IsOver(held->journaled.state)) {
@@ -389,6 +391,8 @@ void CoordinatorImpl::Send(const std::string& site, std::shared_ptr<const v1::Co
 }
 
 void CoordinatorImpl::Broadcast(const std::string& run_id, std::shared_ptr<const v1::CoordinatorMessage> message) {
+  // A run ends, and its sites leave with the proof of it.
+  TellHeads([](HeadPublisher& heads, auto send) { return heads.Publish(HeadPublisher::When::kNow, send); });
   for (const auto& [site, session] : sessions_) {
     if (session.software_version.has_value() && FindActiveFor(site, run_id) != nullptr) {
       session.sink->Send(message);

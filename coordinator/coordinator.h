@@ -34,6 +34,7 @@
 namespace tributary::coordinator {
 
 class CoordinatorMetrics;  // coordinator/metrics.h
+class HeadPublisher;       // coordinator/audit/head_publisher.h
 class SiteRegistry;        // coordinator/site_registry.h
 
 // How the coordinator reaches one site. Implemented by the session reactor; used on the executor only. Send and Close return at once.
@@ -56,6 +57,7 @@ class Coordinator {
     Journal* journal = nullptr;
     FileStore* snapshots = nullptr;         // what is in it and not in the journal is removed
     CoordinatorMetrics* metrics = nullptr;  // null: nobody reads them
+    HeadPublisher* heads = nullptr;         // of the audit log; null: nobody is told of it
     // What a run may take, asked before one is submitted or taken up. Empty or an error: nobody knows, and nothing is refused for it.
     std::function<absl::StatusOr<MemoryLimits>()> memory;
     // Runs work on this same executor after a delay.

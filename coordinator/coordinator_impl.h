@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "common/memory_need.h"
 #include "common/rare_line.h"
+#include "coordinator/audit/head_publisher.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
@@ -87,6 +88,17 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   // The last thing in every call that may have moved a run: takes leave of runs that are over, starts the next, and sets the timer.
   void AfterChange();
   void OnHello(const std::string& site, Session& session, const v1::Hello& hello);
+  // What `tell` says of the audit log's heads, to sessions that have begun.
+  template <typename Tell>
+  void TellHeads(Tell tell) {
+    if (deps_.heads != nullptr && !failed_) {
+      Survives(tell(*deps_.heads, [this](const std::string& site, const HeadPublisher::Message& head) {
+        if (const auto it = sessions_.find(site); it != sessions_.end() && it->second.software_version.has_value()) {
+          it->second.sink->Send(head);
+        }
+      }));
+    }
+  }
   void OnUpdateMessage(const std::string& site, v1::Update update);
   void OnLeave(const std::string& site, const v1::Leave& leave);
   // Somebody else than the worker that has it wants the site's session.

@@ -24,6 +24,7 @@
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "coordinator/audit/audited_journal.h"
+#include "coordinator/audit/head_publisher.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/guard/pinned_authorities.h"
 #include "coordinator/journal/journal.h"
@@ -37,12 +38,16 @@
 #include "coordinator/site_registry.h"
 #include "coordinator/status_page.h"
 #include "nlohmann/json.hpp"
+#include "proto/audit/tree_head.h"
 #include "proto/config/reload.h"
+#include "tributary/v1/admin.pb.h"
 
 namespace tributary::coordinator {
 namespace {
 
 constexpr char kComponent[] = "coordinator";
+// Of records in one answer.
+constexpr uint64_t kMaxAuditPage = 256 << 10;
 constexpr absl::Duration kInsecureWarningInterval = absl::Minutes(1);
 // For an answer of the executor; a person waits no longer.
 constexpr absl::Duration kStatusPatience = absl::Seconds(5);
@@ -131,6 +136,10 @@ class ServerImpl final : public Server {
   absl::Status ServePages();
   std::string StatusText();
   absl::Status PublishEndpoints();
+  // Of the audit log. In plaintext it stays unsigned.
+  absl::Status Sign(v1::TreeHead& head) const;
+  // On the executor.
+  absl::StatusOr<v1::ReadAuditResponse> ReadAudit(const v1::ReadAuditRequest& request);
   void WatchCertificates();
   void SiteCertificateSeen(const std::string& site, const Validity& validity);
   void WarnInsecure();
@@ -148,6 +157,7 @@ class ServerImpl final : public Server {
   std::unique_ptr<CoordinatorMetrics> metrics_;
   std::unique_ptr<CertificateWatch> certificate_watch_;
   std::unique_ptr<AuditedJournal> journal_;
+  std::unique_ptr<HeadPublisher> heads_;
   std::unique_ptr<FileStore> snapshots_;
   std::unique_ptr<Coordinator> coordinator_;
   std::unique_ptr<SerialExecutor> executor_;
@@ -193,6 +203,7 @@ absl::Status ServerImpl::Start() {
   rpc.sessions.over_rate = [this](const std::string& site) { metrics_->CountOverRate(site); };
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
   rpc.transfers.max_spool_bytes = kMaxSpoolBytes;
+  rpc.admin.read_audit = [this](const v1::ReadAuditRequest& request) { return ReadAudit(request); };
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
   TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, &sites_, coordinator_.get(), executor_.get()));
   endpoints_.listen = Reachable(config_.listen(), rpc_->port());
@@ -227,6 +238,7 @@ absl::Status ServerImpl::OpenJournal() {
                "journal upgrade ",
                config_.data_dir(), "`");
   }
+  heads_ = std::make_unique<HeadPublisher>(&journal_->log(), &Clock::Real(), [this](v1::TreeHead& head) { return Sign(head); });
   // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
   unlink(EndpointsFile().c_str());
   return absl::OkStatus();
@@ -241,6 +253,7 @@ absl::Status ServerImpl::Recover() {
   dependencies.journal = journal_.get();
   dependencies.snapshots = snapshots_.get();
   dependencies.metrics = metrics_.get();
+  dependencies.heads = heads_.get();
   dependencies.memory = [] { return ReadMemoryLimits(); };
   dependencies.post_after = [executor = executor_.get()](absl::Duration delay, std::function<void()> work) {
     executor->PostAfter(delay, std::move(work));
@@ -293,6 +306,23 @@ absl::Status ServerImpl::PublishEndpoints() {
   TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(EndpointsFile(), json.dump() + "\n"));
   published_ = true;
   return absl::OkStatus();
+}
+
+absl::Status ServerImpl::Sign(v1::TreeHead& head) const {
+  return certificates_ == nullptr ? absl::OkStatus() : SignTreeHead(*certificates_->current(), config_.federation(), head);
+}
+
+absl::StatusOr<v1::ReadAuditResponse> ServerImpl::ReadAudit(const v1::ReadAuditRequest& request) {
+  v1::ReadAuditResponse response;
+  response.set_federation(config_.federation());
+  TRIBUTARY_ASSIGN_OR_RETURN(*response.mutable_head(), journal_->log().Head());
+  if (request.first() == 0) {
+    TRIBUTARY_RETURN_IF_ERROR(Sign(*response.mutable_head()));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> records,
+                             journal_->log().Read(request.first(), response.head().size(), kMaxAuditPage));
+  *response.mutable_records() = {records.begin(), records.end()};
+  return response;
 }
 
 void ServerImpl::WatchCertificates() {

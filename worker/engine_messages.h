@@ -64,6 +64,7 @@ void VisitBody(v1::CoordinatorMessage& message, Visit visit) {
       return visit(std::move(*message.mutable_drain()));
     case v1::CoordinatorMessage::kRunRefused:
       return visit(std::move(*message.mutable_run_refused()));
+    case v1::CoordinatorMessage::kTreeHead:  // the worker's, beside its engine (tree_heads.h)
     case v1::CoordinatorMessage::kHeartbeatAck:
     case v1::CoordinatorMessage::BODY_NOT_SET:
       return;

@@ -9,14 +9,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/certificate_files.h"
 #include "common/certificate_watch.h"
 #include "common/excerpt.h"
 #include "common/executor.h"
+#include "common/exit_codes.h"
 #include "common/log.h"
 #include "common/status_macros.h"
-#include "common/time_zone.h"
 #include "common/tls.h"
 #include "common/wire_size.h"
 #include "proto/config/reload.h"
@@ -40,8 +39,6 @@ constexpr absl::Duration kInsecureReminder = absl::Minutes(1);
 // What a piece of work may still take when the worker ends.
 constexpr absl::Duration kLastWork = absl::Seconds(10);
 constexpr size_t kNotesShown = 12;
-// Below, heartbeats alone would fill the line.
-constexpr uint64_t kMinRate = 1024;
 // Timers are set on the executor's clock; one that is early by rounding must not spin.
 constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
 
@@ -51,11 +48,13 @@ constexpr absl::Duration kShortestTimer = absl::Milliseconds(1);
 // as events.
 class Worker::Impl {
  public:
-  Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder, std::shared_ptr<CertificateFiles> certificates)
+  Impl(WorkerOptions options, const QuietHours& hours, StateFolder folder, std::shared_ptr<CertificateFiles> certificates,
+       std::optional<TreeHeads> heads)
       : options_(std::move(options)),
         hours_(hours),
         folder_(std::move(folder)),
         certificates_(std::move(certificates)),
+        heads_(std::move(heads)),
         metrics_(options_.config.site(), options_.software_version, options_.config.state_dir()),
         engine_(EngineOptionsOf(options_, hours, folder_.saved_runs)),
         executor_("worker"),
@@ -63,6 +62,7 @@ class Worker::Impl {
         client_(ClientOptionsOf(options_, certificates_, folder_.worker_secret), &executor_,
                 {.message =
                      [this](uint64_t session, v1::CoordinatorMessage message) {
+                       TakeHead(message);
                        Handle(event::MessageArrived{session, std::move(message)});
                      },
                  .closed =
@@ -174,6 +174,15 @@ class Worker::Impl {
     standing.config = in_force_;
   }
 
+  void TakeHead(const v1::CoordinatorMessage& message) {
+    const bool is_head = message.has_tree_head() && heads_.has_value();
+    const absl::Status good = is_head ? heads_->Take(message.tree_head(), options_.clock->WallNow()) : absl::OkStatus();
+    Warn(good);
+    if (!good.ok() && ExitCodeOf(good) != ExitCode::kStorage) {
+      Handle(event::StopRequested{"the coordinator's audit log contradicts what this site holds of it", good});
+    }
+  }
+
   // Before it is handed to the line.
   void Record(std::optional<Sent> sent) {
     if (sent.has_value()) {
@@ -262,6 +271,9 @@ class Worker::Impl {
   void Do(action::Send& action) {
     if (action.message.has_update_skipped()) {
       metrics_.CountSkippedRound();
+    }
+    if (action.message.has_hello() && heads_.has_value()) {
+      action.message.mutable_hello()->set_audit_size(heads_->size());
     }
     Record(SentIn(action.message));
     Debug();
@@ -409,6 +421,7 @@ class Worker::Impl {
   const QuietHours hours_;
   const StateFolder folder_;                              // its store: on the training thread
   const std::shared_ptr<CertificateFiles> certificates_;  // null: plaintext
+  std::optional<TreeHeads> heads_;                        // on the executor; none: plaintext
   WorkerMetrics metrics_;
   std::unique_ptr<WorkerPages> pages_;
 
@@ -442,29 +455,18 @@ class Worker::Impl {
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {
   TRIBUTARY_RETURN_IF_ERROR(ValidateConsent(options.config.consent()));
-  for (const uint64_t rate : {options.config.bandwidth().up(), options.config.bandwidth().down()}) {
-    if (rate != 0 && rate < kMinRate) {
-      return absl::InvalidArgumentError(absl::StrCat("bandwidth: ", rate, " bytes a second is too little for a run; allow at least ",
-                                                     kMinRate, ", or omit the key for no cap"));
-    }
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckBandwidth(options.config.bandwidth()));
   if (!options.insecure && !options.config.has_tls()) {
     return absl::InvalidArgumentError("tls: the section is missing; without certificates the worker runs only with --insecure");
   }
-  QuietHours hours;
-  if (options.config.quiet_hours_size() > 0) {
-    TRIBUTARY_RETURN_IF_ERROR(Annotate(options.time_zone.status(), "quiet_hours"));
-    const std::vector<std::string> spans(options.config.quiet_hours().begin(), options.config.quiet_hours().end());
-    TRIBUTARY_ASSIGN_OR_RETURN(hours, QuietHours::Parse(spans, *options.time_zone));
-    LogInfo(kComponent, "quiet hours ", absl::StrJoin(spans, ", "), " by the clock of ",
-            DescribeTimeZone(*options.time_zone, options.clock->WallNow()), options.once ? "; --once works through them" : "");
-  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const QuietHours hours, QuietHoursOf(options));
   std::shared_ptr<CertificateFiles> certificates;
   if (!options.insecure) {
     TRIBUTARY_ASSIGN_OR_RETURN(certificates, CertificateFiles::Open(FilesOf(options.config.tls()), IdentityOf(options.config)));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(StateFolder folder, OpenStateFolder(options.config.state_dir()));
-  auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder), std::move(certificates));
+  TRIBUTARY_ASSIGN_OR_RETURN(std::optional<TreeHeads> heads, OpenTreeHeads(options.config, certificates));
+  auto impl = std::make_unique<Impl>(std::move(options), hours, std::move(folder), std::move(certificates), std::move(heads));
   TRIBUTARY_RETURN_IF_ERROR(impl->StartPages());
   impl->WatchCertificates();
   return std::unique_ptr<Worker>(new Worker(std::move(impl)));

@@ -119,7 +119,7 @@ void WorkerEngine::On(event::StopRequested stop) {
     SendMessage(LeaveMessage(stop.reason), stop.reason);
   }
   CancelTransfers();
-  Exit(absl::OkStatus(), stop.reason);
+  Exit(std::move(stop.status), stop.reason);
 }
 
 void WorkerEngine::On(event::MessageArrived arrived) {

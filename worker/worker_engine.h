@@ -1,8 +1,7 @@
 // What the worker does next: the worker's half of the conversation in proto/tributary/v1/session.proto, as a pure state machine.
 //
 // (event, now) -> actions, each with a reason. No network, threads, clock, files or tensors: a driver (worker.h; in simulation
-// sim/sim_worker.h) carries the actions out and reports what became of them as further events. So every sequence of drops, restarts and
-// late answers can be written down in a test.
+// sim/sim_worker.h) carries the actions out and reports what became of them as further events. So any sequence of drops can be a test.
 //
 // The driver runs one loop:
 //
@@ -101,9 +100,10 @@ namespace event {
 
 // Time has passed; also the first event of all.
 struct Tick {};
-// The person or the system asks the worker to end.
+// The person or the system asks the worker to end; with an error: it must not go on.
 struct StopRequested {
   std::string reason;
+  absl::Status status = {};
 };
 struct MessageArrived {
   uint64_t session = 0;

@@ -2,13 +2,23 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "common/channel.h"
+#include "common/log.h"
+#include "common/status_macros.h"
+#include "common/time_zone.h"
 #include "proto/durations.h"
 
 namespace tributary::worker {
+namespace {
+
+constexpr uint64_t kMinRate = 1024;
+
+}  // namespace
 
 WorkerEngineOptions EngineOptionsOf(const WorkerOptions& options, const QuietHours& hours, const std::vector<std::string>& saved_runs) {
   WorkerEngineOptions engine;
@@ -60,6 +70,42 @@ SessionClientOptions ClientOptionsOf(const WorkerOptions& options, const std::sh
   client.up_rate = config.bandwidth().up();
   client.down_rate = config.bandwidth().down();
   return client;
+}
+
+absl::Status CheckBandwidth(const v1::BandwidthConfig& bandwidth) {
+  for (const uint64_t rate : {bandwidth.up(), bandwidth.down()}) {
+    if (rate != 0 && rate < kMinRate) {
+      return absl::InvalidArgumentError(absl::StrCat("bandwidth: ", rate, " bytes a second is too little for a run; allow at least ",
+                                                     kMinRate, ", or omit the key for no cap"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<QuietHours> QuietHoursOf(const WorkerOptions& options) {
+  if (options.config.quiet_hours_size() == 0) {
+    return QuietHours();
+  }
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(options.time_zone.status(), "quiet_hours"));
+  const std::vector<std::string> spans(options.config.quiet_hours().begin(), options.config.quiet_hours().end());
+  TRIBUTARY_ASSIGN_OR_RETURN(const QuietHours hours, QuietHours::Parse(spans, *options.time_zone));
+  LogInfo("worker", "quiet hours ", absl::StrJoin(spans, ", "), " by the clock of ",
+          DescribeTimeZone(*options.time_zone, options.clock->WallNow()), options.once ? "; --once works through them" : "");
+  return hours;
+}
+
+absl::StatusOr<std::optional<TreeHeads>> OpenTreeHeads(const v1::WorkerConfig& config,
+                                                       const std::shared_ptr<CertificateFiles>& certificates) {
+  if (certificates == nullptr) {
+    return std::optional<TreeHeads>();
+  }
+  TreeHeads::Options options;
+  options.state_dir = config.state_dir();
+  options.federation = config.federation();
+  options.on_contradiction = config.audit_contradiction();
+  options.ca = [certificates] { return certificates->current()->ca; };
+  TRIBUTARY_ASSIGN_OR_RETURN(TreeHeads heads, TreeHeads::Open(std::move(options)));
+  return std::make_optional(std::move(heads));
 }
 
 }  // namespace tributary::worker

@@ -76,6 +76,12 @@ absl::StatusOr<v1::TreeHead> AuditLog::Head() {
   return head;
 }
 
+void AuditLog::KeepHead(const v1::TreeHead& head) {
+  if (kept()) {
+    store_->NoteHead(head.SerializeAsString());
+  }
+}
+
 absl::StatusOr<std::vector<Digest>> AuditLog::ProveConsistency(uint64_t from, uint64_t to) {
   if (!kept()) {
     return NotKept();

@@ -41,6 +41,8 @@ class AuditLog {
 
   // The head of all records, unsigned, after they were made durable. Errors of a journal's write.
   absl::StatusOr<v1::TreeHead> Head();
+  // Keeps a head that was signed: `tributary audit export` finds the newest in a copy of the journal. Durable with the next write.
+  void KeepHead(const v1::TreeHead& head);
   // Of durable records. OutOfRange: not of that many; errors of reading the journal.
   absl::StatusOr<std::vector<Digest>> ProveConsistency(uint64_t from, uint64_t to);
   absl::StatusOr<std::vector<Digest>> ProveInclusion(uint64_t index, uint64_t size);

@@ -284,6 +284,11 @@ grpc::ServerUnaryReactor* AdminService::ReadmitSite(grpc::CallbackServerContext*
              });
 }
 
+grpc::ServerUnaryReactor* AdminService::ReadAudit(grpc::CallbackServerContext* context, const v1::ReadAuditRequest* request,
+                                                  v1::ReadAuditResponse* response) {
+  return Show(context, response, [this, request] { return options_.read_audit(*request); });
+}
+
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
   return Show(context, response, [this] { return coordinator_->GetServerInfo(); });

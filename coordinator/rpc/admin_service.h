@@ -27,6 +27,10 @@ class AdminService final : public v1::AdminService::CallbackService {
     size_t max_watchers = 256;
     // Submissions at once, of which one is under way.
     size_t max_submissions = 16;
+    // On the executor.
+    std::function<absl::StatusOr<v1::ReadAuditResponse>(const v1::ReadAuditRequest&)> read_audit = [](const v1::ReadAuditRequest&) {
+      return absl::UnimplementedError("no audit log");
+    };
   };
 
   // All must outlive the service.
@@ -51,6 +55,8 @@ class AdminService final : public v1::AdminService::CallbackService {
                                       v1::RunStatus* response) override;
   grpc::ServerUnaryReactor* ReadmitSite(grpc::CallbackServerContext* context, const v1::ReadmitSiteRequest* request,
                                         v1::RunStatus* response) override;
+  grpc::ServerUnaryReactor* ReadAudit(grpc::CallbackServerContext* context, const v1::ReadAuditRequest* request,
+                                      v1::ReadAuditResponse* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
   grpc::ServerWriteReactor<v1::RunStatus>* WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) override;

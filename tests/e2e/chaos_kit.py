@@ -145,8 +145,8 @@ class Chaos:
         parties.start_coordinator()
         parties.write_operator_config()
         for site in parties.sites:
-            # Most scenarios compare bits.
-            config = {"max_backoff": "200ms", "persist": "every_round", **(worker_config or {})}
+            # Most scenarios compare bits, and some put another journal in a coordinator's place.
+            config = {"max_backoff": "200ms", "persist": "every_round", "audit_contradiction": "go_on", **(worker_config or {})}
             parties.write_worker_config(site, parties.directory / "data" / site, **config)
             if workers:
                 parties.start_worker(site)

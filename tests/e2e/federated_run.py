@@ -1,5 +1,7 @@
 """One model across three sites over real TLS: it learns, everybody ends with the same bits, and the same file gives the same model."""
 
+import json
+
 import harness
 
 
@@ -10,6 +12,7 @@ class FederatedRun(harness.FederationTest):
         self.submit(parties, rounds=24, participation={"min_workers": 3})
         status = parties.wait_for_end(harness.RUN, timeout=120)
         self.assert_finished(parties, status, rounds=24)
+        self.check_audit(parties, status)
 
         history = parties.history(harness.RUN)
         losses = [record["val_loss"] for record in history if record.get("val_loss") is not None]
@@ -20,6 +23,22 @@ class FederatedRun(harness.FederationTest):
                 self.assertGreater(int(record["bytes_up"]), 0)
                 self.assertGreater(int(record["bytes_down"]), 0)
                 self.assertLess(int(record["bytes_up"]), int(record["dense_bytes_per_direction"]))
+
+    def check_audit(self, parties, status):
+        """The audit log continues what the sites hold of it, and one update is proven to be in it, without the coordinator."""
+        log, proof = parties.directory / "log.jsonl", parties.directory / "proof.json"
+        trust = ("--ca", parties.pki / "ca.crt", "--federation", parties.name)
+        parties.tool("--config", parties.directory / "operator.yaml", "audit", "export", "--output", log)
+        kept = [parties.directory / f"state-{site}" / "audit" / "heads.jsonl" for site in parties.sites]
+        heads = [argument for file in kept for argument in ("--heads", file)]
+        verified = json.loads(parties.tool("--format", "json", "audit", "verify", log, *trust, *heads).stdout)
+        self.assertGreaterEqual(verified["kept_heads_compared"], 3)
+        self.assertTrue(verified["signature_checked"])
+        parties.tool("audit", "prove", log, "--run", status["run_id"], "--site", "beta", "--round", "7", "--output", proof)
+        self.assertIn("is in the log", parties.tool("audit", "verify", proof, *trust).stdout)
+        forged = log.read_text(encoding="utf-8").replace('"record":"', '"record":"AA', 1)
+        log.write_text(forged, encoding="utf-8")
+        self.assertEqual(parties.tool("audit", "verify", log, *trust, check=False).returncode, 8)
 
     def test_the_same_run_file_and_data_give_the_same_model(self):
         hashes = []

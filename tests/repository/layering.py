@@ -18,9 +18,9 @@ _ALLOWED = {
     # The whole federation in one process.
     "sim": {"common", "optim", "proto", "tributary", "coordinator", "worker", "cli", "sim"},
 }
-# `tributary journal`, `report`, `backup` and `restore` work on the coordinator's own files, through these headers.
+# `tributary journal`, `audit`, `report`, `backup` and `restore` work on the coordinator's own files, through these headers.
 _BRIDGES = {("cli/commands_backup.cc", "coordinator/backup.h"),
-            *((file, "coordinator/journal_tool.h") for file in ("cli/commands_journal.cc", "cli/commands_report.cc"))}
+            *((f"cli/commands_{name}.cc", "coordinator/journal_tool.h") for name in ("audit", "journal", "report"))}
 # Rooms of coordinator/ -> rooms below, which it may include beside itself. Files in no folder of their own are the coordinator proper,
 # but for its metrics and for the server, which puts the parts together.
 _ROOMS = {
