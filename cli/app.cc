@@ -89,6 +89,7 @@ void AddCompletionCommand(CLI::App* app, Session* session) {
 void GroupCommands(CLI::App* app) {
   const std::pair<const char*, std::vector<const char*>> groups[] = {
       {"Runs", {"run", "export", "report", "compare"}},
+      {"Sites", {"site"}},
       {"The coordinator's data", {"journal", "audit", "backup", "restore"}},
       {"Setting up", {"pki", "doctor", "completion", "version"}},
   };
@@ -147,6 +148,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   app.fallthrough();  // shared options may follow the command
   AddSharedOptions(&app, &session);
   AddRunCommands(&app, &session);
+  AddSiteCommands(&app, &session);
   AddExportCommand(&app, &session);
   AddReportCommands(&app, &session);
   AddJournalCommands(&app, &session);

@@ -207,6 +207,18 @@ absl::StatusOr<v1::RunStatus> Client::ExtendRun(const std::string& run, uint64_t
   return Call(&v1::AdminService::Stub::ExtendRun, request);
 }
 
+absl::StatusOr<v1::ListSitesResponse> Client::ListSites() {
+  return Call(&v1::AdminService::Stub::ListSites, v1::ListSitesRequest());
+}
+
+absl::StatusOr<v1::Site> Client::ChangeSite(const v1::ChangeSiteRequest& request) {
+  return Call(&v1::AdminService::Stub::ChangeSite, request);
+}
+
+absl::StatusOr<v1::SiteToken> Client::IssueSiteToken(const v1::IssueSiteTokenRequest& request) {
+  return Call(&v1::AdminService::Stub::IssueSiteToken, request);
+}
+
 absl::StatusOr<v1::ServerInfo> Client::GetServerInfo() {
   return Call(&v1::AdminService::Stub::GetServerInfo, v1::GetServerInfoRequest());
 }

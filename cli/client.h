@@ -60,6 +60,9 @@ class Client {
   absl::StatusOr<v1::ServerInfo> GetServerInfo();
   // Of the audit log: records from `first` on, as many as come at once.
   absl::StatusOr<v1::ReadAuditResponse> ReadAudit(uint64_t first);
+  absl::StatusOr<v1::ListSitesResponse> ListSites();
+  absl::StatusOr<v1::Site> ChangeSite(const v1::ChangeSiteRequest& request);
+  absl::StatusOr<v1::SiteToken> IssueSiteToken(const v1::IssueSiteTokenRequest& request);
 
   // Calls `on_status` for every status until the run ends, and returns the last one. A connection that breaks after the first status is
   // tried again for `kPatience`; `on_gap` hears why.

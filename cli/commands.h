@@ -27,6 +27,7 @@ struct Session {
 
 void AddPkiCommands(CLI::App* app, Session* session);
 void AddRunCommands(CLI::App* app, Session* session);
+void AddSiteCommands(CLI::App* app, Session* session);
 void AddExportCommand(CLI::App* app, Session* session);
 void AddReportCommands(CLI::App* app, Session* session);
 void AddBackupCommands(CLI::App* app, Session* session);

@@ -133,6 +133,14 @@ std::string CoordinatorIdFor(const CertificatePair& own) {
   return owner.ok() ? SpiffeId({owner->federation, Role::kCoordinator, ""}) : "";
 }
 
+std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const std::string& coordinator_id,
+                                                         grpc::experimental::TlsChannelCredentialsOptions& options) {
+  options.watch_root_certs();
+  options.set_verify_server_certs(true);
+  options.set_certificate_verifier(grpc::experimental::ExternalCertificateVerifier::Create<CoordinatorVerifier>(coordinator_id));
+  return grpc::experimental::TlsCredentials(options);
+}
+
 }  // namespace
 
 absl::StatusOr<Identity> ParseSpiffeId(absl::string_view uri) {
@@ -236,15 +244,17 @@ std::string KeyExposure(const std::string& key) {
 }
 
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const CertificatePair& pair) {
-  using grpc::experimental::IdentityKeyCertPair;
   grpc::experimental::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(std::make_shared<grpc::experimental::StaticDataCertificateProvider>(
-      pair.ca, std::vector<IdentityKeyCertPair>{{pair.key, pair.certificate}}));
-  options.watch_root_certs();
+      pair.ca, std::vector<grpc::experimental::IdentityKeyCertPair>{{pair.key, pair.certificate}}));
   options.watch_identity_key_cert_pairs();
-  options.set_verify_server_certs(true);
-  options.set_certificate_verifier(grpc::experimental::ExternalCertificateVerifier::Create<CoordinatorVerifier>(CoordinatorIdFor(pair)));
-  return grpc::experimental::TlsCredentials(options);
+  return CredentialsFor(CoordinatorIdFor(pair), options);
+}
+
+std::shared_ptr<grpc::ChannelCredentials> MakeEnrolmentCredentials(const std::string& ca, const std::string& federation) {
+  grpc::experimental::TlsChannelCredentialsOptions options;
+  options.set_certificate_provider(std::make_shared<grpc::experimental::StaticDataCertificateProvider>(ca));
+  return CredentialsFor(SpiffeId({federation, Role::kCoordinator, ""}), options);
 }
 
 std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials() {

@@ -85,6 +85,10 @@ using CertificateSource = std::function<std::shared_ptr<const CertificatePair>()
 // A client's credentials: with this pair and no other; make new ones, and a new channel, for a new pair.
 std::shared_ptr<grpc::ChannelCredentials> MakeChannelCredentials(const CertificatePair& pair);
 
+// Of a client that has no certificate yet: it trusts `ca` (PEM) alone, and the server must be the coordinator of `federation` at the name
+// it is reached by.
+std::shared_ptr<grpc::ChannelCredentials> MakeEnrolmentCredentials(const std::string& ca, const std::string& federation);
+
 // Plaintext, for --insecure on loopback only.
 std::shared_ptr<grpc::ChannelCredentials> MakeInsecureChannelCredentials();
 

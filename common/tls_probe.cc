@@ -90,6 +90,13 @@ absl::StatusOr<PresentedCertificate> AskForCertificate(const std::string& host_p
   if (const long verdict = SSL_get_verify_result(ssl); verdict != X509_V_OK) {
     presented.objection = X509_verify_cert_error_string(verdict);
   }
+  const STACK_OF(X509)* const chain = SSL_get_peer_cert_chain(ssl);
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    presented.chain.emplace_back(X509_dup(sk_X509_value(chain, i)));
+  }
+  if (presented.chain.empty()) {
+    return NoCertificate(host_port);
+  }
   ERR_clear_error();
   return presented;
 }

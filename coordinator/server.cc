@@ -21,20 +21,24 @@
 #include "common/memory_limits.h"
 #include "common/names.h"
 #include "common/page_server.h"
+#include "common/pki.h"
 #include "common/status_macros.h"
 #include "common/tls.h"
 #include "coordinator/audit/audited_journal.h"
 #include "coordinator/audit/head_publisher.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/enrolment.h"
 #include "coordinator/guard/pinned_authorities.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/journal_disk.h"
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/metrics.h"
+#include "coordinator/rpc/enrolment_server.h"
 #include "coordinator/rpc/health_server.h"
 #include "coordinator/rpc/rpc_server.h"
 #include "coordinator/run/log_keeping.h"
 #include "coordinator/run/memory_need.h"
+#include "coordinator/site_registrar.h"
 #include "coordinator/site_registry.h"
 #include "coordinator/status_page.h"
 #include "nlohmann/json.hpp"
@@ -80,8 +84,10 @@ std::vector<PinnedAuthorities::Pin> PinsOf(const v1::CoordinatorConfig& config) 
 
 // Addresses, and that there is TLS or a reason to do without.
 absl::Status CheckAddresses(const v1::CoordinatorConfig& config, const Server::Options& options) {
-  const std::pair<const char*, const std::string&> addresses[] = {
-      {"listen", config.listen()}, {"metrics_listen", config.metrics_listen()}, {"health_listen", config.health_listen()}};
+  const std::pair<const char*, const std::string&> addresses[] = {{"listen", config.listen()},
+                                                                  {"metrics_listen", config.metrics_listen()},
+                                                                  {"health_listen", config.health_listen()},
+                                                                  {"enrol_listen", config.enrol_listen()}};
   for (const auto& [key, address] : addresses) {
     if (!address.empty()) {
       TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(address, /*least_port=*/0), key));
@@ -89,6 +95,9 @@ absl::Status CheckAddresses(const v1::CoordinatorConfig& config, const Server::O
   }
   if (!config.status_listen().empty()) {
     TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckStatusAddress(config.status_listen()), "status_listen"));
+  }
+  if (!config.enrol_listen().empty() && (options.insecure || !config.has_enrolment())) {
+    return WithExitCode(absl::InvalidArgumentError("enrol_listen needs `tls`, and a CA to sign with: set `enrolment`"), ExitCode::kUsage);
   }
   if (options.insecure) {
     if (!options.insecure_anywhere) {
@@ -132,8 +141,11 @@ class ServerImpl final : public Server {
   std::string EndpointsFile() const { return config_.data_dir() + "/endpoints.json"; }
   absl::Status PrepareFolder();
   absl::Status OpenJournal();
+  absl::Status OpenRegistry();
   absl::Status Recover();
   absl::Status ServePages();
+  absl::Status ServeEnrolment();
+  void SitesChanged();
   std::string StatusText();
   absl::Status PublishEndpoints();
   // Of the audit log. In plaintext it stays unsigned.
@@ -151,6 +163,8 @@ class ServerImpl final : public Server {
   Endpoints endpoints_;
   // In order of dependence: what is declared later is destroyed earlier.
   SiteRegistry sites_;
+  std::unique_ptr<SiteRegistrar> registrar_;        // on the executor
+  std::unique_ptr<Enrolment> enrolment_;            // on the executor
   std::shared_ptr<CertificateFiles> certificates_;  // null: plaintext
   PinnedAuthorities authorities_;
   ExpiryWarnings site_expiry_;  // on the executor
@@ -164,6 +178,8 @@ class ServerImpl final : public Server {
   std::unique_ptr<PageServer> pages_;
   std::unique_ptr<PageServer> status_page_;
   std::unique_ptr<RpcServer> rpc_;
+  RpcServer* serving_ = nullptr;  // rpc_, on the executor
+  std::unique_ptr<EnrolmentServer> enrolment_server_;
   std::unique_ptr<HealthServer> health_;
   bool published_ = false;
 };
@@ -192,6 +208,7 @@ absl::Status ServerImpl::Start() {
     endpoints_.health = Reachable(config_.health_listen(), health_->port());
   }
   TRIBUTARY_RETURN_IF_ERROR(OpenJournal());
+  TRIBUTARY_RETURN_IF_ERROR(OpenRegistry());
   TRIBUTARY_RETURN_IF_ERROR(Recover());
   TRIBUTARY_RETURN_IF_ERROR(ServePages());
   RpcServer::Options rpc;
@@ -202,11 +219,18 @@ absl::Status ServerImpl::Start() {
   rpc.metrics = metrics_.get();
   rpc.sessions.over_rate = [this](const std::string& site) { metrics_->CountOverRate(site); };
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
+  rpc.admin.registrar = registrar_.get();
+  rpc.admin.enrolment = enrolment_.get();
   rpc.transfers.max_spool_bytes = kMaxSpoolBytes;
   rpc.admin.read_audit = [this](const v1::ReadAuditRequest& request) { return ReadAudit(request); };
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());
   TRIBUTARY_ASSIGN_OR_RETURN(rpc_, RpcServer::Start(config_, rpc, &sites_, coordinator_.get(), executor_.get()));
   endpoints_.listen = Reachable(config_.listen(), rpc_->port());
+  executor_->Post([this, rpc = rpc_.get()] {
+    serving_ = rpc;
+    rpc->SitesChanged();  // since it was started
+  });
+  TRIBUTARY_RETURN_IF_ERROR(ServeEnrolment());
   // Before anybody is told where it serves.
   if (options_.insecure) {
     WarnInsecure();
@@ -216,6 +240,7 @@ absl::Status ServerImpl::Start() {
     health_->Set(Health::kServing);
   }
   LogInfo(kComponent, "serving federation ", config_.federation(), " on ", HostOf(config_.listen()), ":", rpc_->port(),
+          endpoints_.enrolment.empty() ? "" : absl::StrCat(", enrolment on ", endpoints_.enrolment),
           endpoints_.health.empty() ? "" : absl::StrCat(", health on ", endpoints_.health),
           endpoints_.metrics.empty() ? "" : absl::StrCat(", metrics on ", endpoints_.metrics),
           endpoints_.status.empty() ? "" : absl::StrCat(", status page at http://", endpoints_.status));
@@ -241,6 +266,51 @@ absl::Status ServerImpl::OpenJournal() {
   heads_ = std::make_unique<HeadPublisher>(&journal_->log(), &Clock::Real(), [this](v1::TreeHead& head) { return Sign(head); });
   // The folder is ours from here on. What an endpoints.json says is from a coordinator that ended without removing it.
   unlink(EndpointsFile().c_str());
+  return absl::OkStatus();
+}
+
+absl::Status ServerImpl::OpenRegistry() {
+  SiteRegistrar::Dependencies dependencies;
+  dependencies.clock = &Clock::Real();
+  dependencies.journal = journal_.get();
+  dependencies.registry = &sites_;
+  dependencies.approval = config_.enrolment().approval() == v1::EnrolmentConfig::REQUIRED ? Approval::kByAnother : Approval::kNone;
+  dependencies.changed = [this] { SitesChanged(); };
+  TRIBUTARY_ASSIGN_OR_RETURN(registrar_, SiteRegistrar::Open(std::move(dependencies)));
+  CertificateSource certificates;
+  if (certificates_ != nullptr) {
+    certificates = [files = certificates_] { return files->current(); };
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(enrolment_, Enrolment::Open(config_, std::move(certificates), &Clock::Real(), registrar_.get()));
+  metrics_->SetSites(sites_.Names());
+  if (sites_.size() == 0) {
+    LogWarning(kComponent, "there is no site yet: list some in `sites`, or add them: tributary site add NAME");
+  }
+  return absl::OkStatus();
+}
+
+// On the executor.
+void ServerImpl::SitesChanged() {
+  metrics_->SetSites(sites_.Names());
+  if (serving_ != nullptr) {
+    serving_->SitesChanged();
+  }
+}
+
+absl::Status ServerImpl::ServeEnrolment() {
+  if (config_.enrol_listen().empty()) {
+    return absl::OkStatus();
+  }
+  EnrolmentServer::Dependencies dependencies;
+  dependencies.certificates = [files = certificates_] { return files->current(); };
+  dependencies.metrics = metrics_.get();
+  dependencies.sites = &sites_;
+  dependencies.enrolment = enrolment_.get();
+  dependencies.executor = executor_.get();
+  absl::StatusOr<std::unique_ptr<EnrolmentServer>> server = EnrolmentServer::Start(config_.enrol_listen(), std::move(dependencies));
+  TRIBUTARY_RETURN_IF_ERROR(Annotate(server.status(), "enrol_listen"));
+  enrolment_server_ = *std::move(server);
+  endpoints_.enrolment = Reachable(config_.enrol_listen(), enrolment_server_->port());
   return absl::OkStatus();
 }
 
@@ -301,8 +371,11 @@ std::string ServerImpl::StatusText() {
 }
 
 absl::Status ServerImpl::PublishEndpoints() {
-  const nlohmann::json json = {
-      {"listen", endpoints_.listen}, {"health", endpoints_.health}, {"metrics", endpoints_.metrics}, {"status", endpoints_.status}};
+  const nlohmann::json json = {{"listen", endpoints_.listen},
+                               {"health", endpoints_.health},
+                               {"metrics", endpoints_.metrics},
+                               {"status", endpoints_.status},
+                               {"enrolment", endpoints_.enrolment}};
   TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(EndpointsFile(), json.dump() + "\n"));
   published_ = true;
   return absl::OkStatus();
@@ -355,7 +428,7 @@ absl::Status ServerImpl::Reload(const v1::CoordinatorConfig& config) {
       TakeOver(config, {"tls", "authorities", "sites", "operators", "auditors", "log_level", "log_format"}, &in_force_);
   const std::vector<std::string> sites(config.sites().begin(), config.sites().end());
   sites_.Replace(sites);
-  metrics_->SetSites(sites);
+  metrics_->SetSites(sites_.Names());
   rpc_->MembersChanged(StaffOf(config));
   LogInfo(kComponent, reloaded.Text());
   return absl::OkStatus();
@@ -379,6 +452,7 @@ void ServerImpl::Shutdown(absl::Duration grace) {
   if (health_ != nullptr) {
     health_->Set(Health::kNotServing);
   }
+  enrolment_server_.reset();
   if (rpc_ != nullptr) {
     rpc_->Shutdown(grace);
     rpc_.reset();
@@ -410,7 +484,9 @@ absl::Status Server::Check(const v1::CoordinatorConfig& config, const Options& o
     return absl::OkStatus();
   }
   TRIBUTARY_RETURN_IF_ERROR(LoadCertificatePair(FilesOf(config.tls()), OwnIdentity(config)).status());
-  return PinnedAuthorities().Replace(PinsOf(config));
+  TRIBUTARY_RETURN_IF_ERROR(PinnedAuthorities().Replace(PinsOf(config)));
+  return config.has_enrolment() ? CertificateAuthority::Load(config.enrolment().ca_certificate(), config.enrolment().ca_key()).status()
+                                : absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const v1::CoordinatorConfig& config, const Options& options) {

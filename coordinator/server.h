@@ -19,6 +19,7 @@ struct Endpoints {
   std::string health;
   std::string metrics;
   std::string status;
+  std::string enrolment;
 };
 
 // Thread-safe.

@@ -51,6 +51,7 @@
 #include "worker/data/folder.h"
 #include "worker/data/utf8.h"
 #include "worker/disclosure.h"
+#include "worker/enroll_command.h"
 #include "worker/sample.h"
 #include "worker/sent_history.h"
 #include "worker/session_client.h"
@@ -334,12 +335,17 @@ absl::Status Sample(const SampleCommand& command) {
   return absl::OkStatus();
 }
 
-ExitCode Doctor(const DoctorCommand& command) {
+doctor::Surroundings SurroundingsHere() {
   doctor::Surroundings surroundings;
   surroundings.clock = &Clock::Real();
   const char* const tz = std::getenv("TZ");
   surroundings.time_zone = tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt;
   surroundings.proxies = ProxyEnvironmentOf(environ);
+  return surroundings;
+}
+
+ExitCode Doctor(const DoctorCommand& command) {
+  doctor::Surroundings surroundings = SurroundingsHere();
   surroundings.insecure = command.insecure;
   surroundings.insecure_anywhere = command.insecure_anywhere;
   const doctor::Findings findings = doctor::ExamineSite(surroundings, command.config);
@@ -410,6 +416,9 @@ ExitCode Main(int argc, char** argv) {
   consent_app.add_option("--config", consent.config, "worker.yaml")->required();
   consent_app.add_option("--run", consent.run, "run.yaml")->required();
 
+  EnrollCommand enroll;
+  const CLI::App& enroll_app = AddEnrollCommand(app, enroll);
+
   CLI::App& solo_app = *app.add_subcommand("solo", "Train alone on this site's data: what the site would reach without a federation");
   solo_app.add_option("--config", solo.config, "worker.yaml")->required();
   solo_app.add_option("--run", solo.run, "run.yaml")->required();
@@ -442,6 +451,9 @@ ExitCode Main(int argc, char** argv) {
 
   if (doctor_app.parsed()) {
     return Doctor(doctor);
+  }
+  if (enroll_app.parsed()) {
+    return Enroll(enroll, SurroundingsHere());
   }
   const absl::Status status = solo_app.parsed()      ? Solo(solo)
                               : sample_app.parsed()  ? Sample(sample)

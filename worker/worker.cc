@@ -19,6 +19,7 @@
 #include "common/tls.h"
 #include "common/wire_size.h"
 #include "proto/config/reload.h"
+#include "worker/certificate_renewal.h"
 #include "worker/consent.h"
 #include "worker/progress_log.h"
 #include "worker/quiet_hours.h"
@@ -102,6 +103,7 @@ class Worker::Impl {
                                                    metrics_.SetCertificateExpiry(in_use.validity.end);
                                                    metrics_.SetCertificateFiles(state);
                                                  }});
+    certificate_renewal_ = std::make_unique<CertificateRenewal>(RenewalOptionsOf(options_, certificates_));
   }
 
   absl::Status StartPages() {
@@ -451,6 +453,7 @@ class Worker::Impl {
   SerialExecutor training_;
   SessionClient client_;
   std::unique_ptr<CertificateWatch> certificate_watch_;
+  std::unique_ptr<CertificateRenewal> certificate_renewal_;
 };
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Create(WorkerOptions options) {

@@ -12,6 +12,7 @@
 #include "common/status_macros.h"
 #include "common/time_zone.h"
 #include "proto/durations.h"
+#include "worker/enrolment_client.h"
 
 namespace tributary::worker {
 namespace {
@@ -106,6 +107,18 @@ absl::StatusOr<std::optional<TreeHeads>> OpenTreeHeads(const v1::WorkerConfig& c
   options.ca = [certificates] { return certificates->current()->ca; };
   TRIBUTARY_ASSIGN_OR_RETURN(TreeHeads heads, TreeHeads::Open(std::move(options)));
   return std::make_optional(std::move(heads));
+}
+
+CertificateRenewal::Options RenewalOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates) {
+  CertificateRenewal::Options renewal;
+  renewal.files = certificates;
+  renewal.owner = IdentityOf(options.config);
+  renewal.call = [address = options.config.coordinator(), route = options.route](const CertificatePair& own, const std::string& csr) {
+    return CallRenew(address, route, own, csr);
+  };
+  renewal.jitter = options.random();
+  renewal.clock = options.clock;
+  return renewal;
 }
 
 }  // namespace tributary::worker

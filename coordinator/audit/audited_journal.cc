@@ -77,6 +77,19 @@ void AuditedJournal::NoteEvent(const std::string& run_id, const JournaledEvent& 
   ForwardingJournal::NoteEvent(run_id, event);
 }
 
+absl::Status AuditedJournal::PutSite(const v1::SiteRecord& site, const SiteAct& act) {
+  if (KeepsSites()) {
+    v1::AuditRecord record;
+    v1::AuditRecord::RegistryAct& done = *record.mutable_registry_act();
+    done.set_actor(act.actor);
+    done.set_act(act.act);
+    done.set_subject(site.name());
+    done.set_detail(Excerpt(act.detail));
+    log_->Append(std::move(record));
+  }
+  return ForwardingJournal::PutSite(site, act);
+}
+
 absl::StatusOr<std::vector<std::string>> AuditedJournal::Truncate(
     const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) {
   v1::AuditRecord record;

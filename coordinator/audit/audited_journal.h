@@ -37,6 +37,7 @@ class AuditedJournal final : public ForwardingJournal {
   absl::Status AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) override;
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const JournaledCommit& commit) override;
   void NoteEvent(const std::string& run_id, const JournaledEvent& event) override;
+  absl::Status PutSite(const v1::SiteRecord& site, const SiteAct& act) override;
   absl::StatusOr<std::vector<std::string>> Truncate(
       const std::string& run_id, uint64_t round, const std::function<absl::StatusOr<std::optional<JournaledSnapshot>>()>& settle) override;
 

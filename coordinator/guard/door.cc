@@ -56,9 +56,11 @@ Source SourceOf(const sockaddr_storage& from) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Door>> Door::Open(Listeners listeners, CertificateSource certificates, Handlers handlers) {
+absl::StatusOr<std::unique_ptr<Door>> Door::Open(Listeners listeners, CertificateSource certificates, ClientProof proof,
+                                                 Handlers handlers) {
   TRIBUTARY_ASSIGN_OR_RETURN(Poller poller, Poller::Create());
-  auto door = absl::WrapUnique(new Door(std::move(listeners), std::move(certificates), std::move(handlers), std::move(poller)));
+  auto acceptor = certificates == nullptr ? nullptr : std::make_unique<TlsAcceptor>(std::move(certificates), proof);
+  auto door = absl::WrapUnique(new Door(std::move(listeners), std::move(acceptor), std::move(handlers), std::move(poller)));
   if (door->acceptor_ != nullptr) {
     TRIBUTARY_RETURN_IF_ERROR(door->acceptor_->Refresh());
   }
@@ -66,11 +68,8 @@ absl::StatusOr<std::unique_ptr<Door>> Door::Open(Listeners listeners, Certificat
   return door;
 }
 
-Door::Door(Listeners listeners, CertificateSource certificates, Handlers handlers, Poller poller)
-    : listeners_(std::move(listeners)),
-      acceptor_(certificates == nullptr ? nullptr : std::make_unique<TlsAcceptor>(std::move(certificates))),
-      handlers_(std::move(handlers)),
-      poller_(std::move(poller)) {}
+Door::Door(Listeners listeners, std::unique_ptr<TlsAcceptor> acceptor, Handlers handlers, Poller poller)
+    : listeners_(std::move(listeners)), acceptor_(std::move(acceptor)), handlers_(std::move(handlers)), poller_(std::move(poller)) {}
 
 Door::~Door() {
   Shut();
@@ -198,7 +197,7 @@ void Door::Continue(std::list<Handshake>::iterator handshake) {
     Fail(handshake, words.empty() ? "it ended the handshake" : words);
     return;
   }
-  absl::StatusOr<ClientCertificate> certificate = CertificateOf(*ssl);
+  absl::StatusOr<ClientCertificate> certificate = acceptor_->CertificateOf(*ssl);
   if (!certificate.ok()) {
     TurnAway(handshake, certificate.status());
     return;

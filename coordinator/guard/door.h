@@ -42,9 +42,10 @@ class Door {
     std::function<void(const std::string& address, const absl::Status& why)> turned_away;
   };
 
-  // `certificates`: null for plaintext. The handlers are called on the door's thread. ResourceExhausted: no descriptors. Internal: the
-  // certificate cannot be used.
-  static absl::StatusOr<std::unique_ptr<Door>> Open(Listeners listeners, CertificateSource certificates, Handlers handlers);
+  // `certificates`: null for plaintext, where `proof` has no meaning. The handlers are called on the door's thread. ResourceExhausted: no
+  // descriptors. Internal: the certificate cannot be used.
+  static absl::StatusOr<std::unique_ptr<Door>> Open(Listeners listeners, CertificateSource certificates, ClientProof proof,
+                                                    Handlers handlers);
   ~Door();
 
   // Nobody comes in any more. When it returns, no handler is running or will be. Idempotent.
@@ -62,7 +63,7 @@ class Door {
     bool failed = false;
   };
 
-  Door(Listeners listeners, CertificateSource certificates, Handlers handlers, Poller poller);
+  Door(Listeners listeners, std::unique_ptr<TlsAcceptor> acceptor, Handlers handlers, Poller poller);
   void Run();
   void Accept(int listener);
   void EndThoseOverdue(absl::Time now);

@@ -74,7 +74,7 @@ Guard::~Guard() {
 absl::Status Guard::Admit(Belongs belonging, HandOver hand_over) {
   belongs_ = std::move(belonging);
   hand_over_ = std::move(hand_over);
-  TRIBUTARY_ASSIGN_OR_RETURN(door_, Door::Open(std::move(listeners_), options_.certificates,
+  TRIBUTARY_ASSIGN_OR_RETURN(door_, Door::Open(std::move(listeners_), options_.certificates, options_.proof,
                                                {.came_in = [this](Door::Guest guest) { CameIn(std::move(guest)); },
                                                 .turned_away =
                                                     [this](const std::string& address, const absl::Status& why) {

@@ -39,6 +39,7 @@ class Guard {
     std::string name = "";
     // Null: plaintext.
     CertificateSource certificates = nullptr;
+    ClientProof proof = ClientProof::kCertificate;
     // Of connections behind the door. 0: as many as the descriptors of this process are good for.
     size_t connections = 0;
     // Of those with the same certificate names; in plaintext, without names, not bounded.

@@ -75,9 +75,13 @@ absl::Status TlsAcceptor::MakeContext(const CertificatePair& pair) {
       return Failed("use the CA");
     }
   }
-  // A CA that is trusted may itself be issued by one that is not: a hospital's, by a country's.
-  X509_STORE_set_flags(SSL_CTX_get_cert_store(context.get()), X509_V_FLAG_PARTIAL_CHAIN);
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  if (proof_ == ClientProof::kCertificate) {
+    // A CA that is trusted may itself be issued by one that is not: a hospital's, by a country's.
+    X509_STORE_set_flags(SSL_CTX_get_cert_store(context.get()), X509_V_FLAG_PARTIAL_CHAIN);
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  } else if (SSL_CTX_build_cert_chain(context.get(), SSL_BUILD_CHAIN_FLAG_UNTRUSTED) != 1) {
+    return Failed("build the certificate's chain up to its CA");
+  }
   SSL_CTX_set_alpn_select_cb(context.get(), SelectAlpn, nullptr);
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context.get(), 0);
@@ -113,12 +117,15 @@ absl::StatusOr<SslPtr> TlsAcceptor::Accept(int descriptor) {
   return ssl;
 }
 
-absl::StatusOr<ClientCertificate> CertificateOf(const SSL& ssl) {
+absl::StatusOr<ClientCertificate> TlsAcceptor::CertificateOf(const SSL& ssl) const {
   const unsigned char* protocol = nullptr;
   unsigned int size = 0;
   SSL_get0_alpn_selected(&ssl, &protocol, &size);
   if (size + 1 != sizeof kAlpn || std::memcmp(protocol, kAlpn + 1, size) != 0) {
     return absl::InvalidArgumentError("the client did not ask for HTTP/2");
+  }
+  if (proof_ == ClientProof::kNothing) {
+    return ClientCertificate{{}, {absl::InfinitePast(), absl::InfiniteFuture()}};
   }
   const X509Ptr certificate(SSL_get1_peer_certificate(&ssl));
   if (certificate == nullptr) {

@@ -28,6 +28,9 @@ class ForwardingJournal : public Journal {
   }
   absl::Status ReplaceRun(const JournaledRun& run) override { return journal_->ReplaceRun(run); }
   absl::StatusOr<std::vector<JournaledRun>> Runs() override { return journal_->Runs(); }
+  bool KeepsSites() const override { return journal_->KeepsSites(); }
+  absl::Status PutSite(const v1::SiteRecord& site, const SiteAct& act) override { return journal_->PutSite(site, act); }
+  absl::StatusOr<std::vector<v1::SiteRecord>> Sites() override { return journal_->Sites(); }
   bool KeepsFiles() const override { return journal_->KeepsFiles(); }
   absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) override { return journal_->PayloadFiles(run_id); }
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override { return journal_->StartRound(run_id, round); }

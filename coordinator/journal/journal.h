@@ -1,4 +1,4 @@
-// The durable log of runs. What a method here acknowledged survives a crash at any later instruction.
+// The durable log of runs, and the registry of sites. What a method here acknowledged survives a crash at any later instruction.
 //
 // coordinator/journal/open_journal.h opens one: SQLite (WAL, synchronous=FULL), its format in docs/reference/journal_format.md.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_JOURNAL_H_
@@ -21,6 +21,7 @@
 #include "coordinator/journal/audit_store.h"
 #include "optim/layout.h"
 #include "proto/run_state.h"
+#include "tributary/v1/enrolment.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 
@@ -101,6 +102,13 @@ struct JournaledEvent {
   std::string actor = {};
 };
 
+// What was done to a site of the registry.
+struct SiteAct {
+  std::string actor;  // an operator, by the name in the certificate; empty: the coordinator itself, as was agreed before
+  std::string act;    // "added", "approved", "suspended", "resumed", "revoked", "given a token", "enrolled", "certified"
+  std::string detail;
+};
+
 // That a replica was in another state than the log's.
 struct JournaledEvidence {
   int64_t unix_ms = 0;
@@ -126,6 +134,13 @@ class Journal {
   virtual absl::Status ReplaceRun(const JournaledRun& run) = 0;
   // Oldest first.
   virtual absl::StatusOr<std::vector<JournaledRun>> Runs() = 0;
+
+  // The registry of sites. Whether it has a place here: a journal of format 4 or older has none.
+  virtual bool KeepsSites() const = 0;
+  // In place of the site of the same name; `act` is what made it so, for whoever keeps a log of such. FailedPrecondition: no place.
+  virtual absl::Status PutSite(const v1::SiteRecord& site, const SiteAct& act) = 0;
+  // By name; none where there is no place.
+  virtual absl::StatusOr<std::vector<v1::SiteRecord>> Sites() = 0;
 
   // Whether updates and commits may name files: a journal of format 3 or older has no place for them.
   virtual bool KeepsFiles() const = 0;

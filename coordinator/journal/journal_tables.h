@@ -11,6 +11,7 @@
 #include "coordinator/journal/round_tables.h"
 #include "coordinator/journal/run_table.h"
 #include "coordinator/journal/schema.h"
+#include "coordinator/journal/site_table.h"
 #include "coordinator/journal/snapshot_tables.h"
 #include "coordinator/journal/sqlite_database.h"
 
@@ -23,6 +24,9 @@ struct JournalTables {
     if (format >= kFormatWithAudit) {
       audit.emplace(database, format);
     }
+    if (format >= kFormatWithSites) {
+      sites.emplace(database, format);
+    }
   }
 
   RunTable runs;
@@ -31,6 +35,7 @@ struct JournalTables {
   SnapshotTables snapshots;
   EventTables events;
   std::optional<AuditTables> audit;
+  std::optional<SiteTable> sites;
 };
 
 }  // namespace tributary::coordinator

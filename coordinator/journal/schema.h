@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/table.h"
+#include "tributary/v1/enrolment.pb.h"
 
 namespace tributary::coordinator {
 
@@ -26,6 +27,9 @@ inline constexpr int64_t kFormatWithPruning = 4;
 
 // The first that has the tables of the audit log.
 inline constexpr int64_t kFormatWithAudit = 5;
+
+// The first that has the table of the registry's sites.
+inline constexpr int64_t kFormatWithSites = 5;
 
 struct RunKey {
   int64_t number = 0;  // order of submission; other tables name the run by it
@@ -234,6 +238,20 @@ inline constexpr AuditHeadColumn kAuditHeadColumns[] = {
 };
 inline constexpr TableSpec<AuditHeadKey, AuditHeadRow> kAuditHeads = {"audit_heads", kAuditHeadColumns, "", kFormatWithAudit};
 
+struct SiteKey {
+  std::string name;
+};
+struct SiteRow {
+  v1::SiteRecord record;
+};
+using SiteColumn = Column<SiteKey, SiteRow>;
+inline constexpr SiteColumn kSiteColumns[] = {
+    SiteColumn::Of<&SiteKey::name>("name", "TEXT PRIMARY KEY NOT NULL"),
+    SiteColumn::Of<&SiteRow::record>("record", "BLOB NOT NULL"),
+    SiteColumn::Checksum(),
+};
+inline constexpr TableSpec<SiteKey, SiteRow> kSites = {"sites", kSiteColumns, "", kFormatWithSites};
+
 // Calls `visit` with every table of the format, in the order in which a file has them; stops at its first error and returns it.
 template <typename Visit>
 absl::Status VisitTables(int64_t format, Visit visit) {
@@ -244,7 +262,7 @@ absl::Status VisitTables(int64_t format, Visit visit) {
   };
   static_cast<void>(next(kRuns) && next(kOpenRounds) && next(kUpdates) && next(kCommits) && next(kSiteTotals) && next(kValidationLosses) &&
                     next(kSnapshots) && next(kArrivals) && next(kEvents) && next(kEvidence) && next(kAuditRecords) && next(kAuditNodes) &&
-                    next(kAuditHeads));
+                    next(kAuditHeads) && next(kSites));
   return status;
 }
 

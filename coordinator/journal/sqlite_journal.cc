@@ -87,6 +87,17 @@ absl::StatusOr<std::vector<JournaledRun>> SqliteJournal::Runs() {
   return tables_.runs.All();
 }
 
+absl::Status SqliteJournal::PutSite(const v1::SiteRecord& site, const SiteAct& /*act*/) {
+  if (!KeepsSites()) {
+    return absl::FailedPreconditionError("a journal of this format has no place for sites");
+  }
+  return Write([&] { return tables_.sites->Put(site); });
+}
+
+absl::StatusOr<std::vector<v1::SiteRecord>> SqliteJournal::Sites() {
+  return KeepsSites() ? tables_.sites->All() : std::vector<v1::SiteRecord>();
+}
+
 bool SqliteJournal::KeepsFiles() const {
   return format_ >= kFormatWithFiles;
 }
@@ -287,6 +298,7 @@ absl::Status SqliteJournal::CheckForStart(JournalDisk& disk) {
 
 absl::Status SqliteJournal::CheckIntegrity() {
   TRIBUTARY_RETURN_IF_ERROR(coordinator::CheckIntegrity(*database_));
+  TRIBUTARY_RETURN_IF_ERROR(Sites().status());
   return tables_.audit.has_value() ? tables_.audit->Check() : absl::OkStatus();
 }
 

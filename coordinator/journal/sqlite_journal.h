@@ -39,6 +39,9 @@ class SqliteJournal final : public Journal {
   absl::Status SetRunState(const std::string& run_id, v1::RunState state, absl::string_view reason, int64_t finished_unix_ms) override;
   absl::Status ReplaceRun(const JournaledRun& run) override;
   absl::StatusOr<std::vector<JournaledRun>> Runs() override;
+  bool KeepsSites() const override { return tables_.sites.has_value(); }
+  absl::Status PutSite(const v1::SiteRecord& site, const SiteAct& act) override;
+  absl::StatusOr<std::vector<v1::SiteRecord>> Sites() override;
   bool KeepsFiles() const override;
   absl::StatusOr<std::vector<std::string>> PayloadFiles(const std::string& run_id) override;
   absl::Status StartRound(const std::string& run_id, const JournaledRound& round) override;

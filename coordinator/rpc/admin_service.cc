@@ -24,6 +24,10 @@ class RefusedWatch final : public grpc::ServerWriteReactor<v1::RunStatus> {
   void OnDone() override { delete this; }
 };
 
+absl::Status NoRegistry() {
+  return absl::UnimplementedError("this server has no registry of sites");
+}
+
 std::string OutcomeOf(const absl::StatusOr<v1::RunStatus>& result) {
   return result.ok() ? absl::StrCat("accepted, run ", result->run_id(), " is ", absl::AsciiStrToLower(v1::RunState_Name(result->state())))
                      : absl::StrCat("not done: ", absl::StatusCodeToString(result.status().code()), ": ", result.status().message());
@@ -292,6 +296,59 @@ grpc::ServerUnaryReactor* AdminService::ReadAudit(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* /*request*/,
                                                       v1::ServerInfo* response) {
   return Show(context, response, [this] { return coordinator_->GetServerInfo(); });
+}
+
+template <typename Response, typename Work>
+grpc::ServerUnaryReactor* AdminService::ActOnSite(grpc::CallbackServerContext* context, Response* response, absl::string_view verb,
+                                                  const std::string& site, const std::string& reason, Work work) {
+  std::string attempt = absl::StrCat(verb, " site ", Excerpt(site), reason.empty() ? "" : absl::StrCat(" (", Excerpt(reason), ")"));
+  return Answer(context, authorisation_->Operator(*context), response,
+                [attempt = std::move(attempt), request_id = RequestIdOf(*context),
+                 work = std::move(work)](const std::string& caller) -> absl::StatusOr<Response> {
+                  absl::StatusOr<Response> result = work(caller);
+                  LogInfo("admin", attempt, ": ", result.ok() ? "done" : absl::StrCat("not done: ", result.status().message()),
+                          LogField("operator", caller), LogField("request", request_id));
+                  return result;
+                });
+}
+
+grpc::ServerUnaryReactor* AdminService::ListSites(grpc::CallbackServerContext* context, const v1::ListSitesRequest* /*request*/,
+                                                  v1::ListSitesResponse* response) {
+  return Show(context, response, [this]() -> absl::StatusOr<v1::ListSitesResponse> {
+    if (options_.registrar == nullptr) {
+      return NoRegistry();
+    }
+    v1::ListSitesResponse sites = options_.registrar->List();
+    const v1::ServerInfo info = coordinator_->GetServerInfo();
+    const std::set<std::string> connected(info.sites_connected().begin(), info.sites_connected().end());
+    for (v1::Site& site : *sites.mutable_sites()) {
+      site.set_connected(connected.contains(site.name()));
+    }
+    return sites;
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::ChangeSite(grpc::CallbackServerContext* context, const v1::ChangeSiteRequest* request,
+                                                   v1::Site* response) {
+  const std::string verb = absl::AsciiStrToLower(v1::ChangeSiteRequest::Act_Name(request->act()));
+  return ActOnSite(context, response, verb, request->name(), request->reason(),
+                   [this, request](const std::string& caller) -> absl::StatusOr<v1::Site> {
+                     if (options_.registrar == nullptr) {
+                       return NoRegistry();
+                     }
+                     return options_.registrar->Change(request->name(), request->act(), {caller, request->reason()});
+                   });
+}
+
+grpc::ServerUnaryReactor* AdminService::IssueSiteToken(grpc::CallbackServerContext* context, const v1::IssueSiteTokenRequest* request,
+                                                       v1::SiteToken* response) {
+  return ActOnSite(context, response, "make a token for", request->name(), "",
+                   [this, request](const std::string& caller) -> absl::StatusOr<v1::SiteToken> {
+                     if (options_.enrolment == nullptr) {
+                       return NoRegistry();
+                     }
+                     return options_.enrolment->MakeToken(request->name(), absl::Seconds(request->valid_seconds()), {caller, ""});
+                   });
 }
 
 grpc::ServerWriteReactor<v1::RunStatus>* AdminService::WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) {

@@ -14,7 +14,9 @@
 #include "absl/strings/string_view.h"
 #include "common/executor.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/enrolment.h"
 #include "coordinator/rpc/authorisation.h"
+#include "coordinator/site_registrar.h"
 #include "tributary/v1/admin.grpc.pb.h"
 
 namespace tributary::coordinator {
@@ -31,6 +33,9 @@ class AdminService final : public v1::AdminService::CallbackService {
     std::function<absl::StatusOr<v1::ReadAuditResponse>(const v1::ReadAuditRequest&)> read_audit = [](const v1::ReadAuditRequest&) {
       return absl::UnimplementedError("no audit log");
     };
+    // Used on the executor; must outlive the service. Null: there are none to ask.
+    SiteRegistrar* registrar = nullptr;
+    Enrolment* enrolment = nullptr;
   };
 
   // All must outlive the service.
@@ -59,6 +64,12 @@ class AdminService final : public v1::AdminService::CallbackService {
                                       v1::ReadAuditResponse* response) override;
   grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
+  grpc::ServerUnaryReactor* ListSites(grpc::CallbackServerContext* context, const v1::ListSitesRequest* request,
+                                      v1::ListSitesResponse* response) override;
+  grpc::ServerUnaryReactor* ChangeSite(grpc::CallbackServerContext* context, const v1::ChangeSiteRequest* request,
+                                       v1::Site* response) override;
+  grpc::ServerUnaryReactor* IssueSiteToken(grpc::CallbackServerContext* context, const v1::IssueSiteTokenRequest* request,
+                                           v1::SiteToken* response) override;
   grpc::ServerWriteReactor<v1::RunStatus>* WatchRun(grpc::CallbackServerContext* context, const v1::GetRunRequest* request) override;
 
   // On the executor: begins and ends to listen for changes of runs.
@@ -69,6 +80,11 @@ class AdminService final : public v1::AdminService::CallbackService {
 
  private:
   class Watch;
+
+  // Answers on the executor with what `work` of the operator's name returns, and logs who did what to which site. `verb`: "suspend".
+  template <typename Response, typename Work>
+  grpc::ServerUnaryReactor* ActOnSite(grpc::CallbackServerContext* context, Response* response, absl::string_view verb,
+                                      const std::string& site, const std::string& reason, Work work);
 
   // Answers a unary call on the executor with what `work` of its name returns, if there is a `caller`.
   template <typename Response, typename Work>

@@ -17,8 +17,10 @@ absl::Status WrongRole(const Identity& identity, absl::string_view wanted) {
 }
 
 absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
-  return absl::PermissionDeniedError(absl::StrCat(SpiffeId(identity), " is not in the coordinator's registry; add '", identity.name,
-                                                  "' to `", list, "` in coordinator.yaml and send the coordinator SIGHUP"));
+  return absl::PermissionDeniedError(
+      absl::StrCat(SpiffeId(identity), " is not in the coordinator's registry; add '", identity.name, "' to `", list,
+                   "` in coordinator.yaml and send the coordinator SIGHUP",
+                   identity.role == Role::kSite ? absl::StrCat(", or: tributary site add ", identity.name) : ""));
 }
 
 }  // namespace
@@ -49,7 +51,7 @@ std::optional<Peer> Authorisation::PeerOf(const grpc::ServerContextBase& context
 absl::StatusOr<Identity> Authorisation::Caller(const grpc::ServerContextBase& context) const {
   if (transport_ == Transport::kPlaintext) {
     TRIBUTARY_ASSIGN_OR_RETURN(Identity claimed, ClaimedIdentity(context, federation_));
-    return Known(std::move(claimed));
+    return Known(std::move(claimed), absl::InfiniteFuture());
   }
   const std::optional<Peer> peer = PeerOf(context);
   if (!peer.has_value()) {
@@ -63,16 +65,20 @@ absl::StatusOr<Identity> Authorisation::Named(const Peer& peer) const {
   if (authorities_ != nullptr) {
     TRIBUTARY_RETURN_IF_ERROR(authorities_->MaySpeak(peer.issuers, peer.uris[0]));
   }
-  return Known(std::move(identity));
+  return Known(std::move(identity), peer.validity.begin);
 }
 
 absl::Status Authorisation::Belongs(const Peer& peer) const {
   return Named(peer).status();
 }
 
-absl::StatusOr<Identity> Authorisation::Known(Identity identity) const {
+absl::StatusOr<Identity> Authorisation::Known(Identity identity, absl::Time certificate_begin) const {
   if (identity.role == Role::kSite) {
-    TRIBUTARY_RETURN_IF_ERROR(Listed(identity.name));
+    const absl::Status listed = sites_->Check(identity.name, certificate_begin);
+    if (absl::IsNotFound(listed)) {
+      return NotRegistered(identity, "sites");
+    }
+    TRIBUTARY_RETURN_IF_ERROR(listed);
     return identity;
   }
   if (identity.role == Role::kCoordinator) {
@@ -87,7 +93,7 @@ absl::StatusOr<Identity> Authorisation::Known(Identity identity) const {
 }
 
 absl::Status Authorisation::Listed(const std::string& site) const {
-  return sites_->Contains(site) ? absl::OkStatus() : NotRegistered({federation_, Role::kSite, site}, "sites");
+  return Known({federation_, Role::kSite, site}, absl::InfiniteFuture()).status();
 }
 
 void Authorisation::SetStaff(Staff staff) {

@@ -53,7 +53,7 @@ class Authorisation {
   std::optional<Peer> PeerOf(const grpc::ServerContextBase& context) const;
   // OK: the certificate names somebody on one of the lists. Errors as above.
   absl::Status Belongs(const Peer& peer) const;
-  // OK: the site is on the list; else as Site.
+  // OK: the site belongs, with one certificate or another; else as Site.
   absl::Status Listed(const std::string& site) const;
 
   // Replaces the lists of operators and auditors. Calls under way go on.
@@ -63,7 +63,7 @@ class Authorisation {
   // Whoever calls, if on one of the lists.
   absl::StatusOr<Identity> Caller(const grpc::ServerContextBase& context) const;
   absl::StatusOr<Identity> Named(const Peer& peer) const;
-  absl::StatusOr<Identity> Known(Identity identity) const;
+  absl::StatusOr<Identity> Known(Identity identity, absl::Time certificate_begin) const;
 
   const std::string federation_;
   const SiteRegistry* const sites_;

@@ -46,7 +46,8 @@ RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options
                      options.certificates == nullptr ? Transport::kPlaintext : Transport::kMutualTls),
       sessions_(coordinator, executor, &authorisation_, options.sessions),
       transfers_(coordinator, executor, &authorisation_, options.transfers),
-      admin_(coordinator, executor, &authorisation_, options.admin) {}
+      admin_(coordinator, executor, &authorisation_, options.admin),
+      renewals_(options.admin.enrolment, executor, &authorisation_) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::CoordinatorConfig& config, const Options& options,
                                                             const SiteRegistry* sites, Coordinator* coordinator, SerialExecutor* executor) {
@@ -61,6 +62,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::Coordinato
   builder.RegisterService(&rpc->sessions_);
   builder.RegisterService(&rpc->transfers_);
   builder.RegisterService(&rpc->admin_);
+  builder.RegisterService(&rpc->renewals_);
   rpc->RunOnExecutor([&] { rpc->admin_.Observe(); });
   rpc->server_ = builder.BuildAndStart();
   if (rpc->server_ == nullptr) {
@@ -83,7 +85,11 @@ RpcServer::~RpcServer() {
 
 void RpcServer::MembersChanged(Staff staff) {
   authorisation_.SetStaff(std::move(staff));
-  RunOnExecutor([this] { sessions_.CloseUnlisted(); });
+  RunOnExecutor([this] { SitesChanged(); });
+}
+
+void RpcServer::SitesChanged() {
+  sessions_.CloseUnlisted();
   guard_->Review();
 }
 

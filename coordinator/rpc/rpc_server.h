@@ -1,4 +1,4 @@
-// The gRPC server of workers and operators: three services on one address, over one Coordinator.
+// The gRPC server of workers and operators: four services on one address, over one Coordinator.
 #ifndef TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_
 #define TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_
 
@@ -17,6 +17,7 @@
 #include "coordinator/guard/guard.h"
 #include "coordinator/rpc/admin_service.h"
 #include "coordinator/rpc/authorisation.h"
+#include "coordinator/rpc/renewal_service.h"
 #include "coordinator/rpc/session_service.h"
 #include "coordinator/rpc/transfer_service.h"
 #include "coordinator/site_registry.h"
@@ -55,6 +56,9 @@ class RpcServer {
   // or whose CA may no longer speak for them.
   void MembersChanged(Staff staff);
 
+  // On the executor: the registry has changed. Closes what sites have open that no longer belong.
+  void SitesChanged();
+
   // New sessions get UNAVAILABLE; what is open goes on.
   void RefuseNewSessions() { sessions_.RefuseNew(); }
 
@@ -74,6 +78,7 @@ class RpcServer {
   SessionService sessions_;
   TransferService transfers_;
   AdminService admin_;
+  RenewalService renewals_;
   std::unique_ptr<grpc::Server> server_;
 };
 

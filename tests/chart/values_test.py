@@ -22,7 +22,7 @@ _SCHEMA = json.loads((kit.CHART / "values.schema.json").read_text(encoding="utf-
 _VALUES = yaml.safe_load((kit.CHART / "values.yaml").read_text(encoding="utf-8"))
 # Keys of coordinator.yaml and worker.yaml that follow from other values.
 _OF_THE_CHART = {"federation", "data_dir", "listen", "health_listen", "metrics_listen", "status_listen", "tls", "sites", "operators",
-                 "auditors", "site", "coordinator", "data", "state_dir"}
+                 "auditors", "enrol_listen", "enrolment", "site", "coordinator", "data", "state_dir"}
 
 
 def objects_in(schema, path=()):

@@ -360,11 +360,17 @@ Federation::Federation(int sites, uint64_t snapshot_every, uint64_t max_inline) 
   config.mutable_drain_timeout()->set_seconds(20);
   config.add_operators("alice");
   for (int i = 0; i < sites; ++i) {
-    registry.Add(absl::StrCat("site-", i));
+    AddSite(absl::StrCat("site-", i));
     sites_.push_back(std::make_unique<FakeSite>(this, absl::StrCat("site-", i), i));
   }
   const absl::Status started = Restart();
   EXPECT_TRUE(started.ok()) << started;
+}
+
+void Federation::AddSite(const std::string& name) {
+  std::vector<std::string> names = registry.Names();
+  names.push_back(name);
+  registry.Replace(names);
 }
 
 Federation::~Federation() {

@@ -138,6 +138,8 @@ class Federation {
   absl::Status Restart();
   absl::Status Restart(int fail_at_write, FaultyJournal::Fault fault);
 
+  // Puts one more into the registry.
+  void AddSite(const std::string& name);
   void ConnectAll();
   // Handles messages and due timers until nothing is left to do at this moment.
   void Settle();

@@ -23,18 +23,46 @@ TEST(SiteRegistry, ASiteNamedTwiceIsOne) {
   EXPECT_EQ(SiteRegistry({"berlin", "berlin"}).size(), 1U);
 }
 
-TEST(SiteRegistry, AnAddedSiteBelongs) {
-  SiteRegistry sites({"berlin"});
-  EXPECT_TRUE(sites.Add("oslo"));
-  EXPECT_TRUE(sites.Contains("oslo"));
-  EXPECT_FALSE(sites.Add("oslo")) << "it was there already";
+v1::SiteRecord Record(const std::string& name, v1::SiteRecord::Standing standing) {
+  v1::SiteRecord record;
+  record.set_name(name);
+  record.set_standing(standing);
+  return record;
 }
 
-TEST(SiteRegistry, ARemovedSiteBelongsNoLonger) {
+TEST(SiteRegistry, ARecordLetsASiteInOrThrowsItOut) {
+  SiteRegistry sites({"berlin"});
+  sites.Put(Record("oslo", v1::SiteRecord::ACTIVE));
+  EXPECT_THAT(sites.Names(), ElementsAre("berlin", "oslo"));
+  sites.Put(Record("oslo", v1::SiteRecord::SUSPENDED));
+  EXPECT_THAT(sites.Names(), ElementsAre("berlin"));
+  EXPECT_EQ(sites.Check("oslo", absl::InfiniteFuture()).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(sites.Check("rome", absl::InfiniteFuture()).code(), absl::StatusCode::kNotFound);
+}
+
+TEST(SiteRegistry, WhatAnOperatorThrewOutTheConfigurationDoesNotLetIn) {
   SiteRegistry sites({"berlin", "oslo"});
-  EXPECT_TRUE(sites.Remove("oslo"));
-  EXPECT_FALSE(sites.Contains("oslo"));
-  EXPECT_FALSE(sites.Remove("oslo")) << "it was not there";
+  sites.Put(Record("berlin", v1::SiteRecord::REVOKED));
+  sites.Replace({"berlin", "oslo"});
+  EXPECT_FALSE(sites.Contains("berlin"));
+}
+
+TEST(SiteRegistry, WhatTheConfigurationLetsInLeavesWithIt) {
+  SiteRegistry sites({"berlin"});
+  sites.Put(Record("berlin", v1::SiteRecord::STANDING_UNSPECIFIED));
+  EXPECT_TRUE(sites.Contains("berlin"));
+  sites.Replace({"oslo"});
+  EXPECT_FALSE(sites.Contains("berlin"));
+  EXPECT_FALSE(sites.Find("berlin").has_value());
+}
+
+TEST(SiteRegistry, CertificatesFromBeforeARevocationAreNotAccepted) {
+  SiteRegistry sites({});
+  v1::SiteRecord record = Record("berlin", v1::SiteRecord::ACTIVE);
+  record.set_certificates_since_unix_ms(1'700'000'000'500);
+  sites.Put(record);
+  EXPECT_EQ(sites.Check("berlin", absl::FromUnixSeconds(1'699'999'999)).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(sites.Check("berlin", absl::FromUnixSeconds(1'700'000'000)).ok()) << "certificates count in seconds";
 }
 
 TEST(SiteRegistry, ReplacesTheWholeList) {

@@ -39,8 +39,8 @@ _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")
 _GRPC = re.compile(r"^grpc(pp|\+\+)?/|\.grpc\.pb\.h$")
 _TORCH_PLACES = re.compile(r"^(worker/(models|data)/.*|worker/trainer[a-z_]*\.cc|tests/.*)$")
-_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/session_client[a-z_]*\.(cc|h)|cli/.*|doctor/reach\.cc|"
-                          r"common/(channel|tls|grpc_log|request_id)\.(cc|h)|tests/.*)$")
+_GRPC_PLACES = re.compile(r"^(coordinator/(rpc/.*|server[a-z_]*\.(cc|h))|worker/(session|enrolment)_client[a-z_]*\.(cc|h)|"
+                          r"cli/.*|doctor/reach\.cc|common/(channel|tls|grpc_log|request_id)\.(cc|h)|tests/.*)$")
 
 
 def room_of(path):
@@ -63,8 +63,8 @@ def check_file(path):
         if _TORCH.match(include) and not _TORCH_PLACES.match(name):
             yield f"{place}: torch belongs in the trainer, models and data files of worker/"
         if _GRPC.match(include) and not _GRPC_PLACES.match(name):
-            yield (f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, cli, doctor/reach, "
-                   "common/tls, common/channel, common/grpc_log and common/request_id")
+            yield (f"{place}: gRPC belongs in coordinator/rpc, coordinator/server, worker/session_client, worker/enrolment_client, cli, "
+                   "doctor/reach, common/tls, common/channel, common/grpc_log and common/request_id")
         if folder in ("common", "optim") and _PROTOBUF.search(include) and not _GRPC.match(include):
             yield f"{place}: {folder}/ knows no protocol messages"
     if path.suffix == ".cc":

@@ -23,7 +23,7 @@ std::string SecretOf(const grpc::ServerContext& context) {
 
 ServedFederation::ServedFederation(const v1::RunSpec& spec, Script script)
     : script_(script), federation_(script.companion ? 1 : 0, /*snapshot_every=*/2, script.max_inline) {
-  federation_.registry.Add(kSite);
+  federation_.AddSite(kSite);
   federation_.config.mutable_lease()->set_seconds(absl::ToInt64Seconds(script.lease));
   federation_.config.mutable_lease()->set_nanos(static_cast<int32_t>((script.lease % absl::Seconds(1)) / absl::Nanoseconds(1)));
   const absl::Status started = federation_.Restart();

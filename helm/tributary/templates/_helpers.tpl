@@ -86,6 +86,18 @@ tls:
 sites: {{ toJson .Values.sites }}
 operators: {{ toJson .Values.operators }}
 auditors: {{ toJson .Values.auditors }}
+{{- with .Values.coordinator.enrolment }}
+{{- if .caSecret }}
+enrolment:
+  ca_certificate: /etc/tributary-ca/tls.crt
+  ca_key: /etc/tributary-ca/tls.key
+  lifetime: {{ .lifetime }}
+  approval: {{ .approval }}
+{{- if .port }}
+enrol_listen: {{ printf "%s:8444" $.Values.coordinator.listenAddress | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{ toYaml .Values.coordinator.config }}
 {{- end -}}
 
@@ -184,8 +196,8 @@ status_listen: 127.0.0.1:9466
 {{- fail "federation is not set: it is the name in every certificate of the federation, spiffe://FEDERATION/..." -}}
 {{- end -}}
 {{- if .Values.coordinator.enabled -}}
-{{- if not .Values.sites -}}
-{{- fail "sites is empty: list the sites that may open a session" -}}
+{{- if not (or .Values.sites .Values.coordinator.enrolment.caSecret) -}}
+{{- fail "sites is empty: list the sites that may open a session, or set coordinator.enrolment" -}}
 {{- end -}}
 {{- if not .Values.operators -}}
 {{- fail "operators is empty: list the operators that may call" -}}
@@ -228,6 +240,11 @@ status_listen: 127.0.0.1:9466
 - name: tls
   mountPath: /etc/tributary-tls
   readOnly: true
+{{- if .Values.coordinator.enrolment.caSecret }}
+- name: ca
+  mountPath: /etc/tributary-ca
+  readOnly: true
+{{- end }}
 - name: data
   mountPath: /var/lib/tributary
 - name: tmp
@@ -246,6 +263,12 @@ status_listen: 127.0.0.1:9466
   secret:
     secretName: {{ include "tributary.tlsSecret" . }}
     defaultMode: 0440
+{{- with .Values.coordinator.enrolment.caSecret }}
+- name: ca
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
 - name: tmp
   emptyDir: {}
 {{- with .Values.coordinator.extraVolumes }}

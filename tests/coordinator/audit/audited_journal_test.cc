@@ -47,6 +47,8 @@ class AuditedJournalTest : public SqliteJournalTest {
         lines.push_back(absl::StrCat("accepted ", update.site(), " ", update.run_id(), " ", update.round(), " ", update.payload_bytes()));
       } else if (record.has_committed_round()) {
         lines.push_back(absl::StrCat("committed ", commit.run_id(), " ", commit.round(), " of ", commit.updates()));
+      } else if (const auto& done = record.registry_act(); record.has_registry_act()) {
+        lines.push_back(absl::StrCat(done.subject(), " ", done.act(), " by ", done.actor(), ": ", done.detail()));
       }
     }
     return lines;
@@ -67,6 +69,13 @@ TEST_F(AuditedJournalTest, RecordsWhatPassesThroughInItsOrder) {
   journal_->NoteEvent("run", {4, "", "stopped", 1, "wrong data", "ada"});
   EXPECT_THAT(Told(), ElementsAre("submitted by ada run 0 ", "joined berlin run 0 ", "accepted berlin run 1 5",
                                   "rejected paris run 1 not finite", "committed run 1 of 2", "stopped by ada run 1 wrong data"));
+}
+
+TEST_F(AuditedJournalTest, RecordsWhatWasDoneToSites) {
+  v1::SiteRecord site;
+  site.set_name("berlin");
+  ASSERT_TRUE(journal_->PutSite(site, {"ada", "revoked", "the laptop was stolen"}).ok());
+  EXPECT_THAT(Told(), ElementsAre("berlin revoked by ada: the laptop was stolen"));
 }
 
 TEST_F(AuditedJournalTest, NamesAnUpdateByItsDigestAndACommitByItsHashes) {

@@ -84,6 +84,13 @@ void Fill(Journal& journal) {
   }
   ASSERT_TRUE(journal.StartRound("second", {5, {"berlin", "paris"}}).ok());
   ASSERT_TRUE(journal.AddUpdate("second", 5, MakeUpdate("paris", "p")).ok());
+  if (journal.KeepsSites()) {
+    v1::SiteRecord site;
+    site.set_name("paris");
+    site.set_standing(v1::SiteRecord::SUSPENDED);
+    site.set_actor("an operator");
+    ASSERT_TRUE(journal.PutSite(site, {"an operator", "suspended", ""}).ok());
+  }
 }
 
 class JournalFormatsTest : public SqliteJournalTest {

@@ -164,6 +164,13 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
       absl::StrAppend(&text, " head ", audit->Head().value_or("damaged"));
     }
   }
+  const absl::StatusOr<std::vector<v1::SiteRecord>> sites = journal.Sites();
+  if (!sites.ok()) {
+    return sites.status();
+  }
+  for (const v1::SiteRecord& site : *sites) {
+    absl::StrAppend(&text, " site ", site.name(), " ", site.SerializeAsString());
+  }
   return text;
 }
 
