@@ -18,6 +18,7 @@ inline constexpr std::array kSiteStates = {"away", "connected", "syncing", "read
 inline constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
 inline constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "size", "checksum", "invalid", "duplicate", "norm"};
 inline constexpr std::array kConnectionRefusals = {"handshake", "crowded", "frames", "stranger", "expired"};
+inline constexpr std::array kCallRefusals = {"identity", "list", "role", "enrolment"};
 inline constexpr std::array kSplits = {"train", "validation"};
 
 static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1);
@@ -27,6 +28,7 @@ static_assert(kSiteStates.size() == static_cast<size_t>(SiteState::kQuarantined)
 static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
 static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kNorm) + 1);
 static_assert(kConnectionRefusals.size() == static_cast<size_t>(ConnectionRefusal::kExpired) + 1);
+static_assert(kCallRefusals.size() == static_cast<size_t>(CallRefusal::kEnrolment) + 1);
 static_assert(kSplits.size() == static_cast<size_t>(LossSplit::kValidation) + 1);
 
 // Rounds last from tenths of a second (toy models, one machine) to an hour (many local steps over slow links).

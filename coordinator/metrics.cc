@@ -53,11 +53,8 @@ struct CoordinatorMetrics::State {
     Children<kSiteStates.size(), Gauge> states;
     std::unique_ptr<OptionalGauge> last_seen;
     std::unique_ptr<OptionalGauge> certificate_expiry;
-    Counter* conflicts;
-    Counter* benched;
-    Counter* over_rate;
     Children<kUpdateResults.size(), Counter> updates;
-    Counter* bounded;
+    Counter *bounded, *conflicts, *benched, *over_rate;
     prometheus::Summary* arrival;
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
@@ -103,6 +100,9 @@ struct CoordinatorMetrics::State {
   }
   prometheus::Family<Gauge>& MakeGauge(const char* name, const char* help) { return Make(prometheus::BuildGauge(), name, help); }
   prometheus::Family<Counter>& MakeCounter(const char* name, const char* help) { return Make(prometheus::BuildCounter(), name, help); }
+  prometheus::Family<Histogram>& MakeHistogram(const char* name, const char* help) {
+    return Make(prometheus::BuildHistogram(), name, help);
+  }
 
   prometheus::Registry registry;
   ResourceGauges resources;
@@ -134,6 +134,7 @@ struct CoordinatorMetrics::State {
   Gauge* certificate_files_refused;
   Gauge* connections;
   Children<kConnectionRefusals.size(), Counter> connections_refused{};
+  Children<kCallRefusals.size(), Counter> calls_refused{};
 
   prometheus::Family<Gauge>& site_up = MakeGauge("tributary_site_up", "1 while the site has a session");
   prometheus::Family<Gauge>& site_state = MakeGauge("tributary_site_state", "1 for the state that the site is in, 0 for the others");
@@ -163,41 +164,36 @@ CoordinatorMetrics::State::State(const std::vector<std::string>& names, const st
                  .memory_resident = "tributary_memory_resident_bytes",
                  .memory_limit = "tributary_memory_limit_bytes"},
                 data_dir, registry) {
-  using prometheus::BuildCounter;
-  using prometheus::BuildGauge;
-  using prometheus::BuildHistogram;
-
-  runs = AddChildren(Make(BuildCounter(), "tributary_runs_total", "Runs ended, by outcome"), "outcome", kRunOutcomes);
-  rounds = AddChildren(Make(BuildCounter(), "tributary_rounds_total", "Rounds ended, by outcome"), "outcome", kOutcomes);
-  round_duration = &Make(BuildHistogram(), "tributary_round_duration_seconds", "Start of a round to its commit").Add({}, RoundBuckets());
-  phases =
-      AddChildren(Make(BuildHistogram(), "tributary_round_phase_seconds", "Time of a round, by phase"), "phase", kPhases, PhaseBuckets());
+  runs = AddChildren(MakeCounter("tributary_runs_total", "Runs ended, by outcome"), "outcome", kRunOutcomes);
+  rounds = AddChildren(MakeCounter("tributary_rounds_total", "Rounds ended, by outcome"), "outcome", kOutcomes);
+  round_duration = &MakeHistogram("tributary_round_duration_seconds", "Start of a round to its commit").Add({}, RoundBuckets());
+  phases = AddChildren(MakeHistogram("tributary_round_phase_seconds", "Time of a round, by phase"), "phase", kPhases, PhaseBuckets());
   auto& open_sessions = MakeGauge("tributary_sessions", "Open sessions, by state");
   for (size_t i = Index(SiteState::kAway) + 1; i < kSiteStates.size(); ++i) {
     sessions[i] = &open_sessions.Add({{"state", kSiteStates[i]}});
   }
-  rejections = AddChildren(Make(BuildCounter(), "tributary_update_rejections_total", "Updates rejected, by the check that failed"),
-                           "reason", kReasons);
+  rejections =
+      AddChildren(MakeCounter("tributary_update_rejections_total", "Updates rejected, by the check that failed"), "reason", kReasons);
   steps = &MakeCounter("tributary_steps_total", "Local steps in committed rounds, over all members").Add({});
   bytes_per_step =
-      AddChildren(Make(BuildHistogram(), "tributary_bytes_per_step", "Bytes on the wire per member and local step of a round, all kinds"),
+      AddChildren(MakeHistogram("tributary_bytes_per_step", "Bytes on the wire per member and local step of a round, all kinds"),
                   "direction", kByteDirectionLabels, ByteBuckets());
-  dense_bytes = AddChildren(
-      Make(BuildCounter(), "tributary_dense_equivalent_bytes_total", "Bytes that fp32 gradients of the same steps would have moved"),
-      "direction", kByteDirectionLabels);
-  journal_fsync =
-      &Make(BuildHistogram(), "tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
+  dense_bytes =
+      AddChildren(MakeCounter("tributary_dense_equivalent_bytes_total", "Bytes that fp32 gradients of the same steps would have moved"),
+                  "direction", kByteDirectionLabels);
+  journal_fsync = &MakeHistogram("tributary_journal_fsync_seconds", "Time of one durable write of the journal").Add({}, FsyncBuckets());
   disk_forecast =
-      &Make(BuildGauge(), "tributary_disk_forecast_bytes", "The most that the runs in progress may still add to the data folder").Add({});
+      &MakeGauge("tributary_disk_forecast_bytes", "The most that the runs in progress may still add to the data folder").Add({});
   hash_mismatches =
-      &Make(BuildCounter(), "tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
-  certificate_files_refused = &Make(BuildGauge(), "tributary_certificate_files_refused",
-                                    "1 while the coordinator's certificate files are not good, and what it read before is in use")
+      &MakeCounter("tributary_replica_hash_mismatches_total", "Replicas whose state hash differed from the coordinator's").Add({});
+  certificate_files_refused = &MakeGauge("tributary_certificate_files_refused",
+                                         "1 while the coordinator's certificate files are not good, and what it read before is in use")
                                    .Add({});
   connections = &MakeGauge("tributary_connections", "Connections open, of workers and operators").Add({});
-  connections_refused = AddChildren(Make(BuildCounter(), "tributary_connections_refused_total", "Connections turned away or cut off"),
-                                    "reason", kConnectionRefusals);
-  Make(BuildGauge(), "tributary_build_info", "Always 1; the labels say what runs")
+  connections_refused =
+      AddChildren(MakeCounter("tributary_connections_refused_total", "Connections turned away or cut off"), "reason", kConnectionRefusals);
+  calls_refused = AddChildren(MakeCounter("tributary_calls_refused_total", "Calls refused for who made them"), "reason", kCallRefusals);
+  MakeGauge("tributary_build_info", "Always 1; the labels say what runs")
       .Add({{"program", "tributary-coordinator"}, {"version", TRIBUTARY_VERSION}})
       .Set(1);
   SetSites(names);
@@ -491,6 +487,10 @@ void CoordinatorMetrics::ConnectionClosed() {
 
 void CoordinatorMetrics::CountConnectionRefused(ConnectionRefusal why) {
   state_->connections_refused[Index(why)]->Increment();
+}
+
+void CoordinatorMetrics::CountCallRefused(CallRefusal why) {
+  state_->calls_refused[Index(why)]->Increment();
 }
 
 void CoordinatorMetrics::CountHashMismatch() {

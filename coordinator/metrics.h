@@ -76,6 +76,14 @@ enum class ConnectionRefusal {
   kExpired,    // its certificate ended
 };
 
+// Why a call was refused for who made it, for calls_refused{reason}.
+enum class CallRefusal {
+  kIdentity,   // the certificate names nobody of this federation, or its CA may not speak for whom it names
+  kList,       // not on the lists, suspended, revoked, or with a certificate from before that
+  kRole,       // the call is not for this role
+  kEnrolment,  // at enrol_listen: a token that is unknown, used, expired or of another site, or too many calls
+};
+
 enum class LossSplit { kTrain, kValidation };
 
 // Thread-safe. Values are in base units (bytes, seconds since the epoch, seconds).
@@ -148,6 +156,7 @@ class CoordinatorMetrics {
   void ConnectionOpened();
   void ConnectionClosed();
   void CountConnectionRefused(ConnectionRefusal why);
+  void CountCallRefused(CallRefusal why);
   void CountHashMismatch();
 
  private:

@@ -221,6 +221,7 @@ absl::Status ServerImpl::Start() {
   rpc.sessions.certificate_seen = [this](const std::string& site, const Validity& validity) { SiteCertificateSeen(site, validity); };
   rpc.admin.registrar = registrar_.get();
   rpc.admin.enrolment = enrolment_.get();
+  rpc.transfers.metrics = metrics_.get();
   rpc.transfers.max_spool_bytes = kMaxSpoolBytes;
   rpc.admin.read_audit = [this](const v1::ReadAuditRequest& request) { return ReadAudit(request); };
   rpc.sessions.max_queued_bytes = std::max<uint64_t>(rpc.sessions.max_queued_bytes, 8 * config_.max_inline());

@@ -241,6 +241,11 @@ absl::StatusOr<SiteRegistrar::Redeemed> SiteRegistrar::Redeem(const std::string&
     return absl::PermissionDeniedError("the token has expired; ask the operator for a new one");
   }
   if (!is_new && record->key_fingerprint() != key_fingerprint) {
+    // Somebody has a copy of the token. Once for each token: whoever has it may come again and again.
+    if (alarmed_.insert(record->token_sha256()).second) {
+      TRIBUTARY_RETURN_IF_ERROR(
+          PutAsItStands(*record, {"", "token refused", absl::StrCat("used already, shown with key ", key_fingerprint)}));
+    }
     return absl::PermissionDeniedError(
         "the token was used already, with another key; if that was not this site, tell the operator of the federation at once");
   }

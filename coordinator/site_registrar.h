@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -79,6 +80,7 @@ class SiteRegistrar {
   bool IsTokenAlive(const v1::SiteRecord& record) const;
 
   const Dependencies deps_;
+  std::set<std::string> alarmed_;  // hashes of tokens of which it is recorded that another key was shown with them
 };
 
 }  // namespace tributary::coordinator

@@ -32,6 +32,16 @@ constexpr unsigned kUserTimeoutMs = 60'000;
 // A handshake's key is its number; a listener's this and its place.
 constexpr uint64_t kListenerKey = uint64_t{1} << 62;
 
+// OpenSSL's words; of a certificate that is refused also what is wrong with it.
+std::string WhyItFailed(const SSL& ssl) {
+  const std::string words = TakeSslError();
+  if (words.empty()) {
+    return "it ended the handshake";
+  }
+  const auto verified = SSL_get_verify_result(&ssl);
+  return verified == X509_V_OK ? words : absl::StrCat(words, ": ", X509_verify_cert_error_string(verified));
+}
+
 struct Source {
   std::string host;
   std::string address;
@@ -193,8 +203,7 @@ void Door::Continue(std::list<Handshake>::iterator handshake) {
       poller_.Watch(handshake->socket.get(), handshake->number, error == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT);
       return;
     }
-    const std::string words = TakeSslError();
-    Fail(handshake, words.empty() ? "it ended the handshake" : words);
+    Fail(handshake, WhyItFailed(*ssl));
     return;
   }
   absl::StatusOr<ClientCertificate> certificate = acceptor_->CertificateOf(*ssl);

@@ -5,13 +5,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
+#include "common/log.h"
 #include "common/status_macros.h"
 #include "common/worker_secret.h"
 
 namespace tributary::coordinator {
 namespace {
 
-absl::Status WrongRole(const Identity& identity, absl::string_view wanted) {
+absl::Status MayNot(const Identity& identity, absl::string_view wanted) {
   return absl::PermissionDeniedError(
       absl::StrCat(SpiffeId(identity), " may not make this call: it needs a certificate of ", wanted, " of this federation"));
 }
@@ -26,11 +28,12 @@ absl::Status NotRegistered(const Identity& identity, absl::string_view list) {
 }  // namespace
 
 Authorisation::Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers,
-                             const PinnedAuthorities* authorities, Transport transport)
+                             const PinnedAuthorities* authorities, CoordinatorMetrics* metrics, Transport transport)
     : federation_(config.federation()),
       sites_(sites),
       peers_(peers),
       authorities_(authorities),
+      metrics_(metrics),
       transport_(transport),
       staff_(StaffOf(config)) {}
 
@@ -49,15 +52,34 @@ std::optional<Peer> Authorisation::PeerOf(const grpc::ServerContextBase& context
 }
 
 absl::StatusOr<Identity> Authorisation::Caller(const grpc::ServerContextBase& context) const {
-  if (transport_ == Transport::kPlaintext) {
-    TRIBUTARY_ASSIGN_OR_RETURN(Identity claimed, ClaimedIdentity(context, federation_));
-    return Known(std::move(claimed), absl::InfiniteFuture());
-  }
   const std::optional<Peer> peer = PeerOf(context);
-  if (!peer.has_value()) {
+  if (transport_ == Transport::kMutualTls && !peer.has_value()) {
     return absl::UnauthenticatedError("the connection is gone");
   }
-  return Named(*peer);
+  absl::StatusOr<Identity> identity = transport_ == Transport::kPlaintext ? ClaimedIdentity(context, federation_) : Named(*peer);
+  if (!identity.ok()) {
+    return Refused(context, CallRefusal::kIdentity, identity.status());
+  }
+  const CallRefusal reason = identity->role == Role::kCoordinator ? CallRefusal::kRole : CallRefusal::kList;
+  identity = Known(*std::move(identity), transport_ == Transport::kPlaintext ? absl::InfiniteFuture() : peer->validity.begin);
+  if (!identity.ok()) {
+    return Refused(context, reason, identity.status());
+  }
+  return identity;
+}
+
+absl::Status Authorisation::Refused(const grpc::ServerContextBase& context, CallRefusal reason, absl::Status why) const {
+  metrics_->CountCallRefused(reason);
+  const std::optional<Peer> peer = PeerOf(context);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (const auto left_out = refusals_[reason].Tell(why.message(), Clock::Real().Now()); left_out.has_value()) {
+    LogWarning("calls", "refused ", peer.has_value() ? peer->address : "a connection that is gone", ": ", why.message(), *left_out);
+  }
+  return why;
+}
+
+absl::Status Authorisation::WrongRole(const grpc::ServerContextBase& context, const Identity& identity, absl::string_view wanted) const {
+  return Refused(context, CallRefusal::kRole, MayNot(identity, wanted));
 }
 
 absl::StatusOr<Identity> Authorisation::Named(const Peer& peer) const {
@@ -65,11 +87,12 @@ absl::StatusOr<Identity> Authorisation::Named(const Peer& peer) const {
   if (authorities_ != nullptr) {
     TRIBUTARY_RETURN_IF_ERROR(authorities_->MaySpeak(peer.issuers, peer.uris[0]));
   }
-  return Known(std::move(identity), peer.validity.begin);
+  return identity;
 }
 
 absl::Status Authorisation::Belongs(const Peer& peer) const {
-  return Named(peer).status();
+  TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Named(peer));
+  return Known(std::move(identity), peer.validity.begin).status();
 }
 
 absl::StatusOr<Identity> Authorisation::Known(Identity identity, absl::Time certificate_begin) const {
@@ -82,7 +105,7 @@ absl::StatusOr<Identity> Authorisation::Known(Identity identity, absl::Time cert
     return identity;
   }
   if (identity.role == Role::kCoordinator) {
-    return WrongRole(identity, "a site or an operator");
+    return MayNot(identity, "a site or an operator");
   }
   const bool is_operator = identity.role == Role::kOperator;
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -104,7 +127,7 @@ void Authorisation::SetStaff(Staff staff) {
 absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContextBase& context) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
   if (identity.role != Role::kSite && identity.role != Role::kOperator) {
-    return WrongRole(identity, "a site or an operator");
+    return WrongRole(context, identity, "a site or an operator");
   }
   return identity;
 }
@@ -112,7 +135,7 @@ absl::StatusOr<Identity> Authorisation::SiteOrOperator(const grpc::ServerContext
 absl::StatusOr<std::string> Authorisation::Onlooker(const grpc::ServerContextBase& context) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
   if (identity.role != Role::kOperator && identity.role != Role::kAuditor) {
-    return WrongRole(identity, "an operator or an auditor");
+    return WrongRole(context, identity, "an operator or an auditor");
   }
   return std::move(identity.name);
 }
@@ -120,7 +143,7 @@ absl::StatusOr<std::string> Authorisation::Onlooker(const grpc::ServerContextBas
 absl::StatusOr<std::string> Authorisation::Site(const grpc::ServerContextBase& context) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
   if (identity.role != Role::kSite) {
-    return WrongRole(identity, "a site");
+    return WrongRole(context, identity, "a site");
   }
   return std::move(identity.name);
 }
@@ -128,7 +151,7 @@ absl::StatusOr<std::string> Authorisation::Site(const grpc::ServerContextBase& c
 absl::StatusOr<std::string> Authorisation::Operator(const grpc::ServerContextBase& context) const {
   TRIBUTARY_ASSIGN_OR_RETURN(Identity identity, Caller(context));
   if (identity.role != Role::kOperator) {
-    return WrongRole(identity, "an operator");
+    return WrongRole(context, identity, "an operator");
   }
   return std::move(identity.name);
 }

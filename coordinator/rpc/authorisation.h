@@ -3,15 +3,18 @@
 #ifndef TRIBUTARY_COORDINATOR_RPC_AUTHORISATION_H_
 #define TRIBUTARY_COORDINATOR_RPC_AUTHORISATION_H_
 
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/rare_line.h"
 #include "common/tls.h"
 #include "coordinator/guard/peer_table.h"
 #include "coordinator/guard/pinned_authorities.h"
+#include "coordinator/metrics.h"
 #include "coordinator/site_registry.h"
 #include "tributary/v1/config.pb.h"
 
@@ -31,13 +34,13 @@ struct Staff {
 };
 Staff StaffOf(const v1::CoordinatorConfig& config);
 
-// Thread-safe.
+// Counts every call that it refuses, and logs the first of each kind. Thread-safe.
 class Authorisation {
  public:
   // `peers`: who is behind a connection. `authorities`: which CA may speak for whom; null: the trusted one for everybody. All must outlive
   // it.
   Authorisation(const v1::CoordinatorConfig& config, const SiteRegistry* sites, const PeerTable* peers,
-                const PinnedAuthorities* authorities, Transport transport);
+                const PinnedAuthorities* authorities, CoordinatorMetrics* metrics, Transport transport);
 
   // The caller's name. Unauthenticated: no valid identity. PermissionDenied: an identity of another role, or a name that
   // is not in its list; the message says what to change.
@@ -62,16 +65,22 @@ class Authorisation {
  private:
   // Whoever calls, if on one of the lists.
   absl::StatusOr<Identity> Caller(const grpc::ServerContextBase& context) const;
+  // Whoever the certificate names, on a list or not.
   absl::StatusOr<Identity> Named(const Peer& peer) const;
   absl::StatusOr<Identity> Known(Identity identity, absl::Time certificate_begin) const;
+  // `why`, counted and told.
+  absl::Status Refused(const grpc::ServerContextBase& context, CallRefusal reason, absl::Status why) const;
+  absl::Status WrongRole(const grpc::ServerContextBase& context, const Identity& identity, absl::string_view wanted) const;
 
   const std::string federation_;
   const SiteRegistry* const sites_;
   const PeerTable* const peers_;
   const PinnedAuthorities* const authorities_;
+  CoordinatorMetrics* const metrics_;
   const Transport transport_;
   mutable std::mutex mutex_;
-  Staff staff_;  // under mutex_
+  Staff staff_;                                       // under mutex_
+  mutable std::map<CallRefusal, RareLine> refusals_;  // under mutex_
 };
 
 }  // namespace tributary::coordinator

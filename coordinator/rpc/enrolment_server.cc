@@ -102,6 +102,7 @@ class EnrolmentServerImpl final : public EnrolmentServer, public v1::EnrolmentSe
   }
 
   void Tell(const grpc::CallbackServerContext& context, const absl::Status& refused) {
+    deps_.metrics->CountCallRefused(CallRefusal::kEnrolment);
     const std::optional<Peer> peer = guard_->peers().Find(context.peer());
     const std::string address = peer.has_value() ? peer->address.substr(0, peer->address.rfind(':')) : "somebody who is gone";
     const std::lock_guard<std::mutex> lock(mutex_);

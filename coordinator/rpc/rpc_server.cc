@@ -42,7 +42,7 @@ RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options
                      Coordinator* coordinator, SerialExecutor* executor)
     : executor_(executor),
       guard_(std::move(guard)),
-      authorisation_(config, sites, &guard_->peers(), options.authorities,
+      authorisation_(config, sites, &guard_->peers(), options.authorities, options.metrics,
                      options.certificates == nullptr ? Transport::kPlaintext : Transport::kMutualTls),
       sessions_(coordinator, executor, &authorisation_, options.sessions),
       transfers_(coordinator, executor, &authorisation_, options.transfers),

@@ -33,7 +33,7 @@ class RpcServer {
     CertificateSource certificates;
     // Which CA may speak for whom. Null: those that `certificates` trusts for everybody. Must outlive the server.
     const PinnedAuthorities* authorities = nullptr;
-    // Counts connections. Must outlive the server.
+    // Counts connections, and calls that are refused. Must outlive the server.
     CoordinatorMetrics* metrics = &CoordinatorMetrics::None();
     SessionService::Options sessions;
     TransferService::Options transfers;

@@ -255,10 +255,6 @@ SessionService::~SessionService() = default;
 Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
   absl::StatusOr<std::string> site = authorisation_->Site(*context);
   if (!site.ok()) {
-    const std::lock_guard<std::mutex> lock(refusals_mutex_);
-    if (const auto left_out = refusals_.Tell(site.status().message(), Clock::Real().Now())) {
-      LogWarning("session", "refused ", AddressOf(*context), ": ", site.status().message(), *left_out);
-    }
     return new RefusedCall(site.status());
   }
   if (refusing_) {

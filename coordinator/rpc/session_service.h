@@ -8,14 +8,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/executor.h"
-#include "common/rare_line.h"
 #include "common/rate_limit.h"
 #include "common/tls.h"
 #include "coordinator/coordinator.h"
@@ -70,9 +68,6 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
   const Authorisation* const authorisation_;
   const Options options_;
   std::atomic<bool> refusing_{false};
-
-  std::mutex refusals_mutex_;
-  RareLine refusals_;  // guarded by it; calls open on any of gRPC's threads
 
   // On the executor.
   std::set<Session*> sessions_;

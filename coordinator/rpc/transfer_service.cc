@@ -34,7 +34,8 @@ TransferService::TransferService(Coordinator* coordinator, SerialExecutor* execu
                {{options.max_spool_bytes, options.sweep_interval * options.max_idle_sweeps},
                 options.max_idle_sweeps,
                 static_cast<uint64_t>(static_cast<double>(options.min_upload_rate) *
-                                      absl::ToDoubleSeconds(options.sweep_interval * options.max_idle_sweeps))}),
+                                      absl::ToDoubleSeconds(options.sweep_interval * options.max_idle_sweeps)),
+                options.metrics}),
       downloads_(coordinator, executor, &bulk_, {options.frame_bytes, options.max_downloads, options.max_idle_sweeps, options.clock}) {
   bulk_.PostAfter(sweep_interval_, [this] { Sweep(); });
 }

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/executor.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/metrics.h"
 #include "coordinator/rpc/authorisation.h"
 #include "coordinator/rpc/download.h"
 #include "coordinator/rpc/upload.h"
@@ -41,6 +42,8 @@ class TransferService final
     // Bytes a second of an upload, on average over sweep_interval * max_idle_sweeps; one that is slower is ended and may be resumed. Below
     // what a worker with the least `bandwidth.up` (1 KiB a second, framing included) brings.
     uint64_t min_upload_rate = 512;
+    // Counts uploads that fail their checksums.
+    CoordinatorMetrics* metrics = &CoordinatorMetrics::None();
     // Tells how long a partial upload has been waiting for somebody to resume it, and a download's question took.
     const Clock* clock = &Clock::Real();
   };

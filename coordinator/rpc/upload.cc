@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "common/wire_size.h"
+#include "coordinator/metrics.h"
 #include "coordinator/rpc/grpc_status.h"
 
 namespace tributary::coordinator {
@@ -78,6 +79,10 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       return;
     }
     ended_ = true;
+    if (absl::IsDataLoss(status)) {
+      uploads_->options_.metrics->CountRejection(RejectionReason::kChecksum);
+      LogWarning("transfer", status.message(), LogField("site", site_));
+    }
     spool_ = nullptr;
     uploads_->spools_.Release(stream_, uploads_->clock_->Now());
     // What it leaves may be dropped for others.

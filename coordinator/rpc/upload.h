@@ -27,6 +27,7 @@ class Uploads {
     int max_idle_sweeps = 0;
     // Likewise one that has brought less than this in so many sweeps.
     uint64_t min_bytes = 0;
+    CoordinatorMetrics* metrics = nullptr;
   };
 
   // All must outlive it. `coordinator` is called on `executor` only; on `disk` whole files are made durable and checked.

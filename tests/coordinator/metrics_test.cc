@@ -25,13 +25,26 @@ size_t CountLines(const std::string& text, absl::string_view prefix) {
 
 TEST(CoordinatorMetricsTest, HasEveryCountAndEveryChildFromTheStart) {
   const std::string text = CoordinatorMetrics({"berlin", "paris"}).Text();
-  for (const char* const name :
-       {"tributary_rounds_total{", "tributary_round_duration_seconds_bucket", "tributary_round_phase_seconds_bucket", "tributary_sessions{",
-        "tributary_site_up{", "tributary_updates_total{", "tributary_update_rejections_total{", "tributary_bytes_total{",
-        "tributary_bytes_per_step_bucket", "tributary_dense_equivalent_bytes_total{", "tributary_journal_fsync_seconds_bucket",
-        "tributary_replica_hash_mismatches_total ", "tributary_certificate_files_refused ", "tributary_connections ",
-        "tributary_connections_refused_total{", "tributary_build_info{", "tributary_memory_resident_bytes ",
-        "tributary_memory_limit_bytes ", "tributary_disk_forecast_bytes "}) {
+  for (const char* const name : {"tributary_rounds_total{",
+                                 "tributary_round_duration_seconds_bucket",
+                                 "tributary_round_phase_seconds_bucket",
+                                 "tributary_sessions{",
+                                 "tributary_site_up{",
+                                 "tributary_updates_total{",
+                                 "tributary_update_rejections_total{",
+                                 "tributary_bytes_total{",
+                                 "tributary_bytes_per_step_bucket",
+                                 "tributary_dense_equivalent_bytes_total{",
+                                 "tributary_journal_fsync_seconds_bucket",
+                                 "tributary_replica_hash_mismatches_total ",
+                                 "tributary_certificate_files_refused ",
+                                 "tributary_connections ",
+                                 "tributary_connections_refused_total{",
+                                 "tributary_calls_refused_total{",
+                                 "tributary_build_info{",
+                                 "tributary_memory_resident_bytes ",
+                                 "tributary_memory_limit_bytes ",
+                                 "tributary_disk_forecast_bytes "}) {
     EXPECT_GT(CountLines(text, name), 0U) << name;
   }
   EXPECT_EQ(CountLines(text, "tributary_bytes_total{"), 2U * 2U * 4U);

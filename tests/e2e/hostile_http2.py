@@ -3,30 +3,33 @@
 import socket
 import ssl
 import struct
+import urllib.parse
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
-END_HEADERS = 4
+END_STREAM, END_HEADERS = 1, 4
 
 
 def frame(kind, payload, flags=0, stream=0):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def headers(method):
-    """The header block of a call, without compression."""
+def headers(method, *more):
+    """The header block of a call, without compression; `more` are pairs of a name and a value."""
     fields = ((":method", "POST"), (":scheme", "https"), (":path", method), (":authority", "attacker"),
-              ("content-type", "application/grpc"), ("te", "trailers"))
+              ("content-type", "application/grpc"), ("te", "trailers"), *more)
     return b"".join(b"\x00" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in fields)
 
 
 def connect(port, tls=None, timeout=20):
-    """A connection with its preface sent; `tls` are the paths of the CA, a certificate and its key, or None for none at all."""
+    """A connection with its preface sent; `tls` are the paths of the CA and, if the client has one, a certificate and its key; or
+    None for no TLS at all."""
     client = socket.create_connection(("127.0.0.1", port), timeout=timeout)
     if tls is None:
         return client
     context = ssl.create_default_context(cafile=tls[0])
-    context.load_cert_chain(tls[1], tls[2])
+    if len(tls) > 1:
+        context.load_cert_chain(*tls[1:])
     context.set_alpn_protocols(["h2"])
     client = context.wrap_socket(client, server_hostname="127.0.0.1")
     client.sendall(PREFACE + frame(SETTINGS, b""))
@@ -100,3 +103,88 @@ def is_cut(client):
         return False
     except OSError:
         return True
+
+
+def message(payload, compressed=0):
+    """One message of a call."""
+    return struct.pack(">BI", compressed, len(payload)) + payload
+
+
+def call(client, method, body=b"", *more):
+    """Makes a call over a connection on which nothing was called before. The status that the server ends it with, and its message; None and
+    the error of the connection if that ends first."""
+    try:
+        client.sendall(frame(HEADERS, headers(method, *more), END_HEADERS, 1) + frame(DATA, body, END_STREAM, 1))
+        return _status(client)
+    except OSError as error:
+        return None, str(error)
+
+
+def _status(client):
+    received = b""
+    table = []
+    while True:
+        came = client.recv(65536)
+        if not came:
+            return None, "the connection was closed"
+        received += came
+        while len(received) >= 9 and len(received) >= 9 + int.from_bytes(received[:3], "big"):
+            length, kind, flags = int.from_bytes(received[:3], "big"), received[3], received[4]
+            payload, received = received[9:9 + length], received[9 + length:]
+            if kind == HEADERS:
+                fields = dict(_fields(payload, table))
+                if "grpc-status" in fields:
+                    return int(fields["grpc-status"]), urllib.parse.unquote(fields.get("grpc-message", ""))
+            elif kind == RESET:
+                return None, f"the stream was reset: {int.from_bytes(payload, 'big')}"
+            elif kind == SETTINGS and not flags:
+                client.sendall(frame(SETTINGS, b"", 1))
+            elif kind == PING and not flags:
+                client.sendall(frame(PING, payload, 1))
+
+
+_STATIC = 61  # entries of HPACK's own table, of which a status is none
+
+
+def _fields(block, table):
+    """The fields of a header block as gRPC writes it: never with Huffman's code, names of the static table left out."""
+    place = 0
+
+    def number(bits):
+        nonlocal place
+        value = block[place] & ((1 << bits) - 1)
+        place += 1
+        if value == (1 << bits) - 1:
+            shift = 0
+            while True:
+                byte = block[place]
+                place += 1
+                value += (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+        return value
+
+    def text():
+        nonlocal place
+        if block[place] & 128:
+            raise ValueError("Huffman's code is not read here")
+        length = number(7)
+        place += length
+        return block[place - length:place].decode()
+
+    def entry(index):
+        return ("", "") if index <= _STATIC else table[index - _STATIC - 1]
+
+    while place < len(block):
+        first = block[place]
+        if first & 128:
+            yield entry(number(7))
+        elif first & 0xe0 == 0x20:
+            number(5)  # the table's size
+        else:
+            index = number(6 if first & 64 else 4)
+            field = (entry(index)[0] if index else text(), text())
+            if first & 64:
+                table.insert(0, field)
+            yield field

@@ -9,14 +9,18 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <future>
+#include <memory>
 #include <optional>
 #include <thread>
 
 #include "absl/strings/match.h"
 #include "common/clock.h"
 #include "common/pki.h"
+#include "coordinator/guard/bridge_loop.h"
 #include "tests/common/test_folder.h"
 #include "tests/common/unchecked_certificates.h"
 #include "tests/coordinator/guard/frames.h"
@@ -223,6 +227,25 @@ TEST_F(GuardTest, AConnectionEndsWithItsLifetime) {
   const OwnedDescriptor client = Connect(guard_->port());
   const OwnedDescriptor server = Next();
   EXPECT_TRUE(Ends(client.get()));
+}
+
+TEST(BridgeLoopTest, AConnectionEndsWithItsCertificate) {
+  std::promise<absl::Status> gone;
+  std::future<absl::Status> why = gone.get_future();
+  std::atomic<uint64_t> held = 0;
+  int outside[2];
+  int inside[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, outside), 0);
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, inside), 0);
+  const OwnedDescriptor client(outside[1]);
+  const OwnedDescriptor server(inside[1]);
+  const auto loop = BridgeLoop::Start([&gone](uint64_t, const absl::Status& status) { gone.set_value(status); }).value();
+  loop->Add(1,
+            std::make_unique<Bridge>(OwnedDescriptor(outside[0]), nullptr, OwnedDescriptor(inside[0]),
+                                     std::make_shared<MessageBudget>(&held, 1 << 20)),
+            {.certificate_end = absl::UnixEpoch()});
+  ASSERT_EQ(why.wait_for(std::chrono::milliseconds(kPatienceMs)), std::future_status::ready);
+  EXPECT_TRUE(absl::IsUnauthenticated(why.get()));
 }
 
 TEST_F(GuardTest, AStrangerMaySayLittle) {

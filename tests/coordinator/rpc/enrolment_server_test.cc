@@ -29,7 +29,7 @@ class EnrolmentServerTest : public RpcTest {
     registrar_ = SiteRegistrar::Open({.clock = &Clock::Real(), .journal = journal_.get(), .registry = &sites_, .changed = nullptr}).value();
     enrolment_ = Enrolment::Open(config_, options_.certificates, &Clock::Real(), registrar_.get()).value();
     enrolments_ = EnrolmentServer::Start("127.0.0.1:0", {.certificates = options_.certificates,
-                                                         .metrics = &CoordinatorMetrics::None(),
+                                                         .metrics = &metrics_,
                                                          .sites = &sites_,
                                                          .enrolment = enrolment_.get(),
                                                          .executor = &executor_})
@@ -79,6 +79,7 @@ TEST_F(EnrolmentServerTest, AGuessedTokenIsRefusedAndLogged) {
   EXPECT_EQ(Enrol(std::string(kTokenSecretBytes, 'x'), &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_EQ(Enrol("short", &response).error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("refused 127.0.0.1: the token is not known here"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tributary_calls_refused_total{reason=\"enrolment\"} 2\n"));
 }
 
 TEST_F(EnrolmentServerTest, ManyGuessesAreToldToWait) {

@@ -58,6 +58,8 @@ void RpcTest::SetUp() {
   config_.add_operators("alice");
   config_.add_auditors("ann");
   options_.certificates = Unchecked(files);
+  options_.metrics = &metrics_;
+  options_.transfers.metrics = &metrics_;
 }
 
 void RpcTest::StartServer() {

@@ -258,6 +258,7 @@ class RpcTest : public ::testing::Test {
   void Broadcast(const std::shared_ptr<const v1::CoordinatorMessage>& message);
 
   v1::CoordinatorConfig config_;
+  CoordinatorMetrics metrics_{{}};
   RpcServer::Options options_;
   SiteRegistry sites_{{"berlin", "paris"}};
   RecordingCoordinator coordinator_;

@@ -121,6 +121,7 @@ TEST_F(SessionServiceTest, RefusesASiteThatIsNotInTheRegistry) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED);
   EXPECT_THAT(status.error_message(), HasSubstr("mallory"));
   EXPECT_THAT(status.error_message(), HasSubstr("coordinator.yaml"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tributary_calls_refused_total{reason=\"list\"} 1\n"));
   EXPECT_EQ(coordinator_.With([](RecordingCoordinator& recorded) { return recorded.opened; }), 0);
 }
 
@@ -128,6 +129,7 @@ TEST_F(SessionServiceTest, RefusesAnOperatorWhoCallsAsASite) {
   StartServer();
   Worker worker(ChannelAs("operator-alice"));
   EXPECT_EQ(worker.End().error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tributary_calls_refused_total{reason=\"role\"} 1\n"));
 }
 
 TEST_F(SessionServiceTest, SpeaksToNobodyWithoutTls) {

@@ -317,6 +317,7 @@ TEST_F(TransferServiceTest, RefusesACorruptedFrameAndKeepsTheOnesBefore) {
   upload->writer->Write(frame);
   upload->writer->WritesDone();
   EXPECT_EQ(upload->writer->Finish().error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tributary_update_rejections_total{reason=\"checksum\"} 1\n"));
   EXPECT_EQ(Progress(*berlin_, payload).received_bytes(), 200000U);
   EXPECT_TRUE(UploadAll(*berlin_, payload, 200000).ok());
 }
@@ -330,6 +331,7 @@ TEST_F(TransferServiceTest, RefusesAWholeThatIsNotWhatTheHeaderNames) {
   const auto upload = Begin(*berlin_);
   upload->writer->Write(frame);
   EXPECT_EQ(upload->writer->Finish().error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("tributary_update_rejections_total{reason=\"checksum\"} 1\n"));
   EXPECT_TRUE(Uploads().empty());
 }
 
