@@ -400,12 +400,6 @@ void CoordinatorImpl::Broadcast(const std::string& run_id, std::shared_ptr<const
   }
 }
 
-void CoordinatorImpl::OnStandingChanged(const std::string& run_id) {
-  if (observer_) {
-    observer_(run_id);
-  }
-}
-
 void CoordinatorImpl::RefreshSessionMetrics() {
   std::map<std::string, SiteState> states;
   for (const auto& [name, session] : sessions_) {

@@ -119,7 +119,11 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   void OnStorageFailed(const absl::Status& status) override { Survives(status); }
   void TakeHeldUpdatesSoon(const std::string& run_id) override;
   void KeepSnapshotSoon(const std::string& run_id) override;
-  void OnStandingChanged(const std::string& run_id) override;
+  void OnStandingChanged(const std::string& run_id) override {
+    if (observer_) {
+      observer_(run_id);
+    }
+  }
 
   // In operators.cc, with OpenDownload.
 

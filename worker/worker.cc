@@ -438,9 +438,7 @@ class Worker::Impl {
   std::deque<WorkerNote> notes_;
   std::string reason_;
   absl::Time timer_ = absl::InfiniteFuture();
-  // The newest transfer each way: there is one at a time.
-  absl::Time upload_began_;
-  absl::Time download_began_;
+  absl::Time upload_began_, download_began_;  // the newest transfer each way: there is one at a time
   absl::Status exit_status_;
   std::promise<void> ended_;
 
