@@ -118,6 +118,7 @@ void Door::Run() {
       }
     }
     EndThoseOverdue(Clock::Real().Now());
+    handlers_.ticked(Clock::Real().Now());
   }
   while (!handshakes_.empty()) {
     Remove(handshakes_.begin());

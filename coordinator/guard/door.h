@@ -40,6 +40,8 @@ class Door {
     std::function<void(Guest)> came_in;
     // An attempt from `address` was ended: no valid certificate, not TLS, too slow, or its place was needed.
     std::function<void(const std::string& address, const absl::Status& why)> turned_away;
+    // Four times a second at least, whatever happens.
+    std::function<void(absl::Time now)> ticked;
   };
 
   // `certificates`: null for plaintext, where `proof` has no meaning. The handlers are called on the door's thread. ResourceExhausted: no

@@ -94,6 +94,8 @@ class Guard {
   void CameIn(Door::Guest guest);
   void Gone(uint64_t number, const absl::Status& why);
   void Refused(ConnectionRefusal reason, const Peer& peer, absl::string_view why);
+  // On the door's thread: gives back to the system what attacks have made the process take.
+  void GiveMemoryBack(absl::Time now);
   Belonging BelongingOf(const Peer& peer) const;
   BridgeLoop::Allowance AllowanceOf(const Peer& peer, Belonging belonging) const;
   // Under mutex_: whether one more like `peer` has a place; closes the oldest for it if it may.
@@ -106,7 +108,9 @@ class Guard {
   Listeners listeners_;
   const int port_;
   PeerTable peers_;
-  std::atomic<uint64_t> message_bytes_{0};  // of all budgets
+  std::atomic<uint64_t> message_bytes_{0};    // of all budgets
+  std::atomic<int> tidyings_due_{0};          // how often memory is still to be given back
+  absl::Time tidied_ = absl::InfinitePast();  // on the door's thread
   Belongs belongs_;
   HandOver hand_over_;
   std::mutex mutex_;
