@@ -1,11 +1,13 @@
 // libFuzzer's entry point for the target named by TRIBUTARY_FUZZ_TARGET. With the environment variable TRIBUTARY_FUZZ_SEEDS set to a
-// folder, the target's seeds are written there and the program ends.
+// folder, the target's seeds, and the inputs that are kept, are written there and the program ends.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <vector>
 
+#include "tests/fuzz/corpus.h"
 #include "tests/fuzz/targets.h"
 
 namespace {
@@ -27,7 +29,10 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
     return 0;
   }
   int number = 0;
-  for (const std::string& seed : TheTarget().seeds()) {
+  std::vector<std::string> seeds = TheTarget().seeds();
+  const std::vector<std::string> kept = tributary::fuzz::CorpusOf(TheTarget().name);
+  seeds.insert(seeds.end(), kept.begin(), kept.end());
+  for (const std::string& seed : seeds) {
     std::ofstream(std::string(folder) + "/seed-" + std::to_string(number++), std::ios::binary) << seed;
   }
   std::exit(0);

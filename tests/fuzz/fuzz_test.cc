@@ -1,10 +1,12 @@
-// The fuzz targets without a fuzzer: their seeds, mutations of these, and noise, the same at every run and with every compiler.
+// The fuzz targets without a fuzzer: their seeds and the inputs that are kept, mutations of these, and noise, the same at every run and
+// with every compiler.
 #include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/fuzz/corpus.h"
 #include "tests/fuzz/targets.h"
 
 namespace tributary::fuzz {
@@ -64,8 +66,10 @@ class FuzzTest : public testing::TestWithParam<Target> {};
 
 TEST_P(FuzzTest, NoInputBreaksWhatMustHold) {
   const Target& target = GetParam();
-  const std::vector<std::string> seeds = target.seeds();
+  std::vector<std::string> seeds = target.seeds();
   ASSERT_FALSE(seeds.empty());
+  const std::vector<std::string> kept = CorpusOf(target.name);
+  seeds.insert(seeds.end(), kept.begin(), kept.end());
   for (const std::string& seed : seeds) {
     target.run(seed);
   }

@@ -27,7 +27,9 @@
 #include "tests/coordinator/guard/frames.h"
 #include "tests/fuzz/must.h"
 #include "tests/fuzz/targets.h"
+#include "tributary/v1/audit.pb.h"
 #include "tributary/v1/config.pb.h"
+#include "tributary/v1/enrolment.pb.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary::fuzz {
@@ -225,7 +227,7 @@ void RunColumn(absl::string_view bytes) {
 void RunColumns(absl::string_view input) {
   // It says on standard error what it thinks of each string.
   [[maybe_unused]] static auto* const handler = google::protobuf::SetLogHandler(nullptr);
-  switch (TakeByte(input) % 5) {
+  switch (TakeByte(input) % 7) {
     case 0:
       return RunColumn<std::vector<v1::SiteStatus>>(input);
     case 1:
@@ -234,6 +236,10 @@ void RunColumns(absl::string_view input) {
       return RunColumn<std::vector<std::string>>(input);
     case 3:
       return RunColumn<Digest>(input);
+    case 4:
+      return RunColumn<v1::SiteRecord>(input);
+    case 5:
+      return RunColumn<v1::AuditRecord>(input);
     default:
       return RunColumn<v1::RunSpec>(input);
   }
@@ -243,13 +249,21 @@ std::vector<std::string> ColumnSeeds() {
   v1::SiteStatus site;
   site.set_site("berlin");
   site.set_round(7);
+  v1::SiteRecord record;
+  record.set_name("berlin");
+  record.set_standing(v1::SiteRecord::REVOKED);
+  v1::AuditRecord act;
+  act.mutable_registry_act()->set_subject("berlin");
   v1::RunSpec spec;
   spec.set_name("demo");
   spec.mutable_model()->mutable_mlp()->set_inputs(3);
   return {absl::StrCat(std::string(1, '\0'), BytesOf(Encode(std::vector<v1::SiteStatus>{site, site}))),
           absl::StrCat("\x01", BytesOf(Encode(std::vector<absl::Duration>{absl::Seconds(1), absl::Nanoseconds(1)}))),
-          absl::StrCat("\x02", BytesOf(Encode(std::vector<std::string>{"berlin", "paris"}))), absl::StrCat("\x03", std::string(32, 'd')),
-          absl::StrCat("\x04", BytesOf(Encode(spec)))};
+          absl::StrCat("\x02", BytesOf(Encode(std::vector<std::string>{"berlin", "paris"}))),
+          absl::StrCat("\x03", std::string(32, 'd')),
+          absl::StrCat("\x04", BytesOf(Encode(record))),
+          absl::StrCat("\x05", BytesOf(Encode(act))),
+          absl::StrCat("\x06", BytesOf(Encode(spec)))};
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "common/bytes.h"
 #include "common/checksum.h"
+#include "common/safetensors.h"
 #include "optim/aggregator.h"
 #include "optim/apply.h"
 #include "optim/commit.h"
@@ -325,13 +326,40 @@ std::vector<std::string> StateSeeds() {
   });
 }
 
+// A model file, as an operator gives it for initial weights.
+void RunSafetensors(absl::string_view input) {
+  const absl::StatusOr<SafetensorsFile> file = DecodeSafetensors(input);
+  if (!file.ok()) {
+    Must(absl::IsDataLoss(file.status()), "what cannot be read is damaged");
+    return;
+  }
+  std::vector<NamedTensor> tensors;
+  uint64_t values = 0;
+  for (const SafetensorsFile::Entry& entry : file->tensors) {
+    tensors.push_back({entry.name, entry.shape, entry.values});
+    values += entry.values.size();
+  }
+  Must(values * sizeof(float) <= input.size(), "no more values than there are bytes");
+  const absl::StatusOr<std::string> encoded = EncodeSafetensors(tensors, file->metadata);
+  Must(encoded.ok(), "what was read is written");
+  const absl::StatusOr<SafetensorsFile> again = DecodeSafetensors(*encoded);
+  Must(again.ok() && again->tensors.size() == file->tensors.size() && again->metadata == file->metadata, "and read again");
+}
+
+std::vector<std::string> SafetensorsSeeds() {
+  const std::vector<float> values = {1, 2, 3, 4, 5, 6};
+  return {*EncodeSafetensors({{"a", {2, 2}, absl::MakeSpan(values).first(4)}, {"b", {2}, absl::MakeSpan(values).last(2)}}, {}),
+          *EncodeSafetensors({{"a", {0}, {}}}, {{"round", "12"}, {"note", "\"quoted\" \xc3\xbc"}})};
+}
+
 }  // namespace
 
 absl::Span<const Target> Targets() {
   static constexpr Target kTargets[] = {
-      {"payload", RunPayload, PayloadSeeds}, {"commit", RunCommit, CommitSeeds}, {"snapshot", RunSnapshot, SnapshotSeeds},
-      {"update", RunUpdate, UpdateSeeds},    {"apply", RunApply, ApplySeeds},    {"state", RunState, StateSeeds},
-      {"partial", RunPartial, PartialSeeds},
+      {"payload", RunPayload, PayloadSeeds},    {"commit", RunCommit, CommitSeeds},
+      {"snapshot", RunSnapshot, SnapshotSeeds}, {"update", RunUpdate, UpdateSeeds},
+      {"apply", RunApply, ApplySeeds},          {"state", RunState, StateSeeds},
+      {"partial", RunPartial, PartialSeeds},    {"safetensors", RunSafetensors, SafetensorsSeeds},
   };
   return kTargets;
 }

@@ -1,6 +1,6 @@
-// What is fuzzed: every decoder of bytes from the network or the disk in optim/ (targets.cc), and those of the service
-// (service_targets.cc). One entry point each, run by libFuzzer (run.sh) and, with made-up and mutated inputs, by an ordinary test
-// (fuzz_test.cc).
+// What is fuzzed: every decoder of bytes from the network or the disk in optim/ (targets.cc), those of the service
+// (service_targets.cc), and what a site reads (worker_targets.cc). One entry point each, run by libFuzzer (run.sh) and, with made-up and
+// mutated inputs, by an ordinary test (fuzz_test.cc).
 #ifndef TRIBUTARY_TESTS_FUZZ_TARGETS_H_
 #define TRIBUTARY_TESTS_FUZZ_TARGETS_H_
 
