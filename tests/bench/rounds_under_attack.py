@@ -78,7 +78,7 @@ class Federation:
             harness.write_text(data, seed=number)
             parties.write_worker_config(site, data)
             parties.start_worker(site)
-        parties.submit(parties.write_yaml("run.yaml", harness.run_spec(rounds=10_000_000)))
+        parties.submit(parties.write_yaml("run.yaml", harness.run_spec(rounds=1_000_000)))
         parties.wait_for_round(harness.RUN, WARM_UP, 60)
 
     def tls(self, site):
