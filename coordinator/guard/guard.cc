@@ -54,6 +54,10 @@ size_t ConnectionsFor(const Guard::Options& options) {
 constexpr absl::Duration kBetweenTidyings = absl::Seconds(2);
 constexpr int kTidyings = 2;
 
+absl::Status Crowded(size_t count, absl::string_view of) {
+  return absl::ResourceExhaustedError(absl::StrCat("there are ", count, " connections ", of, " already"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Guard>> Guard::Start(const std::string& listen, Options options) {
@@ -77,9 +81,10 @@ Guard::~Guard() {
   loops_.clear();
 }
 
-absl::Status Guard::Admit(Belongs belonging, HandOver hand_over) {
+absl::Status Guard::Admit(Belongs belonging, HandOver hand_over, Yields yields) {
   belongs_ = std::move(belonging);
   hand_over_ = std::move(hand_over);
+  yields_ = std::move(yields);
   TRIBUTARY_ASSIGN_OR_RETURN(door_, Door::Open(std::move(listeners_), options_.certificates, options_.proof,
                                                {.came_in = [this](Door::Guest guest) { CameIn(std::move(guest)); },
                                                 .turned_away =
@@ -115,32 +120,46 @@ BridgeLoop::Allowance Guard::AllowanceOf(const Peer& peer, Belonging belonging) 
   return allowance;
 }
 
+void Guard::CloseFor(uint64_t number, Open& connection, absl::string_view why) {
+  connection.closing = true;
+  connection.loop->Close(number, absl::ResourceExhaustedError(absl::StrCat("its place was needed: too many connections", why)));
+}
+
+absl::Status Guard::MakeRoomAmongNamesakes(const Peer& peer, size_t most) {
+  const auto found = with_uris_.find(peer.uris);
+  if (options_.certificates == nullptr || found == with_uris_.end() || found->second.connections < most) {
+    return absl::OkStatus();
+  }
+  // Who fills all places of a stolen key with connections that do nothing must not keep its owner out.
+  const auto oldest = std::find_if(open_.begin(), open_.end(), [&](const auto& entry) {
+    return !entry.second.closing && entry.second.peer.uris == peer.uris && yields_ != nullptr && yields_(entry.second.peer);
+  });
+  if (oldest == open_.end() || found->second.connections >= most + kClosingAtOnce) {
+    return Crowded(found->second.connections, "with this certificate's names");
+  }
+  CloseFor(oldest->first, oldest->second, " with this certificate's names");
+  return absl::OkStatus();
+}
+
 absl::Status Guard::MakeRoom(const Peer& peer, Belonging belonging) {
-  const auto crowded = [](size_t count, absl::string_view of) {
-    return absl::ResourceExhaustedError(absl::StrCat("there are ", count, " connections ", of, " already"));
-  };
   if (belonging == Belonging::kStranger) {
     const auto strangers = static_cast<size_t>(
         std::count_if(open_.begin(), open_.end(), [](const auto& entry) { return entry.second.belonging == Belonging::kStranger; }));
     if (strangers >= kStrangers) {
-      return crowded(strangers, "of those who are not on the lists");
+      return Crowded(strangers, "of those who are not on the lists");
     }
   }
-  const size_t most_of_identity = belonging == Belonging::kStranger ? kConnectionsOfStranger : options_.connections_of_identity;
-  const auto found = with_uris_.find(peer.uris);
-  if (options_.certificates != nullptr && found != with_uris_.end() && found->second.connections >= most_of_identity) {
-    return crowded(found->second.connections, "with this certificate's names");
-  }
+  TRIBUTARY_RETURN_IF_ERROR(
+      MakeRoomAmongNamesakes(peer, belonging == Belonging::kStranger ? kConnectionsOfStranger : options_.connections_of_identity));
   if (open_.size() < most_) {
     return absl::OkStatus();
   }
   if (options_.full == Full::kCloseNew || open_.size() >= most_ + kClosingAtOnce) {
-    return crowded(open_.size(), "in all");
+    return Crowded(open_.size(), "in all");
   }
   for (auto& [number, connection] : open_) {
     if (!connection.closing) {
-      connection.closing = true;
-      connection.loop->Close(number, absl::ResourceExhaustedError("its place was needed: too many connections"));
+      CloseFor(number, connection, "");
       break;
     }
   }

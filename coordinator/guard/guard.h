@@ -57,6 +57,8 @@ class Guard {
   using HandOver = std::function<void(int descriptor)>;
   // Asked when a peer comes in, and again by Review. Null: all are members.
   using Belongs = std::function<Belonging(const Peer&)>;
+  // Whether the connection may be closed for a newer one with the same certificate names. Null: none may.
+  using Yields = std::function<bool(const Peer&)>;
 
   // Listens at once; nobody comes in before Admit. Errors as Listen's; ResourceExhausted: no descriptors.
   static absl::StatusOr<std::unique_ptr<Guard>> Start(const std::string& listen, Options options);
@@ -68,7 +70,7 @@ class Guard {
   const PeerTable& peers() const { return peers_; }
 
   // From now on connections are taken. Once.
-  absl::Status Admit(Belongs belonging, HandOver hand_over);
+  absl::Status Admit(Belongs belonging, HandOver hand_over, Yields yields = nullptr);
   // No new connection; those that are open stay.
   void StopAdmitting();
   // Waits until all connections have ended by themselves, at most for `time`.
@@ -100,6 +102,8 @@ class Guard {
   BridgeLoop::Allowance AllowanceOf(const Peer& peer, Belonging belonging) const;
   // Under mutex_: whether one more like `peer` has a place; closes the oldest for it if it may.
   absl::Status MakeRoom(const Peer& peer, Belonging belonging);
+  absl::Status MakeRoomAmongNamesakes(const Peer& peer, size_t most);
+  void CloseFor(uint64_t number, Open& connection, absl::string_view why);
   // Under mutex_: counts one more like `peer`.
   std::shared_ptr<MessageBudget> TakePlace(const Peer& peer);
 
@@ -113,6 +117,7 @@ class Guard {
   absl::Time tidied_ = absl::InfinitePast();  // on the door's thread
   Belongs belongs_;
   HandOver hand_over_;
+  Yields yields_;
   std::mutex mutex_;
   std::condition_variable emptied_;
   uint64_t last_number_ = 0;       // under mutex_, as all below

@@ -95,6 +95,11 @@ absl::Status Authorisation::Belongs(const Peer& peer) const {
   return Known(std::move(identity), peer.validity.begin).status();
 }
 
+bool Authorisation::IsSite(const Peer& peer) const {
+  const absl::StatusOr<Identity> identity = Named(peer);
+  return identity.ok() && identity->role == Role::kSite;
+}
+
 absl::StatusOr<Identity> Authorisation::Known(Identity identity, absl::Time certificate_begin) const {
   if (identity.role == Role::kSite) {
     const absl::Status listed = sites_->Check(identity.name, certificate_begin);

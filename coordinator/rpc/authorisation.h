@@ -56,6 +56,8 @@ class Authorisation {
   std::optional<Peer> PeerOf(const grpc::ServerContextBase& context) const;
   // OK: the certificate names somebody on one of the lists. Errors as above.
   absl::Status Belongs(const Peer& peer) const;
+  // Whether the certificate names a site that belongs.
+  bool IsSite(const Peer& peer) const;
   // OK: the site belongs, with one certificate or another; else as Site.
   absl::Status Listed(const std::string& site) const;
 

@@ -74,8 +74,12 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::Coordinato
       return authorisation->Belongs(peer).ok() ? Belonging::kMember : Belonging::kStranger;
     };
   }
+  // A site's session stays, and an operator's downloads.
+  const auto yields = [rpc = rpc.get()](const Peer& peer) {
+    return rpc->authorisation_.IsSite(peer) && !rpc->sessions_.RunsOn(peer.connection);
+  };
   TRIBUTARY_RETURN_IF_ERROR(rpc->guard_->Admit(
-      std::move(belonging), [server = rpc->server_.get()](int descriptor) { grpc::AddInsecureChannelFromFd(server, descriptor); }));
+      std::move(belonging), [server = rpc->server_.get()](int descriptor) { grpc::AddInsecureChannelFromFd(server, descriptor); }, yields));
   return rpc;
 }
 

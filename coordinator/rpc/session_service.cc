@@ -39,6 +39,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
         self_(this) {
     const std::optional<Peer> peer = service->authorisation_->PeerOf(*context);
     const bool has_certificate = peer.has_value() && !peer->uris.empty();
+    connection_ = peer.has_value() ? peer->connection : 0;
     Post([this, validity = has_certificate ? std::make_optional(peer->validity) : std::nullopt] { Opened(validity); });
   }
 
@@ -130,6 +131,11 @@ class SessionService::Session final : public Reactor, public SessionSink {
     }
     opened_ = true;
     service_->coordinator_->SessionOpened(site_, this, origin_);
+    if (!closing_.has_value()) {
+      carries_ = true;
+      const std::lock_guard<std::mutex> lock(service_->carriers_mutex_);
+      service_->carriers_.insert(connection_);
+    }
     Read();
   }
 
@@ -149,14 +155,14 @@ class SessionService::Session final : public Reactor, public SessionSink {
     if (closing_.has_value()) {
       return;
     }
-    if (!messages_.Take(Clock::Real().Now())) {
+    if (!service_->messages_.try_emplace(site_, service_->options_.messages).first->second.Take(Clock::Real().Now())) {
       LogWarning("session", "closed: the site sends more messages than any worker does", LogField("site", site_));
       if (service_->options_.over_rate != nullptr) {
         service_->options_.over_rate(site_);
       }
       ReportClosed();
       Close(absl::ResourceExhaustedError(
-          absl::StrCat("more than ", service_->options_.messages.per_second, " messages a second on one session; try again later")));
+          absl::StrCat("more than ", service_->options_.messages.per_second, " messages a second of one site; try again later")));
       return;
     }
     const uint64_t bytes = WireSize(incoming_.Length());
@@ -222,6 +228,10 @@ class SessionService::Session final : public Reactor, public SessionSink {
       opened_ = false;
       service_->coordinator_->SessionClosed(site_, this);
     }
+    if (std::exchange(carries_, false)) {
+      const std::lock_guard<std::mutex> lock(service_->carriers_mutex_);
+      service_->carriers_.erase(service_->carriers_.find(connection_));
+    }
   }
 
   void Done() {
@@ -234,15 +244,16 @@ class SessionService::Session final : public Reactor, public SessionSink {
   grpc::CallbackServerContext* const context_;  // valid until Finish is called
   const std::string site_;
   const SessionOrigin origin_;
+  uint64_t connection_ = 0;
   std::shared_ptr<Session> self_;
 
   grpc::ByteBuffer incoming_;
-  RateLimit messages_{service_->options_.messages};
   std::deque<Outgoing> queue_;
   uint64_t queued_bytes_ = 0;
   Outgoing current_;  // being written
   bool writing_ = false;
   bool opened_ = false;    // the coordinator knows of it
+  bool carries_ = false;   // its connection is among service_->carriers_
   bool finished_ = false;  // Finish was called
   std::optional<absl::Status> closing_;
 };
@@ -251,6 +262,11 @@ SessionService::SessionService(Coordinator* coordinator, SerialExecutor* executo
                                const Options& options)
     : coordinator_(coordinator), executor_(executor), authorisation_(authorisation), options_(options) {}
 SessionService::~SessionService() = default;
+
+bool SessionService::RunsOn(uint64_t connection) const {
+  const std::lock_guard<std::mutex> lock(carriers_mutex_);
+  return carriers_.contains(connection);
+}
 
 Reactor* SessionService::Open(grpc::CallbackServerContext* context) {
   absl::StatusOr<std::string> site = authorisation_->Site(*context);

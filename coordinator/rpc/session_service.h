@@ -7,7 +7,9 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -33,8 +35,8 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
     uint64_t max_queued_bytes = uint64_t{16} << 20;
     // A session that is being closed gets this long to read its last messages.
     absl::Duration close_grace = absl::Seconds(5);
-    // Messages of one session; an honest one sends a few for each round, and a heartbeat every third of the lease. One that sends more is
-    // closed with RESOURCE_EXHAUSTED, and `over_rate` (may be empty) is told on the executor.
+    // Messages of one site's sessions; an honest one sends a few for each round, and a heartbeat every third of the lease. One that sends
+    // more is closed with RESOURCE_EXHAUSTED, and `over_rate` (may be empty) is told on the executor.
     RateLimit::Options messages = {.per_second = 500, .burst = 5000};
     std::function<void(const std::string& site)> over_rate = nullptr;
     // Told on the executor how long the certificate is accepted with which a site has connected. May be empty.
@@ -49,6 +51,9 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
 
   // From now on a new session is refused with UNAVAILABLE. Thread-safe.
   void RefuseNew() { refusing_ = true; }
+
+  // Whether a site's session runs on that connection (Peer::connection). Thread-safe.
+  bool RunsOn(uint64_t connection) const;
 
   // On the executor. Closes every session once what waits for it is sent.
   void CloseAll(const absl::Status& status);
@@ -69,8 +74,12 @@ class SessionService final : public v1::SessionService::WithRawCallbackMethod_Op
   const Options options_;
   std::atomic<bool> refusing_{false};
 
+  mutable std::mutex carriers_mutex_;
+  std::multiset<uint64_t> carriers_;  // guarded by it: of every session that is open, its connection
+
   // On the executor.
   std::set<Session*> sessions_;
+  std::map<std::string, RateLimit> messages_;  // by site
   std::shared_ptr<const v1::CoordinatorMessage> encoded_message_;
   grpc::ByteBuffer encoded_;
 };

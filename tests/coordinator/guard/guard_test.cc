@@ -81,12 +81,14 @@ class GuardTest : public ::testing::Test {
     options.metrics = &metrics_;
     guard_ = Guard::Start("127.0.0.1:0", std::move(options)).value();
     ASSERT_TRUE(guard_
-                    ->Admit(std::move(belonging),
-                            [this](int descriptor) {
-                              const std::lock_guard<std::mutex> lock(mutex_);
-                              handed_over_.emplace_back(descriptor);
-                              changed_.notify_all();
-                            })
+                    ->Admit(
+                        std::move(belonging),
+                        [this](int descriptor) {
+                          const std::lock_guard<std::mutex> lock(mutex_);
+                          handed_over_.emplace_back(descriptor);
+                          changed_.notify_all();
+                        },
+                        [this](const Peer& peer) { return yields_ != nullptr && yields_(peer); })
                     .ok());
   }
 
@@ -112,6 +114,7 @@ class GuardTest : public ::testing::Test {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<OwnedDescriptor> handed_over_;  // under mutex_
+  Guard::Yields yields_;                     // to be set before anybody connects
   CoordinatorMetrics metrics_{{}};
   std::unique_ptr<Guard> guard_;
 };
@@ -346,6 +349,24 @@ TEST_F(GuardTlsTest, OneCertificateHasSoManyConnections) {
   char byte = 0;
   EXPECT_LE(SSL_read(session.get(), &byte, 1), 0);
   EXPECT_TRUE(IsOpen(servers.front().get()));
+}
+
+TEST_F(GuardTlsTest, OneMoreConnectionOfACertificateTakesThePlaceOfTheOldestThatYields) {
+  yields_ = [](const Peer& peer) { return peer.connection != 1; };
+  std::vector<OwnedDescriptor> clients;
+  std::vector<SslPtr> sessions;
+  std::vector<OwnedDescriptor> servers;
+  for (size_t i = 0; i < Guard::Options().connections_of_identity + 1; ++i) {
+    clients.push_back(Connect(guard_->port()));
+    sessions.push_back(Handshake(clients.back()));
+    servers.push_back(Next());
+  }
+  char byte = 0;
+  EXPECT_LE(SSL_read(sessions[1].get(), &byte, 1), 0);
+  EXPECT_TRUE(Ends(servers[1].get()));
+  AwaitRefusals("crowded");
+  EXPECT_TRUE(IsOpen(servers.front().get())) << "it does not yield";
+  EXPECT_TRUE(IsOpen(servers.back().get()));
 }
 
 TEST_F(GuardTlsTest, HandshakesThatNeverEndTakeNobodysPlace) {
