@@ -2,12 +2,15 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509.h>
 
+#include <algorithm>
 #include <ctime>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/checksum.h"
 #include "common/excerpt.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
@@ -134,6 +137,14 @@ std::string FingerprintOf(const X509& certificate) {
   unsigned int size = 0;
   X509_digest(&certificate, EVP_sha256(), digest, &size);
   return std::string(reinterpret_cast<const char*>(digest), size);
+}
+
+std::string KeyFingerprintOf(const X509& certificate) {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(&certificate), &der);
+  const Digest digest = Sha256(absl::string_view(reinterpret_cast<const char*>(der), static_cast<size_t>(std::max(size, 0))));
+  OPENSSL_free(der);
+  return DigestBytes(digest);
 }
 
 absl::Time TimeOf(const ASN1_TIME* time) {

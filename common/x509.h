@@ -50,6 +50,8 @@ std::string DescribeCertificate(const X509& certificate);
 
 // SHA-256 of the certificate as it is.
 std::string FingerprintOf(const X509& certificate);
+// SHA-256 of its SubjectPublicKeyInfo (RFC 5280): the same for every certificate of a key.
+std::string KeyFingerprintOf(const X509& certificate);
 
 absl::Time TimeOf(const ASN1_TIME* time);
 

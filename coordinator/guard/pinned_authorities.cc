@@ -20,7 +20,7 @@ absl::Status PinnedAuthorities::Replace(const std::vector<Pin>& pins) {
         return CredentialsError(absl::StrCat(pin.ca, " is not a CA's certificate, but ", DescribeCertificate(*certificate),
                                              "; `authorities` names the CA that issues such certificates"));
       }
-      ids_by_issuer[FingerprintOf(*certificate)].insert(pin.ids.begin(), pin.ids.end());
+      ids_by_issuer[KeyFingerprintOf(*certificate)].insert(pin.ids.begin(), pin.ids.end());
     }
     absl::StrAppend(&pem, text, "\n");
     pinned_ids.insert(pin.ids.begin(), pin.ids.end());

@@ -27,8 +27,8 @@ class PinnedAuthorities {
   // CA's certificate in it; what was in force stays.
   absl::Status Replace(const std::vector<Pin>& pins);
 
-  // `issuers`: SHA-256 of each certificate above the peer's own in the chain that was verified, nearest first. PermissionDenied: they may
-  // not speak for `id`; the message says what to change.
+  // `issuers`: KeyFingerprintOf each certificate above the peer's own in the chain that was verified, nearest first. PermissionDenied: they
+  // may not speak for `id`; the message says what to change.
   absl::Status MaySpeak(const std::vector<std::string>& issuers, const std::string& id) const;
 
   // `own`, with the pinned CAs among those it trusts. This object must outlive the source.

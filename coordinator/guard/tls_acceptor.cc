@@ -137,7 +137,7 @@ absl::StatusOr<ClientCertificate> TlsAcceptor::CertificateOf(const SSL& ssl) con
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     validity.end = std::min(validity.end, TimeOf(X509_get0_notAfter(sk_X509_value(chain, i))));
     if (i > 0) {
-      issuers.push_back(FingerprintOf(*sk_X509_value(chain, i)));
+      issuers.push_back(KeyFingerprintOf(*sk_X509_value(chain, i)));
     }
   }
   ClientCertificate client = {UriNames(*certificate), validity, std::move(issuers)};

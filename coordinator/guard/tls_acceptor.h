@@ -20,7 +20,7 @@ using SslPtr = std::unique_ptr<SSL, OpenSslDelete<SSL_free>>;
 struct ClientCertificate {
   std::vector<std::string> uris;
   Validity validity;
-  std::vector<std::string> issuers = {};  // FingerprintOf of those above it in the chain that was verified, nearest first
+  std::vector<std::string> issuers = {};  // KeyFingerprintOf of those above it in the chain that was verified, nearest first
 };
 
 // What clients must show. One that asks for nothing is for those who have no certificate yet: it presents its own chain with the CA at its

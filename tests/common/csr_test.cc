@@ -131,6 +131,16 @@ TEST_F(CsrTest, WeakAndOutlandishKeysAreRefused) {
   EXPECT_TRUE(Sign(CsrOver(KeyPtr(EVP_EC_gen("P-384")).get())).ok());
 }
 
+TEST_F(CsrTest, CertificatesOfOneKeyHaveOneKeyFingerprint) {
+  const KeyPtr key(EVP_EC_gen("P-256"));
+  const auto certificate = [this](EVP_PKEY* of) { return std::move(ParseCertificates(Sign(CsrOver(of)).value(), "test")->front()); };
+  const X509Ptr first = certificate(key.get());
+  const X509Ptr second = certificate(key.get());
+  EXPECT_NE(FingerprintOf(*first), FingerprintOf(*second));
+  EXPECT_EQ(KeyFingerprintOf(*first), KeyFingerprintOf(*second));
+  EXPECT_NE(KeyFingerprintOf(*first), KeyFingerprintOf(*certificate(KeyPtr(EVP_EC_gen("P-256")).get())));
+}
+
 TEST_F(CsrTest, WhatIsNoRequestIsRefused) {
   EXPECT_THAT(Refusal(""), HasSubstr("no request for a certificate in PEM"));
   EXPECT_THAT(Refusal(ReadFile(directory_.File("ca.crt"), 10'000).value()), HasSubstr("no request for a certificate in PEM"));
