@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/excerpt.h"
@@ -29,7 +30,8 @@ absl::string_view Cut(absl::string_view text) {
   return text.substr(0, kMaxText);
 }
 
-// Lines about one site or operator in so long a time; what goes beyond is counted and left out. Errors always come through.
+// Lines of one level about one site or operator in so long a time; what goes beyond is counted and left out. Errors always come through,
+// and what is said for information leaves no warning out.
 constexpr absl::Duration kBudgetTime = absl::Minutes(10);
 constexpr int kBudget = 300;
 constexpr size_t kMostBudgets = 4096;
@@ -76,10 +78,17 @@ absl::string_view About(const LogMessage& message) {
   return "";
 }
 
+// One word, whatever the value: nobody's value looks like another field.
+std::string Word(absl::string_view value) {
+  const std::string escaped = Escaped(Cut(value));
+  const bool is_word = !escaped.empty() && escaped.find_first_of(" =\"") == std::string::npos;
+  return is_word ? escaped : absl::StrCat("\"", absl::StrReplaceAll(escaped, {{"\"", "\\\""}}), "\"");
+}
+
 std::string TextLine(absl::string_view time, absl::string_view level, absl::string_view component, const LogMessage& message) {
   std::string line = absl::StrCat(time, " ", level, " ", Escaped(component), ": ", Escaped(Cut(message.text)));
   for (const LogField& field : message.fields) {
-    absl::StrAppend(&line, " ", field.name, "=", Escaped(Cut(field.value)));
+    absl::StrAppend(&line, " ", field.name, "=", Word(field.value));
   }
   return line;
 }
@@ -119,7 +128,8 @@ void WriteLog(LogLevel level, absl::string_view component, const LogMessage& tol
   LogMessage message = told;
   if (const absl::string_view who = About(message); !who.empty() && level < LogLevel::kError) {
     static LineBudgets* const budgets = new LineBudgets;  // lines may be written until the very end
-    const std::optional<std::string> left_out = budgets->Take(who, Clock::Real().Now());
+    const std::optional<std::string> left_out =
+        budgets->Take(absl::StrCat(kLevelNames[static_cast<int>(level)], " ", who), Clock::Real().Now());
     if (!left_out.has_value()) {
       return;
     }

@@ -65,6 +65,21 @@ TEST(LogTest, FieldsFollowTheTextWhereverTheyStand) {
   EXPECT_THAT(testing::internal::GetCapturedStderr(), EndsWith(" INFO x: round 3 site=berlin\\n request=7\n"));
 }
 
+TEST(LogTest, AFieldsValueLooksLikeNoOtherField) {
+  testing::internal::CaptureStderr();
+  LogInfo("x", "hello", LogField("request", "7 site=\"berlin\""));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), EndsWith(" INFO x: hello request=\"7 site=\\\"berlin\\\"\"\n"));
+}
+
+TEST(LogTest, WhatIsSaidForInformationLeavesNoWarningOut) {
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 1000; ++i) {
+    LogInfo("x", "a line", LogField("site", "chatty"));
+  }
+  LogWarning("x", "look at this", LogField("site", "chatty"));
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("look at this"));
+}
+
 TEST(LogTest, JsonHoldsTheSameAndNothingFromOutsideCanForgeAKey) {
   SetLogFormat(LogFormat::kJson);
   testing::internal::CaptureStderr();
