@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "optim/chunk_plan.h"
 #include "optim/commit.h"
 #include "optim/encoder.h"
 #include "optim/layout.h"
@@ -35,6 +36,22 @@ std::string ModeNameOf(v1::OptimizerSpec::Mode mode) {
   return absl::AsciiStrToLower(v1::OptimizerSpec::Mode_Name(mode));
 }
 
+// Of a sparse mode: of components that are kept. The modes' defaults keep less than a tenth of it.
+constexpr double kManyComponents = 1. / 8;
+
+bool SendsManyValues(const optim::OptimizerOptions& options, const optim::Layout& layout) {
+  const optim::Family family = optim::TraitsOf(options.mode).family;
+  if (family == optim::Family::kValues || family == optim::Family::kSigns) {
+    return true;
+  }
+  const optim::ChunkPlan plan(options, layout);
+  double kept = 0;
+  for (const optim::SegmentShape& segment : plan.update_shape().segments) {
+    kept += static_cast<double>(segment.chunk_count) * segment.max_kept;
+  }
+  return kept >= kManyComponents * static_cast<double>(plan.places());
+}
+
 // What a run would tell of samples, and what it may ask of this machine.
 absl::Status CheckDisclosure(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size) {
   const auto mode = spec.optimizer().mode();
@@ -57,7 +74,7 @@ absl::Status CheckDisclosure(const v1::ConsentConfig& consent, const v1::RunSpec
   if (static_cast<float>(spec.optimizer().clip_norm()) == 0 && !consent.allow_unclipped()) {
     return Refusal("allow_unclipped", "only runs that clip gradients", "does not (clip_norm 0)");
   }
-  if (size.sends_every_value && size.local_steps == 1 && batch < kSmallGradient && !consent.allow_small_gradients()) {
+  if (size.sends_many_values && size.local_steps == 1 && batch < kSmallGradient && !consent.allow_small_gradients()) {
     return Refusal("allow_small_gradients",
                    absl::StrCat("no gradient of fewer than ", kSmallGradient, " samples to be sent value by value"),
                    absl::StrCat("is of mode ", ModeNameOf(mode), ", takes 1 local step and ", asks_batch));
@@ -114,11 +131,10 @@ absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::OptimizerOptions optimizer, OptimizerOptionsOf(spec));
-  const optim::Family family = optim::TraitsOf(optimizer.mode).family;
   return RunSize{.parameters = static_cast<uint64_t>(layout.size()),
                  .slots = static_cast<uint64_t>(optim::SlotCount(optimizer.mode)),
                  .local_steps = optimizer.local_steps,
-                 .sends_every_value = family == optim::Family::kValues || family == optim::Family::kSigns,
+                 .sends_many_values = SendsManyValues(optimizer, layout),
                  .commit_bytes = optim::MaxPayloadBytes(optimizer, layout).commit + optim::kCommitHeadBytes};
 }
 

@@ -24,8 +24,8 @@ struct RunSize {
   // Optimiser state at the replica, in multiples of the parameters.
   uint64_t slots = 0;
   uint32_t local_steps = 0;  // a round
-  // Whether an update has a value, or its sign, for every parameter.
-  bool sends_every_value = false;
+  // Whether an update has a value, or its sign, for every parameter; or for so many components that it tells nearly as much.
+  bool sends_many_values = false;
   // Of the longest record of a commit.
   uint64_t commit_bytes = 0;
 };

@@ -97,7 +97,10 @@ TEST(ConsentTest, AGradientIsSmallWhereItIsSentValueByValueAndNothingElseIsInIt)
   EXPECT_THAT(AnswerTo(SpecOf(v1::OptimizerSpec::SIGNSGD, 7), small), HasSubstr("allow_small_gradients"));
   EXPECT_THAT(AnswerTo(SpecOf(v1::OptimizerSpec::FEDAVG, 7), small), HasSubstr("allow_small_gradients"));
   EXPECT_EQ(AnswerTo(SpecOf(v1::OptimizerSpec::FEDAVG, 7, 20), small), "");
-  EXPECT_EQ(AnswerTo(SpecOf(v1::OptimizerSpec::DISTRO, 1), small), "");
+  v1::RunSpec sparse = SpecOf(v1::OptimizerSpec::DISTRO, 1);
+  EXPECT_EQ(AnswerTo(sparse, small), "");
+  sparse.mutable_optimizer()->set_k(4096);
+  EXPECT_THAT(AnswerTo(sparse, small), HasSubstr("allow_small_gradients"));
 }
 
 TEST(ConsentTest, WhatARunAsksOfTheMachineAndOfItsModelIsBounded) {
