@@ -119,6 +119,12 @@ void Sha256Hasher::Update(absl::string_view bytes) {
   Require(EVP_DigestUpdate(static_cast<EVP_MD_CTX*>(context_), bytes.data(), bytes.size()));
 }
 
+Digest Sha256Hasher::SoFar() const {
+  Sha256Hasher copy;
+  Require(EVP_MD_CTX_copy_ex(static_cast<EVP_MD_CTX*>(copy.context_), static_cast<EVP_MD_CTX*>(context_)));
+  return copy.Finish();
+}
+
 Digest Sha256Hasher::Finish() {
   Digest digest;
   Require(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest.data(), nullptr));

@@ -31,6 +31,8 @@ class Sha256Hasher {
   Sha256Hasher(const Sha256Hasher&) = delete;
   Sha256Hasher& operator=(const Sha256Hasher&) = delete;
   void Update(absl::string_view bytes);
+  // Of what came until now; more may come.
+  Digest SoFar() const;
   // Once.
   Digest Finish();
 

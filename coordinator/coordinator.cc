@@ -39,15 +39,9 @@ Coordinator::Dependencies WithMetrics(Coordinator::Dependencies dependencies) {
 }  // namespace
 
 absl::StatusOr<v1::RunStatus> Coordinator::SubmitRun(const v1::RunSpec& spec, const std::string& operator_name) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::shared_ptr<Submission> submission, BeginSubmission(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::shared_ptr<Submission> submission, BeginSubmission(spec, operator_name));
   TRIBUTARY_RETURN_IF_ERROR(submission->Prepare());
   return EndSubmission(*submission, operator_name);
-}
-
-absl::Status CoordinatorImpl::CheckDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const {
-  return request.has_snapshot_round()
-             ? CheckSealed(bytes, absl::StrCat("the snapshot of run ", request.run_id(), " at round ", request.snapshot_round()))
-             : absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::CoordinatorConfig& config, Dependencies dependencies) {

@@ -93,10 +93,10 @@ class Coordinator {
   virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) = 0;
   // Shared by all who fetch the same thing. `site`: who asks; nullopt: an operator. PermissionDenied: the run does not take this site, or
   // state_at_round, which is for operators alone.
-  // FailedPrecondition: the run has not begun, and no site was offered it. Files are opened and not read: that is for CheckDownload.
+  // FailedPrecondition: the run has not begun, and no site was offered it. Files are opened and not read: that is for DigestOfDownload.
   virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) = 0;
-  // Whether what OpenDownload gave is whole; it reads all of it. DataLoss, exit code kDamaged. Thread-safe.
-  virtual absl::Status CheckDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const = 0;
+  // The SHA-256 of what OpenDownload gave; it reads all of it. DataLoss, exit code kDamaged: it is not whole. Thread-safe.
+  virtual absl::StatusOr<Digest> DigestOfDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const = 0;
 
   // Operators. Acts are durable before they are answered, and journaled with the name of who did them. NotFound: no such run.
   // FailedPrecondition: it is over, or not in a state for this. Unavailable: shutting down, or the journal has failed. Exit code kStorage:
@@ -105,7 +105,7 @@ class Coordinator {
   absl::StatusOr<v1::RunStatus> SubmitRun(const v1::RunSpec& spec, const std::string& operator_name);
   // The same in three steps, so that rounds go on meanwhile: the second, Submission::Prepare, is for another thread. One at a time, or the
   // memory that each needs is promised twice.
-  virtual absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) = 0;
+  virtual absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec, const std::string& operator_name) = 0;
   // Of a submission of BeginSubmission that is prepared.
   virtual absl::StatusOr<v1::RunStatus> EndSubmission(Submission& submission, const std::string& operator_name) = 0;
   virtual v1::ListRunsResponse ListRuns() = 0;

@@ -50,8 +50,12 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override;
-  absl::Status CheckDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const override;
-  absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) override;
+  absl::StatusOr<Digest> DigestOfDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const override {
+    return request.has_snapshot_round()
+               ? Sha256OfSealed(bytes, absl::StrCat("the snapshot of run ", request.run_id(), " at round ", request.snapshot_round()))
+               : Sha256(bytes);
+  }
+  absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec, const std::string& operator_name) override;
   absl::StatusOr<v1::RunStatus> EndSubmission(Submission& submission, const std::string& operator_name) override;
   v1::ListRunsResponse ListRuns() override;
   absl::StatusOr<v1::RunStatus> GetRun(const std::string& run) override;

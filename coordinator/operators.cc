@@ -161,8 +161,9 @@ absl::Status CoordinatorImpl::CheckTakesRuns(absl::string_view verb) const {
              : absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(const v1::RunSpec& spec) {
+absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(const v1::RunSpec& spec, const std::string& operator_name) {
   TRIBUTARY_RETURN_IF_ERROR(CheckTakesRuns("submit"));
+  TRIBUTARY_RETURN_IF_ERROR(CheckQueue(*deps_.journal, operator_name));
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
   TRIBUTARY_RETURN_IF_ERROR(CheckSites(spec, deps_.sites->Names()));
   TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(spec.name(), nullptr));
@@ -229,6 +230,9 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name
 absl::Status CoordinatorImpl::ExtendQueued(Run& run, const JournaledRun& extended, const OperatorAct& act) {
   const std::string& run_id = run.journaled.run_id;
   TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(run.journaled.spec.name(), &run));
+  if (IsOver(run.journaled.state)) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckQueue(*deps_.journal, act.operator_name));
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, deps_.journal->Snapshots(run_id));
   if (snapshots.empty() || !store_.Exists(snapshots.back().file)) {
     return absl::FailedPreconditionError(absl::StrCat("the last state of run ", run_id, " is not kept any more: it cannot be extended"));

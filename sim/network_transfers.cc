@@ -239,8 +239,10 @@ void Network::OpenDownload(const std::shared_ptr<Transfer>& transfer) {
   world_->Record("coordinator", [&] { return absl::StrCat(name, " serves ", RecordedJson(transfer->request)); });
   coordinator_->Call([&](coordinator::Coordinator& coordinator) {
     bytes = coordinator.OpenDownload(transfer->request, sites_.at(transfer->site).name);
-    if (const absl::Status whole = bytes.ok() ? coordinator.CheckDownload(transfer->request, **bytes) : absl::OkStatus(); !whole.ok()) {
-      bytes = whole;
+    if (bytes.ok()) {
+      if (const absl::Status whole = coordinator.DigestOfDownload(transfer->request, **bytes).status(); !whole.ok()) {
+        bytes = whole;
+      }
     }
   });
   world_->Record("coordinator", [&] {

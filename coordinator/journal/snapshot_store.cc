@@ -73,7 +73,7 @@ absl::StatusOr<SharedBytes> SnapshotStore::OpenToServe(const std::string& file) 
   return bytes;
 }
 
-absl::Status CheckSealed(const StoredBytes& bytes, absl::string_view path) {
+absl::StatusOr<Digest> Sha256OfSealed(const StoredBytes& bytes, absl::string_view path) {
   if (bytes.size() < kDigestBytes) {
     return Damaged(path, "is truncated");
   }
@@ -84,9 +84,12 @@ absl::Status CheckSealed(const StoredBytes& bytes, absl::string_view path) {
     TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view slice, bytes.Slice(offset, std::min(kSliceBytes, content - offset), scratch));
     hasher.Update(slice);
   }
-  const Digest digest = hasher.Finish();
-  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view written, bytes.Slice(content, kDigestBytes, scratch));
-  return DigestBytes(digest) == written ? absl::OkStatus() : Damaged(path, "is damaged: its SHA-256 does not match");
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view seal, bytes.Slice(content, kDigestBytes, scratch));
+  if (DigestBytes(hasher.SoFar()) != seal) {
+    return Damaged(path, "is damaged: its SHA-256 does not match");
+  }
+  hasher.Update(seal);
+  return hasher.Finish();
 }
 
 std::string SnapshotStore::NewUpdateFile(const std::string& run_id, uint64_t round, const std::string& site) {

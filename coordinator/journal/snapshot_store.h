@@ -33,7 +33,7 @@ class SnapshotStore {
                                    absl::string_view mark = "");
 
   // The whole file, to be served as it is, also after it was removed: one object for all who hold it at a time. DataLoss, exit code
-  // kDamaged: missing. Whether its content is whole is for CheckSealed to say, which reads all of it.
+  // kDamaged: missing. Whether its content is whole is for Sha256OfSealed to say, which reads all of it.
   absl::StatusOr<SharedBytes> OpenToServe(const std::string& file) const;
 
   // Any file. Whoever decodes a snapshot checks it anyway. It is read as long as it is there, or until the end, whoever
@@ -70,9 +70,9 @@ class SnapshotStore {
   mutable std::map<std::string, std::weak_ptr<const StoredBytes>> served_;
 };
 
-// Of a file whose last 32 bytes are the SHA-256 of those before, as a snapshot's are. DataLoss, exit code kDamaged: they are not. `path`:
-// for the message, which says what to do. Thread-safe.
-absl::Status CheckSealed(const StoredBytes& bytes, absl::string_view path);
+// The SHA-256 of a file whose last 32 bytes are the SHA-256 of those before, as a snapshot's are. DataLoss, exit code kDamaged: they are
+// not. `path`: for the message, which says what to do. Reads all of it, once. Thread-safe.
+absl::StatusOr<Digest> Sha256OfSealed(const StoredBytes& bytes, absl::string_view path);
 
 }  // namespace tributary::coordinator
 

@@ -205,7 +205,8 @@ grpc::ServerUnaryReactor* AdminService::SubmitRun(grpc::CallbackServerContext* c
 
 void AdminService::BeginSubmissions() {
   while (!submissions_.empty()) {
-    const absl::StatusOr<std::shared_ptr<Submission>> begun = coordinator_->BeginSubmission(submissions_.front().spec);
+    const absl::StatusOr<std::shared_ptr<Submission>> begun =
+        coordinator_->BeginSubmission(submissions_.front().spec, submissions_.front().caller);
     if (!begun.ok()) {
       EndSubmission(begun.status());
       continue;

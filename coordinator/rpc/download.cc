@@ -92,17 +92,40 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
       const absl::Time start = downloads_->options_.clock->Now();
       absl::StatusOr<SharedBytes> bytes = Bytes();
       const absl::Duration took = downloads_->options_.clock->Now() - start;
-      downloads_->bulk_->Post([this, bytes = std::move(bytes), took] {
-        downloads_->Answered(key_, took);
-        asking_ = false;
-        Opened(bytes);
+      downloads_->hashing_->Post([this, bytes = std::move(bytes), took] {
+        absl::StatusOr<Digest> digest = bytes.ok() ? downloads_->DigestOf(request_, *bytes) : bytes.status();
+        downloads_->bulk_->Post([this, bytes, digest = std::move(digest), took] {
+          downloads_->Answered(key_, took);
+          asking_ = false;
+          Opened(bytes, digest);
+        });
       });
     });
   }
 
  private:
+  // Asks nothing and counts nothing of a site whose worker this is not.
   void Begin() {
     downloads_->calls_.insert(this);
+    if (caller_.role != Role::kSite) {
+      Enter();
+      return;
+    }
+    asking_ = true;
+    downloads_->executor_->Post([this] {
+      downloads_->bulk_->Post([this, worker = downloads_->coordinator_->CheckWorker(caller_.name, worker_secret_)] {
+        asking_ = false;
+        if (worker.ok()) {
+          Enter();
+        } else {
+          End(worker);
+        }
+      });
+    });
+  }
+
+  void Enter() {
+    entered_ = true;
     Caller& caller = downloads_->callers_[key_];
     if (++caller.open > downloads_->options_.max_open) {
       End(absl::ResourceExhaustedError(absl::StrCat(key_, " has ", downloads_->options_.max_open, " downloads open already")));
@@ -119,14 +142,10 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
 
   // On the coordinator's executor.
   absl::StatusOr<SharedBytes> Bytes() const {
-    if (caller_.role == Role::kOperator) {
-      return downloads_->coordinator_->OpenDownload(request_, std::nullopt);
-    }
-    TRIBUTARY_RETURN_IF_ERROR(downloads_->coordinator_->CheckWorker(caller_.name, worker_secret_));
-    return downloads_->coordinator_->OpenDownload(request_, caller_.name);
+    return downloads_->coordinator_->OpenDownload(request_, caller_.role == Role::kSite ? std::make_optional(caller_.name) : std::nullopt);
   }
 
-  void Opened(const absl::StatusOr<SharedBytes>& bytes) {
+  void Opened(const absl::StatusOr<SharedBytes>& bytes, const absl::StatusOr<Digest>& digest) {
     if (ended_) {
       TryFinish();
       return;
@@ -141,7 +160,6 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
       End(absl::OutOfRangeError(absl::StrCat("download: offset ", offset_, " of ", bytes_->size(), " bytes")));
       return;
     }
-    const absl::StatusOr<Digest> digest = downloads_->DigestOf(request_, bytes_);
     if (!digest.ok()) {
       Unreadable(digest.status());
       return;
@@ -216,7 +234,9 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   // No longer counts as open before its caller can know that it is over, and perhaps begin the next.
   void FinishWith(const absl::Status& status) {
     finished_ = true;
-    --downloads_->callers_[key_].open;
+    if (entered_) {
+      --downloads_->callers_[key_].open;
+    }
     Finish(ToGrpcStatus(status));
   }
 
@@ -237,6 +257,7 @@ class Downloads::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   grpc::ByteBuffer buffer_;
   bool last_ = false;
   bool writing_ = false;
+  bool entered_ = false;  // counts as open
   bool waiting_ = false;  // for its turn to ask
   bool asking_ = false;
   bool ended_ = false;     // nothing more will be written
@@ -259,6 +280,10 @@ void Downloads::Sweep() {
     const Caller& caller = entry.second;
     return caller.open == 0 && caller.waiting.empty() && !caller.asking && caller.not_before <= now;
   });
+  hashing_->Post([this] { ForgetUnused(); });
+}
+
+void Downloads::ForgetUnused() {
   for (auto& [bytes, known] : digests_) {
     if (!std::exchange(known.used, false)) {
       known.kept = nullptr;
@@ -297,8 +322,7 @@ absl::StatusOr<Digest> Downloads::DigestOf(const v1::DownloadRequest& request, c
     found->second.used = true;
     return found->second.digest;
   }
-  TRIBUTARY_RETURN_IF_ERROR(coordinator_->CheckDownload(request, *bytes));
-  TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, Sha256(*bytes));
+  TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, coordinator_->DigestOfDownload(request, *bytes));
   const auto kept = std::count_if(digests_.begin(), digests_.end(), [](const auto& known) { return known.second.kept != nullptr; });
   const bool keep = request.has_snapshot_round() && static_cast<size_t>(kept) < kMaxKept;
   digests_.emplace(bytes.get(), KnownDigest{bytes, digest, keep ? bytes : nullptr});

@@ -22,7 +22,8 @@
 
 namespace tributary::coordinator {
 
-// Open is thread-safe; everything else is on the bulk executor, and so is every Start* and Finish. Outlives its streams.
+// Open is thread-safe; everything else is on the bulk executor, and so is every Start* and Finish; but whole files are read on the hashing
+// executor. Outlives its streams.
 class Downloads {
  public:
   // Defaults: TransferService::Options.
@@ -37,9 +38,9 @@ class Downloads {
     const Clock* clock = nullptr;
   };
 
-  // All must outlive it. `coordinator` is called on `executor` only.
-  Downloads(Coordinator* coordinator, SerialExecutor* executor, SerialExecutor* bulk, const Options& options)
-      : coordinator_(coordinator), executor_(executor), bulk_(bulk), options_(options) {}
+  // All must outlive it. `coordinator` is called on `executor` only, but for its digests.
+  Downloads(Coordinator* coordinator, SerialExecutor* executor, SerialExecutor* bulk, SerialExecutor* hashing, const Options& options)
+      : coordinator_(coordinator), executor_(executor), bulk_(bulk), hashing_(hashing), options_(options) {}
 
   // The reactor of one stream; frees itself. Ends with the errors of transfer.proto; RESOURCE_EXHAUSTED: the caller has too many open;
   // CANCELLED, UNAVAILABLE, DEADLINE_EXCEEDED: resume it.
@@ -70,17 +71,19 @@ class Downloads {
   void AskNext(const std::string& key);
   void Answered(const std::string& key, absl::Duration took);
 
-  // Checked and hashed once, however many fetch the same bytes.
+  // On the hashing executor. Checked and hashed once, however many fetch the same bytes.
   absl::StatusOr<Digest> DigestOf(const v1::DownloadRequest& request, const SharedBytes& bytes);
+  void ForgetUnused();
 
   Coordinator* const coordinator_;
   SerialExecutor* const executor_;
   SerialExecutor* const bulk_;
+  SerialExecutor* const hashing_;
   const Options options_;
 
   std::set<Call*> calls_;
   std::map<std::string, Caller> callers_;
-  std::map<const StoredBytes*, KnownDigest> digests_;
+  std::map<const StoredBytes*, KnownDigest> digests_;  // on the hashing executor
 };
 
 }  // namespace tributary::coordinator

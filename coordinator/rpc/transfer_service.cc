@@ -36,11 +36,13 @@ TransferService::TransferService(Coordinator* coordinator, SerialExecutor* execu
                 static_cast<uint64_t>(static_cast<double>(options.min_upload_rate) *
                                       absl::ToDoubleSeconds(options.sweep_interval * options.max_idle_sweeps)),
                 options.metrics}),
-      downloads_(coordinator, executor, &bulk_, {options.frame_bytes, options.max_downloads, options.max_idle_sweeps, options.clock}) {
+      downloads_(coordinator, executor, &bulk_, &hashing_,
+                 {options.frame_bytes, options.max_downloads, options.max_idle_sweeps, options.clock}) {
   bulk_.PostAfter(sweep_interval_, [this] { Sweep(); });
 }
 
 TransferService::~TransferService() {
+  hashing_.Stop();
   disk_.Stop();
   bulk_.Stop();
 }
@@ -53,14 +55,16 @@ grpc::ServerUnaryReactor* TransferService::GetUploadProgress(grpc::CallbackServe
     reactor->Finish(ToGrpcStatus(site.status()));
     return reactor;
   }
-  executor_->Post([coordinator = coordinator_, site = *site, bytes = WireSize(request->ByteSizeLong())] {
-    coordinator->CountBytes(site, ByteDirection::kUp, ByteKind::kControl, bytes);
-  });
-  bulk_.Post([this, reactor, request, response, site = *std::move(site)] {
+  bulk_.Post([this, reactor, request, response, site = *std::move(site), secret = Authorisation::WorkerSecretOf(*context)] {
     *response = uploads_.Progress(site, *request);
-    executor_->Post([coordinator = coordinator_, site, bytes = WireSize(response->ByteSizeLong())] {
-      coordinator->CountBytes(site, ByteDirection::kDown, ByteKind::kControl, bytes);
-    });
+    // The answer waits for nobody; counted, and a sign of the worker's life, if it is the worker that asks.
+    executor_->Post(
+        [coordinator = coordinator_, site, secret, up = WireSize(request->ByteSizeLong()), down = WireSize(response->ByteSizeLong())] {
+          if (coordinator->CheckWorker(site, secret).ok()) {
+            coordinator->CountBytes(site, ByteDirection::kUp, ByteKind::kControl, up);
+            coordinator->CountBytes(site, ByteDirection::kDown, ByteKind::kControl, down);
+          }
+        });
     reactor->Finish(grpc::Status::OK);
   });
   return reactor;

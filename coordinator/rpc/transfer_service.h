@@ -19,8 +19,9 @@
 
 namespace tributary::coordinator {
 
-// Checksums, hashes and spools live on an executor of their own ("bulk"), so that a large upload delays no session; only the questions to
-// the Coordinator hop to its executor. As with sessions, reactions only post, and every Start* and Finish is called from the bulk executor.
+// Checksums and spools live on an executor of their own ("bulk"), so that a large upload delays no session; whole files are written and
+// read on two more, so that a large model delays no upload. Only the questions to the Coordinator hop to its executor. As with sessions,
+// reactions only post, and every Start* and Finish is called from the bulk executor.
 //
 // The service methods are thread-safe. Outlives the server it is registered with.
 class TransferService final
@@ -72,6 +73,7 @@ class TransferService final
   // Last: stopped before what their work uses goes away.
   SerialExecutor bulk_{"bulk"};
   SerialExecutor disk_{"disk"};
+  SerialExecutor hashing_{"hashing"};
 };
 
 }  // namespace tributary::coordinator

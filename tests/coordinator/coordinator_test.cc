@@ -370,7 +370,7 @@ TEST(Coordinator, ASubmissionThatFailsLeavesNoFileBehind) {
     const std::filesystem::directory_iterator all(federation.folder() + "/snapshots");
     return std::distance(begin(all), end(all));
   };
-  const absl::StatusOr<std::shared_ptr<Submission>> first = federation.coordinator().BeginSubmission(MakeSpec("toy", 1, 1));
+  const absl::StatusOr<std::shared_ptr<Submission>> first = federation.coordinator().BeginSubmission(MakeSpec("toy", 1, 1), "ana");
   ASSERT_TRUE(first.ok() && (*first)->Prepare().ok());
   Submit(federation, MakeSpec("toy", 1, 1));
   const auto before = files();

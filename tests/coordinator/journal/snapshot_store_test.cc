@@ -51,7 +51,7 @@ TEST_F(SnapshotStoreTest, ServesWhatItSavedToAllTheSame) {
   EXPECT_TRUE(store_->Exists(*file));
   const SharedBytes served = *store_->OpenToServe(*file);
   EXPECT_EQ(*ReadAll(*served), bytes);
-  EXPECT_TRUE(CheckSealed(*served, "x").ok());
+  EXPECT_EQ(*Sha256OfSealed(*served, "x"), Sha256(bytes));
   EXPECT_EQ(*store_->OpenToServe(*file), served);
   ASSERT_TRUE(store_->Remove(*file).ok());
   EXPECT_EQ(*ReadAll(*served), bytes);
@@ -64,12 +64,12 @@ TEST_F(SnapshotStoreTest, SortsByNameAsByRound) {
 TEST_F(SnapshotStoreTest, SaysThatAMissingOrChangedFileIsDamaged) {
   const std::string file = *Save("run", 1, Sealed(std::string(1000, 'x')));
   std::fstream(PathOf(file), std::ios::in | std::ios::out | std::ios::binary).seekp(500).put('y');
-  const absl::Status changed = CheckSealed(**store_->OpenToServe(file), PathOf(file));
+  const absl::Status changed = Sha256OfSealed(**store_->OpenToServe(file), PathOf(file)).status();
   EXPECT_EQ(changed.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(ExitCodeOf(changed), ExitCode::kDamaged);
   EXPECT_THAT(std::string(changed.message()), HasSubstr(PathOf(file)));
   std::filesystem::resize_file(PathOf(file), 20);
-  EXPECT_EQ(CheckSealed(**store_->OpenToServe(file), PathOf(file)).code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(Sha256OfSealed(**store_->OpenToServe(file), PathOf(file)).status().code(), absl::StatusCode::kDataLoss);
   ASSERT_TRUE(store_->Remove(file).ok());
   EXPECT_EQ(store_->OpenToServe(file).status().code(), absl::StatusCode::kDataLoss);
 }

@@ -127,8 +127,8 @@ class RecordingCoordinator final : public Coordinator {
     }
     return download;
   }
-  absl::Status CheckDownload(const v1::DownloadRequest&, const StoredBytes&) const override { return absl::OkStatus(); }
-  absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec) override {
+  absl::StatusOr<Digest> DigestOfDownload(const v1::DownloadRequest&, const StoredBytes& bytes) const override { return Sha256(bytes); }
+  absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec, const std::string&) override {
     const Change change(*this);
     if (spec.name() == "bad") {
       return absl::InvalidArgumentError("rounds: must be at least 1");
