@@ -97,12 +97,7 @@ class Worker::Impl {
     if (certificates_ == nullptr) {
       return;
     }
-    certificate_watch_ = std::make_unique<CertificateWatch>(
-        certificates_, CertificateWatch::Options{.component = std::string(kComponent),
-                                                 .observe = [this](const CertificatePair& in_use, CertificateFilesState state) {
-                                                   metrics_.SetCertificateExpiry(in_use.validity.end);
-                                                   metrics_.SetCertificateFiles(state);
-                                                 }});
+    certificate_watch_ = std::make_unique<CertificateWatch>(certificates_, WatchOptionsOf(&metrics_));
     certificate_renewal_ = std::make_unique<CertificateRenewal>(RenewalOptionsOf(options_, certificates_));
   }
 

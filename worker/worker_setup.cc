@@ -109,6 +109,13 @@ absl::StatusOr<std::optional<TreeHeads>> OpenTreeHeads(const v1::WorkerConfig& c
   return std::make_optional(std::move(heads));
 }
 
+CertificateWatch::Options WatchOptionsOf(WorkerMetrics* metrics) {
+  return {.component = "worker", .observe = [metrics](const CertificatePair& in_use, CertificateFilesState state) {
+            metrics->SetCertificateExpiry(in_use.validity.end);
+            metrics->SetCertificateFiles(state);
+          }};
+}
+
 CertificateRenewal::Options RenewalOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates) {
   CertificateRenewal::Options renewal;
   renewal.files = certificates;

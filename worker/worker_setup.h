@@ -10,9 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/certificate_files.h"
+#include "common/certificate_watch.h"
 #include "common/tls.h"
 #include "tributary/v1/config.pb.h"
 #include "worker/certificate_renewal.h"
+#include "worker/metrics.h"
 #include "worker/quiet_hours.h"
 #include "worker/session_client.h"
 #include "worker/tree_heads.h"
@@ -40,6 +42,9 @@ absl::StatusOr<QuietHours> QuietHoursOf(const WorkerOptions& options);
 // What is held of the coordinator's audit log. In plaintext nothing is: anybody could have made it. Errors of TreeHeads::Open.
 absl::StatusOr<std::optional<TreeHeads>> OpenTreeHeads(const v1::WorkerConfig& config,
                                                        const std::shared_ptr<CertificateFiles>& certificates);
+
+// `metrics` must outlive the watch.
+CertificateWatch::Options WatchOptionsOf(WorkerMetrics* metrics);
 
 CertificateRenewal::Options RenewalOptionsOf(const WorkerOptions& options, const std::shared_ptr<CertificateFiles>& certificates);
 

@@ -413,6 +413,8 @@ class ReadByThePrograms(unittest.TestCase):
         """Paths of the pod, as those of files here."""
         for inside, here in (("ca.crt", "ca.crt"), ("tls.crt", f"{stem}.crt"), ("tls.key", f"{stem}.key")):
             text = text.replace(f"/etc/tributary-tls/{inside}", str(self.folder / "pki" / here))
+        for inside, here in (("tls.crt", "ca.crt"), ("tls.key", "ca.key")):
+            text = text.replace(f"/etc/tributary-ca/{inside}", str(self.folder / "pki" / here))
         text = text.replace("/var/lib/tributary", str(self.folder / "var")).replace("data: /data", f"data: {self.folder / 'data'}")
         path = self.folder / f"{stem}.yaml"
         path.write_text(text, encoding="utf-8")

@@ -93,7 +93,7 @@ TEST(StatusTest, ShowsTheSettingsInForce) {
   EXPECT_THAT(
       FormatStatus(StatusOf("mode: distro"), std::numeric_limits<size_t>::max()),
       HasSubstr("peak learning rate 0.001 (cosine), clip norm 1.0, weight decay 0.0, beta 0.999, value bits 1, domain dct, normalize "
-                "true, commit k 32, weighting uniform\n"));
+                "true, commit k 32, weighting uniform, aggregation mean\n"));
 }
 
 TEST(StatusTest, ShowsHowManyRoundsTheScheduleCoversAndWhichSitesARunHas) {

@@ -200,7 +200,7 @@ class BadInput(harness.FederationTest):
             ({"lease": None, "leese": "30s"}, "leese", "lease"),
             ({"lease": 30}, "lease", "unit"),
             ({"lease": "2h"}, "lease"),
-            ({"sites": []}, "sites"),
+            ({"sites": ["Alpha"]}, "sites[0]"),
             ({"federation": None}, "federation"),
         )
         for overrides, *words in cases:
