@@ -44,6 +44,14 @@ absl::Status CheckValueBits(absl::string_view field, uint32_t bits) {
   return Refuse(field, bits, "1, 2, 4 or 8");
 }
 
+// Below 1 every update would be scaled down, the median one too, and the bound with it.
+absl::Status CheckNormBound(double bound) {
+  if (bound == 0 || (bound >= 1 && bound <= 1e6)) {
+    return absl::OkStatus();
+  }
+  return Refuse("norm_bound", bound, "0 (no bound), or 1 to 1e6 times the median norm");
+}
+
 absl::Status CheckSchedule(const ScheduleOptions& schedule) {
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("learning_rate.kind", static_cast<int>(schedule.kind), 0, 3));
   TRIBUTARY_RETURN_IF_ERROR(CheckPositive("learning_rate.peak", schedule.peak, 100));
@@ -194,7 +202,7 @@ absl::Status Validate(const OptimizerOptions& options) {
   TRIBUTARY_RETURN_IF_ERROR(CheckSchedule(options.learning_rate));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("rounds", static_cast<double>(options.rounds), 1, 1e8));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("clip_norm", options.clip_norm, 0, 1e6));
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("norm_bound", options.norm_bound, 0, 1e6));
+  TRIBUTARY_RETURN_IF_ERROR(CheckNormBound(options.norm_bound));
   TRIBUTARY_RETURN_IF_ERROR(CheckRange("weight_decay", options.weight_decay, 0, 1));
   TRIBUTARY_RETURN_IF_ERROR(CheckWeighting(options));
   TRIBUTARY_RETURN_IF_ERROR(CheckAggregation(options));

@@ -97,6 +97,8 @@ TEST(OptionsTest, ARefusalNamesTheFieldTheValueAndWhatIsAllowed) {
   ExpectRefused(Mode::kDistro, &OptimizerOptions::beta, 1.5, "beta is 1.5; allowed: 0 to 1");
   ExpectRefused(Mode::kDistro, &OptimizerOptions::beta, std::nanf(""), "beta is nan");
   ExpectRefused(Mode::kAllReduce, &OptimizerOptions::clip_norm, -1, "clip_norm is -1");
+  ExpectRefused(Mode::kAllReduce, &OptimizerOptions::norm_bound, 0.5, "norm_bound is 0.5; allowed: 0 (no bound), or 1 to 1e6");
+  ExpectRefused(Mode::kAllReduce, &OptimizerOptions::norm_bound, std::nanf(""), "norm_bound is nan");
   ExpectRefused(Mode::kAllReduce, &OptimizerOptions::weight_decay, 2, "weight_decay is 2");
   ExpectRefused(Mode::kAllReduce, &OptimizerOptions::rounds, 0, "rounds is 0");
   ExpectRefused(Mode::kLocal, &OptimizerOptions::local_steps, 0, "local_steps is 0");

@@ -157,6 +157,12 @@ TEST(RunOptionsTest, AKeyThatTheModeDoesNotHaveIsRefused) {
             "optimizer.k: mode allreduce has no k (only demo, distro, local); remove the key or change the mode");
 }
 
+TEST(RunOptionsTest, ABoundBelowTheMedianNormIsRefused) {
+  EXPECT_EQ(Problem(MakeRun("mode: fedavg, norm_bound: 0.5")),
+            "optimizer: norm_bound is 0.5; allowed: 0 (no bound), or 1 to 1e6 times the median norm");
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: fedavg, norm_bound: 1"))->norm_bound, 1.0f);
+}
+
 TEST(RunOptionsTest, WeightingBySamplesIsForSomeModes) {
   EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro"))->weighting, optim::Weighting::kUniform);
   for (const char* mode : {"distro", "local", "fedavg", "diloco"}) {

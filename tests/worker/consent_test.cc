@@ -116,6 +116,12 @@ TEST(ConsentTest, WhatARunAsksOfTheMachineAndOfItsModelIsBounded) {
   EXPECT_THAT(AnswerTo(evaluates), HasSubstr("consent.max_evaluation_batches"));
 }
 
+TEST(ConsentTest, ARunWhoseBoundIsBelowTheMedianNormIsRefused) {
+  v1::RunSpec spec = SpecOf(v1::OptimizerSpec::FEDAVG, 8);
+  spec.mutable_optimizer()->set_norm_bound(0.5);
+  EXPECT_THAT(AnswerTo(spec), HasSubstr("norm_bound is 0.5; allowed: 0 (no bound), or 1 to 1e6"));
+}
+
 TEST(ConsentTest, ARoundHasNoFewerLocalStepsThanItsRun) {
   const v1::ConsentConfig consent = DefaultConsent();
   const RunSize size{.local_steps = 20};
