@@ -150,8 +150,8 @@ struct CoordinatorMetrics::State {
   prometheus::Family<Counter>& site_over_rate =
       MakeCounter("tributary_sessions_over_rate_total", "Sessions closed because their site sent more messages than any worker does");
   prometheus::Family<Counter>& site_updates = MakeCounter("tributary_updates_total", "Updates of a site, by result");
-  prometheus::Family<Counter>& site_bounded =
-      MakeCounter("tributary_updates_bounded_total", "Updates of a site that were scaled down to the bound on norms");
+  prometheus::Family<Counter>& site_bounded = MakeCounter(
+      "tributary_updates_bounded_total", "Updates of a site that were scaled down to the bound on norms, or left out of the sum");
   prometheus::Family<Counter>& site_bytes =
       MakeCounter("tributary_bytes_total",
                   "Bytes moved between coordinator and site, with gRPC, HTTP/2 and TLS framing; up is towards the coordinator");

@@ -126,7 +126,7 @@ class CoordinatorMetrics {
   void CountBenched(absl::string_view site);
   void CountUpdate(absl::string_view site, UpdateResult result);
   void CountRejection(RejectionReason reason);
-  // An update of the site is summed scaled down.
+  // An update of the site is summed scaled down, or left out.
   void CountBounded(absl::string_view site);
   // An update of the site was accepted this long after the start of its round.
   void ObserveArrival(absl::string_view site, absl::Duration since_start);

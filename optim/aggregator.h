@@ -40,8 +40,11 @@ bool HoldsUpdates(const OptimizerOptions& options);
 // Length of the record of a commit that includes something, where it is known before: as UpdatesStayStored.
 std::optional<uint64_t> FixedRecordBytes(const OptimizerOptions& options, const Layout& layout);
 
-// Holds the accumulator, the server-side residual, and the norms by which a run bounds its updates (norm_gate.h). Not thread-safe: one
-// caller at a time (Measure and ShareOf are const and may run beside each other).
+// Holds the accumulator, the server-side residual, and what a run knows of earlier updates: the norms by which it bounds them
+// (norm_gate.h), and how sites agree (agreement.h). Not thread-safe: one caller at a time (Measure and ShareOf are const and may run beside
+// each other).
+//
+// Of an update, `site` says whose it is. Only runs with Aggregation::kAgreement look at it, and there a site has one update in a round.
 class Aggregator {
  public:
   virtual ~Aggregator() = default;
@@ -52,9 +55,9 @@ class Aggregator {
   virtual absl::StatusOr<double> Measure(absl::string_view payload) const = 0;
   absl::Status Check(absl::string_view payload) const { return Measure(payload).status(); }
 
-  // What the sum of the open round takes of an update of this norm: 1, or less if it is scaled down to the bound. OutOfRange: it is too
-  // large to be taken at all.
-  virtual absl::StatusOr<double> ShareOf(double norm) const = 0;
+  // What the sum of the open round takes of an update of this norm: 1, or less if it is scaled down to the bound; 0 if the round does
+  // without the site: its updates are counted, and come to nothing. OutOfRange: it is too large to be taken at all.
+  virtual absl::StatusOr<double> ShareOf(double norm, absl::string_view site = {}) const = 0;
 
   // Opens the sum of a round for at most `members` updates (1..kMaxWorkers). FailedPrecondition: a round is open and holds updates; Finish
   // it, or Remove them.
@@ -62,20 +65,21 @@ class Aggregator {
 
   // Adds one update, or its share. Checks first, the weight too; an error leaves the sum unchanged. FailedPrecondition: no round open, or
   // more than `members` updates. OutOfRange: as ShareOf.
-  virtual absl::Status Add(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
+  virtual absl::Status Add(absl::string_view payload, uint32_t weight = kMaxWeight, absl::string_view site = {}) = 0;
 
   // As Add, of an update that is kept elsewhere, and stays there unchanged until the round is closed or the update is taken back. Modes
   // whose updates stay stored (UpdatesStayStored) only remember it and read it when the round is closed: that MeasureStoredUpdate has
   // found it valid is the caller's word, and only its length is checked; `norm` is what it found, and is read from the update if it is not
   // given. Other modes read it now. Errors of the storage.
-  virtual absl::Status AddStored(SharedBytes payload, uint32_t weight = kMaxWeight, std::optional<double> norm = std::nullopt) = 0;
+  virtual absl::Status AddStored(SharedBytes payload, uint32_t weight = kMaxWeight, std::optional<double> norm = std::nullopt,
+                                 absl::string_view site = {}) = 0;
 
   // Takes an update of the open round back; without any, the round is as if none had come. Nobody keeps the updates for this, so that
   // memory stays O(model): that it is one that was added is the caller's word. FailedPrecondition: no round open, or no update in it.
-  virtual absl::Status Remove(absl::string_view payload, uint32_t weight = kMaxWeight) = 0;
+  virtual absl::Status Remove(absl::string_view payload, uint32_t weight = kMaxWeight, absl::string_view site = {}) = 0;
   // Takes one back that AddStored was given: the same object. FailedPrecondition: as Remove, and where updates stay stored, if it is not
   // among them with this weight.
-  virtual absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight = kMaxWeight) = 0;
+  virtual absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight = kMaxWeight, absl::string_view site = {}) = 0;
 
   // Closes the round: weighted mean over what was added, re-selected and re-quantised, what is left out stays in the server-side residual.
   // Errors of the storage where updates stay stored; DataLoss, exit code kDamaged: one of them is no longer valid. The round is closed
@@ -90,15 +94,15 @@ class Aggregator {
   // (those of the whole tree), the root makes the commit that it would have made of the updates themselves.
   //
   // Closes the round and hands out what was added to it. FailedPrecondition: no round open, commits of this aggregator have left a
-  // residual in its sum, or the run bounds norms, which only the root knows. Errors of reading as Finish.
+  // residual in its sum, or the run bounds norms or asks who agrees, which only the root knows. Errors of reading as Finish.
   virtual absl::StatusOr<std::string> ExportPartial() = 0;
   // Adds what ExportPartial handed out. Errors leave the sum unchanged. FailedPrecondition: no round open, or more than `members` updates.
   // DataLoss: damaged, or of another layout or mode. InvalidArgument: of another round or other members, not canonical, or more than so
   // many updates can sum to; so accepted sums never overflow.
   virtual absl::Status MergePartial(absl::string_view partial) = 0;
 
-  // The server-side residual, and the norms of committed rounds; only while no round is open, or none with updates. A coordinator that
-  // restores it and adds the same updates makes the same commits.
+  // The server-side residual, and what is known of updates of committed rounds; only while no round is open, or none with updates. A
+  // coordinator that restores it and adds the same updates makes the same commits.
   virtual std::string SaveState() const = 0;
   // Ends an open round, too. DataLoss: not a state of this layout and mode, or damaged; the aggregator is unchanged.
   virtual absl::Status RestoreState(absl::string_view state) = 0;

@@ -110,7 +110,7 @@ absl::Status CheckWeighting(const OptimizerOptions& options) {
 }
 
 absl::Status CheckAggregation(const OptimizerOptions& options) {
-  TRIBUTARY_RETURN_IF_ERROR(CheckRange("aggregation", static_cast<int>(options.aggregation), 0, 3));
+  TRIBUTARY_RETURN_IF_ERROR(CheckRange("aggregation", static_cast<int>(options.aggregation), 0, 4));
   const Family family = TraitsOf(options.mode).family;
   const auto refuse = [&options](absl::string_view why) {
     return absl::InvalidArgumentError(
@@ -137,6 +137,11 @@ absl::Status CheckAggregation(const OptimizerOptions& options) {
         return refuse("every site counts the same in an order of values; set weighting: uniform");
       }
       return CheckRange("trim", options.trim, 0.01, 0.49);
+    case Aggregation::kAgreement:
+      if (family != Family::kSigns && !(TraitsOf(options.mode).keys.Has(Key::kNormalize) && options.normalize)) {
+        return refuse("it is for votes that all count the same, in signsgd and distro with normalize; allowed: mean (with norm_bound: 1)");
+      }
+      break;
   }
   return absl::OkStatus();
 }
@@ -183,6 +188,8 @@ absl::string_view AggregationName(Aggregation aggregation) {
       return "trimmed_mean";
     case Aggregation::kMedian:
       return "median";
+    case Aggregation::kAgreement:
+      return "agreement";
   }
   return "unknown";
 }

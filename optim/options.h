@@ -35,6 +35,7 @@ enum class Aggregation {
   kSignVote,     // of each value only the sign counts
   kTrimmedMean,  // coordinate by coordinate, without the largest and smallest
   kMedian,       // coordinate by coordinate
+  kAgreement,    // as kMean, without sites that push against the others round after round (agreement.h)
 };
 absl::string_view AggregationName(Aggregation aggregation);
 

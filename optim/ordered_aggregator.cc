@@ -73,7 +73,7 @@ class OrderedAggregator final : public RoundAggregator {
       });
     }
     TRIBUTARY_ASSIGN_OR_RETURN(const double norm, Measure(payload));
-    TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(norm));
+    TRIBUTARY_ASSIGN_OR_RETURN(const double share, BoundedShare(norm));
     updates_.push_back({InMemory(std::string(payload)), false, norm, share});
     return norm;
   }
@@ -86,7 +86,7 @@ class OrderedAggregator final : public RoundAggregator {
     if (!norm.has_value()) {
       TRIBUTARY_ASSIGN_OR_RETURN(norm, bounds_norms() ? NormOfDensePayload(pieces_, *payload) : 0.0);
     }
-    TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(*norm));
+    TRIBUTARY_ASSIGN_OR_RETURN(const double share, BoundedShare(*norm));
     updates_.push_back({payload, true, *norm, share});
     return *norm;
   }

@@ -2,8 +2,10 @@
 
 #include <bit>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/assert.h"
 #include "common/bytes.h"
 #include "common/status_macros.h"
 #include "optim/sealed_state.h"
@@ -15,13 +17,34 @@ std::string PartialKind(const OptimizerOptions& options) {
   return absl::StrCat("partial sum ", ModeName(options.mode));
 }
 
-// State of a run that bounds norms: the norms behind their length, then the family's own.
+// State of a run that bounds norms, or asks who agrees: what it knows of that, behind its length, then the family's own.
 constexpr absl::string_view kGatedKind = "aggregator with norms";
+constexpr absl::string_view kAgreedKind = "aggregator with agreement";
 
-std::string Sized(absl::string_view bytes) {
+std::string SealBoth(absl::string_view kind, const Layout& layout, absl::string_view known, absl::string_view sum) {
   std::string sized;
-  AppendField<uint64_t>(bytes, sized);
-  return sized;
+  AppendField<uint64_t>(known, sized);
+  return SealState(kind, layout, {sized, sum});
+}
+
+struct Both {
+  absl::string_view known;
+  absl::string_view sum;
+};
+
+absl::StatusOr<Both> OpenBoth(absl::string_view kind, const Layout& layout, absl::string_view state) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(kind, layout, state));
+  ByteReader reader(body);
+  Both both;
+  if (!reader.ReadField<uint64_t>(both.known)) {
+    return absl::DataLossError(absl::StrCat("saved ", kind, " state: shorter than it says"));
+  }
+  both.sum = reader.rest();
+  return both;
+}
+
+absl::Status Canonical(absl::string_view kind, const absl::Status& restored) {
+  return restored.ok() ? restored : absl::DataLossError(absl::StrCat("saved ", kind, " state: ", restored.message()));
 }
 
 // What a partial sum says of itself before its sums.
@@ -74,6 +97,9 @@ absl::Status RoundAggregator::BeginRound(const RoundParameters& parameters, uint
   added_ = 0;
   weights_ = 0;
   gate_.Open(parameters);
+  if (agreement_.has_value()) {
+    agreement_->Open();
+  }
   Open();
   return absl::OkStatus();
 }
@@ -105,20 +131,50 @@ absl::Status RoundAggregator::TakeBack(uint32_t weight, absl::FunctionRef<absl::
   return absl::OkStatus();
 }
 
-absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight) {
-  return Take(weight, [&] { return Sum(payload, weight, 1); });
+absl::StatusOr<double> RoundAggregator::ShareOf(double norm, absl::string_view site) const {
+  TRIBUTARY_ASSIGN_OR_RETURN(const double share, BoundedShare(norm));
+  return agreement_.has_value() && agreement_->LeavesOut(site) ? 0.0 : share;
 }
 
-absl::Status RoundAggregator::AddStored(SharedBytes payload, uint32_t weight, std::optional<double> norm) {
+absl::Status RoundAggregator::Add(absl::string_view payload, uint32_t weight, absl::string_view site) {
+  return Take(weight, [&] { return agreement_.has_value() ? SumAgreed(payload, weight, 1, site) : Sum(payload, weight, 1); });
+}
+
+absl::Status RoundAggregator::AddStored(SharedBytes payload, uint32_t weight, std::optional<double> norm, absl::string_view site) {
+  if (agreement_.has_value()) {
+    std::string scratch;
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, payload->Slice(0, payload->size(), scratch));
+    return Add(bytes, weight, site);
+  }
   return Take(weight, [&] { return SumStored(payload, weight, 1, norm); });
 }
 
-absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight) {
-  return TakeBack(weight, [&] { return Sum(payload, weight, -1); });
+absl::Status RoundAggregator::Remove(absl::string_view payload, uint32_t weight, absl::string_view site) {
+  return TakeBack(weight, [&] { return agreement_.has_value() ? SumAgreed(payload, weight, -1, site) : Sum(payload, weight, -1); });
 }
 
-absl::Status RoundAggregator::RemoveStored(const SharedBytes& payload, uint32_t weight) {
+absl::Status RoundAggregator::RemoveStored(const SharedBytes& payload, uint32_t weight, absl::string_view site) {
+  if (agreement_.has_value()) {
+    std::string scratch;
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, payload->Slice(0, payload->size(), scratch));
+    return Remove(bytes, weight, site);
+  }
   return TakeBack(weight, [&] { return SumStored(payload, weight, -1, std::nullopt); });
+}
+
+absl::StatusOr<double> RoundAggregator::SumAgreed(absl::string_view payload, uint32_t weight, int sign, absl::string_view site) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const double norm, agreement_->LeavesOut(site) ? Measure(payload) : Sum(payload, weight, sign));
+  const auto update = [&](Agreement::Vote vote) { VisitVotes(payload, vote); };
+  if (sign > 0) {
+    agreement_->Add(site, update);
+  } else {
+    agreement_->Remove(site, update);
+  }
+  return norm;
+}
+
+void RoundAggregator::VisitVotes(absl::string_view, Agreement::Vote) const {
+  TRIBUTARY_ASSERT(false, "mode ", ModeName(options_.mode), " has no votes");
 }
 
 absl::StatusOr<double> RoundAggregator::SumStored(const SharedBytes& payload, uint32_t weight, int sign, std::optional<double>) {
@@ -144,6 +200,9 @@ absl::StatusOr<CommitHead> RoundAggregator::Close(int threads, absl::FunctionRef
   };
   TRIBUTARY_RETURN_IF_ERROR(Collect(threads, begin_payload, sink));
   gate_.Close();
+  if (agreement_.has_value()) {
+    agreement_->Close();
+  }
   return head;
 }
 
@@ -180,6 +239,9 @@ absl::StatusOr<std::string> RoundAggregator::ExportPartial() {
   if (gate_.bounds()) {
     return absl::FailedPreconditionError("the run bounds its updates by norms that the root alone knows; it has no partial sums");
   }
+  if (agreement_.has_value()) {
+    return absl::FailedPreconditionError("who agrees with the others the root alone knows; the run has no partial sums");
+  }
   open_ = false;
   std::string body;
   Append({.parameters = parameters_, .members = members_, .added = added_, .weights = weights_}, body);
@@ -188,29 +250,31 @@ absl::StatusOr<std::string> RoundAggregator::ExportPartial() {
 }
 
 std::string RoundAggregator::SaveState() const {
-  return gate_.bounds() ? SealState(kGatedKind, layout_, {Sized(gate_.Save()), SaveSum()}) : SaveSum();
+  std::string state = SaveSum();
+  if (agreement_.has_value()) {
+    state = SealBoth(kAgreedKind, layout_, agreement_->Save(), state);
+  }
+  return gate_.bounds() ? SealBoth(kGatedKind, layout_, gate_.Save(), state) : state;
 }
 
 absl::Status RoundAggregator::RestoreState(absl::string_view state) {
-  absl::string_view sum = state;
-  absl::string_view norms;
+  // Nothing is changed before all of it is known to be good.
+  Both norms{.known = {}, .sum = state};
   if (gate_.bounds()) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view body, OpenState(kGatedKind, layout_, state));
-    ByteReader reader(body);
-    uint64_t size = 0;
-    if (!reader.Read(size) || size > reader.rest().size()) {
-      return absl::DataLossError(absl::StrCat("saved ", kGatedKind, " state: shorter than its norms"));
-    }
-    norms = reader.rest().substr(0, size);
-    sum = reader.rest().substr(size);
-    if (const absl::Status canonical = NormGate(options_, layout_).Restore(norms); !canonical.ok()) {
-      return absl::DataLossError(absl::StrCat("saved ", kGatedKind, " state: ", canonical.message()));
-    }
+    TRIBUTARY_ASSIGN_OR_RETURN(norms, OpenBoth(kGatedKind, layout_, state));
+    TRIBUTARY_RETURN_IF_ERROR(Canonical(kGatedKind, NormGate(options_, layout_).Restore(norms.known)));
   }
-  TRIBUTARY_RETURN_IF_ERROR(RestoreSum(sum));
+  Both agreed{.known = {}, .sum = norms.sum};
+  std::optional<Agreement> agreement = agreement_;
+  if (agreement.has_value()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(agreed, OpenBoth(kAgreedKind, layout_, norms.sum));
+    TRIBUTARY_RETURN_IF_ERROR(Canonical(kAgreedKind, agreement->Restore(agreed.known)));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(RestoreSum(agreed.sum));
   if (gate_.bounds()) {
-    TRIBUTARY_RETURN_IF_ERROR(gate_.Restore(norms));
+    TRIBUTARY_RETURN_IF_ERROR(gate_.Restore(norms.known));
   }
+  agreement_ = std::move(agreement);
   open_ = false;
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@
 #include "common/byte_sink.h"
 #include "common/stored_bytes.h"
 #include "optim/aggregator.h"
+#include "optim/agreement.h"
 #include "optim/norm_gate.h"
 
 namespace tributary::optim {
@@ -23,12 +24,12 @@ class RoundAggregator : public Aggregator {
   // `layout` must outlive the aggregator.
   RoundAggregator(const OptimizerOptions& options, const Layout& layout) : options_(options), layout_(layout), gate_(options, layout) {}
 
-  absl::StatusOr<double> ShareOf(double norm) const final { return gate_.ShareOf(norm); }
+  absl::StatusOr<double> ShareOf(double norm, absl::string_view site) const final;
   absl::Status BeginRound(const RoundParameters& parameters, uint32_t members) final;
-  absl::Status Add(absl::string_view payload, uint32_t weight) final;
-  absl::Status AddStored(SharedBytes payload, uint32_t weight, std::optional<double> norm) final;
-  absl::Status Remove(absl::string_view payload, uint32_t weight) final;
-  absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight) final;
+  absl::Status Add(absl::string_view payload, uint32_t weight, absl::string_view site) final;
+  absl::Status AddStored(SharedBytes payload, uint32_t weight, std::optional<double> norm, absl::string_view site) final;
+  absl::Status Remove(absl::string_view payload, uint32_t weight, absl::string_view site) final;
+  absl::Status RemoveStored(const SharedBytes& payload, uint32_t weight, absl::string_view site) final;
   absl::StatusOr<Commit> Finish() final;
   absl::StatusOr<CommitHead> FinishRecord(ByteSink sink, int threads) final;
   absl::StatusOr<std::string> ExportPartial() final;
@@ -45,6 +46,10 @@ class RoundAggregator : public Aggregator {
   uint32_t added() const { return added_; }
   uint64_t weights() const { return weights_; }
 
+  // What the sum takes of an update that it takes.
+  absl::StatusOr<double> BoundedShare(double norm) const { return gate_.ShareOf(norm); }
+  // Of runs with Aggregation::kAgreement, before the first round: sites vote on so many places, which VisitVotes knows.
+  void AskWhoAgrees(int64_t places) { agreement_.emplace(places); }
   // Whether norms are to be measured.
   bool bounds_norms() const { return gate_.bounds(); }
 
@@ -52,6 +57,8 @@ class RoundAggregator : public Aggregator {
   // `sum` returns the norm of what it has added or taken back.
   absl::Status Take(uint32_t weight, absl::FunctionRef<absl::StatusOr<double>()> sum);
   absl::Status TakeBack(uint32_t weight, absl::FunctionRef<absl::StatusOr<double>()> sum);
+  // Sum in a run that asks who agrees.
+  absl::StatusOr<double> SumAgreed(absl::string_view payload, uint32_t weight, int sign, absl::string_view site);
   // Closes the round and gives its commit's parts, as Collect does.
   absl::StatusOr<CommitHead> Close(int threads, absl::FunctionRef<absl::Status(const CommitHead& head)> begin, ByteSink sink);
 
@@ -62,6 +69,8 @@ class RoundAggregator : public Aggregator {
   virtual absl::StatusOr<double> Sum(absl::string_view payload, uint32_t weight, int sign) = 0;
   // The same of a stored update: by reading all of it, unless the family leaves it where it is.
   virtual absl::StatusOr<double> SumStored(const SharedBytes& payload, uint32_t weight, int sign, std::optional<double> norm);
+  // Of runs with Aggregation::kAgreement: the votes of an update that was found valid.
+  virtual void VisitVotes(absl::string_view payload, Agreement::Vote vote) const;
   // The commit's payload: its length to `begin`, then its bytes to `sink`. added() >= 1.
   virtual absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) = 0;
   // The commit's learning rate.
@@ -83,6 +92,7 @@ class RoundAggregator : public Aggregator {
   const OptimizerOptions options_;
   const Layout& layout_;
   NormGate gate_;
+  std::optional<Agreement> agreement_;
   bool open_ = false;
   RoundParameters parameters_;
   uint32_t members_ = 0;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "common/assert.h"
 #include "common/status_macros.h"
 #include "optim/dense_modes.h"
 #include "optim/dense_payload.h"
@@ -19,7 +20,11 @@ namespace {
 class SignAggregator final : public RoundAggregator {
  public:
   SignAggregator(const OptimizerOptions& options, const Layout& layout)
-      : RoundAggregator(options, layout), pieces_(CutLive(layout, kSignPiece)), found_(pieces_.size()) {}
+      : RoundAggregator(options, layout), pieces_(CutLive(layout, kSignPiece)), found_(pieces_.size()) {
+    if (options.aggregation == Aggregation::kAgreement) {
+      AskWhoAgrees(LiveSize(pieces_));
+    }
+  }
 
   // A vote counts one, whatever its norm.
   absl::StatusOr<double> Measure(absl::string_view payload) const override {
@@ -40,6 +45,14 @@ class SignAggregator final : public RoundAggregator {
                   [votes, factor](int64_t i, int sign) { votes[i] = static_cast<int16_t>(votes[i] + factor * sign); });
     }
     return 0.0;
+  }
+
+  void VisitVotes(absl::string_view payload, Agreement::Vote vote) const override {
+    std::vector<SignPiece> found(pieces_.size());
+    TRIBUTARY_ASSERT(ParseSigns(pieces_, payload, found.data()).ok(), "an update that was found valid");
+    for (size_t p = 0; p < pieces_.size(); ++p) {
+      ForEachSign(found[p], pieces_[p].size, [&, first = pieces_[p].live](int64_t i, int sign) { vote(first + i, sign); });
+    }
   }
 
   absl::Status Collect(int, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) override {

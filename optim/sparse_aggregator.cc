@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "common/assert.h"
 #include "common/status_macros.h"
 #include "optim/modes.h"
 
@@ -57,9 +58,25 @@ absl::StatusOr<double> SparseAggregator::Measure(absl::string_view payload) cons
 
 absl::StatusOr<double> SparseAggregator::Sum(absl::string_view payload, uint32_t weight, int sign) {
   TRIBUTARY_ASSIGN_OR_RETURN(const double norm, Decode(payload, decoded_));
-  TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(norm));
+  TRIBUTARY_ASSIGN_OR_RETURN(const double share, BoundedShare(norm));
   SumValues(decoded_, weight, share, sign);
   return norm;
+}
+
+void SparseAggregator::VisitVotes(absl::string_view payload, Agreement::Vote vote) const {
+  SparseValues values;
+  TRIBUTARY_ASSERT(DecodePayload(plan_.update_shape(), payload, values).ok(), "an update that was found valid");
+  const bool floats = plan_.update_shape().value_bits == 32;
+  for (const Segment& segment : plan_.segments()) {
+    for (int64_t chunk = 0; chunk < segment.chunk_count; ++chunk) {
+      const int64_t first = segment.first_place + chunk * segment.chunk_length();
+      const uint32_t end = values.chunk_begin[segment.first_chunk + chunk + 1];
+      for (uint32_t i = values.chunk_begin[segment.first_chunk + chunk]; i < end; ++i) {
+        const bool negative = floats ? std::bit_cast<float>(values.value[i]) < 0 : values.value[i] < 0;
+        vote(first + values.index[i], negative ? -1 : 1);
+      }
+    }
+  }
 }
 
 absl::Status SparseAggregator::CheckSenders(absl::Span<const uint16_t> senders, uint32_t added) const {

@@ -17,7 +17,11 @@ namespace tributary::optim {
 class SparseAggregator : public RoundAggregator {
  public:
   // `layout` must outlive the aggregator.
-  SparseAggregator(const OptimizerOptions& options, const Layout& layout) : RoundAggregator(options, layout), plan_(options, layout) {}
+  SparseAggregator(const OptimizerOptions& options, const Layout& layout) : RoundAggregator(options, layout), plan_(options, layout) {
+    if (options.aggregation == Aggregation::kAgreement) {
+      AskWhoAgrees(plan_.places());
+    }
+  }
 
   absl::StatusOr<double> Measure(absl::string_view payload) const final;
 
@@ -31,6 +35,7 @@ class SparseAggregator : public RoundAggregator {
  private:
   absl::StatusOr<double> Sum(absl::string_view payload, uint32_t weight, int sign) final;
   absl::Status Collect(int threads, absl::FunctionRef<absl::Status(uint64_t bytes)> begin, ByteSink sink) final;
+  void VisitVotes(absl::string_view payload, Agreement::Vote vote) const final;
   float CommitRate() const final;
 
   // InvalidArgument: a decoded value is too large for the sum.

@@ -101,7 +101,7 @@ class ValueAggregator final : public RoundAggregator {
 
   absl::StatusOr<double> Sum(absl::string_view payload, uint32_t weight, int sign) override {
     TRIBUTARY_ASSIGN_OR_RETURN(const double norm, Measure(payload));
-    TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(norm));
+    TRIBUTARY_ASSIGN_OR_RETURN(const double share, BoundedShare(norm));
     HoldSums();
     // Ties are rounded to even, so that what is taken back is what was added.
     AddValues(payload.data() + kDenseHeaderSize, sign * (weight * kUnitsOfWeight * share), LiveSize(pieces_), sums_.data());
@@ -114,7 +114,7 @@ class ValueAggregator final : public RoundAggregator {
       if (!norm.has_value()) {
         TRIBUTARY_ASSIGN_OR_RETURN(norm, bounds_norms() ? NormOfDensePayload(pieces_, *payload) : 0.0);
       }
-      TRIBUTARY_ASSIGN_OR_RETURN(const double share, ShareOf(*norm));
+      TRIBUTARY_ASSIGN_OR_RETURN(const double share, BoundedShare(*norm));
       stored_.push_back({payload, weight, *norm, share});
       return *norm;
     }

@@ -37,6 +37,7 @@ struct Recipe {
   bool pipeline = false;
   bool weighs = false;   // the mean by sample counts
   bool budgets = false;  // bytes a step instead of k and local steps
+  bool agrees = false;   // Aggregation::kAgreement
 
   auto operator<=>(const Recipe&) const = default;
 };
@@ -53,6 +54,7 @@ Recipe RecipeOf(Random& random) {
   recipe.pipeline = random.Chance(0.2);
   recipe.weighs = random.Chance(0.25) && mode.keys.Has(optim::Key::kWeighting);
   recipe.budgets = random.Chance(0.2) && mode.budget != optim::BudgetChoice::kNothing;
+  recipe.agrees = random.Chance(0.25) && (recipe.mode == optim::Mode::kDistro || recipe.mode == optim::Mode::kSignSgd);
   return recipe;
 }
 
@@ -66,7 +68,8 @@ std::string OptimizerOf(const Recipe& recipe) {
     absl::StrAppend(&optimizer, sparse ? ", k: 256" : "", mode.keys.Has(optim::Key::kLocalSteps) ? ", local_steps: 2" : "");
   }
   // Betas whose steps have no bound: SyntheticTrainer's directions are no optimiser's, and the median alone is to bound them.
-  return absl::StrCat(optimizer, ", adam_beta2: 0.5", recipe.weighs ? ", weighting: samples" : "");
+  return absl::StrCat(optimizer, ", adam_beta2: 0.5", recipe.weighs ? ", weighting: samples" : "",
+                      recipe.agrees ? ", aggregation: agreement" : "");
 }
 
 // Written once and given a name, a seed and a length: parsing takes longer than a simulated round.

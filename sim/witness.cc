@@ -245,7 +245,7 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, JournaledCommi
   for (const JournaledUpdate& update : run.updates) {
     if (made.ok()) {
       const absl::StatusOr<uint32_t> weight = optim::WeightOf(run.model->options, update.report.samples());
-      made = weight.ok() ? run.aggregator->Add(update.payload, *weight) : weight.status();
+      made = weight.ok() ? run.aggregator->Add(update.payload, *weight, update.site) : weight.status();
     }
   }
   absl::StatusOr<optim::Commit> again = made.ok() ? run.aggregator->Finish() : made;

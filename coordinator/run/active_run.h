@@ -210,7 +210,7 @@ class ActiveRun {
   void Reject(const std::string& site, uint64_t round, RejectionReason kind, const std::string& reason);
   // Its update was refused for what it holds: that is answered, and counts against the site. `told` names site and round, too.
   void Refuse(const std::string& site, uint64_t round, const absl::Status& why, const std::string& told);
-  // What a site has sent outweighs the others', and is summed scaled down.
+  // What a site has sent is summed scaled down, or left out (MeasuredUpdate::share).
   void NoteBounded(const std::string& site, uint64_t round, const MeasuredUpdate& measured);
   // Tells the engine that the site's update of that round is not valid, unless what was held has closed it meanwhile.
   void DispatchRefusal(const std::string& site, uint64_t round, std::string reason);

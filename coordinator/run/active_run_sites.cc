@@ -397,8 +397,12 @@ void ActiveRun::NoteBounded(const std::string& site, uint64_t round, const Measu
   deps_.metrics->CountBounded(site);
   // The first time; then the counters tell.
   if (totals.updates_bounded() == 1) {
-    const std::string what = absl::StrCat("its update's norm is ", measured.norm, ": it is summed scaled down to ", measured.share,
-                                          " of itself, as all that come so large (optimizer.norm_bound)");
+    const std::string what =
+        measured.share == 0
+            ? "its updates oppose what the others send, or agree with themselves alone: they are left out until that changes "
+              "(optimizer.aggregation: agreement)"
+            : absl::StrCat("its update's norm is ", measured.norm, ": it is summed scaled down to ", measured.share,
+                           " of itself, as all that come so large (optimizer.norm_bound)");
     LogWarning("coordinator", "round ", round, ": ", what, LogField("run", id()), LogField("site", site));
     NoteEvent(site, "bounded", round, what);
   }
@@ -437,7 +441,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, In
   if (judgement == Judgement::kDuplicate) {
     return judgement;
   }
-  const absl::StatusOr<MeasuredUpdate> measured = host_->CheckUpdate(update);
+  const absl::StatusOr<MeasuredUpdate> measured = host_->CheckUpdate(site, update);
   if (!measured.ok()) {
     if (!absl::IsInvalidArgument(measured.status()) && !absl::IsOutOfRange(measured.status())) {
       return measured.status();  // the storage's: it says nothing of the update, which may come again

@@ -19,6 +19,16 @@ bool InFiles(const RunModel& model, LongUpdates where) {
   return where == LongUpdates::kInFiles && optim::UpdatesStayStored(model.options.mode);
 }
 
+// Of who asks how sites agree: a direction and the votes of a round.
+uint64_t AgreementBytes(const RunModel& model) {
+  if (model.options.aggregation != optim::Aggregation::kAgreement) {
+    return 0;
+  }
+  const bool signs = optim::TraitsOf(model.options.mode).family == optim::Family::kSigns;
+  const int64_t places = signs ? model.layout.size() : optim::ChunkPlan(model.options, model.layout).places();
+  return static_cast<uint64_t>(places) * 2 * sizeof(int16_t);
+}
+
 // Of the aggregator, from its making on (sparse modes) or from the first round on (dense ones).
 uint64_t SumBytes(const RunModel& model, LongUpdates where) {
   if (InFiles(model, where)) {
@@ -32,13 +42,13 @@ uint64_t SumBytes(const RunModel& model, LongUpdates where) {
       }
       return static_cast<uint64_t>(model.layout.size()) * sizeof(int64_t);
     case optim::Family::kSigns:
-      return static_cast<uint64_t>(model.layout.size()) * sizeof(int16_t);
+      return static_cast<uint64_t>(model.layout.size()) * sizeof(int16_t) + AgreementBytes(model);
     case optim::Family::kFloatComponents:
       return static_cast<uint64_t>(optim::ChunkPlan(options, model.layout).places()) * (sizeof(int64_t) + sizeof(uint16_t));
     case optim::Family::kLevels: {
       const bool narrow = options.rule == optim::Rule::kSign && options.normalize && options.weighting == optim::Weighting::kUniform;
       const uint64_t place = (narrow ? sizeof(int32_t) : sizeof(int64_t)) + (options.commit_k == 0 ? sizeof(uint16_t) : 0);
-      return static_cast<uint64_t>(optim::ChunkPlan(options, model.layout).places()) * place;
+      return static_cast<uint64_t>(optim::ChunkPlan(options, model.layout).places()) * place + AgreementBytes(model);
     }
   }
   return 0;
@@ -46,11 +56,12 @@ uint64_t SumBytes(const RunModel& model, LongUpdates where) {
 
 // What snapshots hold of the aggregator: sums are a residual in the modes that have one.
 uint64_t AggregatorSnapshotBytes(const RunModel& model) {
-  if (optim::TraitsOf(model.options.mode).family != optim::Family::kLevels) {
+  const bool agrees = model.options.aggregation == optim::Aggregation::kAgreement;
+  if (optim::TraitsOf(model.options.mode).family != optim::Family::kLevels && !agrees) {
     return 0;
   }
-  // Once more while it is sealed together with the norms.
-  return SumBytes(model, LongUpdates::kInMemory) * (optim::BoundsNorms(model.options) ? 2 : 1);
+  // Once more while it is sealed together with the norms, or with how sites agree.
+  return SumBytes(model, LongUpdates::kInMemory) * (optim::BoundsNorms(model.options) || agrees ? 2 : 1);
 }
 
 }  // namespace

@@ -85,7 +85,8 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
     TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [this](const JournaledUpdate& update) -> absl::Status {
       TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model_->options, update.report.samples()));
       const SharedBytes& stored = accepted_.at(update.site).stored;
-      return stored == nullptr ? aggregator_->Remove(update.payload, weight) : aggregator_->RemoveStored(stored, weight);
+      return stored == nullptr ? aggregator_->Remove(update.payload, weight, update.site)
+                               : aggregator_->RemoveStored(stored, weight, update.site);
     }));
     accepted_.clear();
   }
@@ -93,7 +94,7 @@ absl::Status RunHost::StartRound(uint64_t round, const std::vector<std::string>&
   return ResumeOpenRound().status();
 }
 
-absl::StatusOr<MeasuredUpdate> RunHost::CheckUpdate(const IncomingUpdate& update) const {
+absl::StatusOr<MeasuredUpdate> RunHost::CheckUpdate(const std::string& site, const IncomingUpdate& update) const {
   MeasuredUpdate measured;
   TRIBUTARY_ASSIGN_OR_RETURN(measured.norm, update.norm);
   TRIBUTARY_RETURN_IF_ERROR(optim::WeightOf(model_->options, update.report.samples()).status());
@@ -104,7 +105,7 @@ absl::StatusOr<MeasuredUpdate> RunHost::CheckUpdate(const IncomingUpdate& update
     }
     TRIBUTARY_ASSIGN_OR_RETURN(measured.norm, aggregator_->Measure(update.payload));
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(measured.share, aggregator_->ShareOf(measured.norm));
+  TRIBUTARY_ASSIGN_OR_RETURN(measured.share, aggregator_->ShareOf(measured.norm, site));
   return measured;
 }
 

@@ -38,8 +38,8 @@ namespace tributary::coordinator {
 
 // A valid update, and how much of it the sum of its round takes.
 struct MeasuredUpdate {
-  double norm = 0;  // 0 if nobody asks for it
-  double share = 1;
+  double norm = 0;   // 0 if nobody asks for it
+  double share = 1;  // optim::Aggregator::ShareOf
 };
 
 // A commit on its way into the log.
@@ -110,9 +110,9 @@ class RunHost {
 
   // Makes the round durable and opens its sum.
   absl::Status StartRound(uint64_t round, const std::vector<std::string>& members);
-  // Whether the payload is a valid update, of a norm that the open round takes, and the report gives it a weight; nothing changes.
+  // Whether the site's payload is a valid update, of a norm that the open round takes, and the report gives it a weight; nothing changes.
   // InvalidArgument; OutOfRange: the norm. A payload in a file was measured before, and what was wrong with it then is wrong now.
-  absl::StatusOr<MeasuredUpdate> CheckUpdate(const IncomingUpdate& update) const;
+  absl::StatusOr<MeasuredUpdate> CheckUpdate(const std::string& site, const IncomingUpdate& update) const;
   // Checked updates, whose files, where they are in some, are durable: durable together, then summed. `norms` are those that were measured,
   // and `accepted` names their digests, in the same order.
   absl::Status AcceptUpdates(absl::Span<const JournaledUpdate> updates, absl::Span<const double> norms, const UpdatesAccepted& accepted);

@@ -116,11 +116,11 @@ absl::StatusOr<SharedBytes> SumUpdate(const RunModel& model, const SnapshotStore
                                       optim::Aggregator& aggregator, std::optional<double> norm) {
   TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t weight, optim::WeightOf(model.options, update.report.samples()));
   if (update.file.empty()) {
-    TRIBUTARY_RETURN_IF_ERROR(aggregator.Add(update.payload, weight));
+    TRIBUTARY_RETURN_IF_ERROR(aggregator.Add(update.payload, weight, update.site));
     return nullptr;
   }
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes payload, store.Open(update.file));
-  TRIBUTARY_RETURN_IF_ERROR(aggregator.AddStored(payload, weight, norm));
+  TRIBUTARY_RETURN_IF_ERROR(aggregator.AddStored(payload, weight, norm, update.site));
   return payload;
 }
 

@@ -86,6 +86,8 @@ optim::Aggregation AggregationOf(v1::Aggregation number) {
       return optim::Aggregation::kTrimmedMean;
     case v1::MEDIAN:
       return optim::Aggregation::kMedian;
+    case v1::AGREEMENT:
+      return optim::Aggregation::kAgreement;
     default:
       return optim::Aggregation::kMean;
   }

@@ -1,6 +1,7 @@
-// What hostile sites cost: the accuracy of a small federation by mode, rule of aggregation and attack. Prints a table in Markdown.
+// What hostile sites cost: the accuracy of a small federation by mode, rule of aggregation and attack. Prints a table in Markdown; of
+// `agreement` in parentheses the shares of honest and of hostile updates that were left out.
 //
-//   robustness DATA.csv [--seeds N] [--hostile F] [--mode NAME] [--rounds N] [--rate FACTOR]
+//   robustness DATA.csv [--seeds N] [--hostile F] [--mode NAME] [--rule NAME] [--rounds N] [--rate FACTOR] [--skew ALPHA]
 //   zcat .../sklearn/datasets/data/digits.csv.gz > digits.csv        (Debian's python3-sklearn)
 //
 // docs/explanation/robustness.md has what came of it.
@@ -71,6 +72,7 @@ constexpr Rule kRules[] = {
     {"mean, unbounded", Aggregation::kMean, 0},       {"mean", Aggregation::kMean, 3},
     {"mean, `norm_bound: 1`", Aggregation::kMean, 1}, {"`sign_vote`", Aggregation::kSignVote, 3},
     {"`trimmed_mean`", Aggregation::kTrimmedMean, 3}, {"`median`", Aggregation::kMedian, 3},
+    {"`agreement`", Aggregation::kAgreement, 3},
 };
 
 struct Arguments {
@@ -82,6 +84,7 @@ struct Arguments {
   double rate = 1;
   std::string mode;
   std::string attack;
+  std::string rule;
 };
 
 void PrintRow(const Arguments& arguments, const Table& table, Mode mode, const Rule& rule) {
@@ -100,15 +103,20 @@ void PrintRow(const Arguments& arguments, const Table& table, Mode mode, const R
       continue;
     }
     double sum = 0;
+    LeftOut left_out;
     for (int seed = 1; seed <= arguments.seeds; ++seed) {
       ToyFederation federation;
       federation.seed = static_cast<uint64_t>(seed);
       federation.hostile = arguments.hostile;
       federation.rounds = arguments.rounds;
       federation.skew = arguments.skew;
-      sum += Accuracy(federation, options, attack, table);
+      sum += Accuracy(federation, options, attack, table, &left_out);
     }
-    std::printf(" %.1f |", 100 * sum / arguments.seeds);
+    std::printf(" %.1f", 100 * sum / arguments.seeds);
+    if (rule.aggregation == Aggregation::kAgreement) {
+      std::printf(" (%.1f, %.1f)", 100 * left_out.honest / arguments.seeds, 100 * left_out.hostile / arguments.seeds);
+    }
+    std::printf(" |");
     std::fflush(stdout);
   }
   std::printf("\n");
@@ -123,6 +131,7 @@ int Run(int argc, char** argv) {
   app.add_option("--rounds", arguments.rounds)->capture_default_str();
   app.add_option("--mode", arguments.mode, "only this one");
   app.add_option("--attack", arguments.attack, "only this one");
+  app.add_option("--rule", arguments.rule, "only this one, as the table names it");
   app.add_option("--skew", arguments.skew, "how alike the sites' data are: Dirichlet's parameter")->capture_default_str();
   app.add_option("--rate", arguments.rate, "factor of the learning rates")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
@@ -144,7 +153,9 @@ int Run(int argc, char** argv) {
       continue;
     }
     for (const Rule& rule : kRules) {
-      PrintRow(arguments, *table, mode.mode, rule);
+      if (arguments.rule.empty() || arguments.rule == rule.name) {
+        PrintRow(arguments, *table, mode.mode, rule);
+      }
     }
   }
   return 0;

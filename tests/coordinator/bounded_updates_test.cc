@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/run/strikes.h"
 #include "tests/coordinator/federation.h"
@@ -95,6 +97,50 @@ TEST(BoundedUpdates, ARunThatSwitchesTheBoundOffTakesWhatComes) {
   federation.ConnectAll();
   federation.RunToEnd(run);
   EXPECT_EQ(SiteOf(federation.Status(run), "site-2").updates_included(), 4u);
+}
+
+// Signs of the model's 212 parameters: honest sites push the first 160 up, hostile ones all of them down.
+std::function<void(std::string&, uint64_t)> Pushes(bool hostile) {
+  return [hostile](std::string& payload, uint64_t) {
+    std::string signs(27, hostile ? '\xff' : '\0');
+    if (hostile) {
+      signs.back() = '\x0f';
+      payload = std::string("\1\1", 2) + signs;
+      return;
+    }
+    std::fill_n(signs.begin(), 20, '\xff');
+    payload = std::string("\1\2", 2) + signs + std::string(20, '\0');
+  };
+}
+
+TEST(LeftOut, WhoPushesAgainstTheOthersIsCountedAndToldOfAndARestartLeavesOutTheSame) {
+  std::vector<std::string> hashes;
+  for (const bool killed : {false, true}) {
+    Federation federation(5);
+    for (int site = 0; site < 5; ++site) {
+      federation.site(site).alter = Pushes(site == 4);
+    }
+    const std::string run = Submit(federation, MakeSpec("toy", 15, 5, "signsgd, aggregation: agreement"));
+    federation.ConnectAll();
+    for (int i = 0; killed && i < 7; ++i) {
+      federation.Advance(absl::Seconds(1));
+      federation.Crash();
+      ASSERT_TRUE(federation.Restart().ok());
+      federation.ConnectAll();
+    }
+    federation.RunToEnd(run);
+    const v1::RunStatus status = federation.Status(run);
+    EXPECT_EQ(status.state(), v1::FINISHED);
+    EXPECT_EQ(SiteOf(status, "site-4").updates_included(), 15u);
+    EXPECT_GE(SiteOf(status, "site-4").updates_bounded(), 10u);
+    EXPECT_EQ(SiteOf(status, "site-0").updates_bounded(), 0u);
+    const std::vector<JournaledEvent> events = *federation.journal().Events(run);
+    EXPECT_TRUE(std::any_of(events.begin(), events.end(), [](const JournaledEvent& event) {
+      return event.kind == "bounded" && event.site == "site-4" && absl::StrContains(event.detail, "they are left out");
+    }));
+    hashes.push_back(CommonHash(federation, run));
+  }
+  EXPECT_EQ(hashes[0], hashes[1]);
 }
 
 TEST(Quarantine, ThreeRefusedUpdatesCostASiteItsPlaceAlsoOnANewSessionAndOverARestart) {

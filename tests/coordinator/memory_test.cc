@@ -55,7 +55,8 @@ TEST_F(Memory, ThatIsTooSmallForARunIsSaidWhenItIsSubmitted) {
 }
 
 TEST_F(Memory, NoModelIsTooLargeToBeRefused) {
-  for (const std::string mode : {"allreduce", "fedavg", "diloco", "signsgd", "distro", "local", "demo"}) {
+  for (const std::string mode :
+       {"allreduce", "fedavg", "diloco", "signsgd", "signsgd, aggregation: agreement", "distro", "local", "demo"}) {
     // 10^12 parameters.
     EXPECT_TRUE(absl::IsFailedPrecondition(Submitted(SpecOf(mode, "{inputs: 1000000, hidden: [900000], outputs: 2}")))) << mode;
   }

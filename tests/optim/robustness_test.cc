@@ -18,9 +18,9 @@ OptimizerOptions Options(Mode mode, float norm_bound) {
   return options;
 }
 
-double AccuracyOf(const OptimizerOptions& options, Attack attack) {
+double AccuracyOf(const OptimizerOptions& options, Attack attack, double skew = 2, uint64_t seed = 1) {
   static const Table& table = *new Table(MakeClouds(1200, 5));
-  const ToyFederation federation{.hidden = 16, .rounds = options.rounds, .batch = 16, .skew = 2};
+  const ToyFederation federation{.hidden = 16, .rounds = options.rounds, .batch = 16, .skew = skew, .seed = seed};
   return Accuracy(federation, options, attack, table);
 }
 
@@ -46,6 +46,22 @@ TEST(RobustnessTest, TheRulesHoldAgainstWhatABoundLetsThrough) {
   OptimizerOptions options = Options(Mode::kDemo, 0);
   options.aggregation = Aggregation::kSignVote;
   EXPECT_GT(AccuracyOf(options, Attack::kSignFlip), AccuracyOf(options, Attack::kNone) - 0.08);
+}
+
+TEST(RobustnessTest, WhoAsksHowSitesAgreeHoldsAgainstThoseThatPushBackwards) {
+  for (const Mode mode : {Mode::kDistro, Mode::kSignSgd}) {
+    SCOPED_TRACE(ModeName(mode));
+    OptimizerOptions options = Options(mode, 0);
+    options.rounds = 100;
+    options.k = options.commit_k = 64;
+    const auto accuracy = [&options](Attack attack) { return AccuracyOf(options, attack, 0.5, 2); };
+    const double honest = accuracy(Attack::kNone);
+    const double mean = accuracy(Attack::kInnerProduct);
+    options.aggregation = Aggregation::kAgreement;
+    EXPECT_EQ(accuracy(Attack::kNone), honest) << "no site is left out";
+    EXPECT_GT(accuracy(Attack::kInnerProduct), honest - 0.04);
+    EXPECT_LT(mean, honest - 0.06);
+  }
 }
 
 }  // namespace

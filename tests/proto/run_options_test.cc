@@ -163,6 +163,12 @@ TEST(RunOptionsTest, ABoundBelowTheMedianNormIsRefused) {
   EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: fedavg, norm_bound: 1"))->norm_bound, 1.0f);
 }
 
+TEST(RunOptionsTest, AgreementIsForModesOfEqualVotes) {
+  EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: signsgd, aggregation: agreement"))->aggregation, optim::Aggregation::kAgreement);
+  EXPECT_EQ(Problem(MakeRun("mode: fedavg, aggregation: agreement")).substr(0, 54),
+            "optimizer: aggregation agreement in mode fedavg: it is");
+}
+
 TEST(RunOptionsTest, WeightingBySamplesIsForSomeModes) {
   EXPECT_EQ(OptimizerOptionsOf(MakeRun("mode: distro"))->weighting, optim::Weighting::kUniform);
   for (const char* mode : {"distro", "local", "fedavg", "diloco"}) {

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "common/assert.h"
@@ -361,7 +362,7 @@ absl::StatusOr<Table> ReadTable(absl::string_view csv) {
   return table;
 }
 
-double Accuracy(const ToyFederation& federation, const OptimizerOptions& options, Attack attack, const Table& table) {
+double Accuracy(const ToyFederation& federation, const OptimizerOptions& options, Attack attack, const Table& table, LeftOut* left_out) {
   const int64_t trained = table.rows() * 5 / 6;
   const Perceptron model(table.features, federation.hidden, table.classes);
   // A hostile worker does not clip.
@@ -394,7 +395,12 @@ double Accuracy(const ToyFederation& federation, const OptimizerOptions& options
     }
     TRIBUTARY_ASSERT(aggregator->BeginRound(round, static_cast<uint32_t>(sites.size())).ok(), "round ", r);
     for (size_t i = 0; i < sites.size(); ++i) {
-      const bool included = !updates[i].empty() && aggregator->Add(updates[i]).ok();
+      const std::string site = absl::StrCat("site-", i);
+      if (left_out != nullptr && *aggregator->ShareOf(0, site) == 0) {
+        const size_t alike = i < hostile ? hostile : sites.size() - hostile;
+        (i < hostile ? left_out->hostile : left_out->honest) += 1.0 / static_cast<double>(alike * federation.rounds);
+      }
+      const bool included = !updates[i].empty() && aggregator->Add(updates[i], optim::kMaxWeight, site).ok();
       sites[i].encoder->Settle(included ? optim::UpdateFate::kIncluded : optim::UpdateFate::kNotIncluded);
     }
     const absl::StatusOr<optim::Commit> commit = aggregator->Finish();

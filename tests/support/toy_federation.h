@@ -53,9 +53,17 @@ struct ToyFederation {
   uint64_t seed = 1;
 };
 
+// Of the updates of honest and of hostile sites, the shares that a run with Aggregation::kAgreement left out.
+struct LeftOut {
+  double honest = 0;
+  double hostile = 0;
+};
+
 // Trains on the first 5/6 of the rows and returns the share of the rest that is classified rightly. Updates that the aggregator refuses
-// are left out, and quarantine is not played: a refused site may try again in every round.
-double Accuracy(const ToyFederation& federation, const optim::OptimizerOptions& options, Attack attack, const Table& table);
+// are left out, and quarantine is not played: a refused site may try again in every round. The shares are added
+// to `left_out`, if it is given.
+double Accuracy(const ToyFederation& federation, const optim::OptimizerOptions& options, Attack attack, const Table& table,
+                LeftOut* left_out = nullptr);
 
 }  // namespace tributary
 
