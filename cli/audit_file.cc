@@ -11,6 +11,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "cli/audit_signatures.h"
 #include "common/exit_codes.h"
 #include "common/merkle_tree.h"
 #include "common/status_macros.h"
@@ -117,6 +118,9 @@ absl::StatusOr<AuditFile> ReadAuditFile(const std::string& path) {
     for (const Json& hash : first["proof"]) {
       file.proof.push_back(absl::HexStringToBytes(hash.is_string() ? hash.get<std::string>() : ""));
     }
+    for (const Json& certificate : first.value("certificates", Json::array())) {
+      absl::Base64Unescape(certificate.is_string() ? certificate.get<std::string>() : "", &file.certificates.emplace_back());
+    }
     return file;
   }
   for (uint64_t index = 0; std::getline(lines, text); ++index) {
@@ -175,6 +179,10 @@ absl::StatusOr<std::string> MakeAuditProof(const AuditFile& file, uint64_t index
   for (const Digest& hash : hashes) {
     proof.push_back(DigestHex(hash));
   }
+  Json certificates = Json::array();
+  for (const std::string& certificate : CertificatesFor(file.records, index)) {
+    certificates.push_back(absl::Base64Escape(certificate));
+  }
   const std::string& record = file.records[index];
   return Line({{kProofKey, 1},
                {"federation", file.federation},
@@ -182,7 +190,8 @@ absl::StatusOr<std::string> MakeAuditProof(const AuditFile& file, uint64_t index
                {"index", index},
                {"record", absl::Base64Escape(record)},
                {"says", Says(record)},
-               {"proof", std::move(proof)}});
+               {"proof", std::move(proof)},
+               {"certificates", std::move(certificates)}});
 }
 
 absl::StatusOr<std::vector<v1::TreeHead>> ReadKeptHeads(const std::string& path) {

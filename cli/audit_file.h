@@ -2,7 +2,8 @@
 //
 // Both are JSON, a line each. An export: first {"tributary_audit_log": 1, "federation": ..., "head": TreeHead}, then for every record
 // {"index": ..., "record": its bytes in base64, "says": AuditRecord}. A proof: {"tributary_audit_proof": 1, "federation": ..., "head": ...,
-// "index": ..., "record": ..., "says": ..., "proof": [hexadecimal]}. `says` is for people, and nobody relies on it.
+// "index": ..., "record": ..., "says": ..., "proof": [hexadecimal], "certificates": [base64]}. `says` is for people, and nobody relies on
+// it.
 #ifndef TRIBUTARY_CLI_AUDIT_FILE_H_
 #define TRIBUTARY_CLI_AUDIT_FILE_H_
 
@@ -28,7 +29,8 @@ struct AuditFile {
   // Of a proof alone.
   bool is_proof = false;
   uint64_t index = 0;
-  std::vector<std::string> proof;  // 32 bytes each
+  std::vector<std::string> proof;         // 32 bytes each
+  std::vector<std::string> certificates;  // of the site that signed what the record says; empty: none did
 };
 // DataLoss, exit code kDamaged: it is neither, or not whole; names the line.
 absl::StatusOr<AuditFile> ReadAuditFile(const std::string& path);

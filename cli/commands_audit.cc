@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "cli/audit_file.h"
+#include "cli/audit_signatures.h"
 #include "cli/commands.h"
 #include "common/checksum.h"
 #include "common/exit_codes.h"
@@ -31,6 +32,7 @@ struct AuditOptions {
   std::string output;
   std::string data_dir;
   std::string ca;
+  std::string site_ca;
   std::string federation;
   std::vector<std::string> heads;
   std::optional<uint64_t> record;
@@ -94,6 +96,26 @@ absl::Status Export(const Session& session, const AuditOptions& options) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<AuditSignatures> CheckSignatures(const AuditFile& file, const std::string& federation, const std::string& ca) {
+  AuditSignatures signatures(federation, ca);
+  for (uint64_t index = 0; index < file.records.size(); ++index) {
+    v1::AuditRecord record;
+    if (!record.ParseFromString(file.records[index])) {
+      continue;  // of a later release
+    }
+    if (!file.certificates.empty()) {
+      v1::AuditRecord certificate;
+      certificate.set_unix_ms(record.unix_ms());
+      certificate.mutable_site_certificate()->set_site(record.has_accepted_update() ? record.accepted_update().site()
+                                                                                    : record.site_event().site());
+      *certificate.mutable_site_certificate()->mutable_certificates() = {file.certificates.begin(), file.certificates.end()};
+      TRIBUTARY_RETURN_IF_ERROR(signatures.Check(certificate));
+    }
+    TRIBUTARY_RETURN_IF_ERROR(Annotate(signatures.Check(record), absl::StrCat("record ", file.is_proof ? file.index : index)));
+  }
+  return signatures;
+}
+
 absl::Status Verify(const Session& session, const AuditOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(const AuditFile file, ReadAuditFile(options.file));
   TRIBUTARY_RETURN_IF_ERROR(CheckTree(file));
@@ -101,6 +123,11 @@ absl::Status Verify(const Session& session, const AuditOptions& options) {
   if (!options.ca.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::string ca, ReadFile(options.ca, kMaxPem));
     TRIBUTARY_RETURN_IF_ERROR(VerifyTreeHead(file.head, federation, ca));
+  }
+  std::optional<AuditSignatures> signatures;
+  if (const std::string& path = options.site_ca.empty() ? options.ca : options.site_ca; !path.empty()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::string ca, ReadFile(path, kMaxPem));
+    TRIBUTARY_ASSIGN_OR_RETURN(signatures, CheckSignatures(file, federation, ca));
   }
   size_t kept = 0;
   for (const std::string& path : options.heads) {
@@ -122,6 +149,11 @@ absl::Status Verify(const Session& session, const AuditOptions& options) {
                                    {"federation", federation},
                                    {"signature_checked", !options.ca.empty()},
                                    {"kept_heads_compared", kept}};
+    if (signatures.has_value()) {
+      json["updates_signed"] = signatures->good();
+      json["updates_unsigned"] = signatures->without();
+      json["updates_conflicting"] = signatures->conflicting();
+    }
     if (file.is_proof) {
       json["proven_record"] = file.index;
     }
@@ -137,6 +169,12 @@ absl::Status Verify(const Session& session, const AuditOptions& options) {
     out << "the signature was not checked: name the federation's CA by --ca\n";
   } else {
     out << "signed by the coordinator of " << federation << " at " << at << "\n";
+  }
+  if (signatures.has_value()) {
+    out << "updates signed by their sites: " << signatures->good() << ", unsigned: " << signatures->without() << "\n";
+  }
+  if (signatures.has_value() && signatures->conflicting() > 0) {
+    out << "updates that a site signed besides the one that counts: " << signatures->conflicting() << "\n";
   }
   if (kept > 0) {
     out << "it continues the " << kept << " heads that workers kept\n";
@@ -192,6 +230,8 @@ void AddAuditCommands(CLI::App* app, Session* session) {
   const auto [verify, verify_options] = add("verify", "Check an export, or the proof of one record, without the coordinator", Verify);
   verify->add_option("FILE", verify_options->file, "what `audit export` or `audit prove` wrote")->required();
   verify->add_option("--ca", verify_options->ca, "the federation's CA, to check the signature");
+  verify->add_option("--site-ca", verify_options->site_ca,
+                     "the CAs of the sites, to check what they signed, in one file (default: those of --ca)");
   verify->add_option("--federation", verify_options->federation, "whose coordinator must have signed (default: as the file says)");
   verify->add_option("--heads", verify_options->heads, "heads that a worker kept: heads.jsonl of its state folder; may be repeated");
 

@@ -2,6 +2,7 @@
 
 #include <openssl/err.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -30,18 +31,22 @@ const EVP_MD* HashFor(EVP_PKEY* key) {
   return type == EVP_PKEY_ED25519 || type == EVP_PKEY_ED448 ? nullptr : EVP_sha256();
 }
 
-absl::StatusOr<std::vector<X509Ptr>> Parse(const std::vector<std::string>& certificates) {
+absl::StatusOr<X509Ptr> Parse(absl::string_view der) {
+  const unsigned char* next = Bytes(der);
+  X509Ptr certificate(der.size() > kMaxCertificateBytes ? nullptr : d2i_X509(nullptr, &next, static_cast<long>(der.size())));
+  if (certificate == nullptr) {
+    return CredentialsError("what it comes with is not a certificate");
+  }
+  return certificate;
+}
+
+absl::StatusOr<std::vector<X509Ptr>> ParseAll(const std::vector<std::string>& certificates) {
   if (certificates.empty() || certificates.size() > kMaxCertificates) {
     return CredentialsError(absl::StrCat("it comes with ", certificates.size(), " certificates"));
   }
   std::vector<X509Ptr> parsed;
   for (const std::string& der : certificates) {
-    const unsigned char* next = Bytes(der);
-    X509Ptr certificate(der.size() > kMaxCertificateBytes ? nullptr : d2i_X509(nullptr, &next, static_cast<long>(der.size())));
-    if (certificate == nullptr) {
-      return CredentialsError("what it comes with is not a certificate");
-    }
-    parsed.push_back(std::move(certificate));
+    TRIBUTARY_ASSIGN_OR_RETURN(parsed.emplace_back(), Parse(der));
   }
   return parsed;
 }
@@ -60,6 +65,8 @@ absl::Status CheckChain(const std::vector<X509Ptr>& chain, absl::string_view ca,
   if (X509_STORE_CTX_init(context.get(), store.get(), chain[0].get(), intermediates.get()) != 1) {
     return CredentialsError("its certificate cannot be checked");
   }
+  // A CA that is trusted may itself be issued by one that is not, as in TLS here.
+  X509_STORE_CTX_set_flags(context.get(), X509_V_FLAG_PARTIAL_CHAIN);
   X509_STORE_CTX_set_purpose(context.get(), signer.role == Role::kCoordinator ? X509_PURPOSE_SSL_SERVER : X509_PURPOSE_SSL_CLIENT);
   X509_STORE_CTX_set_time(context.get(), 0, absl::ToTimeT(at));
   if (X509_verify_cert(context.get()) != 1) {
@@ -92,23 +99,36 @@ absl::StatusOr<TextSignature> SignText(absl::string_view text, const Certificate
   }
   signature.signature.resize(length);
   for (const X509Ptr& certificate : chain) {
-    std::string der(static_cast<size_t>(i2d_X509(certificate.get(), nullptr)), '\0');
-    auto* out = reinterpret_cast<unsigned char*>(der.data());
-    i2d_X509(certificate.get(), &out);
-    signature.certificates.push_back(std::move(der));
+    signature.certificates.push_back(DerOf(*certificate));
   }
   return signature;
 }
 
 absl::Status VerifyText(absl::string_view text, const TextSignature& signature, absl::string_view ca, const Identity& signer,
                         absl::Time at) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> chain, Parse(signature.certificates));
+  TRIBUTARY_RETURN_IF_ERROR(CheckSigner(signature.certificates, ca, signer, at).status());
+  return VerifySignature(text, signature.signature, signature.certificates[0]);
+}
+
+absl::StatusOr<Validity> CheckSigner(const std::vector<std::string>& certificates, absl::string_view ca, const Identity& signer,
+                                     absl::Time at) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<X509Ptr> chain, ParseAll(certificates));
   TRIBUTARY_RETURN_IF_ERROR(CheckChain(chain, ca, signer, at));
-  EVP_PKEY* const key = X509_get0_pubkey(chain[0].get());
+  Validity validity = {TimeOf(X509_get0_notBefore(chain[0].get())), TimeOf(X509_get0_notAfter(chain[0].get()))};
+  for (const X509Ptr& certificate : chain) {
+    validity.end = std::min(validity.end, TimeOf(X509_get0_notAfter(certificate.get())));
+  }
+  return validity;
+}
+
+absl::Status VerifySignature(absl::string_view text, absl::string_view signature, absl::string_view certificate) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const X509Ptr signer, Parse(certificate));
+  EVP_PKEY* const key = X509_get0_pubkey(signer.get());
   const DigestPtr context(EVP_MD_CTX_new());
   if (key == nullptr || EVP_DigestVerifyInit(context.get(), nullptr, HashFor(key), nullptr, key) != 1 ||
-      EVP_DigestVerify(context.get(), Bytes(signature.signature), signature.signature.size(), Bytes(text), text.size()) != 1) {
-    return CredentialsError(absl::StrCat("its signature is not that of ", SpiffeId(signer)));
+      EVP_DigestVerify(context.get(), Bytes(signature), signature.size(), Bytes(text), text.size()) != 1) {
+    const std::vector<std::string> names = UriNames(*signer);
+    return CredentialsError(absl::StrCat("its signature is not that of ", names.empty() ? DescribeCertificate(*signer) : names[0]));
   }
   return absl::OkStatus();
 }

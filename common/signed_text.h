@@ -29,6 +29,12 @@ absl::StatusOr<TextSignature> SignText(absl::string_view text, const Certificate
 absl::Status VerifyText(absl::string_view text, const TextSignature& signature, absl::string_view ca, const Identity& signer,
                         absl::Time at);
 
+// The two halves of it, for those who check many texts of one signer. From when to when the certificates are accepted as the signer's, with
+// `at` in it; and that the key of a certificate (DER) signed the text, whoever accepts it. Errors as above.
+absl::StatusOr<Validity> CheckSigner(const std::vector<std::string>& certificates, absl::string_view ca, const Identity& signer,
+                                     absl::Time at);
+absl::Status VerifySignature(absl::string_view text, absl::string_view signature, absl::string_view certificate);
+
 }  // namespace tributary
 
 #endif  // TRIBUTARY_COMMON_SIGNED_TEXT_H_

@@ -132,6 +132,13 @@ std::string DescribeCertificate(const X509& certificate) {
                       FormatDate(TimeOf(X509_get0_notAfter(&certificate))));
 }
 
+std::string DerOf(const X509& certificate) {
+  std::string der(static_cast<size_t>(i2d_X509(&certificate, nullptr)), '\0');
+  auto* out = reinterpret_cast<unsigned char*>(der.data());
+  i2d_X509(&certificate, &out);
+  return der;
+}
+
 std::string FingerprintOf(const X509& certificate) {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;

@@ -48,7 +48,8 @@ std::vector<std::string> UriNames(const X509& certificate);
 // CA,O=demo', valid until 2026-01-31 12:00 UTC". One line, bounded, also of a certificate that anybody made.
 std::string DescribeCertificate(const X509& certificate);
 
-// SHA-256 of the certificate as it is.
+// The certificate as it is, and the SHA-256 of that.
+std::string DerOf(const X509& certificate);
 std::string FingerprintOf(const X509& certificate);
 // SHA-256 of its SubjectPublicKeyInfo (RFC 5280): the same for every certificate of a key.
 std::string KeyFingerprintOf(const X509& certificate);

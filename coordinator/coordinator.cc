@@ -17,6 +17,7 @@
 #include "coordinator/run/run_sites.h"
 #include "coordinator/run/run_status.h"
 #include "coordinator/site_registry.h"
+#include "coordinator/welcome.h"
 #include "proto/durations.h"
 #include "proto/protocol_version.h"
 #include "proto/run_state.h"
@@ -209,7 +210,8 @@ void CoordinatorImpl::CountBytes(const std::string& site, ByteDirection directio
   }
 }
 
-void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink, v1::WorkerMessage message, uint64_t encoded_bytes) {
+void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink, v1::WorkerMessage message, uint64_t encoded_bytes,
+                                      UpdateProof proof) {
   CountBytes(site, ByteDirection::kUp, message.has_update() ? ByteKind::kUpdate : ByteKind::kControl, encoded_bytes);
   const auto it = sessions_.find(site);
   if (failed_ || it == sessions_.end() || it->second.sink != sink) {
@@ -245,7 +247,7 @@ void CoordinatorImpl::MessageReceived(const std::string& site, SessionSink* sink
       tell(message.ready().run_id(), [&](ActiveRun& run) { run.OnReady(site, message.ready()); });
       break;
     case v1::WorkerMessage::kUpdate:
-      OnUpdateMessage(site, std::move(*message.mutable_update()));
+      OnUpdateMessage(site, std::move(*message.mutable_update()), std::move(proof));
       break;
     case v1::WorkerMessage::kUpdateSkipped:
       tell(message.update_skipped().run_id(), [&](ActiveRun& run) { run.OnUpdateSkipped(site, message.update_skipped()); });
@@ -278,17 +280,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
   }
   session.software_version = release;
   session.capabilities = CapabilitiesOf(hello.capabilities());
-  v1::CoordinatorMessage message;
-  v1::Welcome& welcome = *message.mutable_welcome();
-  welcome.set_software_version(TRIBUTARY_VERSION);
-  welcome.set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(DurationOf(config_.lease()))));
-  welcome.set_max_inline_bytes(config_.max_inline());
-  welcome.set_unix_ms(UnixMillis());
-  welcome.set_protocol_version(*version);
-  for (const std::string& word : OwnCapabilities()) {
-    welcome.add_capabilities(word);
-  }
-  SendMessage(*this, site, std::move(message));
+  SendMessage(*this, site, WelcomeMessage(config_, *version, UnixMillis()));
   TellHeads([&](HeadPublisher& heads, auto send) { return heads.Greet(site, hello, send); });
   if (hello.has_held()) {
     Run* const held = FindRun(hello.held().run_id());
@@ -307,7 +299,7 @@ void CoordinatorImpl::OnHello(const std::string& site, Session& session, const v
   }
 }
 
-void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update) {
+void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update, UpdateProof proof) {
   if (update.payload().empty()) {
     return;  // it comes, or came, through TransferService.Upload, whose header says all the rest
   }
@@ -316,7 +308,7 @@ void CoordinatorImpl::OnUpdateMessage(const std::string& site, v1::Update update
     RejectForeign(*this, *deps_.metrics, site, update.run_id(), update.round()).IgnoreError();  // the receipt says it
     return;
   }
-  run->OnInlineUpdate(site, UpdateOf(std::move(update)));
+  run->OnInlineUpdate(site, UpdateOf(std::move(update), std::move(proof)));
 }
 
 void CoordinatorImpl::CallLater(absl::Duration delay, const std::string& run_id, void (*call)(ActiveRun&)) {
@@ -347,7 +339,8 @@ void CoordinatorImpl::OnLeave(const std::string& site, const v1::Leave& leave) {
   }
 }
 
-absl::StatusOr<std::unique_ptr<UploadPlace>> CoordinatorImpl::CheckUpload(const std::string& site, const v1::UploadHeader& header) {
+absl::StatusOr<std::unique_ptr<UploadPlace>> CoordinatorImpl::CheckUpload(const std::string& site, const v1::UploadHeader& header,
+                                                                          const UpdateProof& proof) {
   if (failed_) {
     return StorageHasFailed();
   }
@@ -357,7 +350,7 @@ absl::StatusOr<std::unique_ptr<UploadPlace>> CoordinatorImpl::CheckUpload(const 
     AfterChange();
     return rejected;
   }
-  const absl::StatusOr<ActiveRun::Judgement> judged = run->Judge(site, UpdateOf(header, {}));
+  const absl::StatusOr<ActiveRun::Judgement> judged = run->Judge(site, UpdateOf(header, {.proof = proof}));
   AfterChange();
   TRIBUTARY_RETURN_IF_ERROR(judged.status());
   // A second copy of an update that is held is not worth a file.

@@ -26,6 +26,7 @@
 #include "coordinator/run/upload_place.h"
 #include "coordinator/session_holder.h"
 #include "coordinator/site_standing.h"
+#include "proto/audit/signed_update.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -77,8 +78,9 @@ class Coordinator {
   // A site has one session. While it has one, the worker that has it may replace it, known by its secret; anybody else is closed with
   // ALREADY_EXISTS, which is an alarm, and needs no SessionClosed. `session` outlives the matching SessionClosed.
   virtual void SessionOpened(const std::string& site, SessionSink* session, const SessionOrigin& origin) = 0;
-  // `encoded_bytes`: wire size of the message with framing, for the counters.
-  virtual void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) = 0;
+  // `encoded_bytes`: wire size of the message with framing, for the counters. `proof`: of an Update's signature, which was checked before.
+  virtual void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes,
+                               UpdateProof proof = {}) = 0;
   virtual void SessionClosed(const std::string& site, SessionSink* session) = 0;
   // Bytes the transport moved for this site outside MessageReceived (what it sent on a session, uploads, downloads).
   virtual void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) = 0;
@@ -87,8 +89,10 @@ class Coordinator {
 
   // AlreadyExists: the site's session is another worker's, so that nothing may be taken from this one, nor given to it.
   virtual absl::Status CheckWorker(const std::string& site, const std::string& worker_secret) = 0;
-  // FailedPrecondition: the round is not open for this site. ResourceExhausted: longer than the model can need.
-  virtual absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) = 0;
+  // FailedPrecondition: the round is not open for this site. AlreadyExists: another update of it was accepted, which is an alarm.
+  // ResourceExhausted: longer than the model can need. InvalidArgument: not signed as it must be. `proof`: of the header's signature.
+  virtual absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header,
+                                                                   const UpdateProof& proof = {}) = 0;
   // The whole payload, checksums verified. Handled as if it had come inside an Update.
   virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) = 0;
   // Shared by all who fetch the same thing. `site`: who asks; nullopt: an operator. PermissionDenied: the run does not take this site, or

@@ -39,7 +39,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::Status Recover();
 
   void SessionOpened(const std::string& site, SessionSink* session, const SessionOrigin& origin) override;
-  void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) override;
+  void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes,
+                       UpdateProof proof) override;
   void SessionClosed(const std::string& site, SessionSink* session) override;
   void CountBytes(const std::string& site, ByteDirection direction, ByteKind kind, uint64_t bytes) override;
   absl::Status CheckWorker(const std::string& site, const std::string& worker_secret) override {
@@ -47,7 +48,8 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
     const bool allowed = it == sessions_.end() || it->second.holder.Allows(worker_secret);
     return allowed ? absl::OkStatus() : SessionHolder::Refusal(site, DurationOf(config_.lease()));
   }
-  absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override;
+  absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header,
+                                                           const UpdateProof& proof) override;
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override;
   absl::StatusOr<Digest> DigestOfDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const override {
@@ -103,7 +105,7 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
       }));
     }
   }
-  void OnUpdateMessage(const std::string& site, v1::Update update);
+  void OnUpdateMessage(const std::string& site, v1::Update update, UpdateProof proof);
   void OnLeave(const std::string& site, const v1::Leave& leave);
   // Somebody else than the worker that has it wants the site's session.
   void NoteConflict(const std::string& site, const SessionHolder& holder, const SessionOrigin& newcomer);

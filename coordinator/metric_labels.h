@@ -15,8 +15,9 @@ inline constexpr std::array kOutcomes = {"committed", "partial", "empty", "faile
 inline constexpr std::array kRunOutcomes = {"finished", "failed", "stopped"};
 inline constexpr std::array kPhases = {"wait", "aggregate", "journal", "apply", "broadcast", "compute", "encode"};
 inline constexpr std::array kSiteStates = {"away", "connected", "syncing", "ready", "refused", "quarantined"};
-inline constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped"};
-inline constexpr std::array kReasons = {"run", "round", "not_member", "base_state", "size", "checksum", "invalid", "duplicate", "norm"};
+inline constexpr std::array kUpdateResults = {"included", "late", "rejected", "skipped", "conflicting"};
+inline constexpr std::array kReasons = {"run",      "round",   "not_member", "base_state", "size",
+                                        "checksum", "invalid", "duplicate",  "norm",       "signature"};
 inline constexpr std::array kConnectionRefusals = {"handshake", "crowded", "frames", "stranger", "expired"};
 inline constexpr std::array kCallRefusals = {"identity", "list", "role", "enrolment"};
 inline constexpr std::array kSplits = {"train", "validation"};
@@ -25,8 +26,8 @@ static_assert(kOutcomes.size() == static_cast<size_t>(RoundOutcome::kFailed) + 1
 static_assert(kRunOutcomes.size() == static_cast<size_t>(RunOutcome::kStopped) + 1);
 static_assert(kPhases.size() == static_cast<size_t>(RoundPhase::kEncode) + 1);
 static_assert(kSiteStates.size() == static_cast<size_t>(SiteState::kQuarantined) + 1);
-static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kSkipped) + 1);
-static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kNorm) + 1);
+static_assert(kUpdateResults.size() == static_cast<size_t>(UpdateResult::kConflicting) + 1);
+static_assert(kReasons.size() == static_cast<size_t>(RejectionReason::kSignature) + 1);
 static_assert(kConnectionRefusals.size() == static_cast<size_t>(ConnectionRefusal::kExpired) + 1);
 static_assert(kCallRefusals.size() == static_cast<size_t>(CallRefusal::kEnrolment) + 1);
 static_assert(kSplits.size() == static_cast<size_t>(LossSplit::kValidation) + 1);

@@ -52,7 +52,7 @@ enum class SiteState {
 };
 
 // For updates_total{site,result}.
-enum class UpdateResult { kIncluded, kLate, kRejected, kSkipped };
+enum class UpdateResult { kIncluded, kLate, kRejected, kSkipped, kConflicting };
 
 // Why an update was rejected, for update_rejections_total{reason}.
 enum class RejectionReason {
@@ -65,6 +65,7 @@ enum class RejectionReason {
   kInvalid,    // not the canonical encoding of an update: shape, bounds, order, finiteness
   kDuplicate,  // another payload of the same site was accepted before
   kNorm,       // far beyond the bound on norms
+  kSignature,  // not signed by the site, or not as it must be
 };
 
 // Why a connection was turned away or cut off, for connections_refused_total{reason}.

@@ -50,8 +50,7 @@ namespace tributary::coordinator {
 namespace {
 
 constexpr char kComponent[] = "coordinator";
-// Of records in one answer.
-constexpr uint64_t kMaxAuditPage = 256 << 10;
+constexpr uint64_t kMaxAuditPage = 256 << 10;  // of records in one answer
 constexpr absl::Duration kInsecureWarningInterval = absl::Minutes(1);
 // For an answer of the executor; a person waits no longer.
 constexpr absl::Duration kStatusPatience = absl::Seconds(5);
@@ -98,6 +97,9 @@ absl::Status CheckAddresses(const v1::CoordinatorConfig& config, const Server::O
   }
   if (!config.enrol_listen().empty() && (options.insecure || !config.has_enrolment())) {
     return WithExitCode(absl::InvalidArgumentError("enrol_listen needs `tls`, and a CA to sign with: set `enrolment`"), ExitCode::kUsage);
+  }
+  if (config.require_signed_updates() && options.insecure) {
+    return absl::InvalidArgumentError("require_signed_updates: with --insecure nobody has a key to sign with; set `tls`");
   }
   if (options.insecure) {
     if (!options.insecure_anywhere) {

@@ -62,6 +62,7 @@ std::optional<Sent> Parse(const std::string& text) {
   sent.round = Get<uint64_t>(line, "round").value_or(0);
   sent.bytes = Get<uint64_t>(line, "bytes").value_or(0);
   sent.sha256 = absl::HexStringToBytes(Get<std::string>(line, "sha256").value_or(""));
+  sent.sequence = Get<uint64_t>(line, "sequence").value_or(0);
   sent.train_loss = Get<double>(line, "train_loss");
   sent.val_loss = Get<double>(line, "val_loss");
   return sent;
@@ -107,7 +108,7 @@ std::optional<Sent> SentIn(const v1::WorkerMessage& message) {
   return std::nullopt;
 }
 
-std::optional<Sent> SentIn(const v1::UploadHeader& header) {
+Sent SentIn(const v1::UploadHeader& header) {
   Sent sent;
   sent.run_id = header.id().run_id();
   sent.round = header.id().round();
@@ -118,7 +119,26 @@ std::optional<Sent> SentIn(const v1::UploadHeader& header) {
 }
 
 SentHistory::SentHistory(std::string state_dir, uint64_t max_bytes)
-    : file_(FileIn(state_dir)), older_file_(OlderFileIn(state_dir)), max_bytes_(max_bytes) {}
+    : file_(FileIn(state_dir)), older_file_(OlderFileIn(state_dir)), state_dir_(std::move(state_dir)), max_bytes_(max_bytes) {}
+
+uint64_t SentHistory::SequenceOf(const Sent& update) {
+  if (!signed_.has_value()) {
+    signed_.emplace();
+    for (Sent& sent : ReadSentHistory(state_dir_)) {
+      if (sent.sequence > 0) {
+        (*signed_)[sent.run_id] = std::move(sent);
+      }
+    }
+  }
+  Sent& newest = (*signed_)[update.run_id];
+  if (newest.sequence > 0 && newest.round == update.round && newest.sha256 == update.sha256) {
+    return newest.sequence;
+  }
+  const uint64_t sequence = newest.sequence + 1;
+  newest = update;
+  newest.sequence = sequence;
+  return sequence;
+}
 
 absl::Status SentHistory::Add(const Sent& sent) {
   const std::string update = absl::StrCat(sent.run_id, " ", sent.round, " ", sent.sha256);
@@ -164,6 +184,9 @@ nlohmann::ordered_json SentJson(const Sent& sent) {
                                  {"bytes", sent.bytes}};
   if (!sent.sha256.empty()) {
     json["sha256"] = absl::BytesToHexString(sent.sha256);
+  }
+  if (sent.sequence > 0) {
+    json["sequence"] = sent.sequence;
   }
   if (sent.train_loss.has_value() && std::isfinite(*sent.train_loss)) {
     json["train_loss"] = *sent.train_loss;

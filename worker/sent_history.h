@@ -8,6 +8,7 @@
 #define TRIBUTARY_WORKER_SENT_HISTORY_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,11 +31,12 @@ struct Sent {
   std::string sha256;  // of the payload, raw; empty: an evaluation alone
   std::optional<double> train_loss;
   std::optional<double> val_loss;
+  uint64_t sequence = 0;  // with which it was signed; 0: it was not
 };
 
 // What of a message or an upload is for the history, if anything; `at` and `to` are the caller's.
 std::optional<Sent> SentIn(const v1::WorkerMessage& message);
-std::optional<Sent> SentIn(const v1::UploadHeader& header);
+Sent SentIn(const v1::UploadHeader& header);
 
 // Not thread-safe.
 class SentHistory {
@@ -42,14 +44,20 @@ class SentHistory {
   // A file that has reached `max_bytes` makes place for the next: twice as much is kept in all.
   explicit SentHistory(std::string state_dir, uint64_t max_bytes = uint64_t{4} << 20);
 
+  // The number of this update among those of its run that the site has signed, from 1; the newest one again has the number that it had.
+  // As far as the record reaches: a machine that loses power may give a number twice.
+  uint64_t SequenceOf(const Sent& update);
+
   // An update that is sent again, after a broken line, is in it once. Exit code kStorage: it cannot be written.
   absl::Status Add(const Sent& sent);
 
  private:
   const std::string file_;
   const std::string older_file_;
+  const std::string state_dir_;
   const uint64_t max_bytes_;
   std::string newest_update_;
+  std::optional<std::map<std::string, Sent>> signed_;  // by run: the newest; absent: the files were not looked at
 };
 
 // Oldest first. Lines that are not whole are left out; there may be none.

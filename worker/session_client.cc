@@ -34,6 +34,7 @@ class SessionClient::Impl {
         explainer_("tls") {}
 
   void OpenSession(uint64_t number);
+  std::shared_ptr<const CertificatePair> certificate() const { return certificate_; }
   void Send(uint64_t number, v1::WorkerMessage message);
   void Queue(uint64_t number, v1::WorkerMessage message);
   void CloseSession(uint64_t number);
@@ -84,6 +85,7 @@ class SessionClient::Impl {
   uint64_t current_session_ = 0;
   // Of the current session; older sessions hold their own until they are gone.
   std::shared_ptr<grpc::Channel> channel_;
+  std::shared_ptr<const CertificatePair> certificate_;  // of channel_; null: plaintext
   std::unique_ptr<v1::TransferService::StubInterface> transfer_stub_;
   // Stubs whose calls may still be under way.
   std::deque<std::unique_ptr<v1::TransferService::StubInterface>> old_stubs_;
@@ -168,8 +170,8 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
     return;
   }
   CloseSession(current_session_);
-  const std::shared_ptr<const CertificatePair> certificate = options_.certificates == nullptr ? nullptr : options_.certificates();
-  channel_ = MakeChannel(certificate.get());
+  certificate_ = options_.certificates == nullptr ? nullptr : options_.certificates();
+  channel_ = MakeChannel(certificate_.get());
   if (transfer_stub_ != nullptr) {
     old_stubs_.push_back(std::move(transfer_stub_));
   }
@@ -181,7 +183,7 @@ void SessionClient::Impl::OpenSession(uint64_t number) {
   request_id_ = NewRequestId();
   Hold();
   Session& session = sessions_[number];
-  session.certificate = certificate;
+  session.certificate = certificate_;
   session.stream = std::make_unique<SessionStream>(OwnerOf(number), channel_);
   session.stream->Open();
 }
@@ -432,6 +434,9 @@ SessionClient::~SessionClient() = default;
 
 void SessionClient::OpenSession(uint64_t session) {
   impl_->OpenSession(session);
+}
+std::shared_ptr<const CertificatePair> SessionClient::certificate() const {
+  return impl_->certificate();
 }
 void SessionClient::Send(uint64_t session, v1::WorkerMessage message) {
   impl_->Send(session, std::move(message));

@@ -62,6 +62,8 @@ class SessionClient {
 
   // Opens session number `session` over a channel of its own; an older one is cancelled, unreported.
   void OpenSession(uint64_t session);
+  // That the newest session was opened with, and what goes beside it; null: plaintext, or there was no session yet.
+  std::shared_ptr<const CertificatePair> certificate() const;
   // Queued; dropped if that session is over.
   void Send(uint64_t session, v1::WorkerMessage message);
   // Cancels the session; its end is not reported.

@@ -21,10 +21,10 @@
 #include "proto/config/reload.h"
 #include "worker/certificate_renewal.h"
 #include "worker/consent.h"
+#include "worker/outgoing_updates.h"
 #include "worker/progress_log.h"
 #include "worker/quiet_hours.h"
 #include "worker/saved_state.h"
-#include "worker/sent_history.h"
 #include "worker/session_client.h"
 #include "worker/state_folder.h"
 #include "worker/status_page.h"
@@ -180,15 +180,6 @@ class Worker::Impl {
     }
   }
 
-  // Before it is handed to the line.
-  void Record(std::optional<Sent> sent) {
-    if (sent.has_value()) {
-      sent->at = options_.clock->WallNow();
-      sent->to = options_.config.coordinator();
-      Warn(sent_.Add(*sent));
-    }
-  }
-
   // A stop that was asked for costs nothing, unless the work under way takes long: whoever stops a service does not wait long.
   void KeepRun() {
     if (options_.config.persist() == v1::EVERY_ROUND) {
@@ -272,7 +263,7 @@ class Worker::Impl {
     if (action.message.has_hello() && heads_.has_value()) {
       action.message.mutable_hello()->set_audit_size(heads_->size());
     }
-    Record(SentIn(action.message));
+    Warn(outgoing_.Prepare(client_.certificate().get(), action.message));
     Debug();
     client_.Send(action.session, std::move(action.message));
   }
@@ -390,7 +381,7 @@ class Worker::Impl {
   void Do(action::Upload& action) {
     Debug();
     upload_began_ = options_.clock->Now();
-    Record(SentIn(action.header));
+    Warn(outgoing_.Prepare(client_.certificate().get(), action.header));
     client_.Upload(action.transfer, std::move(action.header), std::move(action.payload));
   }
   void Do(const action::CancelTransfer& action) { client_.CancelTransfer(action.transfer); }
@@ -428,7 +419,7 @@ class Worker::Impl {
   // On the executor.
   WorkerEngine engine_;
   ProgressLog progress_;
-  SentHistory sent_{options_.config.state_dir()};
+  OutgoingUpdates outgoing_{options_.config, options_.clock};
   std::string run_name_;  // that it takes part in
   std::deque<WorkerNote> notes_;
   std::string reason_;

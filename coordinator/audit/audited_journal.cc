@@ -15,6 +15,24 @@ absl::StatusOr<std::unique_ptr<AuditedJournal>> AuditedJournal::Over(std::unique
   return absl::WrapUnique(new AuditedJournal(std::move(journal), std::move(log), clock));
 }
 
+v1::AuditRecord::SignedUpdate AuditedJournal::Signed(const std::string& site, const std::string& base_state_hash,
+                                                     const UpdateProof& proof) {
+  Certificates& in_log = certificates_in_log_[site];
+  if (in_log != proof.certificates && (in_log == nullptr || *in_log != *proof.certificates)) {
+    v1::AuditRecord record;
+    record.mutable_site_certificate()->set_site(site);
+    *record.mutable_site_certificate()->mutable_certificates() = {proof.certificates->begin(), proof.certificates->end()};
+    log_->Append(std::move(record));
+    in_log = proof.certificates;
+  }
+  v1::AuditRecord::SignedUpdate update;
+  update.set_base_state_hash(base_state_hash);
+  update.set_sequence(proof.sequence);
+  update.set_signature(proof.signature);
+  update.set_certificate_sha256(DigestBytes(Sha256(proof.certificates->front())));
+  return update;
+}
+
 absl::Status AuditedJournal::AddUpdates(const std::string& run_id, uint64_t round, absl::Span<const JournaledUpdate> updates) {
   for (const JournaledUpdate& update : updates) {
     v1::AuditRecord record;
@@ -24,6 +42,9 @@ absl::Status AuditedJournal::AddUpdates(const std::string& run_id, uint64_t roun
     accepted.set_round(round);
     accepted.set_payload_sha256(DigestBytes(update.file.empty() ? Sha256(update.payload) : update.file_digest));
     accepted.set_payload_bytes(update.bytes());
+    if (update.proof.standing == UpdateProof::Standing::kGood) {
+      *accepted.mutable_claim() = Signed(update.site, update.base_state_hash, update.proof);
+    }
     log_->Append(std::move(record));
   }
   return ForwardingJournal::AddUpdates(run_id, round, updates);
@@ -72,6 +93,10 @@ void AuditedJournal::NoteEvent(const std::string& run_id, const JournaledEvent& 
     happened.set_round(event.round);
     happened.set_detail(Excerpt(event.detail));
     happened.set_omitted_before(*omitted);
+    if (event.proof.standing == UpdateProof::Standing::kGood) {
+      *happened.mutable_claim() = Signed(event.site, event.base_state_hash, event.proof);
+      happened.mutable_claim()->set_payload_sha256(event.proof.payload_sha256);
+    }
     log_->Append(std::move(record));
   }
   ForwardingJournal::NoteEvent(run_id, event);

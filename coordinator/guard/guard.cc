@@ -176,8 +176,12 @@ std::shared_ptr<MessageBudget> Guard::TakePlace(const Peer& peer) {
 }
 
 void Guard::CameIn(Door::Guest guest) {
-  Peer peer = {0, std::move(guest.address), std::move(guest.certificate.uris), guest.certificate.validity,
-               std::move(guest.certificate.issuers)};
+  Peer peer = {0,
+               std::move(guest.address),
+               std::move(guest.certificate.uris),
+               guest.certificate.validity,
+               std::move(guest.certificate.issuers),
+               std::move(guest.certificate.certificates)};
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0) {
     Refused(ConnectionRefusal::kCrowded, peer, std::strerror(errno));

@@ -11,6 +11,7 @@
 
 #include "absl/strings/string_view.h"
 #include "common/tls.h"
+#include "proto/audit/signed_update.h"
 
 namespace tributary::coordinator {
 
@@ -21,6 +22,7 @@ struct Peer {
   std::vector<std::string> uris;          // of the certificate; empty in plaintext
   Validity validity;                      // of the certificate; in plaintext, for ever
   std::vector<std::string> issuers = {};  // of the certificate, as in ClientCertificate
+  Certificates certificates = nullptr;    // likewise
 };
 
 // By the descriptor that gRPC owns. gRPC names a connection's peer "fd:7", and keeps the descriptor until the last call on the connection

@@ -133,14 +133,16 @@ absl::StatusOr<ClientCertificate> TlsAcceptor::CertificateOf(const SSL& ssl) con
   }
   Validity validity = {TimeOf(X509_get0_notBefore(certificate.get())), TimeOf(X509_get0_notAfter(certificate.get()))};
   std::vector<std::string> issuers;
+  auto certificates = std::make_shared<std::vector<std::string>>();
   const STACK_OF(X509)* const chain = SSL_get0_verified_chain(&ssl);
   for (int i = 0; i < sk_X509_num(chain); ++i) {
     validity.end = std::min(validity.end, TimeOf(X509_get0_notAfter(sk_X509_value(chain, i))));
+    certificates->push_back(DerOf(*sk_X509_value(chain, i)));
     if (i > 0) {
       issuers.push_back(KeyFingerprintOf(*sk_X509_value(chain, i)));
     }
   }
-  ClientCertificate client = {UriNames(*certificate), validity, std::move(issuers)};
+  ClientCertificate client = {UriNames(*certificate), validity, std::move(issuers), std::move(certificates)};
   size_t length = 0;
   for (const std::string& uri : client.uris) {
     length += uri.size();

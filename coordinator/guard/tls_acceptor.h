@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "common/tls.h"
 #include "common/x509.h"
+#include "proto/audit/signed_update.h"
 
 namespace tributary::coordinator {
 
@@ -21,6 +22,7 @@ struct ClientCertificate {
   std::vector<std::string> uris;
   Validity validity;
   std::vector<std::string> issuers = {};  // KeyFingerprintOf of those above it in the chain that was verified, nearest first
+  Certificates certificates = nullptr;    // that chain, it included
 };
 
 // What clients must show. One that asks for nothing is for those who have no certificate yet: it presents its own chain with the CA at its

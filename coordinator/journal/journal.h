@@ -20,6 +20,7 @@
 #include "common/checksum.h"
 #include "coordinator/journal/audit_store.h"
 #include "optim/layout.h"
+#include "proto/audit/signed_update.h"
 #include "proto/run_state.h"
 #include "tributary/v1/enrolment.pb.h"
 #include "tributary/v1/run.pb.h"
@@ -50,6 +51,9 @@ struct JournaledUpdate {
   std::string file = {};  // SnapshotStore's name; empty: none
   uint64_t file_bytes = 0;
   Digest file_digest{};  // SHA-256 of the file
+  // For whoever keeps a log of who sent what; not read back.
+  std::string base_state_hash = {};
+  UpdateProof proof = {};
 
   uint64_t bytes() const { return payload.size() + file_bytes; }
 };
@@ -89,7 +93,8 @@ struct JournaledSnapshot {
   Digest aggregator_hash{};     // SHA-256 of that file
 };
 
-// What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected), or
+// What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected,
+// conflicting), or
 // what an operator did to the run (submitted, paused, resumed, extended, stopped).
 struct JournaledEvent {
   int64_t unix_ms = 0;
@@ -100,6 +105,9 @@ struct JournaledEvent {
   // The operator who acted, by the name in the certificate; empty: nobody did. A journal of format 2 has no column for it: it comes back in
   // front of `detail`, as "by NAME: ".
   std::string actor = {};
+  // Of a "conflicting" update, as JournaledUpdate's.
+  std::string base_state_hash = {};
+  UpdateProof proof = {};
 };
 
 // What was done to a site of the registry.

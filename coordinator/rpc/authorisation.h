@@ -54,6 +54,7 @@ class Authorisation {
   static std::string WorkerSecretOf(const grpc::ServerContextBase& context);
   // Who is behind the caller's connection. Absent: it is gone.
   std::optional<Peer> PeerOf(const grpc::ServerContextBase& context) const;
+  const std::string& federation() const { return federation_; }
   // OK: the certificate names somebody on one of the lists. Errors as above.
   absl::Status Belongs(const Peer& peer) const;
   // Whether the certificate names a site that belongs.

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/checksum.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/request_id.h"
 #include "common/tls.h"
 #include "common/wire_size.h"
 #include "coordinator/rpc/grpc_status.h"
+#include "proto/audit/signed_update.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -38,6 +40,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
         origin_{service->AddressOf(*context), Authorisation::WorkerSecretOf(*context)},
         self_(this) {
     const std::optional<Peer> peer = service->authorisation_->PeerOf(*context);
+    certificates_ = peer.has_value() ? peer->certificates : nullptr;
     const bool has_certificate = peer.has_value() && !peer->uris.empty();
     connection_ = peer.has_value() ? peer->connection : 0;
     Post([this, validity = has_certificate ? std::make_optional(peer->validity) : std::nullopt] { Opened(validity); });
@@ -56,7 +59,15 @@ class SessionService::Session final : public Reactor, public SessionSink {
 
   // Reactions. gRPC may run them on any of its threads, several at once.
   void OnReadDone(bool ok) override {
-    Post([this, ok] { ReadDone(ok); });
+    const auto received = std::make_shared<Received>();
+    if (ok) {
+      received->bytes = WireSize(incoming_.Length());
+      received->parsed = grpc::SerializationTraits<v1::WorkerMessage>::Deserialize(&incoming_, &received->message).ok();
+      if (received->message.has_update()) {
+        received->proof = ProofOf(received->message.update());
+      }
+    }
+    Post([this, ok, received] { ok ? Take(*received) : Ended(); });
   }
   void OnWriteDone(bool ok) override {
     Post([this, ok] { WriteDone(ok); });
@@ -114,6 +125,28 @@ class SessionService::Session final : public Reactor, public SessionSink {
     grpc::ByteBuffer buffer;
     ByteKind kind;
   };
+  // A message, looked at as far as it can be on gRPC's thread: checking a signature takes longer than everything else that an update of a
+  // small model costs.
+  struct Received {
+    bool parsed = false;
+    v1::WorkerMessage message;
+    uint64_t bytes = 0;
+    UpdateProof proof;
+  };
+
+  // On any thread: what it reads never changes.
+  UpdateProof ProofOf(const v1::Update& update) const {
+    if (!update.has_signature() || certificates_ == nullptr) {
+      return {};
+    }
+    return CheckUpdate({.federation = service_->authorisation_->federation(),
+                        .site = site_,
+                        .run_id = update.run_id(),
+                        .round = update.round(),
+                        .base_state_hash = update.base_state_hash(),
+                        .payload_sha256 = DigestBytes(Sha256(update.payload()))},
+                       update.signature(), certificates_);
+  }
 
   template <typename Work>
   void Post(Work work) {
@@ -146,12 +179,12 @@ class SessionService::Session final : public Reactor, public SessionSink {
     }
   }
 
-  void ReadDone(bool ok) {
-    if (!ok) {
-      ReportClosed();
-      Close(absl::OkStatus());
-      return;
-    }
+  void Ended() {
+    ReportClosed();
+    Close(absl::OkStatus());
+  }
+
+  void Take(Received& received) {
     if (closing_.has_value()) {
       return;
     }
@@ -165,15 +198,12 @@ class SessionService::Session final : public Reactor, public SessionSink {
           absl::StrCat("more than ", service_->options_.messages.per_second, " messages a second of one site; try again later")));
       return;
     }
-    const uint64_t bytes = WireSize(incoming_.Length());
-    v1::WorkerMessage message;
-    const grpc::Status parsed = grpc::SerializationTraits<v1::WorkerMessage>::Deserialize(&incoming_, &message);
-    if (!parsed.ok()) {
+    if (!received.parsed) {
       ReportClosed();
       Close(absl::InvalidArgumentError("received something other than a WorkerMessage; does the worker run another version?"));
       return;
     }
-    service_->coordinator_->MessageReceived(site_, this, std::move(message), bytes);
+    service_->coordinator_->MessageReceived(site_, this, std::move(received.message), received.bytes, std::move(received.proof));
     Read();
   }
 
@@ -245,6 +275,7 @@ class SessionService::Session final : public Reactor, public SessionSink {
   const std::string site_;
   const SessionOrigin origin_;
   uint64_t connection_ = 0;
+  Certificates certificates_;  // of the site; null: plaintext. Never changes
   std::shared_ptr<Session> self_;
 
   grpc::ByteBuffer incoming_;

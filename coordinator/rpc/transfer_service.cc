@@ -1,5 +1,6 @@
 #include "coordinator/rpc/transfer_service.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -75,7 +76,12 @@ grpc::ServerReadReactor<v1::UploadFrame>* TransferService::Upload(grpc::Callback
   if (!site.ok()) {
     return new RefusedUpload(site.status());
   }
-  return uploads_.Open(*std::move(site), Authorisation::WorkerSecretOf(*context), response);
+  const std::optional<Peer> peer = authorisation_->PeerOf(*context);
+  return uploads_.Open({.federation = authorisation_->federation(),
+                        .site = *std::move(site),
+                        .worker_secret = Authorisation::WorkerSecretOf(*context),
+                        .certificates = peer.has_value() ? peer->certificates : nullptr},
+                       response);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* TransferService::Download(grpc::CallbackServerContext* context,

@@ -18,8 +18,8 @@ namespace tributary::coordinator {
 // One stream. Frees itself after OnDone, on the bulk executor.
 class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
  public:
-  Call(Uploads* uploads, std::string site, std::string worker_secret, v1::UploadProgress* response)
-      : uploads_(uploads), site_(std::move(site)), worker_secret_(std::move(worker_secret)), response_(response) {
+  Call(Uploads* uploads, Sender sender, v1::UploadProgress* response)
+      : uploads_(uploads), sender_(std::move(sender)), site_(sender_.site), response_(response) {
     uploads_->bulk_->Post([this] {
       stream_ = ++uploads_->last_stream_;
       uploads_->calls_[stream_] = this;
@@ -140,11 +140,20 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       Succeed();
       return;
     }
+    if (header_.has_signature() && sender_.certificates != nullptr) {
+      proof_ = CheckUpdate({.federation = sender_.federation,
+                            .site = site_,
+                            .run_id = header_.id().run_id(),
+                            .round = header_.id().round(),
+                            .base_state_hash = header_.base_state_hash(),
+                            .payload_sha256 = header_.id().sha256()},
+                           header_.signature(), sender_.certificates);
+    }
     Ask(
         uploads_->executor_,
         [this]() -> absl::StatusOr<std::unique_ptr<UploadPlace>> {
-          TRIBUTARY_RETURN_IF_ERROR(uploads_->coordinator_->CheckWorker(site_, worker_secret_));
-          return uploads_->coordinator_->CheckUpload(site_, header_);
+          TRIBUTARY_RETURN_IF_ERROR(uploads_->coordinator_->CheckWorker(site_, sender_.worker_secret));
+          return uploads_->coordinator_->CheckUpload(site_, header_, proof_);
         },
         [this](absl::StatusOr<std::unique_ptr<UploadPlace>> place) {
           if (place.ok()) {
@@ -185,19 +194,19 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
       return;
     }
     if (content->place == nullptr) {
-      Offer({std::move(content->bytes), ""});
+      Offer({.bytes = std::move(content->bytes)});
       return;
     }
     // It may take as long as writing the whole file; the frames of others go on meanwhile.
     Ask(
         uploads_->disk_,
-        [place = std::shared_ptr<UploadPlace>(std::move(content->place))]() -> absl::StatusOr<UploadedPayload> {
+        [place = std::shared_ptr<UploadPlace>(std::move(content->place))]() -> absl::StatusOr<std::shared_ptr<UploadedPayload>> {
           TRIBUTARY_RETURN_IF_ERROR(place->writer->Finish());
-          return UploadedPayload{"", place->file, place->measure()};
+          return std::make_shared<UploadedPayload>(UploadedPayload{.file = place->file, .norm = place->measure()});
         },
-        [this](absl::StatusOr<UploadedPayload> payload) {
+        [this](const absl::StatusOr<std::shared_ptr<UploadedPayload>>& payload) {
           if (payload.ok()) {
-            Offer(*std::move(payload));
+            Offer(std::move(**payload));
           } else {
             Settle(NotKept(payload.status()));
           }
@@ -211,6 +220,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   }
 
   void Offer(UploadedPayload payload) {
+    payload.proof = proof_;
     Ask(
         uploads_->executor_,
         [this, moved = std::make_shared<UploadedPayload>(std::move(payload))] {
@@ -257,12 +267,13 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   }
 
   Uploads* const uploads_;
-  const std::string site_;
-  const std::string worker_secret_;
+  const Sender sender_;
+  const std::string& site_;
   v1::UploadProgress* const response_;
   Stream stream_ = 0;
   v1::UploadFrame frame_;
   v1::UploadHeader header_;
+  UpdateProof proof_;             // of the header's signature
   UploadSpool* spool_ = nullptr;  // once admitted
   bool asking_ = false;
   bool ended_ = false;
@@ -272,8 +283,8 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
   uint64_t brought_ = 0;  // bytes of data since then
 };
 
-grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(std::string site, std::string worker_secret, v1::UploadProgress* response) {
-  return new Call(this, std::move(site), std::move(worker_secret), response);
+grpc::ServerReadReactor<v1::UploadFrame>* Uploads::Open(Sender sender, v1::UploadProgress* response) {
+  return new Call(this, std::move(sender), response);
 }
 
 void Uploads::Admit(Call* call, std::unique_ptr<UploadPlace> place) {

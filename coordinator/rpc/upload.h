@@ -13,6 +13,7 @@
 #include "common/executor.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/rpc/upload_spools.h"
+#include "proto/audit/signed_update.h"
 #include "tributary/v1/transfer.pb.h"
 
 namespace tributary::coordinator {
@@ -41,10 +42,17 @@ class Uploads {
         options_(options),
         spools_(options.spools) {}
 
+  // Who sends an upload.
+  struct Sender {
+    std::string federation;
+    std::string site;
+    std::string worker_secret;
+    Certificates certificates;  // null: plaintext
+  };
   // The reactor of one stream; frees itself. Its header is shown to the Coordinator before anything is kept of it. Ends with the errors of
   // transfer.proto; ABORTED: replaced by a newer stream of its site; CANCELLED, DEADLINE_EXCEEDED: resume it; UNAVAILABLE: the journal
   // failed.
-  grpc::ServerReadReactor<v1::UploadFrame>* Open(std::string site, std::string worker_secret, v1::UploadProgress* response);
+  grpc::ServerReadReactor<v1::UploadFrame>* Open(Sender sender, v1::UploadProgress* response);
 
   v1::UploadProgress Progress(const std::string& site, const v1::UploadId& id) const { return spools_.Progress(site, id); }
   // Ends streams without progress, and drops what nobody resumes.

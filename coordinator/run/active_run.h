@@ -108,8 +108,9 @@ class ActiveRun {
 
   // Updates (active_run_sites.cc).
 
-  // Before the payload is there or looked at. FailedPrecondition: late, not a member, of another base state, or another than was accepted
-  // before. ResourceExhausted: longer than an update of this run can be. The site has then been sent its receipt, if it gets one.
+  // Before the payload is there or looked at. FailedPrecondition: late, not a member, or of another base state. AlreadyExists: another than
+  // was accepted before, which is an alarm. ResourceExhausted: longer than an update of this run can be. The site has then been sent its
+  // receipt, if it gets one.
   absl::StatusOr<Judgement> Judge(const std::string& site, const IncomingUpdate& update);
   // One that came inside a message: as OnUpdate, but what is new and valid may be held until those that came with it have been looked at,
   // so that they become durable together (RunEnvironment::TakeHeldUpdatesSoon). Held or not shows nowhere outside.
@@ -121,7 +122,7 @@ class ActiveRun {
   // Where the payload of an update that was judged kNew is to go as it arrives. Null: it is gathered in memory.
   absl::StatusOr<std::unique_ptr<UploadPlace>> PlaceFor(const std::string& site, uint64_t round);
   // The whole update. Its file, if it is in one, is this run's from here on. OK: durable and summed, now or before. InvalidArgument: not a
-  // valid payload, and the site has been told. Unavailable: the journal failed. Otherwise as Judge.
+  // valid payload, or not signed as it must be, and the site has been told. Unavailable: the journal failed. Otherwise as Judge.
   absl::Status OnUpdate(const std::string& site, IncomingUpdate update);
 
   // Operators. Durable before they return OK. FailedPrecondition: not in this state; nothing is changed.
@@ -152,7 +153,6 @@ class ActiveRun {
     JournaledUpdate update;
     double norm = 0;
     std::string digest;
-    std::string base_state_hash;
   };
   // A plan that its site has not answered yet.
   struct UnfinishedSync {

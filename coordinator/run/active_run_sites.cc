@@ -37,6 +37,9 @@ void ActiveRun::Offer(const std::string& site, const Greeting& greeting) {
     return;
   }
   Capabilities lacking = RequiredCapabilities(journaled_.spec);
+  if (config_.require_signed_updates()) {
+    lacking.insert(kSignsUpdates);
+  }
   std::erase_if(lacking, [&](const std::string& word) { return greeting.capabilities.contains(word); });
   if (!lacking.empty()) {
     Refused(site, absl::StrCat("its release ", greeting.software_version, " lacks ", absl::StrJoin(lacking, ", "), ": upgrade its worker"));
@@ -342,9 +345,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Judge(const std::string& site, c
       }
       return Judgement::kDuplicate;
     case UpdateVerdict::Kind::kConflict:
-      LogWarning("coordinator", verdict.reason, LogField("site", site));
-      deps_.metrics->CountRejection(RejectionReason::kDuplicate);
-      return absl::FailedPreconditionError(verdict.reason);  // no receipt: the one of the accepted update is still to come
+      return RefuseConflicting(*deps_.journal, *deps_.metrics, site, id(), update, verdict, UnixMillis());
     case UpdateVerdict::Kind::kLate: {
       deps_.metrics->CountUpdate(site, UpdateResult::kLate);
       v1::SiteStatus& totals = accounts_.site(site);
@@ -379,7 +380,7 @@ absl::StatusOr<std::unique_ptr<UploadPlace>> ActiveRun::PlaceFor(const std::stri
 }
 
 void ActiveRun::Refuse(const std::string& site, uint64_t round, const absl::Status& why, const std::string& told) {
-  Reject(site, round, absl::IsOutOfRange(why) ? RejectionReason::kNorm : RejectionReason::kInvalid, told);
+  Reject(site, round, ReasonOf(why), told);
   v1::SiteStatus& totals = accounts_.site(site);
   if (Strike(totals, round, why.message())) {
     LogError("coordinator", "quarantined: ", totals.quarantine(), "; `tributary run readmit ", id(), " ", site, "` lets it take part again",
@@ -429,7 +430,11 @@ absl::Status ActiveRun::OnUpdate(const std::string& site, IncomingUpdate update)
 
 void ActiveRun::OnInlineUpdate(const std::string& site, IncomingUpdate update) {
   const bool first = held_.empty();
-  Hold(site, std::move(update)).IgnoreError();  // the receipt says it
+  const absl::Status held = Hold(site, std::move(update)).status();  // the receipt says it, but of a second update
+  if (absl::IsAlreadyExists(held)) {
+    deps_.environment->Close(site, held);
+    Dispatch(MembersChanged{});
+  }
   if (first && !held_.empty()) {
     deps_.environment->TakeHeldUpdatesSoon(id());
   }
@@ -441,9 +446,10 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, In
   if (judgement == Judgement::kDuplicate) {
     return judgement;
   }
-  const absl::StatusOr<MeasuredUpdate> measured = host_->CheckUpdate(site, update);
+  const absl::Status proven = CheckSigned(update, config_);
+  const absl::StatusOr<MeasuredUpdate> measured = proven.ok() ? host_->CheckUpdate(site, update) : proven;
   if (!measured.ok()) {
-    if (!absl::IsInvalidArgument(measured.status()) && !absl::IsOutOfRange(measured.status())) {
+    if (proven.ok() && !absl::IsInvalidArgument(measured.status()) && !absl::IsOutOfRange(measured.status())) {
       return measured.status();  // the storage's: it says nothing of the update, which may come again
     }
     const std::string reason = absl::StrCat("site ", site, ", round ", update.round, ": ", measured.status().message());
@@ -463,8 +469,9 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, In
     held.update.file_bytes = update.payload_bytes;
     ToDigest(update.digest, held.update.file_digest);
   }
+  held.update.base_state_hash = std::move(update.base_state_hash);
+  held.update.proof = std::move(update.proof);
   held.digest = std::move(update.digest);
-  held.base_state_hash = std::move(update.base_state_hash);
   return judgement;
 }
 
@@ -478,7 +485,7 @@ bool ActiveRun::TakeHeldUpdates() {
   for (HeldUpdate& held : std::exchange(held_, {})) {
     v1::SiteStatus& totals = accounts_.site(held.update.site);
     totals.set_round(engine_.base_round());
-    totals.set_state_hash(held.base_state_hash);
+    totals.set_state_hash(held.update.base_state_hash);
     accepted.updates.push_back({held.update.site, std::move(held.digest)});
     updates.push_back(std::move(held.update));
     norms.push_back(held.norm);

@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/run/upload_place.h"
+#include "proto/audit/signed_update.h"
+#include "tributary/v1/config.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
 
@@ -21,10 +24,14 @@ struct IncomingUpdate {
   absl::StatusOr<double> norm = 0.0;  // of the file (UploadPlace)
   uint64_t payload_bytes = 0;         // known before the payload is
   v1::UpdateReport report;
+  UpdateProof proof;
 };
-IncomingUpdate UpdateOf(v1::Update message);
+IncomingUpdate UpdateOf(v1::Update message, UpdateProof proof);
 // Nothing was received as long as only the header is there.
 IncomingUpdate UpdateOf(const v1::UploadHeader& header, UploadedPayload received);
+
+// Unauthenticated: its signature is not the site's, or it has none and `config` requires one.
+absl::Status CheckSigned(const IncomingUpdate& update, const v1::CoordinatorConfig& config);
 
 }  // namespace tributary::coordinator
 

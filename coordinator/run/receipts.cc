@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/excerpt.h"
 #include "common/log.h"
@@ -25,6 +26,31 @@ void SendRejection(RunEnvironment& environment, CoordinatorMetrics& metrics, con
   metrics.CountUpdate(site, UpdateResult::kRejected);
   metrics.CountRejection(kind);
   SendReceipt(environment, site, run_id, round, v1::Receipt::REJECTED, reason);
+}
+
+RejectionReason ReasonOf(const absl::Status& why) {
+  if (absl::IsUnauthenticated(why)) {
+    return RejectionReason::kSignature;
+  }
+  return absl::IsOutOfRange(why) ? RejectionReason::kNorm : RejectionReason::kInvalid;
+}
+
+absl::Status RefuseConflicting(Journal& journal, CoordinatorMetrics& metrics, const std::string& site, const std::string& run_id,
+                               const IncomingUpdate& update, const UpdateVerdict& verdict, int64_t unix_ms) {
+  LogError("coordinator", verdict.reason, LogField("run", run_id), LogField("site", site));
+  metrics.CountUpdate(site, UpdateResult::kConflicting);
+  metrics.CountRejection(RejectionReason::kDuplicate);
+  JournaledEvent event;
+  event.unix_ms = unix_ms;
+  event.site = site;
+  event.kind = "conflicting";
+  event.round = update.round;
+  event.detail = absl::StrCat("SHA-256 ", absl::BytesToHexString(update.digest), "; the update that was accepted, and counts, has ",
+                              absl::BytesToHexString(verdict.accepted_digest));
+  event.base_state_hash = update.base_state_hash;
+  event.proof = update.proof;
+  journal.NoteEvent(run_id, event);
+  return absl::AlreadyExistsError(verdict.reason);
 }
 
 absl::Status RejectForeign(RunEnvironment& environment, CoordinatorMetrics& metrics, const std::string& site, const std::string& run_id,

@@ -350,6 +350,10 @@ void RoundEngine::CloseCollection(const std::vector<std::string>& awaited, Insta
     actions.push_back(SiteBenched{benched.site, benched.misses, benched.until});
   }
   const std::vector<std::string> participants = members_.Sites(Answer::kAccepted);
+  closed_updates_.clear();
+  for (const std::string& site : participants) {
+    closed_updates_[site] = members_.Find(site)->digest;
+  }
   if (!policy_.exchange_deadline.has_value() || participants.empty()) {
     BeginCommit(std::nullopt, actions);
     return;
@@ -413,7 +417,16 @@ std::vector<std::string> RoundEngine::UnreportedSites(const Membership& membersh
 UpdateVerdict RoundEngine::Judge(const std::string& site, uint64_t round, const std::string& base_state_hash,
                                  const std::string& digest) const {
   using Kind = UpdateVerdict::Kind;
+  const auto conflict = [round](const std::string& accepted) -> UpdateVerdict {
+    return {Kind::kConflict, absl::StrCat("another update of this site for round ", round, " was accepted before; that one counts"),
+            accepted};
+  };
   if (round <= committed_) {
+    // Of the same one again nothing else is to be said: its receipt was sent.
+    const auto accepted = closed_updates_.find(site);
+    if (round == closed_round_ && accepted != closed_updates_.end() && accepted->second != digest) {
+      return conflict(accepted->second);
+    }
     return {Kind::kLate, absl::StrCat("round ", round, " is closed; the last commit is ", committed_)};
   }
   // Closed, and not committed yet: what was accepted keeps its place, what comes now is late.
@@ -430,9 +443,8 @@ UpdateVerdict RoundEngine::Judge(const std::string& site, uint64_t round, const 
                                                       : absl::StrCat("it is benched until round ", benched))};
   }
   if (member->answer == Answer::kAccepted) {
-    return member->digest == digest
-               ? UpdateVerdict{Kind::kDuplicate, absl::StrCat("the update for round ", round, " was accepted before")}
-               : UpdateVerdict{Kind::kConflict, absl::StrCat("another update for round ", round, " was accepted before; that one counts")};
+    return member->digest == digest ? UpdateVerdict{Kind::kDuplicate, absl::StrCat("the update for round ", round, " was accepted before")}
+                                    : conflict(member->digest);
   }
   if (exchanging) {
     return {Kind::kLate, absl::StrCat("round ", round, " is closed; the updates that are in are being exchanged")};

@@ -178,13 +178,14 @@ struct UpdateVerdict {
   enum class Kind {
     kAcceptable,
     kDuplicate,  // the same was accepted before: nothing to do, its receipt comes when the round closes
-    kConflict,   // another one of this site was accepted before: that one counts, this one is dropped
+    kConflict,   // another one of this site was accepted before: that one counts, this one is refused
     kLate,       // its round is closed: receipt LATE
     kWrongBase,  // computed from another state: receipt REJECTED, and the site must be resynchronised
     kRefused,    // not a member, no such round: receipt REJECTED
   };
   Kind kind = Kind::kRefused;
   std::string reason;
+  std::string accepted_digest = {};  // kConflict: of the one that counts
 };
 
 // Not thread-safe. Asserts the driver's contract and its own invariants.
@@ -283,9 +284,11 @@ class RoundEngine {
   // nothing else: nobody can move the deadline by answering often, or to a round that it was not offered.
   ArrivalTimes arrivals_[2];
   Bench bench_;
-  // The newest round whose collection has closed, and its members that had not answered by then; those who have since are out.
+  // The newest round whose collection has closed, and its members that had not answered by then; those who have since are out. And whose
+  // updates had been accepted, by digest.
   uint64_t closed_round_ = 0;
   std::set<std::string> unanswered_;
+  std::map<std::string, std::string> closed_updates_;
   uint32_t empty_rounds_ = 0;             // in a row
   std::map<std::string, bool> reported_;  // kReporting: sites whose final state is known
 };

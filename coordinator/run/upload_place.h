@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "common/file_store.h"
 #include "common/stored_bytes.h"
+#include "proto/audit/signed_update.h"
 
 namespace tributary::coordinator {
 
@@ -24,9 +25,10 @@ struct UploadPlace {
 
 // The whole payload: in memory, or in a durable file.
 struct UploadedPayload {
-  std::string bytes;
-  std::string file;
+  std::string bytes = {};
+  std::string file = {};
   absl::StatusOr<double> norm = 0.0;  // of the file, as UploadPlace::measure says it
+  UpdateProof proof = {};             // of the header's signature
 };
 
 }  // namespace tributary::coordinator

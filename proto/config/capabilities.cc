@@ -54,7 +54,7 @@ std::string WeightingWord(v1::Weighting weighting) {
 const Capabilities& OwnCapabilities() {
   // All that run.yaml can say: a mode, model or kind of data that a part of the program does not know does not compile.
   static const Capabilities& words = *[] {
-    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds};
+    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kSignsUpdates};
     AddAll("mode", *v1::OptimizerSpec::Mode_descriptor(), *made);
     AddAll("data", *v1::DataSpec::Kind_descriptor(), *made);
     AddAll("weighting", *v1::Weighting_descriptor(), *made);

@@ -20,6 +20,9 @@ using Capabilities = std::set<std::string>;
 inline constexpr int kMaxCapabilities = 128;
 inline constexpr size_t kMaxCapabilityBytes = 64;
 
+// A worker signs its updates where it has a key. No run asks for it, but a coordinator may.
+inline constexpr char kSignsUpdates[] = "updates:signed";
+
 // Of this program.
 const Capabilities& OwnCapabilities();
 

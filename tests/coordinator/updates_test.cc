@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "common/checksum.h"
 #include "coordinator/journal/updates_of.h"
+#include "coordinator/metrics.h"
+#include "proto/config/capabilities.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
@@ -69,10 +72,77 @@ TEST_F(OpenRound, ADuplicateIsIgnored) {
   ASSERT_TRUE(updates.ok());
   ASSERT_EQ(static_cast<int>(updates->size()), 2);
   federation_.site(0).Say(UpdateMessage(run_, 1, base, (*updates)[0].payload));
-  federation_.site(0).Say(UpdateMessage(run_, 1, base, "another one"));
   federation_.Settle();
   EXPECT_TRUE(federation_.site(0).receipts.empty());
+  EXPECT_TRUE(federation_.site(0).connected());
   EXPECT_EQ(static_cast<int>(UpdatesOf(federation_.journal(), run_, 1)->size()), 2);
+}
+
+TEST_F(OpenRound, AnotherUpdateOfASiteThatHasOneInTheRoundIsRefusedAndTold) {
+  CoordinatorMetrics metrics({"site-0", "site-1", "site-2"});
+  federation_.metrics = &metrics;
+  ASSERT_TRUE(federation_.Restart().ok());
+  federation_.ConnectAll();
+  const std::string counted = UpdatesOf(federation_.journal(), run_, 1)->front().payload;
+  federation_.site(0).Say(UpdateMessage(run_, 1, federation_.site(0).StateHash(), "another one"));
+  federation_.Settle();
+  EXPECT_FALSE(federation_.site(0).connected());
+  EXPECT_TRUE(absl::IsAlreadyExists(federation_.site(0).closed_with)) << federation_.site(0).closed_with;
+  EXPECT_THAT(metrics.Text(), HasSubstr("tributary_updates_total{result=\"conflicting\",site=\"site-0\"} 1"));
+  ASSERT_TRUE(federation_.journal().Flush().ok());
+  const std::vector<JournaledEvent> events = *federation_.journal().Events(run_);
+  const auto is_conflict = [](const JournaledEvent& event) { return event.kind == "conflicting"; };
+  const auto found = std::find_if(events.begin(), events.end(), is_conflict);
+  ASSERT_NE(found, events.end());
+  EXPECT_EQ(found->site, "site-0");
+  EXPECT_THAT(found->detail, HasSubstr(DigestHex(Sha256("another one"))));
+  EXPECT_THAT(found->detail, HasSubstr(DigestHex(Sha256(counted))));
+  // The worker comes back and is told that its first update counts.
+  site().silent = false;
+  federation_.ConnectAll();
+  federation_.RunToEnd(run_);
+  EXPECT_EQ(federation_.Status(run_).state(), v1::FINISHED);
+  CommonHash(federation_, run_);
+  federation_.Crash();  // before the metrics go
+}
+
+TEST_F(OpenRound, AnUpdateWhoseSignatureIsNotTheSitesIsRefusedAndAStrike) {
+  UpdateProof proof;
+  proof.standing = UpdateProof::Standing::kBad;
+  std::string payload;
+  site().silent = false;
+  site().alter = [&](std::string& sent, uint64_t) { payload = std::exchange(sent, ""); };
+  site().Disconnect();
+  federation_.ConnectAll();
+  v1::UploadHeader header;
+  header.mutable_id()->set_run_id(run_);
+  header.mutable_id()->set_round(1);
+  header.mutable_id()->set_sha256(DigestBytes(Sha256(payload)));
+  header.set_base_state_hash(site().StateHash());
+  header.set_total_bytes(payload.size());
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(federation_.coordinator().UploadCompleted("site-2", header, {.bytes = payload, .file = "", .proof = proof})));
+  federation_.Settle();
+  ASSERT_FALSE(site().receipts.empty());
+  EXPECT_EQ(site().receipts[0].result(), v1::Receipt::REJECTED);
+  EXPECT_EQ(site().receipts[0].reason(), "site site-2, round 1: its signature is not by the key of the site's certificate");
+  EXPECT_EQ(SiteOf(federation_.Status(run_), "site-2").strikes_size(), 1);
+}
+
+TEST(RequiredSignaturesTest, ASiteThatCannotSignIsNotOfferedTheRunAndAnUnsignedUpdateIsRefused) {
+  Federation federation(2);
+  federation.config.set_require_signed_updates(true);
+  ASSERT_TRUE(federation.Restart().ok());
+  const std::string run = Submit(federation, MakeSpec("toy", 3, 1));
+  federation.site(1).alter_hello = [](v1::Hello& hello) {
+    for (const std::string& word : OwnCapabilities()) {
+      hello.add_capabilities(word);
+    }
+  };
+  federation.ConnectAll();
+  EXPECT_EQ(SiteOf(federation.Status(run), "site-0").activity(), "refused: its release 9.9-test lacks updates:signed: upgrade its worker");
+  ASSERT_FALSE(federation.site(1).receipts.empty());
+  EXPECT_EQ(federation.site(1).receipts[0].reason(), "site site-1, round 1: it is not signed by the site (require_signed_updates)");
 }
 
 TEST_F(OpenRound, AnUpdateFromAnotherStateIsRejectedAndTheSiteResynchronised) {

@@ -34,8 +34,12 @@ class FederatedRun(harness.FederationTest):
         verified = json.loads(parties.tool("--format", "json", "audit", "verify", log, *trust, *heads).stdout)
         self.assertGreaterEqual(verified["kept_heads_compared"], 3)
         self.assertTrue(verified["signature_checked"])
+        # Every update, by the key of its site.
+        self.assertEqual((verified["updates_signed"], verified["updates_unsigned"], verified["updates_conflicting"]), (72, 0, 0))
         parties.tool("audit", "prove", log, "--run", status["run_id"], "--site", "beta", "--round", "7", "--output", proof)
-        self.assertIn("is in the log", parties.tool("audit", "verify", proof, *trust).stdout)
+        proven = parties.tool("audit", "verify", proof, *trust).stdout
+        self.assertIn("is in the log", proven)
+        self.assertIn("updates signed by their sites: 1, unsigned: 0", proven)
         forged = log.read_text(encoding="utf-8").replace('"record":"', '"record":"AA', 1)
         log.write_text(forged, encoding="utf-8")
         self.assertEqual(parties.tool("audit", "verify", log, *trust, check=False).returncode, 8)

@@ -133,5 +133,49 @@ TEST_F(AuditedJournalTest, ARoundOfSixteenSitesCostsLessThanTwoKilobytes) {
   EXPECT_LT(bytes, 2000u);
 }
 
+TEST_F(AuditedJournalTest, ASignedUpdateIsRecordedWithItsSignatureAndTheCertificateOnceBeforeIt) {
+  const auto signed_update = [](const std::string& site, const std::string& certificate) {
+    JournaledUpdate update = MakeUpdate(site, "12345");
+    update.base_state_hash = "base";
+    update.proof.standing = UpdateProof::Standing::kGood;
+    update.proof.sequence = 4;
+    update.proof.signature = "signature";
+    update.proof.certificates = std::make_shared<const std::vector<std::string>>(std::vector<std::string>{certificate, "ca"});
+    return update;
+  };
+  for (const char* const run : {"run", "other"}) {
+    ASSERT_TRUE(journal_->AddRun(MakeRun(run)).ok());
+    ASSERT_TRUE(journal_->StartRound(run, {1, {"berlin", "paris"}}).ok());
+    ASSERT_TRUE(journal_->AddUpdates(run, 1, {signed_update("berlin", "of berlin"), MakeUpdate("paris", "12345")}).ok());
+  }
+  const std::vector<v1::AuditRecord> records = Records();
+  ASSERT_EQ(records.size(), 6u);
+  EXPECT_EQ(records[1].site_certificate().site(), "berlin");
+  EXPECT_THAT(records[1].site_certificate().certificates(), ElementsAre("of berlin", "ca"));
+  const v1::AuditRecord::SignedUpdate& claim = records[2].accepted_update().claim();
+  EXPECT_EQ(claim.base_state_hash(), "base");
+  EXPECT_EQ(claim.sequence(), 4u);
+  EXPECT_EQ(claim.signature(), "signature");
+  EXPECT_EQ(claim.certificate_sha256(), DigestBytes(Sha256("of berlin")));
+  EXPECT_FALSE(records[3].accepted_update().has_claim()) << "paris did not sign";
+  EXPECT_TRUE(records[4].accepted_update().has_claim()) << "without its certificate again";
+}
+
+TEST_F(AuditedJournalTest, AConflictingUpdateIsRecordedWithTheSignatureThatProvesIt) {
+  ASSERT_TRUE(journal_->AddRun(MakeRun("run")).ok());
+  JournaledEvent event = {1, "berlin", "conflicting", 3, "two of them"};
+  event.base_state_hash = "base";
+  event.proof.standing = UpdateProof::Standing::kGood;
+  event.proof.payload_sha256 = "digest";
+  event.proof.signature = "signature";
+  event.proof.certificates = std::make_shared<const std::vector<std::string>>(std::vector<std::string>{"of berlin"});
+  journal_->NoteEvent("run", event);
+  const std::vector<v1::AuditRecord> records = Records();
+  ASSERT_EQ(records.size(), 3u);
+  EXPECT_TRUE(records[1].has_site_certificate());
+  EXPECT_EQ(records[2].site_event().claim().payload_sha256(), "digest");
+  EXPECT_EQ(records[2].site_event().claim().signature(), "signature");
+}
+
 }  // namespace
 }  // namespace tributary::coordinator

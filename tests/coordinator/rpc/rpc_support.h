@@ -48,6 +48,7 @@ class RecordingCoordinator final : public Coordinator {
     std::string payload;
     std::string file;
     absl::StatusOr<double> norm;
+    UpdateProof proof;
   };
 
   // Waits until `condition` holds of what has been recorded; false after kPatience.
@@ -74,12 +75,14 @@ class RecordingCoordinator final : public Coordinator {
       older->Close(absl::AbortedError("replaced by a newer session"));
     }
   }
-  void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes) override {
+  void MessageReceived(const std::string& site, SessionSink* session, v1::WorkerMessage message, uint64_t encoded_bytes,
+                       UpdateProof proof) override {
     std::function<void(SessionSink*, const v1::WorkerMessage&)> answer;
     {
       const Change change(*this);
       bytes[{site, ByteDirection::kUp, ByteKind::kControl}] += encoded_bytes;
       messages.emplace_back(site, message);
+      proofs.push_back(std::move(proof));
       answer = on_message;
     }
     if (answer != nullptr) {
@@ -101,7 +104,8 @@ class RecordingCoordinator final : public Coordinator {
     const Change change(*this);
     return only_worker.empty() || worker_secret == only_worker ? absl::OkStatus() : SessionHolder::Refusal(site, absl::Seconds(30));
   }
-  absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header) override {
+  absl::StatusOr<std::unique_ptr<UploadPlace>> CheckUpload(const std::string& site, const v1::UploadHeader& header,
+                                                           const UpdateProof& proof) override {
     const Change change(*this);
     if (!upload_check.ok()) {
       return upload_check;
@@ -110,7 +114,7 @@ class RecordingCoordinator final : public Coordinator {
   }
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override {
     const Change change(*this);
-    uploads.push_back({site, header, std::move(payload.bytes), std::move(payload.file), std::move(payload.norm)});
+    uploads.push_back({site, header, std::move(payload.bytes), std::move(payload.file), std::move(payload.norm), std::move(payload.proof)});
     return upload_result;
   }
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override {
@@ -203,6 +207,7 @@ class RecordingCoordinator final : public Coordinator {
   int closed = 0;
   int run_reads = 0;
   std::vector<std::pair<std::string, v1::WorkerMessage>> messages;
+  std::vector<UpdateProof> proofs;  // of them
   std::function<void(SessionSink*, const v1::WorkerMessage&)> on_message;
   std::map<std::tuple<std::string, ByteDirection, ByteKind>, uint64_t> bytes;
   absl::Status upload_check;

@@ -2,8 +2,11 @@
 #include <memory>
 #include <string>
 
+#include "common/checksum.h"
 #include "common/wire_size.h"
 #include "common/worker_secret.h"
+#include "proto/audit/signed_update.h"
+#include "tests/common/unchecked_certificates.h"
 #include "tests/coordinator/rpc/rpc_support.h"
 
 namespace tributary::coordinator {
@@ -63,6 +66,38 @@ TEST_F(SessionServiceTest, CarriesMessagesBothWaysUnderTheNameInTheCertificate) 
   v1::CoordinatorMessage received;
   ASSERT_TRUE(worker->stream->Read(&received));
   EXPECT_EQ(received.commit().record().size(), 100U);
+}
+
+TEST_F(SessionServiceTest, ChecksTheSignatureOfAnUpdateByTheCertificateOfItsSession) {
+  StartServer();
+  const auto worker = Connect("site-berlin");
+  v1::WorkerMessage message;
+  v1::Update& update = *message.mutable_update();
+  update.set_run_id("run");
+  update.set_round(3);
+  update.set_base_state_hash("base");
+  update.set_payload("payload");
+  ASSERT_TRUE(worker->stream->Write(message));
+  const UpdateClaim claim = {.federation = "test",
+                             .site = "berlin",
+                             .run_id = "run",
+                             .round = 3,
+                             .base_state_hash = "base",
+                             .payload_sha256 = DigestBytes(Sha256("payload")),
+                             .sequence = 9};
+  for (const std::string stem : {"site-berlin", "site-paris"}) {
+    ASSERT_TRUE(SignUpdate(claim, ReadUnchecked(FilesFor(stem)), *update.mutable_signature()).ok());
+    ASSERT_TRUE(worker->stream->Write(message));
+  }
+  ASSERT_TRUE(coordinator_.Await([](const RecordingCoordinator& recorded) { return recorded.messages.size() == 3; }));
+  coordinator_.With([](RecordingCoordinator& recorded) {
+    EXPECT_EQ(recorded.proofs[0].standing, UpdateProof::Standing::kUnsigned);
+    EXPECT_EQ(recorded.proofs[1].standing, UpdateProof::Standing::kGood);
+    EXPECT_EQ(recorded.proofs[1].sequence, 9u);
+    EXPECT_EQ(recorded.proofs[1].certificates->size(), 2u) << "the site's and the CA's";
+    EXPECT_EQ(recorded.proofs[2].standing, UpdateProof::Standing::kBad) << "signed by another site";
+    return 0;
+  });
 }
 
 TEST_F(SessionServiceTest, SaysWhereASessionComesFromAndWhatSecretItBrings) {

@@ -229,7 +229,17 @@ TEST_F(RoundEngineTest, JudgesUpdates) {
   EXPECT_EQ(engine_->Judge("c", 1, "h0", "x").reason, "c is not a member of round 1: it became ready after the round had started");
   Accept("b");
   Commit();
-  EXPECT_EQ(engine_->Judge("b", 1, "h0", "x").kind, Kind::kLate);
+  EXPECT_EQ(engine_->Judge("b", 1, "h0", "digest of b").kind, Kind::kLate);
+}
+
+TEST_F(RoundEngineTest, AnotherUpdateBesideTheOneThatCountsIsAConflictAlsoWhenTheRoundIsCommitted) {
+  StartRoundWith({"a", "b"});
+  Accept("a");
+  EXPECT_EQ(engine_->Judge("a", 1, "h0", "another").accepted_digest, "digest of a");
+  Accept("b");
+  Commit();
+  EXPECT_EQ(engine_->Judge("a", 1, "h0", "another").kind, Kind::kConflict);
+  EXPECT_EQ(engine_->Judge("a", 1, "h0", "another").accepted_digest, "digest of a");
 }
 
 TEST_F(RoundEngineTest, AfterARejectionAnotherUpdateOfTheSiteIsStillWelcome) {
