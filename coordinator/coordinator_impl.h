@@ -53,9 +53,11 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) override;
   absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) override;
   absl::StatusOr<Digest> DigestOfDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const override {
-    return request.has_snapshot_round()
-               ? Sha256OfSealed(bytes, absl::StrCat("the snapshot of run ", request.run_id(), " at round ", request.snapshot_round()))
-               : Sha256(bytes);
+    if (!request.has_snapshot_round() && !request.has_newest_snapshot()) {
+      return Sha256(bytes);
+    }
+    const std::string which = request.has_newest_snapshot() ? "newest" : absl::StrCat("at round ", request.snapshot_round());
+    return Sha256OfSealed(bytes, absl::StrCat("the snapshot of run ", request.run_id(), ", ", which));
   }
   absl::StatusOr<std::shared_ptr<Submission>> BeginSubmission(const v1::RunSpec& spec, const std::string& operator_name) override;
   absl::StatusOr<v1::RunStatus> EndSubmission(Submission& submission, const std::string& operator_name) override;

@@ -481,6 +481,8 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
   switch (request.what_case()) {
     case v1::DownloadRequest::kSnapshotRound:
       return log.Snapshot(request.snapshot_round());
+    case v1::DownloadRequest::kNewestSnapshot:
+      return log.NewestSnapshot();
     case v1::DownloadRequest::kCommits:
       return log.Commits(request.commits().first(), request.commits().last());
     case v1::DownloadRequest::kStateAtRound: {

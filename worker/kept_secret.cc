@@ -1,5 +1,7 @@
 #include "worker/kept_secret.h"
 
+#include "absl/strings/str_cat.h"
+#include "common/files.h"
 #include "common/status_macros.h"
 #include "common/worker_secret.h"
 
@@ -22,6 +24,11 @@ absl::StatusOr<std::string> KeptSecret(FileStore& store, const std::function<std
   const std::string made = make();
   TRIBUTARY_RETURN_IF_ERROR(store.Write(kFile, made));
   return made;
+}
+
+std::string ReadKeptSecret(const std::string& state_dir) {
+  const absl::StatusOr<std::string> kept = ReadFile(absl::StrCat(state_dir, "/", kFile), kMaxBytes);
+  return kept.ok() && IsWorkerSecret(*kept) ? *kept : "";
 }
 
 }  // namespace tributary::worker

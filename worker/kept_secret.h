@@ -14,6 +14,9 @@ namespace tributary::worker {
 // FileStore.
 absl::StatusOr<std::string> KeptSecret(FileStore& store, const std::function<std::string()>& make);
 
+// The one that the worker of this state folder keeps, for programs beside it; empty: there is none, or it cannot be read.
+std::string ReadKeptSecret(const std::string& state_dir);
+
 }  // namespace tributary::worker
 
 #endif  // TRIBUTARY_WORKER_KEPT_SECRET_H_

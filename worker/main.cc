@@ -52,6 +52,7 @@
 #include "worker/data/utf8.h"
 #include "worker/disclosure.h"
 #include "worker/enroll_command.h"
+#include "worker/member_command.h"
 #include "worker/sample.h"
 #include "worker/sent_history.h"
 #include "worker/session_client.h"
@@ -387,6 +388,7 @@ ExitCode Main(int argc, char** argv) {
   SoloCommand solo;
   SampleCommand sample;
   ConsentCommand consent;
+  MemberCommand member;
 
   CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
   app.set_version_flag("--version", VersionText("tributary-worker", FormatProtocol({}), LibTorchVersion()));
@@ -416,6 +418,9 @@ ExitCode Main(int argc, char** argv) {
   consent_app.add_option("--config", consent.config, "worker.yaml")->required();
   consent_app.add_option("--run", consent.run, "run.yaml")->required();
 
+  const CLI::App& runs_app = AddRunsCommand(app, member, format);
+  const CLI::App& export_app = AddExportCommand(app, member, format);
+
   EnrollCommand enroll;
   const CLI::App& enroll_app = AddEnrollCommand(app, enroll);
 
@@ -441,7 +446,7 @@ ExitCode Main(int argc, char** argv) {
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return *end;
   }
-  solo.json = doctor.json = what_was_sent.json = format == "json";
+  solo.json = doctor.json = what_was_sent.json = member.json = format == "json";
   SetLogLevel(log_level);
   if (app.count("--log-level") > 0) {
     run.log_level = log_level;
@@ -459,6 +464,8 @@ ExitCode Main(int argc, char** argv) {
                               : sample_app.parsed()  ? Sample(sample)
                               : consent_app.parsed() ? Consent(consent)
                               : status_app.parsed()  ? Status(what_was_sent)
+                              : runs_app.parsed()    ? ShowRuns(member, ProxyEnvironmentOf(environ))
+                              : export_app.parsed()  ? ExportModel(member, ProxyEnvironmentOf(environ))
                                                      : Run(run);
   if (!status.ok()) {
     LogError(kComponent, status.message());

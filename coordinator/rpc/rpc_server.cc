@@ -47,7 +47,8 @@ RpcServer::RpcServer(const v1::CoordinatorConfig& config, const Options& options
       sessions_(coordinator, executor, &authorisation_, options.sessions),
       transfers_(coordinator, executor, &authorisation_, options.transfers),
       admin_(coordinator, executor, &authorisation_, options.admin),
-      renewals_(options.admin.enrolment, executor, &authorisation_) {}
+      renewals_(options.admin.enrolment, executor, &authorisation_),
+      members_(coordinator, executor, &authorisation_) {}
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::CoordinatorConfig& config, const Options& options,
                                                             const SiteRegistry* sites, Coordinator* coordinator, SerialExecutor* executor) {
@@ -63,6 +64,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const v1::Coordinato
   builder.RegisterService(&rpc->transfers_);
   builder.RegisterService(&rpc->admin_);
   builder.RegisterService(&rpc->renewals_);
+  builder.RegisterService(&rpc->members_);
   rpc->RunOnExecutor([&] { rpc->admin_.Observe(); });
   rpc->server_ = builder.BuildAndStart();
   if (rpc->server_ == nullptr) {

@@ -1,4 +1,4 @@
-// The gRPC server of workers and operators: four services on one address, over one Coordinator.
+// The gRPC server of workers and operators: its services on one address, over one Coordinator.
 #ifndef TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_
 #define TRIBUTARY_COORDINATOR_RPC_RPC_SERVER_H_
 
@@ -17,6 +17,7 @@
 #include "coordinator/guard/guard.h"
 #include "coordinator/rpc/admin_service.h"
 #include "coordinator/rpc/authorisation.h"
+#include "coordinator/rpc/member_service.h"
 #include "coordinator/rpc/renewal_service.h"
 #include "coordinator/rpc/session_service.h"
 #include "coordinator/rpc/transfer_service.h"
@@ -79,6 +80,7 @@ class RpcServer {
   TransferService transfers_;
   AdminService admin_;
   RenewalService renewals_;
+  MemberService members_;
   std::unique_ptr<grpc::Server> server_;
 };
 

@@ -177,6 +177,14 @@ absl::StatusOr<SharedBytes> RunLog::Snapshot(uint64_t round) {
       absl::StrCat("run ", run_id_, " has no snapshot of round ", round, " (it may have been pruned: ask for a new SyncPlan)"));
 }
 
+absl::StatusOr<SharedBytes> RunLog::NewestSnapshot() {
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, journal_->Snapshots(run_id_));
+  if (snapshots.empty()) {
+    return absl::NotFoundError(absl::StrCat("run ", run_id_, " has no snapshot"));
+  }
+  return store_->OpenToServe(snapshots.back().file);
+}
+
 absl::StatusOr<SharedBytes> RunLog::Commits(uint64_t first, uint64_t last) {
   if (first == 0 || first > last) {
     return absl::InvalidArgumentError(absl::StrCat("commits ", first, "..", last, " is not a range; rounds count from 1"));

@@ -90,6 +90,7 @@ class RunLog {
   // The snapshot file of that round, not read yet. Shared by all who ask while one of them still holds it. NotFound: no snapshot of that
   // round.
   absl::StatusOr<SharedBytes> Snapshot(uint64_t round);
+  absl::StatusOr<SharedBytes> NewestSnapshot();
 
   // Records first..last, as optim::SplitCommitRecords reads them. NotFound: not all committed, or pruned. InvalidArgument: an empty
   // range.

@@ -9,6 +9,7 @@
 #include "common/exit_codes.h"
 #include "coordinator/metrics.h"
 #include "coordinator/queue_bound.h"
+#include "optim/snapshot.h"
 #include "tests/coordinator/federation.h"
 
 namespace tributary::coordinator {
@@ -118,6 +119,23 @@ TEST(RunsSideBySide, NoSiteFetchesFromARunThatHasNotBegun) {
   EXPECT_TRUE(federation.coordinator().OpenDownload(request, std::nullopt).ok()) << "an operator may look";
 }
 
+TEST(RunsSideBySide, AMemberFetchesTheModelOfARunThatIsOver) {
+  Federation federation(2, /*snapshot_every=*/100);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 2));
+  federation.ConnectAll();
+  ASSERT_EQ(federation.Status(run).state(), v1::FINISHED);
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_newest_snapshot(true);
+  const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, "site-0");
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(federation.coordinator().CheckDownload(request, **bytes), absl::OkStatus());
+  const absl::StatusOr<RunModel> model = RunModel::Of(federation.Status(run).spec());
+  const absl::StatusOr<optim::ReplicaState> state = optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->round, 5u);
+}
+
 TEST(RunsSideBySide, ASiteReachesNoRunThatDoesNotNameIt) {
   Federation federation(2);
   const std::string own = Submit(federation, SpecOf("own", 3, {0}));
@@ -129,6 +147,11 @@ TEST(RunsSideBySide, ASiteReachesNoRunThatDoesNotNameIt) {
   request.set_snapshot_round(0);
   EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, "site-0").status()));
   EXPECT_TRUE(federation.coordinator().OpenDownload(request, "site-1").ok());
+  request.set_newest_snapshot(true);
+  EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, "site-0").status()));
+  request.mutable_commits()->set_first(1);
+  request.mutable_commits()->set_last(1);
+  EXPECT_TRUE(absl::IsPermissionDenied(federation.coordinator().OpenDownload(request, "site-0").status()));
   federation.site(0).Say(UpdateMessage(other, 1, federation.Status(other).state_hash(), "x"));
   federation.Settle();
   ASSERT_FALSE(federation.site(0).receipts.empty());

@@ -1,6 +1,7 @@
 """One model across three sites over real TLS: it learns, everybody ends with the same bits, and the same file gives the same model."""
 
 import json
+import subprocess
 
 import harness
 
@@ -13,6 +14,7 @@ class FederatedRun(harness.FederationTest):
         status = parties.wait_for_end(harness.RUN, timeout=120)
         self.assert_finished(parties, status, rounds=24)
         self.check_audit(parties, status)
+        self.check_member(parties, status)
 
         history = parties.history(harness.RUN)
         losses = [record["val_loss"] for record in history if record.get("val_loss") is not None]
@@ -43,6 +45,25 @@ class FederatedRun(harness.FederationTest):
         forged = log.read_text(encoding="utf-8").replace('"record":"', '"record":"AA', 1)
         log.write_text(forged, encoding="utf-8")
         self.assertEqual(parties.tool("audit", "verify", log, *trust, check=False).returncode, 8)
+
+    def check_member(self, parties, status):
+        """A site sees its run and its members, and fetches the model that it helped to train, beside its worker."""
+        def worker(command, *arguments):
+            config = parties.directory / "worker-beta.yaml"
+            return subprocess.run([harness.BINARIES / "tributary-worker", command, "--config", config, *arguments],
+                                  capture_output=True, text=True, timeout=60, check=False)
+
+        shown = worker("runs", "--format", "json")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        run = json.loads(shown.stdout)["runs"][0]
+        self.assertEqual((run["run_id"], run["state"], run["members"]), (status["run_id"], "finished", ["alpha", "beta", "gamma"]))
+        self.assertEqual(run["updates_included"], 24)
+        own, operators = parties.directory / "own.safetensors", parties.directory / "operators.safetensors"
+        fetched = worker("export", "--run", harness.RUN, "--output", own)
+        self.assertEqual(fetched.returncode, 0, fetched.stderr)
+        parties.operator("export", harness.RUN, "--output", operators)
+        self.assertEqual(own.read_bytes(), operators.read_bytes())
+        self.assertEqual(worker("export", "--run", "another", "--output", own).returncode, 10)
 
     def test_the_same_run_file_and_data_give_the_same_model(self):
         hashes = []

@@ -17,6 +17,7 @@
 #include "tributary/v1/audit.pb.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/enrolment.pb.h"
+#include "tributary/v1/member.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
@@ -66,10 +67,10 @@ void Describe(const Descriptor& type, std::vector<std::string>* lines) {
 
 // One line for each thing that must not change, sorted.
 std::vector<std::string> DescribeSchema() {
-  const FileDescriptor* files[] = {v1::RunHistory::descriptor()->file(),    v1::FieldRule::descriptor()->file(),
-                                   v1::TlsConfig::descriptor()->file(),     v1::RunSpec::descriptor()->file(),
-                                   v1::WorkerMessage::descriptor()->file(), v1::UploadId::descriptor()->file(),
-                                   v1::AuditRecord::descriptor()->file(),   v1::EnrolRequest::descriptor()->file()};
+  const FileDescriptor* files[] = {
+      v1::RunHistory::descriptor()->file(),  v1::FieldRule::descriptor()->file(),     v1::TlsConfig::descriptor()->file(),
+      v1::RunSpec::descriptor()->file(),     v1::WorkerMessage::descriptor()->file(), v1::UploadId::descriptor()->file(),
+      v1::AuditRecord::descriptor()->file(), v1::EnrolRequest::descriptor()->file(),  v1::OwnRun::descriptor()->file()};
   std::vector<std::string> lines;
   for (const FileDescriptor* file : files) {
     for (int i = 0; i < file->message_type_count(); ++i) {

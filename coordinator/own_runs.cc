@@ -1,0 +1,51 @@
+#include "coordinator/own_runs.h"
+
+#include <set>
+
+#include "coordinator/run/run_sites.h"
+
+namespace tributary::coordinator {
+namespace {
+
+v1::OwnRun OwnRunOf(const v1::RunStatus& status, const std::string& site) {
+  v1::OwnRun run;
+  run.set_run_id(status.run_id());
+  *run.mutable_spec() = status.spec();
+  run.set_state(status.state());
+  run.set_reason(status.reason());
+  run.set_round(status.round());
+  run.set_state_hash(status.state_hash());
+  run.set_submitted_unix_ms(status.submitted_unix_ms());
+  run.set_finished_unix_ms(status.finished_unix_ms());
+  std::set<std::string> members(status.spec().participation().sites().begin(), status.spec().participation().sites().end());
+  for (const v1::SiteStatus& other : status.sites()) {
+    if (other.updates_included() > 0) {
+      members.insert(other.site());
+    }
+    if (other.site() == site) {
+      run.set_updates_included(other.updates_included());
+      run.set_updates_late(other.updates_late());
+      run.set_updates_rejected(other.updates_rejected());
+    }
+  }
+  *run.mutable_members() = {members.begin(), members.end()};
+  return run;
+}
+
+}  // namespace
+
+v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::string& site, const std::string& wanted) {
+  v1::ListOwnRunsResponse own;
+  for (const v1::RunStatus& status : all.runs()) {
+    const bool is_wanted = wanted.empty() || status.run_id() == wanted || status.spec().name() == wanted;
+    if (is_wanted && TakesSite(status.spec(), site)) {
+      *own.add_runs() = OwnRunOf(status, site);
+    }
+    if (own.runs_size() == kMaxOwnRuns || (!wanted.empty() && own.runs_size() == 1)) {
+      break;
+    }
+  }
+  return own;
+}
+
+}  // namespace tributary::coordinator

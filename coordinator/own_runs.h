@@ -1,0 +1,19 @@
+// What a site is told of the runs that it belongs to: nothing of other runs, and of other sites their names alone.
+#ifndef TRIBUTARY_COORDINATOR_OWN_RUNS_H_
+#define TRIBUTARY_COORDINATOR_OWN_RUNS_H_
+
+#include <string>
+
+#include "tributary/v1/admin.pb.h"
+#include "tributary/v1/member.pb.h"
+
+namespace tributary::coordinator {
+
+inline constexpr int kMaxOwnRuns = 100;
+
+// `all`: newest first. `wanted`: as ListOwnRunsRequest.run.
+v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::string& site, const std::string& wanted);
+
+}  // namespace tributary::coordinator
+
+#endif  // TRIBUTARY_COORDINATOR_OWN_RUNS_H_
