@@ -44,8 +44,9 @@ absl::Status BrokenOff(absl::string_view side) {
 
 }  // namespace
 
-Bridge::Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner, std::shared_ptr<MessageBudget> budget)
-    : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)), watch_(std::move(budget)) {
+Bridge::Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner, std::shared_ptr<MessageBudget> messages,
+               std::shared_ptr<StreamBudget> streams)
+    : socket_(std::move(socket)), ssl_(std::move(ssl)), inner_(std::move(inner)), watch_(std::move(messages), std::move(streams)) {
   if (ssl_ != nullptr) {
     // OpenSSL would read on for as long as messages of TLS itself come.
     SSL_set0_rbio(ssl_.get(), MakePiecewise(this));

@@ -25,8 +25,9 @@ class Bridge {
   static constexpr size_t kPiece = 64 << 10;
 
   // `ssl` (null: plaintext) works on `socket`, and its handshake is done. `inner`: the guard's end of the pair whose other end gRPC has.
-  // `budget`: for the client's messages.
-  Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner, std::shared_ptr<MessageBudget> budget);
+  // `messages`, `streams`: what the client shares with others of its identity.
+  Bridge(OwnedDescriptor socket, SslPtr ssl, OwnedDescriptor inner, std::shared_ptr<MessageBudget> messages,
+         std::shared_ptr<StreamBudget> streams = std::make_shared<StreamBudget>());
 
   // kMore: there may be more to move at once. kWait: until the sockets are ready again, as wanted() says.
   enum class Moved { kMore, kWait };

@@ -91,7 +91,7 @@ absl::Status Guard::Admit(Belongs belonging, HandOver hand_over, Yields yields) 
                                                     [this](const std::string& address, const absl::Status& why) {
                                                       Refused(ConnectionRefusal::kHandshake, Peer{0, address, {}, {}}, why.message());
                                                     },
-                                                .ticked = [this](absl::Time now) { GiveMemoryBack(now); }}));
+                                                .ticked = [this](absl::Time now) { Tidy(now); }}));
   return absl::OkStatus();
 }
 
@@ -166,13 +166,14 @@ absl::Status Guard::MakeRoom(const Peer& peer, Belonging belonging) {
   return absl::OkStatus();
 }
 
-std::shared_ptr<MessageBudget> Guard::TakePlace(const Peer& peer) {
+const Guard::Namesakes& Guard::TakePlace(const Peer& peer) {
   Namesakes& namesakes = with_uris_[peer.uris];
   ++namesakes.connections;
-  if (namesakes.budget == nullptr || options_.certificates == nullptr) {
-    namesakes.budget = std::make_shared<MessageBudget>(&message_bytes_, options_.message_bytes_of_identity);
+  if (namesakes.messages == nullptr || options_.certificates == nullptr) {
+    namesakes.messages = std::make_shared<MessageBudget>(&message_bytes_, options_.message_bytes_of_identity);
+    namesakes.streams = std::make_shared<StreamBudget>();
   }
-  return namesakes.budget;
+  return namesakes;
 }
 
 void Guard::CameIn(Door::Guest guest) {
@@ -201,7 +202,9 @@ void Guard::CameIn(Door::Guest guest) {
       open_[peer.connection] = {peer, belonging, loop, for_grpc.get()};
       peers_.Insert(for_grpc.get(), peer);
       options_.metrics->ConnectionOpened();
-      auto bridge = std::make_unique<Bridge>(std::move(guest.socket), std::move(guest.ssl), std::move(inner), TakePlace(peer));
+      const Namesakes& namesakes = TakePlace(peer);
+      auto bridge =
+          std::make_unique<Bridge>(std::move(guest.socket), std::move(guest.ssl), std::move(inner), namesakes.messages, namesakes.streams);
       loop->Add(peer.connection, std::move(bridge), AllowanceOf(peer, belonging));
     }
   }
@@ -222,7 +225,7 @@ void Guard::Gone(uint64_t number, const absl::Status& why) {
     open_.erase(found);
     const auto with_uris = with_uris_.find(gone.peer.uris);
     if (--with_uris->second.connections == 0) {
-      with_uris_.erase(with_uris);
+      with_uris->second.left = Clock::Real().Now();
     }
     options_.metrics->ConnectionClosed();
     emptied_.notify_all();
@@ -264,7 +267,13 @@ void Guard::Review() {
   }
 }
 
-void Guard::GiveMemoryBack(absl::Time now) {
+void Guard::Tidy(absl::Time now) {
+  {
+    // Who comes back before its streams' budget is full again finds it as it was.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::erase_if(with_uris_,
+                  [now](const auto& entry) { return entry.second.connections == 0 && now - entry.second.left >= StreamBudget::kRefill; });
+  }
   if (tidyings_due_ > 0 && now - tidied_ >= kBetweenTidyings) {
     --tidyings_due_;
     tidied_ = now;

@@ -82,7 +82,9 @@ class Guard {
   // All connections whose certificates have the same names.
   struct Namesakes {
     size_t connections = 0;
-    std::shared_ptr<MessageBudget> budget;
+    std::shared_ptr<MessageBudget> messages;
+    std::shared_ptr<StreamBudget> streams;
+    absl::Time left = absl::InfinitePast();  // the last of them
   };
   struct Open {
     Peer peer;
@@ -96,16 +98,16 @@ class Guard {
   void CameIn(Door::Guest guest);
   void Gone(uint64_t number, const absl::Status& why);
   void Refused(ConnectionRefusal reason, const Peer& peer, absl::string_view why);
-  // On the door's thread: gives back to the system what attacks have made the process take.
-  void GiveMemoryBack(absl::Time now);
+  // On the door's thread, now and then.
+  void Tidy(absl::Time now);
   Belonging BelongingOf(const Peer& peer) const;
   BridgeLoop::Allowance AllowanceOf(const Peer& peer, Belonging belonging) const;
   // Under mutex_: whether one more like `peer` has a place; closes the oldest for it if it may.
   absl::Status MakeRoom(const Peer& peer, Belonging belonging);
   absl::Status MakeRoomAmongNamesakes(const Peer& peer, size_t most);
   void CloseFor(uint64_t number, Open& connection, absl::string_view why);
-  // Under mutex_: counts one more like `peer`.
-  std::shared_ptr<MessageBudget> TakePlace(const Peer& peer);
+  // Under mutex_: counts one more like `peer`. What it shares with the others.
+  const Namesakes& TakePlace(const Peer& peer);
 
   const Options options_;
   const size_t most_;

@@ -70,7 +70,7 @@ absl::Status Http2Watch::Began(const Http2Frame& frame, absl::Time now) {
   }
   switch (frame.type) {
     case kHttp2Headers:
-      if (!streams_.Take(now)) {
+      if (!granted_streams_.Take(now) && !streams_->TakeStream(now)) {
         return TooMany("streams");
       }
       streams_open_.Begin(frame.stream, now);
@@ -78,7 +78,7 @@ absl::Status Http2Watch::Began(const Http2Frame& frame, absl::Time now) {
     case kHttp2Continuation:
       return BeganHeaders(frame);
     case kHttp2ResetStream:
-      return resets_.Take(now) ? absl::OkStatus() : TooMany("resets");
+      return granted_resets_.Take(now) || streams_->TakeReset(now) ? absl::OkStatus() : TooMany("resets");
     case kHttp2WindowUpdate:
       return windows_.Take(now) ? absl::OkStatus() : TooMany("window updates");
     case kHttp2Data:

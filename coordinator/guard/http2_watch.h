@@ -14,6 +14,7 @@
 #include "coordinator/guard/http2_frames.h"
 #include "coordinator/guard/message_budget.h"
 #include "coordinator/guard/open_streams.h"
+#include "coordinator/guard/stream_budget.h"
 
 namespace tributary::coordinator {
 
@@ -26,7 +27,9 @@ class Http2Watch {
   // Of a frame that is not data. How long data frames may be, gRPC agrees on with the client, and holds it to.
   static constexpr size_t kMaxFrameBytes = 16 << 10;
 
-  explicit Http2Watch(std::shared_ptr<MessageBudget> budget) : streams_open_(std::move(budget)) {}
+  // What it shares with the other connections of its identity.
+  explicit Http2Watch(std::shared_ptr<MessageBudget> messages, std::shared_ptr<StreamBudget> streams = std::make_shared<StreamBudget>())
+      : streams_open_(std::move(messages)), streams_(std::move(streams)) {}
 
   // What the client sent. InvalidArgument: not HTTP/2, or not as a client may speak it. ResourceExhausted: more of something than any
   // worker needs; the message says of what. After an error the connection is to be closed.
@@ -54,11 +57,9 @@ class Http2Watch {
   uint32_t block_stream_ = 0;
   size_t block_bytes_ = 0;
 
-  // A busy worker opens two streams a round, in tests forty rounds a second.
-  static constexpr RateLimit::Options kStreams = {500, 2000};
-  RateLimit streams_{kStreams};
-  static constexpr RateLimit::Options kResets = {100, 1000};
-  RateLimit resets_{kResets};
+  const std::shared_ptr<StreamBudget> streams_;
+  RateLimit granted_streams_{StreamBudget::kGrantedStreams};
+  RateLimit granted_resets_{StreamBudget::kGrantedResets};
   // Pings, settings, priorities, empty frames: what costs an answer or a wake-up and moves nothing.
   static constexpr RateLimit::Options kControl = {200, 2000};
   RateLimit control_{kControl};

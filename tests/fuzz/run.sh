@@ -37,8 +37,8 @@ targets=(payload commit snapshot update apply state partial safetensors)
 [[ "$service" = OFF ]] || targets=(http2 certificate request spiffe yaml proof columns token head saved data coordinator)
 [[ ${#chosen[@]} -eq 0 ]] || targets=("${chosen[@]}")
 cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-  -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE="$service" -DTRIBUTARY_TORCH=OFF \
-  -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null
+  -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE="$service" \
+  -DTRIBUTARY_TORCH="$service" -DTRIBUTARY_SANITIZE=address -DTRIBUTARY_FUZZ=ON >/dev/null
 cmake --build "$build" --target "${targets[@]/#/fuzz_}" >&2
 
 share=$(( (seconds + ${#targets[@]} - 1) / ${#targets[@]} ))

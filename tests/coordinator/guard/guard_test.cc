@@ -369,6 +369,22 @@ TEST_F(GuardTlsTest, OneMoreConnectionOfACertificateTakesThePlaceOfTheOldestThat
   EXPECT_TRUE(IsOpen(servers.back().get()));
 }
 
+TEST_F(GuardTlsTest, WhoWasCutOffForAFloodOfResetsBeginsTheNextConnectionWhereItWas) {
+  // The second would be let through, were it the first.
+  for (const int resets : {2000, 1000}) {
+    const OwnedDescriptor client = Connect(guard_->port());
+    const SslPtr session = Handshake(client);
+    const OwnedDescriptor server = Next();
+    std::string flood = Preface();
+    for (int i = 0; i < resets; ++i) {
+      flood += MakeFrame(kHeaders, 20, kEndHeaders) + MakeFrame(kReset, 4);
+    }
+    SSL_write(session.get(), flood.data(), static_cast<int>(flood.size()));
+    EXPECT_LT(Receive(server.get(), flood.size()).size(), flood.size()) << resets;
+  }
+  AwaitRefusals("frames", 2);
+}
+
 TEST_F(GuardTlsTest, HandshakesThatNeverEndTakeNobodysPlace) {
   std::vector<OwnedDescriptor> idle;
   for (size_t i = 0; i < Door::kHandshakesOfAddress + 3; ++i) {

@@ -64,6 +64,21 @@ TEST(Http2WatchTest, ResetsInARowEndTheConnection) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("too many resets"));
 }
 
+TEST(Http2WatchTest, ResetsCountForTheNextConnectionOfTheIdentityToo) {
+  const auto shared = std::make_shared<StreamBudget>();
+  const auto resets_let_through = [&shared] {
+    Http2Watch watch(AnyBudget(), shared);
+    EXPECT_TRUE(LookAt(watch, Preface()).ok());
+    int resets = 0;
+    while (LookAt(watch, MakeFrame(kHeaders, 20, kEndHeaders) + MakeFrame(kReset, 4)).ok()) {
+      ++resets;
+    }
+    return resets;
+  };
+  EXPECT_EQ(resets_let_through(), 1008);
+  EXPECT_EQ(resets_let_through(), 8) << "its own";
+}
+
 TEST(Http2WatchTest, TheSameResetsOverTimeAreNobodysConcern) {
   Http2Watch watch(AnyBudget());
   ASSERT_TRUE(LookAt(watch, Preface()).ok());
