@@ -153,7 +153,6 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   // What a run waits for that stands, or would stand, at this place of the queue; null: nothing.
   const Run* RunAhead(const v1::RunSpec& spec, size_t place) const;
   void NoteAct(const std::string& run_id, absl::string_view kind, const OperatorAct& act);
-  std::string NewRunId(const std::string& name) const;
   // Unavailable: it is shutting down. `verb`: "submit".
   absl::Status CheckTakesRuns(absl::string_view verb) const;
   // What there is of memory, if anybody knows.

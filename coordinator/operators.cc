@@ -108,12 +108,6 @@ void CoordinatorImpl::NoteAct(const std::string& run_id, absl::string_view kind,
   deps_.journal->NoteEvent(run_id, {UnixMillis(), "", std::string(kind), 0, Excerpt(act.reason), act.operator_name});
 }
 
-std::string CoordinatorImpl::NewRunId(const std::string& name) const {
-  // No secret, only different from all others of this journal; the count makes it so even when the clock stands still.
-  const std::string hash = DigestHex(Sha256(absl::StrCat(name, " ", UnixMillis(), " ", runs_.size())));
-  return absl::StrCat(name, "-", hash.substr(0, 8));
-}
-
 std::optional<MemoryLimits> CoordinatorImpl::Room() const {
   const absl::StatusOr<MemoryLimits> limits = deps_.memory ? deps_.memory() : absl::UnavailableError("not asked");
   return limits.ok() ? std::make_optional(*limits) : std::nullopt;
@@ -175,7 +169,7 @@ absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(con
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
   TRIBUTARY_ASSIGN_OR_RETURN(std::string warning, CheckDisk(model, 0));
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes weights, OpenInitialWeights(model, InitialWeightsFolder(config_)));
-  JournaledRun run{.run_id = NewRunId(spec.name()), .spec = spec, .reason = ""};
+  JournaledRun run{.run_id = NewRunId(spec.name(), UnixMillis(), runs_.size()), .spec = spec, .reason = ""};
   run.submitted_unix_ms = UnixMillis();
   return RunSubmission::Create(std::move(run), std::move(model), std::move(weights), std::move(warning), &store_);
 }

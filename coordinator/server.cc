@@ -304,13 +304,12 @@ absl::Status ServerImpl::ServeEnrolment() {
   if (config_.enrol_listen().empty()) {
     return absl::OkStatus();
   }
-  EnrolmentServer::Dependencies dependencies;
-  dependencies.certificates = [files = certificates_] { return files->current(); };
-  dependencies.metrics = metrics_.get();
-  dependencies.sites = &sites_;
-  dependencies.enrolment = enrolment_.get();
-  dependencies.executor = executor_.get();
-  absl::StatusOr<std::unique_ptr<EnrolmentServer>> server = EnrolmentServer::Start(config_.enrol_listen(), std::move(dependencies));
+  absl::StatusOr<std::unique_ptr<EnrolmentServer>> server =
+      EnrolmentServer::Start(config_.enrol_listen(), {.certificates = [files = certificates_] { return files->current(); },
+                                                      .metrics = metrics_.get(),
+                                                      .sites = &sites_,
+                                                      .enrolment = enrolment_.get(),
+                                                      .executor = executor_.get()});
   TRIBUTARY_RETURN_IF_ERROR(Annotate(server.status(), "enrol_listen"));
   enrolment_server_ = *std::move(server);
   endpoints_.enrolment = Reachable(config_.enrol_listen(), enrolment_server_->port());

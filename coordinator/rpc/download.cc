@@ -324,7 +324,7 @@ absl::StatusOr<Digest> Downloads::DigestOf(const v1::DownloadRequest& request, c
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const Digest digest, coordinator_->DigestOfDownload(request, *bytes));
   const auto kept = std::count_if(digests_.begin(), digests_.end(), [](const auto& known) { return known.second.kept != nullptr; });
-  const bool keep = !request.has_commits() && static_cast<size_t>(kept) < kMaxKept;
+  const bool keep = (request.has_snapshot_round() || request.has_newest_snapshot()) && static_cast<size_t>(kept) < kMaxKept;
   digests_.emplace(bytes.get(), KnownDigest{bytes, digest, keep ? bytes : nullptr});
   return digest;
 }

@@ -108,7 +108,7 @@ class Uploads::Call final : public grpc::ServerReadReactor<v1::UploadFrame> {
     idle_sweeps_ = 0;
     // Counted, and a sign of the worker's life, if it is the worker that sends it.
     uploads_->executor_->Post(
-        [coordinator = uploads_->coordinator_, site = site_, secret = worker_secret_, bytes = WireSize(frame_.ByteSizeLong())] {
+        [coordinator = uploads_->coordinator_, site = site_, secret = sender_.worker_secret, bytes = WireSize(frame_.ByteSizeLong())] {
           if (coordinator->CheckWorker(site, secret).ok()) {
             coordinator->CountBytes(site, ByteDirection::kUp, ByteKind::kUpdate, bytes);
           }

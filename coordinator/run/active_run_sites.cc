@@ -398,12 +398,7 @@ void ActiveRun::NoteBounded(const std::string& site, uint64_t round, const Measu
   deps_.metrics->CountBounded(site);
   // The first time; then the counters tell.
   if (totals.updates_bounded() == 1) {
-    const std::string what =
-        measured.share == 0
-            ? "its updates oppose what the others send, or agree with themselves alone: they are left out until that changes "
-              "(optimizer.aggregation: agreement)"
-            : absl::StrCat("its update's norm is ", measured.norm, ": it is summed scaled down to ", measured.share,
-                           " of itself, as all that come so large (optimizer.norm_bound)");
+    const std::string what = WhyBounded(measured);
     LogWarning("coordinator", "round ", round, ": ", what, LogField("run", id()), LogField("site", site));
     NoteEvent(site, "bounded", round, what);
   }

@@ -22,6 +22,13 @@ constexpr double kReadBytesPerSecond = 200e6;
 
 }  // namespace
 
+std::string WhyBounded(const MeasuredUpdate& update) {
+  return update.share == 0 ? "its updates oppose what the others send, or agree with themselves alone: they are left out until that "
+                             "changes (optimizer.aggregation: agreement)"
+                           : absl::StrCat("its update's norm is ", update.norm, ": it is summed scaled down to ", update.share,
+                                          " of itself, as all that come so large (optimizer.norm_bound)");
+}
+
 RunHost::RunHost(const JournaledRun& run, std::shared_ptr<const RunModel> model, const Keeping& keeping, Journal* journal,
                  SnapshotStore* store, const Clock* clock)
     : run_id_(run.run_id),

@@ -42,6 +42,9 @@ struct MeasuredUpdate {
   double share = 1;  // optim::Aggregator::ShareOf
 };
 
+// For people: of one whose share is below 1.
+std::string WhyBounded(const MeasuredUpdate& update);
+
 // A commit on its way into the log.
 struct PendingCommit {
   optim::CommitHead head;

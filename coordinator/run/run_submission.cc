@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "optim/snapshot.h"
@@ -17,6 +18,10 @@ RunSubmission::RunSubmission(JournaledRun run, RunModel model, SharedBytes weigh
       warning_(std::move(warning)),
       store_(store),
       file_(SnapshotStore::SnapshotFile(run_.run_id, 0)) {}
+
+std::string NewRunId(const std::string& name, int64_t unix_ms, size_t others) {
+  return absl::StrCat(name, "-", DigestHex(Sha256(absl::StrCat(name, " ", unix_ms, " ", others))).substr(0, 8));
+}
 
 absl::StatusOr<std::shared_ptr<RunSubmission>> RunSubmission::Create(JournaledRun run, RunModel model, SharedBytes weights,
                                                                      std::string warning, SnapshotStore* store) {

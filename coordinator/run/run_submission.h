@@ -2,6 +2,8 @@
 #ifndef TRIBUTARY_COORDINATOR_RUN_RUN_SUBMISSION_H_
 #define TRIBUTARY_COORDINATOR_RUN_RUN_SUBMISSION_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -15,6 +17,10 @@
 #include "coordinator/run/submission.h"
 
 namespace tributary::coordinator {
+
+// For the run after so many others. No secret, only different from all others of the journal; the count makes it so even when the clock
+// stands still.
+std::string NewRunId(const std::string& name, int64_t unix_ms, size_t others);
 
 class RunSubmission final : public Submission {
  public:

@@ -48,7 +48,7 @@ TEST(CoordinatorMetricsTest, HasEveryCountAndEveryChildFromTheStart) {
     EXPECT_GT(CountLines(text, name), 0U) << name;
   }
   EXPECT_EQ(CountLines(text, "tributary_bytes_total{"), 2U * 2U * 4U);
-  EXPECT_EQ(CountLines(text, "tributary_updates_total{"), 2U * 4U);
+  EXPECT_EQ(CountLines(text, "tributary_updates_total{"), 2U * 5U);
   EXPECT_EQ(CountLines(text, "tributary_runs_total{"), 3U);
 }
 

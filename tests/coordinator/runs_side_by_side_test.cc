@@ -129,7 +129,7 @@ TEST(RunsSideBySide, AMemberFetchesTheModelOfARunThatIsOver) {
   request.set_newest_snapshot(true);
   const absl::StatusOr<SharedBytes> bytes = federation.coordinator().OpenDownload(request, "site-0");
   ASSERT_TRUE(bytes.ok()) << bytes.status();
-  EXPECT_EQ(federation.coordinator().CheckDownload(request, **bytes), absl::OkStatus());
+  EXPECT_TRUE(federation.coordinator().DigestOfDownload(request, **bytes).ok());
   const absl::StatusOr<RunModel> model = RunModel::Of(federation.Status(run).spec());
   const absl::StatusOr<optim::ReplicaState> state = optim::ReadSnapshot(**bytes, model->layout, optim::SlotCount(model->options.mode));
   ASSERT_TRUE(state.ok()) << state.status();
