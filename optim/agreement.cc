@@ -69,9 +69,14 @@ void Agreement::Count(absl::string_view site, Update update, int sign) {
 
 void Agreement::Close() {
   for (const auto& [site, agreement] : agreements_) {
-    double& score = scores_[site];
-    score += (agreement - score) / kScoreRounds;
+    scores_.try_emplace(site, 0);
   }
+  for (auto& [site, score] : scores_) {
+    const auto found = agreements_.find(site);
+    score += ((found == agreements_.end() ? 0 : found->second) - score) / kScoreRounds;
+  }
+  // Of who is away nothing is known after a while: those who are left must not be measured by it.
+  std::erase_if(scores_, [this](const auto& entry) { return !agreements_.contains(entry.first) && std::abs(entry.second) < kForgotten; });
   agreements_.clear();
   for (size_t i = 0; i < direction_.size(); ++i) {
     const int32_t sign = (votes_[i] > 0) - (votes_[i] < 0);

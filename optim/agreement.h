@@ -5,7 +5,8 @@
 //   sent of that place. However many push one way, a place moves by one vote: three that collude say no more there than one.
 //   agreement of an update, sent against the D of its round: the cosine between its signs and D. Without values, or before there is a D,
 //   it has none, and says nothing.
-//   score of a site: score += (agreement - score) / 32, from 0, with every committed round that it sent an update to.
+//   score of a site: score += (agreement - score) / 32, from 0, with every committed round that it sent an update to; in
+//   every other, score -= score / 32, until it is forgotten.
 // Left out of a sum are
 //   those against it: score < -1/20. No more than (N - 1) / 2 of the N sites that have a score, the lowest: fewer than half. Nor do
 //   they vote, so that they cannot turn D.
@@ -34,6 +35,8 @@ inline constexpr double kAgainst = -1.0 / 20;
 inline constexpr double kWithItself = 1.0 / 4;
 inline constexpr double kTimesMedian = 4;
 inline constexpr double kScoreRounds = 32;
+// In magnitude: a score below it, of a site that is away, is forgotten.
+inline constexpr double kForgotten = 1.0 / 1024;
 
 // Not thread-safe; LeavesOut alone may run beside other calls of it. Memory: 4 bytes a place, and a score a site.
 class Agreement {

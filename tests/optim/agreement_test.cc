@@ -124,6 +124,28 @@ TEST(AgreementTest, SilenceIsNoEvidence) {
   EXPECT_EQ(agreement.ScoreOf("nobody"), std::nullopt);
 }
 
+TEST(AgreementTest, WhoStaysAwayIsForgotten) {
+  Agreement agreement(kPlaces);
+  const auto play = [&](int sites) {
+    agreement.Open();
+    for (int i = 0; i < sites; ++i) {
+      AddRun(agreement, Site(i), 0, 300, 1);
+    }
+    agreement.Close();
+  };
+  for (int round = 1; round <= 40; ++round) {
+    play(5);
+  }
+  const double score = *agreement.ScoreOf(Site(4));
+  play(4);
+  EXPECT_LT(*agreement.ScoreOf(Site(4)), score);
+  EXPECT_GT(*agreement.ScoreOf(Site(3)), score);
+  for (int round = 1; round <= 300; ++round) {
+    play(4);
+  }
+  EXPECT_EQ(agreement.ScoreOf(Site(4)), std::nullopt);
+}
+
 // A federation whose honest sites see one gradient and noise, and whose hostile ones send it backwards.
 class AgreedRounds {
  public:
