@@ -12,6 +12,9 @@
 namespace tributary::cli {
 namespace {
 
+// From the handshake that accepted a certificate to the record of what was sent with it, which may come when the certificate has ended.
+constexpr absl::Duration kUntilRecorded = absl::Minutes(10);
+
 absl::Status Refuted(absl::string_view what) {
   return WithExitCode(absl::UnauthenticatedError(what), ExitCode::kCredentials);
 }
@@ -48,8 +51,13 @@ absl::Status AuditSignatures::Check(const v1::AuditRecord& record) {
 
 absl::Status AuditSignatures::Learn(const v1::AuditRecord::SiteCertificate& certificate, absl::Time at) {
   const std::vector<std::string> chain(certificate.certificates().begin(), certificate.certificates().end());
-  TRIBUTARY_ASSIGN_OR_RETURN(const Validity validity, CheckSigner(chain, ca_, {federation_, Role::kSite, certificate.site()}, at));
-  signers_[DigestBytes(Sha256(chain[0]))] = {certificate.site(), chain[0], validity};
+  const Identity site = {federation_, Role::kSite, certificate.site()};
+  absl::StatusOr<Validity> validity = CheckSigner(chain, ca_, site, at);
+  if (!validity.ok()) {
+    validity = CheckSigner(chain, ca_, site, at - kUntilRecorded);
+  }
+  TRIBUTARY_RETURN_IF_ERROR(validity.status());
+  signers_[DigestBytes(Sha256(chain[0]))] = {certificate.site(), chain[0], *validity};
   return absl::OkStatus();
 }
 
@@ -60,7 +68,7 @@ absl::Status AuditSignatures::CheckClaim(const v1::AuditRecord::SignedUpdate& cl
   if (signer == signers_.end() || signer->second.site != site) {
     return Refuted(absl::StrCat(what, ": the certificate of its signature is not in the log before it"));
   }
-  if (at < signer->second.validity.begin || at > signer->second.validity.end) {
+  if (at < signer->second.validity.begin || at > signer->second.validity.end + kUntilRecorded) {
     return Refuted(absl::StrCat(what, ": the certificate of its signature was not valid then"));
   }
   return Annotate(VerifySignature(UpdateText({.federation = federation_,

@@ -19,6 +19,7 @@ absl::Status OutgoingUpdates::Prepare(const CertificatePair* pair, v1::WorkerMes
     status = Sign(*pair, update.base_state_hash(), *sent, *update.mutable_signature());
     if (!status.ok()) {
       update.clear_signature();
+      sent->sequence = 0;
     }
   }
   status.Update(Enter(*sent));
@@ -32,6 +33,7 @@ absl::Status OutgoingUpdates::Prepare(const CertificatePair* pair, v1::UploadHea
     status = Sign(*pair, header.base_state_hash(), sent, *header.mutable_signature());
     if (!status.ok()) {
       header.clear_signature();
+      sent.sequence = 0;
     }
   }
   status.Update(Enter(sent));

@@ -67,10 +67,14 @@ absl::StatusOr<std::string> MemberClient::NewestSnapshot(const std::string& run_
   const auto stub = v1::TransferService::NewStub(Channel());
   const TransferContext context = {
       .stub = stub.get(), .prepare = [this](grpc::ClientContext& client) { Prepare(client); }, .moved = [](uint64_t) {}, .pace = nullptr};
-  auto partial = std::make_unique<PartialDownload>();
-  partial->request.set_run_id(run_id);
-  partial->request.set_newest_snapshot(true);
-  for (int failures = 0;;) {
+  const auto begin = [&run_id] {
+    auto fresh = std::make_unique<PartialDownload>();
+    fresh->request.set_run_id(run_id);
+    fresh->request.set_newest_snapshot(true);
+    return fresh;
+  };
+  std::unique_ptr<PartialDownload> partial = begin();
+  for (int failures = 0, restarts = 0;;) {
     const uint64_t before = partial->bytes.size();
     auto done = std::make_shared<std::promise<absl::Status>>();
     std::future<absl::Status> ended = done->get_future();
@@ -88,6 +92,11 @@ absl::StatusOr<std::string> MemberClient::NewestSnapshot(const std::string& run_
       return std::move(partial->bytes);
     }
     failures = partial->bytes.size() > before ? 0 : failures + 1;
+    if (absl::IsDataLoss(status) && before > 0 && ++restarts < kAttempts) {
+      // What was resumed is no more: a newer snapshot has taken its place.
+      partial = begin();
+      continue;
+    }
     // Before the first byte an unreachable coordinator is the answer; later it is a line that broke.
     if (!IsTransient(status) || partial->bytes.empty() || failures == kAttempts) {
       return ExplainCallFailure(ToGrpc(status), connection_, kProgressTimeout);

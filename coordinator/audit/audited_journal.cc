@@ -3,11 +3,20 @@
 #include <algorithm>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/excerpt.h"
 #include "common/status_macros.h"
 
 namespace tributary::coordinator {
+namespace {
+
+// What a site has signed against itself has an allowance of its own: nothing that costs nothing keeps it out of the log.
+std::string AllowanceOf(const JournaledEvent& event) {
+  return event.proof.standing == UpdateProof::Standing::kGood ? absl::StrCat(event.site, " ", event.kind) : event.site;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<AuditedJournal>> AuditedJournal::Over(std::unique_ptr<Journal> journal, const Clock* clock,
                                                                      const std::string& federation) {
@@ -62,9 +71,9 @@ absl::Status AuditedJournal::AddCommit(const std::string& run_id, uint64_t round
   return ForwardingJournal::AddCommit(run_id, round, commit);
 }
 
-std::optional<uint64_t> AuditedJournal::Admit(const std::string& site) {
+std::optional<uint64_t> AuditedJournal::Admit(const std::string& whose) {
   const absl::Time now = clock_.Now();
-  Allowance& allowance = allowances_.try_emplace(site, Allowance{.since = now}).first->second;
+  Allowance& allowance = allowances_.try_emplace(whose, Allowance{.since = now}).first->second;
   const double earned = absl::FDivDuration(now - std::exchange(allowance.since, now), kAuditedEventInterval);
   allowance.left = std::min<double>(kAuditedEventsAtOnce, allowance.left + earned);
   if (allowance.left < 1) {
@@ -85,7 +94,7 @@ void AuditedJournal::NoteEvent(const std::string& run_id, const JournaledEvent& 
     act.set_round(event.round);
     act.set_reason(event.detail);
     log_->Append(std::move(record));
-  } else if (const std::optional<uint64_t> omitted = Admit(event.site); omitted.has_value()) {
+  } else if (const std::optional<uint64_t> omitted = Admit(AllowanceOf(event)); omitted.has_value()) {
     v1::AuditRecord::SiteEvent& happened = *record.mutable_site_event();
     happened.set_site(event.site);
     happened.set_kind(event.kind);

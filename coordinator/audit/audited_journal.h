@@ -54,11 +54,11 @@ class AuditedJournal final : public ForwardingJournal {
   // What the site signed, for a record; its certificate is in the log by then. The digest of the payload is the caller's.
   v1::AuditRecord::SignedUpdate Signed(const std::string& site, const std::string& base_state_hash, const UpdateProof& proof);
   // How many events of the site were left out before this one; nothing: this one is left out too.
-  std::optional<uint64_t> Admit(const std::string& site);
+  std::optional<uint64_t> Admit(const std::string& whose);
 
   const std::unique_ptr<AuditLog> log_;
   const Clock& clock_;
-  std::map<std::string, Allowance> allowances_;              // by site
+  std::map<std::string, Allowance> allowances_;              // by AllowanceOf
   std::map<std::string, Certificates> certificates_in_log_;  // by site: the newest
 };
 

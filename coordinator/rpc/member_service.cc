@@ -29,7 +29,15 @@ grpc::ServerUnaryReactor* MemberService::ListOwnRuns(grpc::CallbackServerContext
       reactor->Finish(ToGrpcStatus(absl::ResourceExhaustedError("this site asks too often; try again in a few seconds")));
       return;
     }
-    *response = OwnRuns(coordinator_->ListRuns(), site, request->run());
+    v1::ListRunsResponse runs;
+    if (const absl::StatusOr<v1::RunStatus> one = coordinator_->GetRun(request->run()); !request->run().empty() && one.ok()) {
+      *runs.add_runs() = *one;
+    }
+    *response = OwnRuns(runs, site, request->run());
+    if (response->runs().empty()) {
+      // All of them; or an older run of that name, which is the site's.
+      *response = OwnRuns(coordinator_->ListRuns(), site, request->run());
+    }
     reactor->Finish(grpc::Status::OK);
   });
   return reactor;

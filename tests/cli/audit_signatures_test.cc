@@ -92,6 +92,18 @@ TEST_F(AuditSignaturesTest, ACertificateCountsForItsSiteAloneAndOnlyIfTheCaAccep
   EXPECT_FALSE(AuditSignatures("demo", pair_.ca).Check(Update(1)).ok()) << "no certificate is in the log before it";
 }
 
+TEST_F(AuditSignaturesTest, WhatWasTakenBeforeACertificateEndedMayBeRecordedSoonAfter) {
+  AuditSignatures signatures("demo", pair_.ca);
+  v1::AuditRecord certificate = Certificate();
+  v1::AuditRecord update = Update(1);
+  certificate.set_unix_ms(absl::ToUnixMillis(pair_.validity.end + absl::Minutes(1)));
+  update.set_unix_ms(certificate.unix_ms());
+  EXPECT_EQ(signatures.Check(certificate), absl::OkStatus());
+  EXPECT_EQ(signatures.Check(update), absl::OkStatus());
+  update.set_unix_ms(absl::ToUnixMillis(pair_.validity.end + absl::Hours(1)));
+  EXPECT_FALSE(signatures.Check(update).ok());
+}
+
 TEST_F(AuditSignaturesTest, TwoUpdatesOfOneRoundWithTheSitesSignatureAreTold) {
   AuditSignatures signatures("demo", pair_.ca);
   ASSERT_TRUE(signatures.Check(Certificate()).ok());
