@@ -30,6 +30,9 @@ elseif(NOT TRIBUTARY_SANITIZE STREQUAL "")
   message(FATAL_ERROR "TRIBUTARY_SANITIZE is empty, address or thread, not '${TRIBUTARY_SANITIZE}'")
 endif()
 
+# For the Python package, which is a shared object.
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
 # tributary_library(NAME SOURCES file... [HEADERS file...] [DEPS target...] [PRIVATE_DEPS target...])
 # makes library tributary_NAME with the alias tributary::NAME.
 function(tributary_library name)

@@ -40,6 +40,10 @@ v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::stri
     const bool is_wanted = wanted.empty() || status.run_id() == wanted || status.spec().name() == wanted;
     if (is_wanted && TakesSite(status.spec(), site)) {
       *own.add_runs() = OwnRunOf(status, site);
+      if (wanted.empty() && status.spec().model().has_custom()) {
+        // A list of them all is for people; its tensors alone may fill a message.
+        own.mutable_runs()->rbegin()->mutable_spec()->mutable_model()->mutable_custom()->clear_tensors();
+      }
     }
     if (own.runs_size() == kMaxOwnRuns || (!wanted.empty() && own.runs_size() == 1)) {
       break;

@@ -14,13 +14,15 @@ build_packages=(
   # libraries; an optimised BLAS, because LibTorch alone would pull the slow reference one
   libabsl-dev libcli11-dev libcpp-httplib-dev libgoogle-perftools-dev libgrpc++-dev libopenblas0-openmp libprotobuf-dev libsqlite3-dev
   libssl-dev libtorch-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
+  # the Python package
+  pybind11-dev python3-dev python3-numpy
   # the test programs are part of the default build
   libbenchmark-dev libgmock-dev libgtest-dev
   # the demo's text
   bible-kjv
 )
 test_packages=(
-  clang-format-14 clang-tidy-14 dpkg-dev file help2man iproute2 python3-jsonschema python3-numpy python3-yaml shellcheck yamllint
+  clang-format-14 clang-tidy-14 dpkg-dev file help2man iproute2 python3-jsonschema python3-yaml shellcheck yamllint
 )
 
 say() { printf 'install-deps: %s\n' "$*"; }

@@ -23,9 +23,12 @@ struct TableRows {
   int64_t outputs = 2;
 };
 
-using SampleShape = std::variant<TextWindows, TableRows>;
+// What only the sites' own programs know.
+struct OwnSamples {};
 
-enum class DataKind { kText, kCsv };
+using SampleShape = std::variant<TextWindows, TableRows, OwnSamples>;
+
+enum class DataKind { kText, kCsv, kCustom };
 
 enum class Labels { kNone, kColumn };  // kColumn: `label_column` names it
 
@@ -45,6 +48,7 @@ constexpr bool Gives(const SampleShape& shape) {
 inline constexpr auto kDataKinds = std::to_array<DataTraits>({
     {.kind = DataKind::kText, .name = "text", .gives = Gives<TextWindows>, .labels = Labels::kNone},
     {.kind = DataKind::kCsv, .name = "csv", .gives = Gives<TableRows>, .labels = Labels::kColumn},
+    {.kind = DataKind::kCustom, .name = "custom", .gives = Gives<OwnSamples>, .labels = Labels::kNone},
 });
 
 constexpr const DataTraits& TraitsOf(DataKind kind) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -44,6 +45,18 @@ absl::Status Check(const MlpModel& mlp) {
   }
   for (int64_t width : mlp.hidden) {
     TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.hidden", width, kMaxExtent));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const CustomModel& custom) {
+  for (const Block& block : custom.blocks) {
+    for (const int64_t extent : block.shape) {
+      TRIBUTARY_RETURN_IF_ERROR(CheckExtent(absl::StrCat("an extent of custom tensor '", block.name, "'"), extent, kMaxExtent));
+    }
+  }
+  if (absl::c_all_of(custom.blocks, [](const Block& block) { return block.frozen; })) {
+    return absl::InvalidArgumentError("custom.tensors: nothing in it is trained");
   }
   return absl::OkStatus();
 }
@@ -97,6 +110,10 @@ std::vector<Block> BlocksOf(const MlpModel& mlp) {
   return blocks;
 }
 
+std::vector<Block> BlocksOf(const CustomModel& custom) {
+  return custom.blocks;
+}
+
 // What a block starts as: zeros, ones, or normal-like values of this standard deviation.
 enum class Fill { kZero, kOne, kRandom };
 struct Start {
@@ -122,12 +139,20 @@ Start StartOf(const MlpModel&, const Block& block) {
   return {Fill::kRandom, std::sqrt(2.0 / static_cast<double>(block.shape[1]))};
 }
 
+Start StartOf(const CustomModel&, const Block&) {
+  return {};
+}
+
 SampleShape ShapeOf(const GptModel& gpt) {
   return TextWindows{.context = gpt.context};
 }
 
 SampleShape ShapeOf(const MlpModel& mlp) {
   return TableRows{.inputs = mlp.inputs, .outputs = mlp.outputs};
+}
+
+SampleShape ShapeOf(const CustomModel&) {
+  return OwnSamples{};
 }
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
@@ -174,6 +199,9 @@ absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layo
   TRIBUTARY_ASSIGN_OR_RETURN(const Layout expected, MakeLayout(model));
   if (layout.hash() != expected.hash()) {
     return absl::InvalidArgumentError("the layout is not that of the model");
+  }
+  if (std::holds_alternative<CustomModel>(model)) {
+    return absl::InvalidArgumentError("a custom model has no seeded weights; name a file as model.initial_weights");
   }
   for (size_t b = 0; b < layout.blocks().size(); ++b) {
     const Block& block = layout.blocks()[b];

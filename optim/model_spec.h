@@ -35,20 +35,26 @@ struct MlpModel {
   int64_t outputs = 0;
 };
 
+// A model that the sites' own programs compute: its blocks are all that is known of it. It has no seeded weights.
+struct CustomModel {
+  std::vector<Block> blocks;
+};
+
 // The kinds of model. Whoever must tell them apart visits the variant, so that a kind that is missing does not compile; docs/recipes.md
 // says how to add one.
-using ModelSpec = std::variant<GptModel, MlpModel>;
+using ModelSpec = std::variant<GptModel, MlpModel, CustomModel>;
 
 // What the model reads of the data, which says what kinds of data it learns from.
 SampleShape SampleShapeOf(const ModelSpec& model);
 
-// InvalidArgument: an extent below 1, or a width that heads do not divide.
+// InvalidArgument: an extent below 1, or a width that heads do not divide; of a custom model also Layout::Create's, and no parameters.
 absl::StatusOr<Layout> MakeLayout(const ModelSpec& model);
 
 // Writes the seeded initial weights of `model` to theta [layout.size()].
 // Every value is a sum of integers from a counter-based generator times one fp32 constant, so that all machines get the same bits
 // (a libm logarithm or cosine would not promise that). GPT-2's scheme: standard deviation .02, residual projections (attn.out, mlp.down)
 // divided by sqrt(2 * layers), norms 1, biases 0; MLP: standard deviation sqrt(2 / fan_in), biases 0.
+// InvalidArgument: theta or layout of another model; a custom model.
 absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layout& layout, absl::Span<float> theta);
 
 }  // namespace tributary::optim

@@ -101,6 +101,8 @@ absl::string_view WhyNoUpdate(const absl::Status& training) {
       return "the loss or the gradient is not finite, or too large to send";
     case absl::StatusCode::kAlreadyExists:
       return "the worker was restarted, and the update that it had sent cannot be made again";
+    case absl::StatusCode::kCancelled:
+      return "the site's program skipped the round";
     default:
       return "training failed; the site's own log says why";
   }

@@ -32,6 +32,8 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
       const auto& table = std::get<optim::TableRows>(shape);
       return MakeCsvSource(data, {options.label_column, table.inputs, table.outputs});
     }
+    case optim::DataKind::kCustom:
+      return absl::InvalidArgumentError("custom data are read by a program of the site's own, with the Python package `tributary`");
   }
   return absl::InternalError("a kind of data without a reader");
 }

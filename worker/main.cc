@@ -13,7 +13,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -23,7 +22,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "common/certificate_files.h"
 #include "common/clock.h"
 #include "common/command_line.h"
 #include "common/exit_codes.h"
@@ -31,13 +29,10 @@
 #include "common/files.h"
 #include "common/grpc_log.h"
 #include "common/log.h"
-#include "common/names.h"
 #include "common/proxy.h"
 #include "common/standard_output.h"
 #include "common/status_macros.h"
 #include "common/stop_signals.h"
-#include "common/time_zone.h"
-#include "common/tls.h"
 #include "doctor/examine.h"
 #include "optim/model_spec.h"
 #include "optim/weights_file.h"
@@ -57,6 +52,7 @@
 #include "worker/sent_history.h"
 #include "worker/session_client.h"
 #include "worker/solo.h"
+#include "worker/start_options.h"
 #include "worker/status_page.h"
 #include "worker/trainer.h"
 #include "worker/worker.h"
@@ -72,8 +68,7 @@ struct RunCommand {
   std::string config;
   bool once = false;
   bool watch_config = false;
-  bool insecure = false;
-  bool insecure_anywhere = false;
+  Security security;
   std::string connect_timeout;
   std::optional<LogLevel> log_level;
 };
@@ -143,24 +138,14 @@ class HeedSignals {
   std::thread thread_;
 };
 
+Environment EnvironmentHere() {
+  const char* const tz = std::getenv("TZ");
+  return {ProxyEnvironmentOf(environ), tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt};
+}
+
 // Everything that can be wrong on this side, before any connection is tried.
 absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& command) {
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckHostPort(config.coordinator()), absl::StrCat(command.config, ": coordinator")));
-  if (command.insecure) {
-    if (!command.insecure_anywhere) {
-      TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
-    }
-  } else if (!config.has_tls()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        command.config, ": `tls` is missing: set ca, certificate and key, or start with --insecure for a trial on this machine"));
-  } else {
-    TRIBUTARY_RETURN_IF_ERROR(LoadCertificatePair({config.tls().ca(), config.tls().certificate(), config.tls().key()},
-                                                  {config.federation(), Role::kSite, config.site()})
-                                  .status());
-    if (const std::string exposure = KeyExposure(config.tls().key()); !exposure.empty()) {
-      LogWarning(kComponent, exposure);
-    }
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckConnection(config, command.config, command.security));
   // What of it a run can read, its kind of data says; that there is something, and what is never read, can be said now.
   TRIBUTARY_ASSIGN_OR_RETURN(const DataFiles found, ListDataFiles(config.data(), ""));
   LogInfo(kComponent, "data folder ", config.data(), ": ", found.files.size(), found.files.size() == 1 ? " file" : " files",
@@ -187,15 +172,15 @@ void Reload(const RunCommand& command, Worker& worker) {
 }
 
 absl::Status Run(const RunCommand& command) {
-  WorkerOptions options;
   if (command.config.empty()) {
     return absl::InvalidArgumentError("--config is missing: tributary-worker --config worker.yaml");
   }
-  if (command.insecure_anywhere && !command.insecure) {
+  if (command.security.insecure_anywhere && !command.security.insecure) {
     return absl::InvalidArgumentError("--insecure-anywhere needs --insecure");
   }
+  absl::Duration connect_timeout = absl::InfiniteDuration();
   if (!command.connect_timeout.empty() &&
-      (!absl::ParseDuration(command.connect_timeout, &options.connect_timeout) || options.connect_timeout <= absl::ZeroDuration())) {
+      (!absl::ParseDuration(command.connect_timeout, &connect_timeout) || connect_timeout <= absl::ZeroDuration())) {
     return absl::InvalidArgumentError(absl::StrCat("--connect-timeout ", command.connect_timeout, " is not a duration such as 30s or 5m"));
   }
   BlockDaemonSignals();
@@ -203,22 +188,15 @@ absl::Status Run(const RunCommand& command) {
   if (command.watch_config) {
     watch.emplace(command.config, [] { kill(getpid(), SIGHUP); });
   }
-  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &options.config));
-  SetLogFormat(LogFormatOf(options.config.log_format()));
-  SetLogLevel(command.log_level.value_or(LogLevelOf(options.config.log_level())));
-  TRIBUTARY_RETURN_IF_ERROR(CheckConfig(options.config, command));
-  absl::StatusOr<Route> route = ChooseRoute(options.config.coordinator(), options.config.proxy(), ProxyEnvironmentOf(environ));
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(route.status(), command.config));
-  options.route = *std::move(route);
-  const char* const tz = std::getenv("TZ");
-  options.time_zone = LoadMachineTimeZone(tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt);
-  options.software_version = TRIBUTARY_VERSION;
+  v1::WorkerConfig config;
+  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
+  SetLogFormat(LogFormatOf(config.log_format()));
+  SetLogLevel(command.log_level.value_or(LogLevelOf(config.log_level())));
+  TRIBUTARY_RETURN_IF_ERROR(CheckConfig(config, command));
+  TRIBUTARY_ASSIGN_OR_RETURN(WorkerOptions options, StartOptionsOf(std::move(config), command.config, command.security, EnvironmentHere()));
+  options.connect_timeout = connect_timeout;
   options.once = command.once;
-  options.insecure = command.insecure;
   options.make_trainer = Trainer::Create;
-  options.random = [engine = std::mt19937_64(std::random_device()())]() mutable {
-    return std::uniform_real_distribution<double>()(engine);
-  };
 
   TRIBUTARY_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Create(std::move(options)));
   absl::Status status;
@@ -339,9 +317,9 @@ absl::Status Sample(const SampleCommand& command) {
 doctor::Surroundings SurroundingsHere() {
   doctor::Surroundings surroundings;
   surroundings.clock = &Clock::Real();
-  const char* const tz = std::getenv("TZ");
-  surroundings.time_zone = tz != nullptr ? std::make_optional<std::string>(tz) : std::nullopt;
-  surroundings.proxies = ProxyEnvironmentOf(environ);
+  const Environment environment = EnvironmentHere();
+  surroundings.time_zone = environment.time_zone;
+  surroundings.proxies = environment.proxies;
   return surroundings;
 }
 
@@ -376,8 +354,8 @@ void AddRunOptions(CLI::App& app, RunCommand& command) {
   app.add_option("--connect-timeout", command.connect_timeout,
                  "give up if the coordinator is not reached within this time (30s, 5m); default: never");
   app.add_flag("--watch-config", command.watch_config, "also read the configuration again when its file has changed, as on SIGHUP");
-  app.add_flag("--insecure", command.insecure, "no TLS; loopback only, for trials on one machine");
-  app.add_flag("--insecure-anywhere", command.insecure_anywhere, "with --insecure: allow any address");
+  app.add_flag("--insecure", command.security.insecure, "no TLS; loopback only, for trials on one machine");
+  app.add_flag("--insecure-anywhere", command.security.insecure_anywhere, "with --insecure: allow any address");
 }
 
 ExitCode Main(int argc, char** argv) {

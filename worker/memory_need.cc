@@ -25,6 +25,11 @@ uint64_t ActivationsOf(const optim::MlpModel& mlp) {
   return numbers;
 }
 
+// Its program's own matter.
+uint64_t ActivationsOf(const optim::CustomModel&) {
+  return 0;
+}
+
 }  // namespace
 
 MemoryNeed MemoryToTrain(const optim::ModelSpec& model, const optim::OptimizerOptions& optimizer, const optim::Layout& layout,

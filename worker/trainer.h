@@ -67,7 +67,7 @@ class Trainer {
   // without data of its own has 1.
   virtual uint64_t training_samples() const { return 1; }
 
-  // Mean loss of `theta` on the site's validation split; always the same batches. Nats per token or row.
+  // Mean loss of `theta` on the site's validation split; always the same batches. Nats per token or row. Unimplemented: it has none.
   virtual absl::StatusOr<double> Evaluate(absl::Span<const float> theta) = 0;
 
   // What persists from round to round, to be kept over a restart: a trainer of the same options and layout that restores it goes on with

@@ -297,8 +297,12 @@ bool TrainingRun::ContradictsSent(const v1::RoundStart& start, const TrainedUpda
 absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& start) {
   TrainedUpdate update;
   if (start.evaluate_base()) {
-    TRIBUTARY_ASSIGN_OR_RETURN(const double loss, Evaluate());
-    update.report.set_val_loss(static_cast<float>(loss));
+    const absl::StatusOr<double> loss = Evaluate();
+    if (loss.ok()) {
+      update.report.set_val_loss(static_cast<float>(*loss));
+    } else if (!absl::IsUnimplemented(loss.status())) {
+      return loss.status();
+    }
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const StepResult step, Compute(start));
   if (!std::isfinite(step.train_loss)) {

@@ -316,7 +316,7 @@ void WorkerEngine::On(event::Evaluated evaluated) {
   std::optional<double> loss;
   if (evaluated.loss.ok()) {
     loss = options_.withhold_losses ? std::nullopt : std::make_optional(*evaluated.loss);
-  } else {
+  } else if (!absl::IsUnimplemented(evaluated.loss.status())) {
     Note(LogLevel::kError, absl::StrCat("evaluation of round ", run_->held->round, " failed: ", evaluated.loss.status().message()));
   }
   SendMessage(StateReportMessage(run_->offer.run_id(), *run_->held, loss), "the coordinator asked for a report");

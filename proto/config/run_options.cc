@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/excerpt.h"
 #include "common/status_macros.h"
 #include "optim/budget.h"
 #include "optim/modes.h"
@@ -17,6 +18,9 @@ namespace tributary {
 namespace {
 
 using v1::OptimizerSpec;
+
+// Of a custom model; its product is bounded by the layout.
+constexpr uint64_t kMaxExtent = uint64_t{1} << 28;
 
 absl::Status Invalid(absl::string_view key, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(key, ": ", problem));
@@ -308,6 +312,26 @@ absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec) {
   return in_force;
 }
 
+absl::StatusOr<optim::ModelSpec> CustomModelOf(const v1::CustomSpec& custom) {
+  optim::CustomModel model;
+  for (int i = 0; i < custom.tensors_size(); ++i) {
+    const v1::TensorSpec& tensor = custom.tensors(i);
+    const std::string field = absl::StrCat("model.custom.tensors[", i, "]");
+    if (Escaped(tensor.name()) != tensor.name()) {
+      return Invalid(absl::StrCat(field, ".name"), absl::StrCat("'", Excerpt(tensor.name()), "' is not a name: use printable characters"));
+    }
+    optim::Block block = {.name = tensor.name(), .shape = {}, .frozen = tensor.frozen()};
+    for (const uint64_t extent : tensor.shape()) {
+      if (extent < 1 || extent > kMaxExtent) {
+        return Invalid(absl::StrCat(field, ".shape"), absl::StrCat(extent, " is not between 1 and ", kMaxExtent));
+      }
+      block.shape.push_back(static_cast<int64_t>(extent));
+    }
+    model.blocks.push_back(std::move(block));
+  }
+  return model;
+}
+
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
   const v1::ModelSpec& model = spec.model();
   switch (model.kind_case()) {
@@ -327,6 +351,8 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
       }
       return mlp;
     }
+    case v1::ModelSpec::kCustom:
+      return CustomModelOf(model.custom());
     case v1::ModelSpec::KIND_NOT_SET:
       break;
   }
@@ -368,6 +394,9 @@ absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   TRIBUTARY_RETURN_IF_ERROR(CheckRules(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(optim::MakeLayout(model).status(), "model"));
+  if (std::holds_alternative<optim::CustomModel>(model) && spec.model().initial_weights().empty()) {
+    return Invalid("model.initial_weights", "is missing: a custom model starts from a file of weights");
+  }
   TRIBUTARY_RETURN_IF_ERROR(OptimizerOptionsOf(spec).status());
   TRIBUTARY_RETURN_IF_ERROR(CheckData(spec, model));
   TRIBUTARY_RETURN_IF_ERROR(CheckParticipation(spec.participation()));

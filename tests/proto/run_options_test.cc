@@ -1,15 +1,20 @@
 #include "proto/config/run_options.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "optim/data_kind.h"
+#include "optim/layout.h"
+#include "optim/model_spec.h"
 #include "optim/modes.h"
 #include "proto/config/yaml.h"
 
 namespace tributary {
 namespace {
+
+using ::testing::HasSubstr;
 
 v1::RunSpec MakeRun(absl::string_view optimizer, absl::string_view more = "") {
   v1::RunSpec run;
@@ -99,7 +104,7 @@ TEST(RunOptionsTest, KindsOfDataAreNamedAsInTheProtocol) {
 }
 
 TEST(RunOptionsTest, KindsOfModelsAreTheKeysOfRunYaml) {
-  EXPECT_EQ(ModelKinds(), (std::vector<std::string>{"gpt", "mlp"}));
+  EXPECT_EQ(ModelKinds(), (std::vector<std::string>{"gpt", "mlp", "custom"}));
   EXPECT_EQ(ModelKindOf(MakeRun("mode: distro").model()), "gpt");
   EXPECT_EQ(ModelKindOf(v1::ModelSpec()), "unknown");
 }
@@ -245,6 +250,32 @@ TEST(RunOptionsTest, AModelThatCannotBeLaidOutIsRefused) {
   run.mutable_model()->mutable_mlp()->set_outputs(2);
   run.mutable_model()->mutable_mlp()->add_hidden(0);
   EXPECT_EQ(Problem(run), "model.mlp.hidden[0]: 0 is not between 1 and 1000000");
+}
+
+TEST(RunOptionsTest, ACustomModelIsItsTensorsAndStartsFromAFile) {
+  v1::RunSpec run = MakeRun("mode: distro");
+  run.mutable_data()->set_kind(v1::DataSpec::CUSTOM);
+  v1::TensorSpec& tensor = *run.mutable_model()->mutable_custom()->add_tensors();
+  tensor.set_name("layers.0.weight");
+  tensor.add_shape(3);
+  tensor.add_shape(2);
+  EXPECT_EQ(Problem(run), "model.initial_weights: is missing: a custom model starts from a file of weights");
+  run.mutable_model()->set_initial_weights("w.safetensors");
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+  EXPECT_EQ(optim::MakeLayout(ModelSpecOf(run).value())->size(), 6);
+  run.mutable_data()->set_kind(v1::DataSpec::TEXT);
+  EXPECT_EQ(Problem(run), "data.kind: model custom needs kind custom");
+  run.mutable_data()->set_kind(v1::DataSpec::CUSTOM);
+  tensor.set_frozen(true);
+  EXPECT_THAT(Problem(run), HasSubstr("nothing in it is trained"));
+  tensor.set_frozen(false);
+  tensor.set_shape(0, 0);
+  EXPECT_EQ(Problem(run), "model.custom.tensors[0].shape: 0 is not between 1 and 268435456");
+  tensor.set_shape(0, 3);
+  tensor.set_name("a\nb");
+  EXPECT_THAT(Problem(run), HasSubstr("model.custom.tensors[0].name: contains a control character"));
+  tensor.set_name("");
+  EXPECT_THAT(Problem(run), HasSubstr("model.custom.tensors[0].name"));
 }
 
 TEST(RunOptionsTest, FieldRangesAreCheckedFirst) {

@@ -193,8 +193,8 @@ const ErrorCase kErrors[] = {
      "run.yaml:7: optimizer.mode: is missing; expected one of allreduce, demo, distro, local, fedavg, diloco, signsgd"},
     {"rounds: 200", "rounds: 200\nrounds: 300", "run.yaml:3: rounds: given twice (first in line 2)"},
     {"  gpt:\n", "  mlp: {inputs: 2, outputs: 2}\n  gpt:\n",
-     "run.yaml:5: model.gpt: only one of gpt, mlp may be given, and 'mlp' already is"},
-    {"  gpt:\n    layers: 2\n", "  initial_weights: w\n", "run.yaml:3: model: needs one of: gpt, mlp"},
+     "run.yaml:5: model.gpt: only one of gpt, mlp, custom may be given, and 'mlp' already is"},
+    {"  gpt:\n    layers: 2\n", "  initial_weights: w\n", "run.yaml:3: model: needs one of: gpt, mlp, custom"},
     {"rounds: 200", "[1]: 2", "run.yaml:2: expected a key, found a list"},
     // kinds of values
     {"rounds: 200", "rounds:", "run.yaml:2: rounds: expected a whole number, found nothing"},
@@ -325,7 +325,7 @@ TEST(RulesTest, ValuesOutsideTheirRuleAreRefused) {
   EXPECT_EQ(CheckRules(run).message(), "optimizer.k: 0 is less than 1");
   run = MakeRun(kRun);
   run.mutable_model()->clear_kind();
-  EXPECT_EQ(CheckRules(run).message(), "model: needs one of: gpt, mlp");
+  EXPECT_EQ(CheckRules(run).message(), "model: needs one of: gpt, mlp, custom");
   run = MakeRun(kRun);
   run.mutable_participation()->mutable_min_deadline()->set_seconds(-1);
   EXPECT_EQ(CheckRules(run).message(), "participation.min_deadline: -1s is less than 1ms");

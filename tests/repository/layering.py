@@ -15,6 +15,7 @@ _ALLOWED = {
     "coordinator": {"common", "optim", "proto", "tributary", "doctor", "coordinator"},
     "worker": {"common", "optim", "proto", "tributary", "doctor", "worker"},
     "cli": {"common", "optim", "proto", "tributary", "doctor", "cli"},
+    "python": {"common", "optim", "proto", "tributary", "worker"},
     # The whole federation in one process.
     "sim": {"common", "optim", "proto", "tributary", "coordinator", "worker", "cli", "sim"},
 }

@@ -143,6 +143,10 @@ absl::Status BlockFinder::status() const {
   return absl::InternalError(absl::StrCat("the layout has ", layout_.blocks().size(), " blocks and the model reads ", found_));
 }
 
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::CustomModel&, const optim::Layout&) {
+  return absl::InvalidArgumentError("a custom model is computed by a program of the site's own, with the Python package `tributary`");
+}
+
 absl::StatusOr<std::unique_ptr<Model>> Model::Create(const optim::ModelSpec& spec, const optim::Layout& layout, int threads) {
   if (threads < 1) {
     return absl::InvalidArgumentError(absl::StrCat("a model needs at least 1 thread, not ", threads));

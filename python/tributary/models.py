@@ -1,0 +1,120 @@
+"""What is asked of a model: its parameters by name, fp32, and where new values go.
+
+A `torch.nn.Module` is read by `named_parameters()`; parameters that do not require gradients are frozen. Buffers (running means of
+batch normalisation, for instance) stay at the site. Anything else is a mapping of names to arrays that numpy can read, or to torch tensors:
+what can be written is written in place; of the rest (JAX) the program takes `round.weights`.
+"""
+
+import sys
+
+import numpy
+
+from tributary import errors
+
+
+def adapt(model):
+    """The model as one of the classes below. UsageError: it is neither."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return _Torch(torch, model)
+    if hasattr(model, "items"):
+        return _Mapping(model)
+    raise errors.UsageError(f"a model is a torch.nn.Module or a mapping of names to arrays, not {type(model).__name__}")
+
+
+def to_fp32(name, values):
+    """A tensor or array as numpy's, fp32, of the same shape. UsageError: it does not hold floating-point numbers."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        if not values.dtype.is_floating_point:
+            raise errors.UsageError(f"'{name}' has values of type {values.dtype}; a model's parameters are floating-point numbers")
+        values = values.detach()
+        if values.layout != torch.strided:
+            values = values.to_dense()
+        return values.to(device="cpu", dtype=torch.float32).contiguous().numpy()
+    array = numpy.asarray(values)
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise errors.UsageError(f"'{name}' has values of type {array.dtype}; a model's parameters are floating-point numbers")
+    return numpy.asarray(array, dtype=numpy.float32, order="C")
+
+
+def _check(name, array):
+    if array.size == 0:
+        raise errors.UsageError(f"'{name}' has the shape {list(array.shape)}: nothing in it can be trained")
+    return array
+
+
+class _Torch:
+    # Whose frozen parameters are known.
+    knows_frozen = True
+
+    def __init__(self, torch, module):
+        self._torch = torch
+        self._parameters = dict(module.named_parameters())
+        if not self._parameters:
+            raise errors.UsageError("the module has no parameters")
+        self._rounding = {}
+        self._shapes = {name: list(_check(name, array).shape) for name, array in self.weights().items()}
+
+    def tensors(self):
+        """[(name, shape, frozen)]"""
+        return [(name, shape, not self._parameters[name].requires_grad) for name, shape in self._shapes.items()]
+
+    def weights(self):
+        """{name: fp32 array}"""
+        return {name: to_fp32(name, parameter) for name, parameter in self._parameters.items()}
+
+    def trained_weights(self):
+        """The same after a round: what was lost when the round's were rounded to a shorter type is no part of what was learned."""
+        return {name: array + self._rounding[name] if name in self._rounding else array for name, array in self.weights().items()}
+
+    def gradients(self):
+        """{name: fp32 array}; zeros where nothing was learned. UsageError: nothing was learned anywhere."""
+        if all(parameter.grad is None for parameter in self._parameters.values()):
+            raise errors.UsageError("no parameter has a gradient: call backward() before submit(), and zero_grad() not in between")
+        return {name: numpy.zeros(tuple(parameter.shape), numpy.float32) if parameter.grad is None else to_fp32(name, parameter.grad)
+                for name, parameter in self._parameters.items()}
+
+    def load(self, values):
+        """Takes over {name: fp32 array}, and forgets gradients: a round starts without. Whether all could be taken over."""
+        with self._torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(self._torch.from_numpy(values[name]).view(parameter.shape))
+                parameter.grad = None
+                if parameter.dtype != self._torch.float32:
+                    self._rounding[name] = values[name] - to_fp32(name, parameter)
+        return True
+
+
+class _Mapping:
+    knows_frozen = False
+
+    def __init__(self, arrays):
+        self._arrays = arrays
+        if not dict(arrays.items()):
+            raise errors.UsageError("the mapping is empty")
+        self._shapes = {name: list(_check(name, to_fp32(name, array)).shape) for name, array in arrays.items()}
+
+    def tensors(self):
+        return [(name, shape, False) for name, shape in self._shapes.items()]
+
+    def weights(self):
+        return {name: to_fp32(name, array) for name, array in self._arrays.items()}
+
+    trained_weights = weights
+
+    def gradients(self):
+        raise errors.UsageError("this run sends gradients: hand them over, round.submit(loss, gradients={name: array})")
+
+    def load(self, values):
+        torch = sys.modules.get("torch")
+        written = True
+        for name, array in self._arrays.items():
+            if isinstance(array, numpy.ndarray) and array.flags.writeable:
+                array[...] = values[name].reshape(array.shape)
+            elif torch is not None and isinstance(array, torch.Tensor):
+                with torch.no_grad():
+                    array.copy_(torch.from_numpy(values[name]).view(array.shape))
+            else:
+                written = False
+        return written
