@@ -215,7 +215,7 @@ absl::Status TrainingRun::ApplyCommits(std::vector<std::string> records, Replica
     }
     if (spec_.pipeline() != 0 && &record == &records.back()) {
       if (!previous_.has_value()) {
-        previous_.emplace();
+        previous_ = Previous{};
       }
       previous_->round = state_->round;
       previous_->hash = Position().hash;

@@ -23,8 +23,7 @@ constexpr absl::Duration kLookAtClock = absl::Seconds(5);
 constexpr absl::Duration kLeaveTime = absl::Seconds(2);  // for the last message of a session
 constexpr ptrdiff_t kMostSavedRuns = 64;                 // that are asked about
 constexpr absl::Duration kMaxDrain = absl::Minutes(5);
-// Counts as so many failed attempts: two workers with copies of one state folder must not take the session from each other at once.
-constexpr int kTakenOver = 30;
+constexpr int kTakenOver = 30;  // failed attempts it counts as: workers with copies of one state folder are not to take turns at once
 
 }  // namespace
 
@@ -302,9 +301,10 @@ void WorkerEngine::OnMessage(v1::RunOffer offer) {
   if (!size.ok()) {
     return RefuseOffer(offer, size.status());
   }
-  run_.emplace();
-  run_->offer = std::move(offer);
-  run_->size = *size;
+  Run run;
+  run.offer = std::move(offer);
+  run.size = *size;
+  run_ = std::move(run);
   const std::string& run_id = run_->offer.run_id();
   if (!absl::c_linear_search(saved_runs_, run_id)) {
     saved_runs_.push_back(run_id);
