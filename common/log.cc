@@ -30,8 +30,8 @@ absl::string_view Cut(absl::string_view text) {
   return text.substr(0, kMaxText);
 }
 
-// Lines of one level about one site or operator in so long a time; what goes beyond is counted and left out. Errors always come through,
-// and what is said for information leaves no warning out.
+// Lines of one level about one site or operator in so long a time; what goes beyond is counted and left out. What is said for information
+// leaves no warning out, and no warning an error. Errors about nobody always come through.
 constexpr absl::Duration kBudgetTime = absl::Minutes(10);
 constexpr int kBudget = 300;
 constexpr size_t kMostBudgets = 4096;
@@ -126,7 +126,7 @@ void WriteLog(LogLevel level, absl::string_view component, const LogMessage& tol
     return;
   }
   LogMessage message = told;
-  if (const absl::string_view who = About(message); !who.empty() && level < LogLevel::kError) {
+  if (const absl::string_view who = About(message); !who.empty()) {
     static LineBudgets* const budgets = new LineBudgets;  // lines may be written until the very end
     const std::optional<std::string> left_out =
         budgets->Take(absl::StrCat(kLevelNames[static_cast<int>(level)], " ", who), Clock::Real().Now());

@@ -154,11 +154,11 @@ class NativeWorker {
     {
       const py::gil_scoped_release release;
       taken_ = work_->Next(absl::Seconds(patience));
-      layout_ = work_->layout();
     }
     if (!taken_.has_value()) {
       return py::none();
     }
+    layout_ = work_->layout();
     const auto* const train = std::get_if<worker::HostedWork::Train>(&*taken_);
     return train == nullptr ? py::cast("evaluate") : py::cast(RoundOf(*train));
   }

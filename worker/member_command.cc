@@ -27,6 +27,7 @@
 #include "tributary/v1/config.pb.h"
 #include "worker/kept_secret.h"
 #include "worker/session_client_member.h"
+#include "worker/start_options.h"
 #include "worker/worker_setup.h"
 
 namespace tributary::worker {
@@ -41,13 +42,8 @@ absl::StatusOr<MemberClient> ClientOf(const MemberCommand& command, const ProxyE
   connection.address = config.coordinator();
   connection.insecure = command.insecure;
   connection.identity = IdentityOf(config);
-  if (command.insecure && !command.insecure_anywhere) {
-    TRIBUTARY_RETURN_IF_ERROR(CheckInsecureAddress(config.coordinator()));
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckConnection(config, command.config, {command.insecure, command.insecure_anywhere}));
   if (!command.insecure) {
-    if (!config.has_tls()) {
-      return absl::InvalidArgumentError(absl::StrCat(command.config, ": `tls` is missing: set ca, certificate and key"));
-    }
     connection.files = FilesOf(config.tls());
     TRIBUTARY_ASSIGN_OR_RETURN(connection.tls, LoadCertificatePair(connection.files, connection.identity));
   }

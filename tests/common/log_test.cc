@@ -46,7 +46,17 @@ TEST(LogTest, NothingFromOutsideCommandsATerminalOrFillsTheDisk) {
   EXPECT_LT(testing::internal::GetCapturedStderr().size(), 10'000u);
 }
 
-TEST(LogTest, OfLinesAboutOneSiteOnlySoManyAreWrittenAndErrorsAlways) {
+TEST(LogTest, OfErrorsAboutOneSiteOnlySoManyAreWrittenAndOfOthersAll) {
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 1000; ++i) {
+    LogError("x", "it sent two", LogField("site", "hostile"));
+    LogError("x", "the disk is full");
+  }
+  const std::string lines = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 1300);
+}
+
+TEST(LogTest, LinesAboutOneSiteLeaveOutNoErrorAndNoOthers) {
   testing::internal::CaptureStderr();
   for (int i = 0; i < 5000; ++i) {
     LogWarning("x", "a line", LogField("site", "noisy"));
