@@ -17,18 +17,37 @@ struct TextWindows {
   int64_t context = 1;
 };
 
+// Windows of `context` numbers of tokens, each below `vocabulary`; each is a target for those before it.
+struct TokenWindows {
+  int64_t context = 1;
+  int64_t vocabulary = 2;
+};
+
 // Rows of `inputs` numbers and a label in [0, outputs).
 struct TableRows {
   int64_t inputs = 1;
   int64_t outputs = 2;
 };
 
+// Rows of `inputs` numbers and one more, to be predicted.
+struct ValueRows {
+  int64_t inputs = 1;
+};
+
+// Images scaled to height x width, and a class in [0, classes); 0 classes: images alone.
+struct Images {
+  int64_t height = 1;
+  int64_t width = 1;
+  int64_t channels = 1;
+  int64_t classes = 0;
+};
+
 // What only the sites' own programs know.
 struct OwnSamples {};
 
-using SampleShape = std::variant<TextWindows, TableRows, OwnSamples>;
+using SampleShape = std::variant<TextWindows, TableRows, OwnSamples, TokenWindows, ValueRows, Images>;
 
-enum class DataKind { kText, kCsv, kCustom };
+enum class DataKind { kText, kCsv, kCustom, kTokens, kImages };
 
 enum class Labels { kNone, kColumn };  // kColumn: `label_column` names it
 
@@ -39,16 +58,18 @@ struct DataTraits {
   Labels labels;
 };
 
-template <typename Shape>
+template <typename... Shapes>
 constexpr bool Gives(const SampleShape& shape) {
-  return std::holds_alternative<Shape>(shape);
+  return (std::holds_alternative<Shapes>(shape) || ...);
 }
 
 // In the order of DataKind, and of DataSpec.Kind in the protocol (proto/config/run_options.cc asserts that they are as many).
 inline constexpr auto kDataKinds = std::to_array<DataTraits>({
     {.kind = DataKind::kText, .name = "text", .gives = Gives<TextWindows>, .labels = Labels::kNone},
-    {.kind = DataKind::kCsv, .name = "csv", .gives = Gives<TableRows>, .labels = Labels::kColumn},
+    {.kind = DataKind::kCsv, .name = "csv", .gives = Gives<TableRows, ValueRows>, .labels = Labels::kColumn},
     {.kind = DataKind::kCustom, .name = "custom", .gives = Gives<OwnSamples>, .labels = Labels::kNone},
+    {.kind = DataKind::kTokens, .name = "tokens", .gives = Gives<TokenWindows>, .labels = Labels::kNone},
+    {.kind = DataKind::kImages, .name = "images", .gives = Gives<Images>, .labels = Labels::kNone},
 });
 
 constexpr const DataTraits& TraitsOf(DataKind kind) {

@@ -46,6 +46,12 @@ absl::Status Check(const MlpModel& mlp) {
   for (int64_t width : mlp.hidden) {
     TRIBUTARY_RETURN_IF_ERROR(CheckExtent("mlp.hidden", width, kMaxExtent));
   }
+  if (mlp.task == MlpModel::Task::kValues && mlp.outputs != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("mlp.outputs is ", mlp.outputs, "; with task values it is 1"));
+  }
+  if (mlp.task == MlpModel::Task::kClasses && mlp.outputs < 2) {
+    return absl::InvalidArgumentError("mlp.outputs is 1; classes to tell apart are at least 2 (or task: values, to predict a number)");
+  }
   return absl::OkStatus();
 }
 
@@ -148,6 +154,9 @@ SampleShape ShapeOf(const GptModel& gpt) {
 }
 
 SampleShape ShapeOf(const MlpModel& mlp) {
+  if (mlp.task == MlpModel::Task::kValues) {
+    return ValueRows{.inputs = mlp.inputs};
+  }
   return TableRows{.inputs = mlp.inputs, .outputs = mlp.outputs};
 }
 

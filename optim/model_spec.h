@@ -30,9 +30,11 @@ struct GptModel {
 
 // Linear layers with GELU between. Blocks: for layer i: fc.i.weight [out, in], fc.i.bias [out].
 struct MlpModel {
+  enum class Task { kClasses, kValues };  // kValues: it predicts a number, and `outputs` is 1
   int64_t inputs = 0;
   std::vector<int64_t> hidden;
   int64_t outputs = 0;
+  Task task = Task::kClasses;
 };
 
 // A model that the sites' own programs compute: its blocks are all that is known of it. It has no seeded weights.

@@ -29,9 +29,16 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
     case optim::DataKind::kText:
       return MakeTextSource(data, std::get<optim::TextWindows>(shape).context);
     case optim::DataKind::kCsv: {
-      const auto& table = std::get<optim::TableRows>(shape);
+      const auto* const classes = std::get_if<optim::TableRows>(&shape);
+      if (classes == nullptr) {
+        return absl::UnimplementedError("tables of numbers to predict are not there yet");
+      }
+      const optim::TableRows& table = *classes;
       return MakeCsvSource(data, {options.label_column, table.inputs, table.outputs});
     }
+    case optim::DataKind::kTokens:
+    case optim::DataKind::kImages:
+      return absl::UnimplementedError("this kind of data is not there yet");
     case optim::DataKind::kCustom:
       return absl::InvalidArgumentError("custom data are read by a program of the site's own, with the Python package `tributary`");
   }
@@ -52,8 +59,9 @@ absl::StatusOr<double> ValidationLoss(Model& model, const DataSource& data, absl
   for (uint32_t i = 0; i < data.validation_batches(); ++i) {
     const Batch batch = data.Validation(i);
     TRIBUTARY_ASSIGN_OR_RETURN(const double loss, model.Loss(theta, batch));
-    sum += loss * static_cast<double>(batch.targets.size());
-    targets += batch.targets.size();
+    const size_t count = std::max({batch.targets.size(), batch.values.size(), static_cast<size_t>(batch.rows)});
+    sum += loss * static_cast<double>(count);
+    targets += count;
   }
   return sum / static_cast<double>(targets);
 }

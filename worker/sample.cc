@@ -52,7 +52,9 @@ absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<
     for (size_t at = text.size() - length; at < text.size(); ++at) {
       batch.tokens.push_back(static_cast<uint8_t>(text[at]));
     }
-    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> logits, network->LastLogits(theta, batch));
+    TRIBUTARY_ASSIGN_OR_RETURN(std::vector<float> logits, network->Outputs(theta, batch));
+    // Only the last token has a next one to be chosen.
+    logits.erase(logits.begin(), logits.end() - static_cast<ptrdiff_t>(logits.size() / length));
     text.push_back(static_cast<char>(Choose(logits, options.temperature, rng)));
   }
   return text;

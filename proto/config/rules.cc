@@ -90,6 +90,9 @@ std::string ProblemOfNumber(double value, const FieldDescriptor& field) {
   if (field.is_repeated()) {
     return "";
   }
+  if (value == 0 && !rule.zero_word().empty()) {
+    return "";
+  }
   if (rule.has_min() && value < rule.min()) {
     return absl::StrCat(FormatNumber(value, field), " is less than ", FormatNumber(rule.min(), field));
   }

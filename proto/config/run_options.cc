@@ -341,6 +341,7 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
     }
     case v1::ModelSpec::kMlp: {
       optim::MlpModel mlp{.inputs = model.mlp().inputs(), .hidden = {}, .outputs = model.mlp().outputs()};
+      mlp.task = model.mlp().task() == v1::MlpSpec::VALUES ? optim::MlpModel::Task::kValues : optim::MlpModel::Task::kClasses;
       for (int i = 0; i < model.mlp().hidden_size(); ++i) {
         const uint32_t width = model.mlp().hidden(i);
         // The annotations bound the number of elements of a list, not the elements.
@@ -353,6 +354,10 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
     }
     case v1::ModelSpec::kCustom:
       return CustomModelOf(model.custom());
+    case v1::ModelSpec::kLlama:
+    case v1::ModelSpec::kConvnet:
+    case v1::ModelSpec::kDdpm:
+      return Invalid("model", "this kind is not there yet");
     case v1::ModelSpec::KIND_NOT_SET:
       break;
   }

@@ -186,6 +186,9 @@ absl::StatusOr<int64_t> ParseSigned(const Scalar& scalar, const FieldDescriptor&
 }
 
 absl::StatusOr<uint64_t> ParseUnsigned(const Scalar& scalar, const FieldDescriptor& field) {
+  if (const std::string& word = RuleOf(field).zero_word(); !word.empty() && scalar.text == word) {
+    return 0;
+  }
   TRIBUTARY_ASSIGN_OR_RETURN(const double value, ParseDouble(scalar, field));
   if (std::signbit(value) && value != 0) {
     return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));

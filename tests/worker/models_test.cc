@@ -239,9 +239,9 @@ TEST(Gpt, NoPositionSeesALaterOne) {
   ASSERT_TRUE(model.ok()) << model.status();
   const std::vector<float> theta = RandomTheta(*layout);
   Batch batch = RandomText(1, 5);
-  const auto alone = (*model)->LastLogits(theta, batch);
+  const auto alone = (*model)->Outputs(theta, batch);
   ASSERT_TRUE(alone.ok()) << alone.status();
-  EXPECT_EQ(alone->size(), 256u);
+  EXPECT_EQ(alone->size(), 5 * 256u);
   // The loss of the first five targets does not depend on the tokens that follow them.
   const auto loss_of_five = (*model)->Loss(theta, batch);
   ASSERT_TRUE(loss_of_five.ok());
@@ -260,9 +260,9 @@ TEST(Gpt, NoPositionSeesALaterOne) {
       Batch prefix;
       prefix.rows = 1;
       prefix.tokens.assign(longer.tokens.begin(), longer.tokens.begin() + static_cast<ptrdiff_t>(end));
-      const auto logits = (*model)->LastLogits(theta, prefix);
+      const auto logits = (*model)->Outputs(theta, prefix);
       ASSERT_TRUE(logits.ok());
-      tail += CrossEntropy(std::vector<double>(logits->begin(), logits->end()), 0);
+      tail += CrossEntropy(std::vector<double>(logits->end() - 256, logits->end()), 0);
     }
     sums[variant] = *with_tail * 8 - tail;
   }

@@ -7,12 +7,16 @@
 
 namespace tributary::worker {
 
-// Row-major. A text batch fills `tokens` and `targets`, a table batch `features` and `targets`.
+// Row-major. A batch of text or tokens fills `tokens` and `targets`; of a table `features`, and `targets` or `values`; of images `features`
+// and, where they have classes, `targets`.
 struct Batch {
   int64_t rows = 0;
-  std::vector<int64_t> tokens;   // text: [rows, length], bytes 0..255
-  std::vector<float> features;   // table: [rows, columns], standardised
-  std::vector<int64_t> targets;  // text: [rows, length], the byte after each token; table: [rows], the class
+  std::vector<int64_t> tokens;   // [rows, length], numbers of tokens; text: bytes 0..255
+  std::vector<float> features;   // table: [rows, columns], standardised; images: [rows, channels, height, width], from -1 to 1
+  std::vector<int64_t> targets;  // text, tokens: [rows, length], the token after each; else [rows], the class
+  std::vector<float> values;     // [rows], the number to predict
+  std::vector<float> weights;    // [targets or values], how much each counts in the mean loss; empty: all the same
+  uint64_t draw = 0;             // seeds what a model itself draws at random for this batch
 };
 
 }  // namespace tributary::worker

@@ -61,7 +61,7 @@ class GptNetwork final : public Network {
     return absl::OkStatus();
   }
 
-  at::Tensor Logits(absl::Span<const at::Tensor> p, const Batch& batch) const override {
+  at::Tensor Outputs(absl::Span<const at::Tensor> p, const Batch& batch) const override {
     const int64_t rows = batch.rows;
     const int64_t length = static_cast<int64_t>(batch.tokens.size()) / rows;
     const at::Tensor tokens = at::from_blob(const_cast<int64_t*>(batch.tokens.data()), {rows, length}, at::kLong);

@@ -12,7 +12,7 @@ namespace {
 
 class MlpNetwork final : public Network {
  public:
-  MlpNetwork(const optim::MlpModel& model, BlockFinder& blocks) : inputs_(model.inputs) {
+  MlpNetwork(const optim::MlpModel& model, BlockFinder& blocks) : inputs_(model.inputs), task_(model.task) {
     std::vector<int64_t> widths = model.hidden;
     widths.push_back(model.outputs);
     int64_t in = model.inputs;
@@ -32,7 +32,7 @@ class MlpNetwork final : public Network {
   }
 
   // [N, outputs]
-  at::Tensor Logits(absl::Span<const at::Tensor> p, const Batch& batch) const override {
+  at::Tensor Outputs(absl::Span<const at::Tensor> p, const Batch& batch) const override {
     at::Tensor x = at::from_blob(const_cast<float*>(batch.features.data()), {batch.rows, inputs_}, at::kFloat);
     for (size_t i = 0; i < weights_.size(); ++i) {
       if (i > 0) {
@@ -43,8 +43,23 @@ class MlpNetwork final : public Network {
     return x;
   }
 
+  // Of numbers: mean squared error.
+  at::Tensor MeanLoss(const at::Tensor& outputs, const Batch& batch) const override {
+    if (task_ == optim::MlpModel::Task::kClasses) {
+      return Network::MeanLoss(outputs, batch);
+    }
+    const at::Tensor values = at::from_blob(const_cast<float*>(batch.values.data()), {batch.rows}, at::kFloat);
+    return WeightedMean(outputs.view({batch.rows}).sub(values).square(), batch);
+  }
+
+  absl::Status CheckTargets(const Batch& batch) const override {
+    return task_ == optim::MlpModel::Task::kClasses ? Network::CheckTargets(batch)
+                                                    : CheckCount("values", batch.values.size(), static_cast<size_t>(batch.rows), batch);
+  }
+
  private:
   const int64_t inputs_;
+  const optim::MlpModel::Task task_;
   std::vector<size_t> weights_;
   std::vector<size_t> biases_;
 };

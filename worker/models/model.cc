@@ -1,6 +1,7 @@
 #include "worker/models/model.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
@@ -74,16 +75,15 @@ class TorchModel final : public Model {
     });
   }
 
-  absl::StatusOr<std::vector<float>> LastLogits(absl::Span<const float> theta, const Batch& batch) override {
+  absl::StatusOr<std::vector<float>> Outputs(absl::Span<const float> theta, const Batch& batch) override {
     TRIBUTARY_RETURN_IF_ERROR(CheckSize("theta", theta.size()));
     TRIBUTARY_RETURN_IF_ERROR(network_->CheckInputs(batch));
     return WithoutExceptions([&]() -> absl::StatusOr<std::vector<float>> {
       at::set_num_threads(threads_);
       const at::NoGradGuard no_grad;
-      const at::Tensor logits = network_->Logits(ViewParameters(layout_, theta), batch);
-      const at::Tensor last = logits.select(0, logits.size(0) - 1).contiguous();
-      const float* values = last.data_ptr<float>();
-      return std::vector<float>(values, values + last.numel());
+      const at::Tensor outputs = network_->Outputs(ViewParameters(layout_, theta), batch).contiguous();
+      const float* values = outputs.data_ptr<float>();
+      return std::vector<float>(values, values + outputs.numel());
     });
   }
 
@@ -98,17 +98,11 @@ class TorchModel final : public Model {
   absl::Status Check(absl::Span<const float> theta, const Batch& batch) const {
     TRIBUTARY_RETURN_IF_ERROR(CheckSize("theta", theta.size()));
     TRIBUTARY_RETURN_IF_ERROR(network_->CheckInputs(batch));
-    const size_t targets = batch.tokens.empty() ? static_cast<size_t>(batch.rows) : batch.tokens.size();
-    if (batch.targets.size() == targets) {
-      return absl::OkStatus();
-    }
-    return absl::InvalidArgumentError(absl::StrCat("the batch has ", batch.targets.size(), " targets where it needs ", targets));
+    return network_->CheckTargets(batch);
   }
 
   at::Tensor MeanLoss(const std::vector<at::Tensor>& parameters, const Batch& batch) const {
-    const at::Tensor targets =
-        at::from_blob(const_cast<int64_t*>(batch.targets.data()), {static_cast<int64_t>(batch.targets.size())}, at::kLong);
-    return at::cross_entropy_loss(network_->Logits(parameters, batch), targets);
+    return network_->MeanLoss(network_->Outputs(parameters, batch), batch);
   }
 
   const optim::Layout layout_;
@@ -118,6 +112,36 @@ class TorchModel final : public Model {
 };
 
 }  // namespace
+
+absl::Status Network::CheckTargets(const Batch& batch) const {
+  return CheckCount("targets", batch.targets.size(), batch.tokens.empty() ? static_cast<size_t>(batch.rows) : batch.tokens.size(), batch);
+}
+
+absl::Status Network::CheckCount(absl::string_view name, size_t has, size_t needs, const Batch& batch) {
+  if (has != needs || (!batch.weights.empty() && batch.weights.size() != needs)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the batch has ", has, " ", name, " and ", batch.weights.size(), " weights where it needs ", needs));
+  }
+  return absl::OkStatus();
+}
+
+at::Tensor Network::MeanLoss(const at::Tensor& outputs, const Batch& batch) const {
+  const at::Tensor targets =
+      at::from_blob(const_cast<int64_t*>(batch.targets.data()), {static_cast<int64_t>(batch.targets.size())}, at::kLong);
+  if (batch.weights.empty()) {
+    return at::cross_entropy_loss(outputs, targets);
+  }
+  return WeightedMean(at::cross_entropy_loss(outputs, targets, {}, at::Reduction::None), batch);
+}
+
+at::Tensor Network::WeightedMean(const at::Tensor& losses, const Batch& batch) {
+  if (batch.weights.empty()) {
+    return losses.mean();
+  }
+  const at::Tensor weights =
+      at::from_blob(const_cast<float*>(batch.weights.data()), {static_cast<int64_t>(batch.weights.size())}, at::kFloat);
+  return losses.mul(weights).sum().div(weights.sum());
+}
 
 size_t BlockFinder::Find(const std::string& name, const std::vector<int64_t>& shape) {
   const absl::Span<const optim::Block> blocks = layout_.blocks();

@@ -23,14 +23,15 @@ class Model {
   static absl::StatusOr<std::unique_ptr<Model>> Create(const optim::ModelSpec& spec, const optim::Layout& layout, int threads);
   virtual ~Model() = default;
 
-  // Mean cross-entropy over the targets of `batch`, in nats.
+  // Mean loss over the targets of `batch`: cross-entropy in nats, or what else the model learns from (optim/model_spec.h).
   virtual absl::StatusOr<double> Loss(absl::Span<const float> theta, const Batch& batch) = 0;
 
   // The same, and its gradient in `gradient` [layout.size()], which is overwritten.
   virtual absl::StatusOr<double> LossAndGradient(absl::Span<const float> theta, const Batch& batch, absl::Span<float> gradient) = 0;
 
-  // Unnormalised log-probabilities [classes] of the target at the last position of the last row. `batch.targets` is not read.
-  virtual absl::StatusOr<std::vector<float>> LastLogits(absl::Span<const float> theta, const Batch& batch) = 0;
+  // What the model says of each target, row-major: unnormalised log-probabilities [targets, classes], or numbers [rows, 1]. The batch's
+  // targets are not read.
+  virtual absl::StatusOr<std::vector<float>> Outputs(absl::Span<const float> theta, const Batch& batch) = 0;
 };
 
 }  // namespace tributary::worker

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "optim/layout.h"
 #include "optim/model_spec.h"
@@ -23,8 +24,18 @@ class Network {
   virtual ~Network() = default;
   // InvalidArgument: `batch` does not have the sizes that this model reads (targets apart).
   virtual absl::Status CheckInputs(const Batch& batch) const = 0;
-  // Unnormalised log-probabilities [targets, classes]. May throw what LibTorch throws.
-  virtual at::Tensor Logits(absl::Span<const at::Tensor> parameters, const Batch& batch) const = 0;
+  // What the model says of each target: unnormalised log-probabilities [targets, classes], or numbers [rows, 1]. May throw what LibTorch
+  // throws.
+  virtual at::Tensor Outputs(absl::Span<const at::Tensor> parameters, const Batch& batch) const = 0;
+  // Scalar: mean cross-entropy of `outputs` at the batch's targets, in nats, or what else the model learns from.
+  virtual at::Tensor MeanLoss(const at::Tensor& outputs, const Batch& batch) const;
+  // InvalidArgument: `batch` does not have the targets, or the weights, that this loss reads.
+  virtual absl::Status CheckTargets(const Batch& batch) const;
+
+ protected:
+  static absl::Status CheckCount(absl::string_view name, size_t has, size_t needs, const Batch& batch);
+  // The mean of `losses` [targets], each by its weight in the batch.
+  static at::Tensor WeightedMean(const at::Tensor& losses, const Batch& batch);
 };
 
 // One for each kind of model (optim::ModelSpec), in a file of its own.
