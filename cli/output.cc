@@ -86,6 +86,10 @@ Json FieldsToJson(const Message& message) {
     if (field.has_presence() && !reflection.HasField(message, &field)) {
       continue;
     }
+    // An enumeration's zero is what nobody has said.
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM && reflection.GetEnumValue(message, &field) == 0) {
+      continue;
+    }
     Json value = ValueToJson(message, field, -1);
     if (!value.is_null()) {
       json[field.name()] = std::move(value);
@@ -120,9 +124,6 @@ Json OptimizerToJson(const v1::RunStatus& status) {
   }
   if (in_force.norm_bound() == 0) {
     json.erase("norm_bound");
-  }
-  if (in_force.domain() == v1::OptimizerSpec::DOMAIN_UNSPECIFIED) {
-    json.erase("domain");
   }
   const std::string mode = absl::AsciiStrToLower(v1::OptimizerSpec::Mode_Name(in_force.mode()));
   const auto traits = absl::c_find_if(optim::kModes, [&](const optim::ModeTraits& known) { return known.name == mode; });

@@ -104,7 +104,7 @@ TEST(RunOptionsTest, KindsOfDataAreNamedAsInTheProtocol) {
 }
 
 TEST(RunOptionsTest, KindsOfModelsAreTheKeysOfRunYaml) {
-  EXPECT_EQ(ModelKinds(), (std::vector<std::string>{"gpt", "mlp", "custom"}));
+  EXPECT_EQ(ModelKinds(), (std::vector<std::string>{"gpt", "mlp", "custom", "llama", "convnet", "ddpm"}));
   EXPECT_EQ(ModelKindOf(MakeRun("mode: distro").model()), "gpt");
   EXPECT_EQ(ModelKindOf(v1::ModelSpec()), "unknown");
 }

@@ -186,15 +186,16 @@ const ErrorCase kErrors[] = {
     // keys
     {"rounds: 200", "round: 200", "run.yaml:2: round: unknown key; did you mean 'rounds'?"},
     {"rounds: 200", "xyz: 200",
-     "run.yaml:2: xyz: unknown key; expected one of: name, seed, rounds, model, data, optimizer, participation, evaluation, pipeline"},
+     "run.yaml:2: xyz: unknown key; expected one of: name, seed, rounds, model, data, optimizer, participation, evaluation, pipeline, "
+     "stop_when"},
     {"rounds: 200", "seed: 1", "run.yaml:1: rounds: is missing; expected a whole number"},
     {"    peak: 1e-3", "    kind: linear", "run.yaml:9: optimizer.learning_rate.peak: is missing; expected a number"},
     {"  mode: distro\n", "",
      "run.yaml:7: optimizer.mode: is missing; expected one of allreduce, demo, distro, local, fedavg, diloco, signsgd"},
     {"rounds: 200", "rounds: 200\nrounds: 300", "run.yaml:3: rounds: given twice (first in line 2)"},
     {"  gpt:\n", "  mlp: {inputs: 2, outputs: 2}\n  gpt:\n",
-     "run.yaml:5: model.gpt: only one of gpt, mlp, custom may be given, and 'mlp' already is"},
-    {"  gpt:\n    layers: 2\n", "  initial_weights: w\n", "run.yaml:3: model: needs one of: gpt, mlp, custom"},
+     "run.yaml:5: model.gpt: only one of gpt, mlp, custom, llama, convnet, ddpm may be given, and 'mlp' already is"},
+    {"  gpt:\n    layers: 2\n", "  initial_weights: w\n", "run.yaml:3: model: needs one of: gpt, mlp, custom, llama, convnet, ddpm"},
     {"rounds: 200", "[1]: 2", "run.yaml:2: expected a key, found a list"},
     // kinds of values
     {"rounds: 200", "rounds:", "run.yaml:2: rounds: expected a whole number, found nothing"},
@@ -205,7 +206,8 @@ const ErrorCase kErrors[] = {
     {"rounds: 200", "rounds: \"200\"", "run.yaml:2: rounds: expected a whole number, found the text '200' (remove the quotes)"},
     {"rounds: 200", "rounds: !!int 200", "run.yaml:2: rounds: the tag tag:yaml.org,2002:int is not supported; remove it"},
     {"data: {kind: text}", "data: text",
-     "run.yaml:6: data: expected a map with keys kind, batch_size, validation_fraction, label_column, found 'text'"},
+     "run.yaml:6: data: expected a map with keys kind, batch_size, validation_fraction, label_column, columns, label, standardise, "
+     "token_bytes, classes, found 'text'"},
     {"    layers: 2\n", "    layers: 2\n  mlp2: 3\n", "run.yaml:6: model.mlp2: unknown key; did you mean 'mlp'?"},
     {"name: bible", "name: [bible]", "run.yaml:1: name: expected text, found a list"},
     // numbers
@@ -325,7 +327,7 @@ TEST(RulesTest, ValuesOutsideTheirRuleAreRefused) {
   EXPECT_EQ(CheckRules(run).message(), "optimizer.k: 0 is less than 1");
   run = MakeRun(kRun);
   run.mutable_model()->clear_kind();
-  EXPECT_EQ(CheckRules(run).message(), "model: needs one of: gpt, mlp, custom");
+  EXPECT_EQ(CheckRules(run).message(), "model: needs one of: gpt, mlp, custom, llama, convnet, ddpm");
   run = MakeRun(kRun);
   run.mutable_participation()->mutable_min_deadline()->set_seconds(-1);
   EXPECT_EQ(CheckRules(run).message(), "participation.min_deadline: -1s is less than 1ms");
