@@ -7,8 +7,10 @@
 #include <cstdio>
 #include <initializer_list>
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,7 @@
 #include "sim/chaos.h"
 #include "sim/recording.h"
 #include "sim/research.h"
+#include "sim/run_folder.h"
 #include "worker/trainer.h"
 
 namespace tributary::sim {
@@ -46,6 +49,7 @@ struct Command {
 };
 
 struct ResearchCommand {
+  RunFolder folder;
   ResearchOptions options;
   std::string format = "text";
   std::string json;
@@ -169,9 +173,15 @@ absl::Status Research(ResearchCommand command) {
       absl::FPrintF(stderr, "\rround %d of %d  loss %.4f ", record.round(), rounds, record.train_loss());
     };
   }
-  command.options.on_data = [](const std::string& site, const std::string& data) {
-    absl::FPrintF(stderr, "site %s: read %s\n", site, data);
+  command.options.make_trainer = [told = std::set<std::string>()](const worker::TrainerOptions& options,
+                                                                  const optim::Layout& layout) mutable {
+    absl::StatusOr<std::unique_ptr<worker::Trainer>> made = worker::Trainer::Create(options, layout);
+    if (made.ok() && told.insert(options.site).second) {
+      absl::FPrintF(stderr, "site %s: read %s\n", options.site, (*made)->data().text);
+    }
+    return made;
   };
+  TRIBUTARY_RETURN_IF_ERROR(ReadRunFolder(command.folder, &command.options));
   const absl::Time start = Clock::Real().Now();
   const absl::StatusOr<ResearchResult> result = RunResearch(command.options);
   if (terminal) {
@@ -221,7 +231,7 @@ ExitCode Main(int argc, char** argv) {
   app.set_version_flag("--version", VersionText("tributary-sim", FormatProtocol({}), worker::LibTorchVersion()));
   bool faults = false;
   int workers = 0;
-  CLI::Option* const run_file = app.add_option("RUN", research.options.run_file, "run.yaml to try on the sites' real data");
+  CLI::Option* const run_file = app.add_option("RUN", research.folder.run_file, "run.yaml to try on the sites' real data");
   CLI::Option* const chaos = app.add_flag("--chaos", command.chaos, "look for defects instead, with one scenario of faults for each seed");
   run_file->excludes(chaos);
   app.add_option("--workers", workers, "number of sites (default: with RUN every sub-folder of the data folder, with --chaos 8)")
@@ -231,7 +241,7 @@ ExitCode Main(int argc, char** argv) {
   app.add_option("--json", command.json, "also write the result to this file; - is standard output");
 
   const std::string of_run = "A run file";
-  app.add_option("--data", research.options.data_folder, "folder with one sub-folder of data for each site (default: `data` beside RUN)")
+  app.add_option("--data", research.folder.data_folder, "folder with one sub-folder of data for each site (default: `data` beside RUN)")
       ->group(of_run);
   app.add_option("--threads", research.options.threads, "training threads, as in worker.yaml")->group(of_run)->capture_default_str();
   app.add_flag("--faults", faults, "add crashes, full disks, broken connections and partitions that lose no update")->group(of_run);
@@ -261,7 +271,7 @@ ExitCode Main(int argc, char** argv) {
   if (ended.has_value()) {
     return *ended;
   }
-  if (!command.chaos && command.record.empty() && research.options.run_file.empty()) {
+  if (!command.chaos && command.record.empty() && research.folder.run_file.empty()) {
     std::cerr << "tributary-sim: name a run file to try, or say --chaos to look for defects; see: tributary-sim --help\n";
     return ExitCode::kUsage;
   }
@@ -269,7 +279,7 @@ ExitCode Main(int argc, char** argv) {
   if (workers != 0) {
     command.options.workers = workers;
   }
-  research.options.workers = workers;
+  research.folder.workers = workers;
   research.options.seed = command.seed;
   research.options.weather = faults ? Weather::kFaults : Weather::kFair;
   research.json = command.json;

@@ -1,31 +1,42 @@
-// A run file in one process: the real model and data of every site, without a network in between.
+// A run in one process: the real model and training of every site, without a network in between.
 #ifndef TRIBUTARY_SIM_RESEARCH_H_
 #define TRIBUTARY_SIM_RESEARCH_H_
 
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "sim/simulation.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/run.pb.h"
+#include "worker/training_run.h"
 
 namespace tributary::sim {
 
 enum class Weather { kFair, kFaults };
 
+// A site of the run, and its data as in worker.yaml.
+struct ResearchSite {
+  std::string name;
+  std::string data;
+};
+
 struct ResearchOptions {
-  std::string run_file;
-  std::string data_folder;  // empty: `data` beside the run file
-  int workers = 0;          // 0: every sub-folder of the data folder is a site
-  uint64_t seed = 1;        // of the network and its faults; the run's own seed stands in the run file
-  uint32_t threads = 1;     // for training, as in worker.yaml
+  v1::RunSpec run;
+  std::string run_name;             // stands for the run's file in messages
+  std::string initial_weights_dir;  // of the file that the run may start from
+  std::vector<ResearchSite> sites;  // each once
+  worker::TrainerFactory make_trainer;
+  uint64_t seed = 1;     // of the network and its faults; the run's own seed stands in the run
+  uint32_t threads = 1;  // for training, as in worker.yaml
   Weather weather = Weather::kFair;
-  // Told once of each site's data, when it has been read: how much of it, and what was left out.
-  std::function<void(const std::string& site, const std::string& data)> on_data;
   // Told of each commit.
   std::function<void(const v1::RoundRecord& record, uint64_t rounds)> progress;
+  // Asked again and again: an error ends the simulation with it.
+  std::function<absl::Status()> interrupted;
 };
 
 struct ResearchResult {
@@ -36,7 +47,7 @@ struct ResearchResult {
 };
 
 // Every site takes part: a `participation.min_workers` below their number is raised to it (as far as max_workers).
-// InvalidArgument names the key or folder; FailedPrecondition, exit code kMemory: federation and log do not fit into this machine's memory,
+// InvalidArgument names the key; FailedPrecondition, exit code kMemory: federation and log do not fit into this machine's memory,
 // or, exit code kData: the sites' tables have different columns; what the coordinator answers to a run that it does not take; errors of a
 // site's trainer (exit code kData); Internal: an invariant was violated. A run that failed is not an error here: its status says so.
 absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "sim/network.h"
 #include "tributary/v1/config.pb.h"
@@ -84,6 +84,8 @@ struct Scenario {
   uint32_t threads = 1;                   // for training
   // Told of each commit, if set.
   std::function<void(const v1::RoundRecord& record)> on_commit;
+  // Asked after each event, if set: an error ends the simulation with it.
+  std::function<absl::Status()> interrupted;
   // Simulated time within which all runs must be over.
   absl::Duration limit = absl::Hours(1);
 };

@@ -1,6 +1,7 @@
 #include "sim/simulation.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <utility>
 
@@ -20,7 +21,7 @@ constexpr uint64_t kEventsBetweenStatusChecks = 512;
 constexpr absl::Duration kAftermath = absl::Seconds(5);
 
 std::string UniqueVfsName() {
-  static uint64_t made = 0;
+  static std::atomic<uint64_t> made = 0;
   return absl::StrFormat("sim-%d", ++made);
 }
 
@@ -111,6 +112,9 @@ Outcome Simulation::Run() {
     if (!world_.Step()) {
       world_.Violate("every wait bounded", "nothing is ever going to happen again");
       break;
+    }
+    if (scenario_.interrupted) {
+      error_.Update(scenario_.interrupted());
     }
     // Not over after all: a submission that proves to have been interrupted is submitted again.
     if (!submitted_ || !witness_.AllOver()) {
