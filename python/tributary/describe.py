@@ -1,18 +1,27 @@
 """From a model to what run.yaml says of it, and back from an exported file."""
 
+from __future__ import annotations
+
 import json
+import os
 import pathlib
+from typing import Any, Union
 
 import numpy
 
 from tributary import _native, models
 
+Path = Union[str, "os.PathLike[str]"]
 
-def describe(model, weights):
+
+def describe(model: Any, weights: Path) -> str:
     """What run.yaml says of a model: its `model` and `data` sections, as YAML text.
 
-    Writes the weights that the model has now to the safetensors file `weights`; it goes into the coordinator's `initial_weights_dir`, from
-    which the run starts. Raises UsageError for a model without parameters, and OSError.
+    model: a `torch.nn.Module`, or a mapping of names to arrays of floating-point numbers.
+    weights: the safetensors file that is written, with the weights that the model has now, as fp32; it goes into the coordinator's
+        `initial_weights_dir`, from which the run starts.
+
+    Raises UsageError for a model without parameters, and OSError.
     """
     adapted = models.adapt(model)
     tensors = adapted.tensors()
@@ -26,19 +35,14 @@ def describe(model, weights):
     return "\n".join([*lines, "data:", "  kind: custom", ""])
 
 
-def load(model, weights):
+def load(model: Any, weights: Path) -> dict[str, models.Floats]:
     """Puts the weights of a safetensors file, as `tributary export` writes it, into the model; returns them as {name: fp32 array}.
 
-    Arrays that cannot be written, JAX's for instance, stay as they are. UsageError: the file is another model's.
+    Arrays that cannot be written, JAX's for instance, stay as they are. UsageError: the file is another model's. NotFoundError,
+    StorageError, DamagedError: it cannot be read.
     """
     adapted = models.adapt(model)
     tensors = adapted.tensors()
-    theta = _native.read_weights(str(weights), tensors)
-    values = {}
-    offset = 0
-    for name, shape, _ in tensors:
-        size = int(numpy.prod(shape, dtype=numpy.int64))
-        values[name] = theta[offset:offset + size].reshape(shape)
-        offset += size
+    values = models.split(_native.read_weights(os.fspath(weights), tensors), tensors)
     adapted.load(values)
     return values

@@ -1,10 +1,12 @@
 """Errors by what can be done about them: one class for each exit code of the programs (docs/reference/exit_codes.md)."""
 
+from __future__ import annotations
+
 
 class Error(Exception):
     """A defect of ours, or an error without a better class. `code` is the exit code that the programs would end with."""
 
-    code = 1
+    code: int = 1
 
 
 class UsageError(Error, ValueError):
@@ -73,10 +75,12 @@ class LogRewrittenError(Error):
     code = 12
 
 
-_BY_CODE = {kind.code: kind for kind in (UsageError, CredentialsError, UnreachableError, DataError, ConsentError, StorageError,
-                                         DamagedError, RunFailedError, NotFoundError, OutOfMemoryError, LogRewrittenError)}
+_BY_CODE: dict[int, type[Error]] = {
+    kind.code: kind for kind in (UsageError, CredentialsError, UnreachableError, DataError, ConsentError, StorageError, DamagedError,
+                                 RunFailedError, NotFoundError, OutOfMemoryError, LogRewrittenError)
+}
 
 
-def of_code(code, message):
+def of_code(code: int, message: str) -> Error:
     """The error of an exit code."""
     return _BY_CODE.get(code, Error)(message)

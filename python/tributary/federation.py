@@ -1,18 +1,50 @@
 """A site's part in a federation: rounds come, and go when what was learned in them is submitted."""
 
-import operator
+from __future__ import annotations
 
-import numpy
+import contextlib
+import operator
+import os
+import sys
+import types
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Optional, Protocol, TypeVar, Union
 
 from tributary import _native, errors, models
 
 # Between two looks at Ctrl-C.
 _PATIENCE = 0.2
 
+Validate = Callable[[Any], float]
+Optimizer = TypeVar("Optimizer")
 
-def join(config, model, *, samples, validate=None, once=True, insecure=False, connect_timeout=None):
+
+class RunOver(SystemExit):
+    """The run has ended, and with it the steps of an optimizer that was given to it.
+
+    `with tributary.join(...)` ends its block quietly by it; outside of one, the program ends as if it had come to its end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+class Place(Protocol):
+    """Where a simulated site joins (simulation.py); at a real one it is the path of worker.yaml."""
+
+    def enter(self, model: models.Adapted, samples: int) -> _native.Host:
+        """The site's worker."""
+
+    def idle(self) -> AbstractContextManager[None]:
+        """While the program only waits."""
+
+
+def join(config: Union[str, os.PathLike[str], Place], model: Any, *, samples: int, validate: Optional[Validate] = None,
+         once: bool = True, insecure: bool = False, connect_timeout: Optional[float] = None) -> Federation:
     """Joins the federation that `config`, the path of a worker.yaml, names; rounds are iterated over.
 
+    config: in a simulation, what the program is called with (`tributary.simulate`); the last three arguments have no effect there.
     model: a `torch.nn.Module` or a mapping of names to arrays (models.py). Its names and shapes must be those of the run.
     samples: rows, windows or images that this site trains on; consent.min_samples is compared with it.
     validate: called with the model where the run asks for a validation loss, which it returns: a mean over this site's own held-out
@@ -22,47 +54,63 @@ def join(config, model, *, samples, validate=None, once=True, insecure=False, co
     insecure: no TLS; to this machine itself only, for trials.
     connect_timeout: seconds that the first connection may take; None: it waits.
 
-    Raises the classes of `tributary.errors`. One thread uses the result.
+    Raises UsageError: worker.yaml, the model or an argument cannot be; CredentialsError, StorageError. The rounds raise the other classes
+    of `tributary.errors`. One thread uses the result.
     """
-    return Federation(config, model, samples=samples, validate=validate, once=once, insecure=insecure, connect_timeout=connect_timeout)
+    try:
+        samples = operator.index(samples)
+    except TypeError:
+        raise errors.UsageError(f"samples is a number of samples, not {samples!r}") from None
+    if samples < 1:
+        raise errors.UsageError(f"samples is {samples}: a site without samples has nothing to train on")
+    adapted = models.adapt(model)
+    if isinstance(config, (str, os.PathLike)):
+        worker = _native.Worker(os.fspath(config), adapted.tensors(), adapted.knows_frozen, samples, once, insecure, connect_timeout)
+        return Federation(worker, contextlib.nullcontext, model, adapted, validate)
+    return Federation(config.enter(adapted, samples), config.idle, model, adapted, validate)
 
 
 class Federation:
     """What `join` gives: an iterator of rounds, and a context manager. When a run finishes, the model has its last state."""
 
-    def __init__(self, config, model, *, samples, validate, once, insecure, connect_timeout):
-        try:
-            samples = operator.index(samples)
-        except TypeError:
-            raise errors.UsageError(f"samples is a number of samples, not {samples!r}") from None
-        if samples < 1:
-            raise errors.UsageError(f"samples is {samples}: a site without samples has nothing to train on")
-        self._model = models.adapt(model)
+    def __init__(self, worker: _native.Host, idle: Callable[[], AbstractContextManager[None]], model: Any, adapted: models.Adapted,
+                 validate: Optional[Validate]) -> None:
+        self._worker: Optional[_native.Host] = worker
+        self._idle = idle
         self._given = model
+        self._model = adapted
         self._validate = validate
-        self._round = None
-        model = self._model
-        self._worker = _native.Worker(str(config), model.tensors(), model.knows_frozen, samples, once, insecure, connect_timeout)
+        self._round: Optional[Round] = None
 
-    def __iter__(self):
+    @property
+    def round(self) -> Optional[Round]:
+        """The round that is open; None: there is none."""
+        return self._round
+
+    def __iter__(self) -> Federation:
         return self
 
-    def __next__(self):
-        """The next round; the model has the weights that it starts from. A round before that was not submitted is skipped."""
-        if self._worker is None:
+    def __next__(self) -> Round:
+        """The next round; the model has the weights that it starts from. A round before that was not submitted is skipped.
+
+        Raises StopIteration when the run is over, and RunFailedError when it ended as failed or stopped.
+        """
+        worker = self._worker
+        if worker is None:
             raise StopIteration
         if self._round is not None:
             self._round.skip("the program went on without submitting it")
         try:
             while True:
-                work = self._worker.next(_PATIENCE)
-                if work == "evaluate":
-                    self._evaluate()
+                with self._idle():
+                    work = worker.next(_PATIENCE)
+                if isinstance(work, str):
+                    self._evaluate(worker)
                 elif work is not None:
-                    self._round = Round(self, self._worker, work, self._load())
+                    self._round = Round(self, worker, work, self._load(worker))
                     return self._round
-                elif self._worker.over():
-                    worker, self._worker = self._worker, None
+                elif worker.over():
+                    self._worker = None
                     worker.finish()
                     raise StopIteration
         except StopIteration:
@@ -71,36 +119,78 @@ class Federation:
             self.close()
             raise
 
-    def close(self):
+    def optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Gives the steps of a program's own loop to the run: for loops that cannot go over rounds.
+
+        optimizer: a `torch.optim.Optimizer` of the model's parameters. Its `step` is replaced, and it is returned.
+
+        Waits for the first round. From then on each `step` is a step of a round: where the run sends weights, it clips the gradient to
+        `round.clip_norm` and steps as before, and the last of `round.local_steps` submits and waits for the next round; where the run sends
+        gradients, it submits the gradient instead, and waits. The loss goes along as the closure that PyTorch's optimizers take:
+        `optimizer.step(lambda: loss)`, or one that computes it. Learning rate and schedulers are the program's own (`round.learning_rate`
+        is the run's).
+
+        Raises RunOver when the run is over; what iteration raises; UsageError for a step without a loss.
+        """
+        own_step: Any = getattr(optimizer, "step")
+        losses: list[float] = []
+
+        def step(this: Any, closure: Optional[Callable[[], Any]] = None) -> Any:
+            round = self._round
+            if round is None:
+                raise RunOver
+            if closure is None:
+                raise errors.UsageError("the run is told the training loss: optimizer.step(lambda: loss)")
+            loss = closure()
+            losses.append(float(loss))
+            if round.sends == "weights":
+                if round.clip_norm > 0:
+                    parameters = [parameter for group in this.param_groups for parameter in group["params"]]
+                    sys.modules["torch"].nn.utils.clip_grad_norm_(parameters, round.clip_norm)
+                own_step()
+            if round.sends == "gradient" or len(losses) == round.local_steps:
+                round.submit(sum(losses) / len(losses))
+                losses.clear()
+                self._await_round()
+            return loss
+
+        self._await_round()
+        setattr(optimizer, "step", types.MethodType(step, optimizer))
+        return optimizer
+
+    def close(self) -> None:
         """Leaves the federation; what is under way is skipped. Idempotent."""
         if self._worker is not None:
             worker, self._worker = self._worker, None
+            self._round = None
             worker.stop("the program leaves the federation")
             worker.finish()
 
-    def __enter__(self):
+    def __enter__(self) -> Federation:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind: Optional[type[BaseException]], *_: object) -> bool:
         self.close()
+        return kind is RunOver
 
-    def _load(self):
-        theta = self._worker.theta()
-        values = {}
-        offset = 0
-        for name, shape, _ in self._worker.layout():
-            size = int(numpy.prod(shape, dtype=numpy.int64))
-            values[name] = theta[offset:offset + size].reshape(shape).copy()  # the view ends with the round
-            offset += size
+    def _await_round(self) -> None:
+        try:
+            next(self)
+        except StopIteration:
+            raise RunOver from None
+
+    def _load(self, worker: _native.Host) -> dict[str, models.Floats]:
+        # The worker's own ends with the round.
+        values = models.split(worker.theta().copy(), worker.layout())
         self._model.load(values)
         return values
 
-    def _evaluate(self):
-        self._load()
+    def _evaluate(self, worker: _native.Host) -> None:
+        self._load(worker)
         if self._validate is None:
-            self._worker.evaluate_nothing()
+            worker.evaluate_nothing()
         else:
-            self._worker.answer(float(self._validate(self._given)))
+            worker.answer(float(self._validate(self._given)))
 
 
 class Round:
@@ -111,10 +201,10 @@ class Round:
     local_steps: optimiser steps that the program takes; 1 where a gradient is sent. batch_size: samples of each.
     clip_norm: L2 norm to which the program clips the gradient of each of its own steps; 0: none. A gradient that is sent is clipped by the
     worker.
-    weights: {name: fp32 array} that the round starts from, the program's own to change.
+    weights: {name: fp32 array} that the round starts from, in the run's shapes, the program's own to change.
     """
 
-    def __init__(self, federation, worker, native, weights):
+    def __init__(self, federation: Federation, worker: _native.Host, native: _native.Round, weights: dict[str, models.Floats]) -> None:
         self._federation = federation
         self._worker = worker
         self.weights = weights
@@ -128,15 +218,18 @@ class Round:
         self.clip_norm = native.clip_norm
         self.seed = native.seed
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<round {self.number} of {self.rounds}, {self.mode}: sends {self.sends}>"
 
-    def submit(self, loss, *, gradients=None, weights=None):
+    def submit(self, loss: float, *, gradients: Optional[Mapping[str, Any]] = None,
+               weights: Optional[Mapping[str, Any]] = None) -> None:
         """Hands over what was learned, and with it the mean training loss.
 
         A module's own gradients or weights are taken, whichever the run sends: the mean gradient of one batch, which nobody has clipped, or
-        the weights after `local_steps` steps. `gradients` or `weights` ({name: array}) are taken instead where they are given.
-        UsageError: given is not what the run sends, or a name or shape is missing or wrong; the round is still open.
+        the weights after `local_steps` steps. `gradients` or `weights` ({name: array of floating-point numbers, in the run's shape}) are
+        taken instead where they are given.
+
+        Raises UsageError: given is not what the run sends, or a name or shape is missing or wrong; the round is still open.
         """
         self._check_open()
         unwanted = weights if self.sends == "gradient" else gradients
@@ -159,15 +252,15 @@ class Round:
         self._worker.answer(float(loss))
         self._close()
 
-    def skip(self, reason):
-        """Takes no part in this round; the coordinator learns that, and this site's log the reason."""
+    def skip(self, reason: str) -> None:
+        """Takes no part in this round; the coordinator learns that, and this site's log the reason. UsageError: the round is over."""
         self._check_open()
         self._worker.skip(str(reason))
         self._close()
 
-    def _check_open(self):
+    def _check_open(self) -> None:
         if self._federation._round is not self:
             raise errors.UsageError("this round is over")
 
-    def _close(self):
+    def _close(self) -> None:
         self._federation._round = None

@@ -1,6 +1,7 @@
 """A site's program for python_sites.py: a perceptron in numpy or PyTorch, with a loop of its own.
 
     python_site.py WORKER_YAML ROWS [fail|interrupt|torch WEIGHTS]
+    python_site.py simulate RUN_YAML WEIGHTS_DIR SITE=ROWS...
 """
 
 import os
@@ -79,14 +80,7 @@ def train_with_torch(config, rows, labels, weights):
     tributary.describe(model, weights)
 
 
-def main():
-    config, table = sys.argv[1:3]
-    behaviour = sys.argv[3] if len(sys.argv) > 3 else ""
-    data = numpy.loadtxt(table, delimiter=",", skiprows=1, dtype=numpy.float32)
-    rows, labels = data[:, :-1], data[:, -1].astype(int)
-    if behaviour == "torch":
-        train_with_torch(config, rows, labels, sys.argv[4])
-        return
+def train_with_numpy(config, rows, labels, behaviour):
     model = Perceptron(rows.shape[1], 2)
     random = numpy.random.default_rng(1)
 
@@ -111,6 +105,28 @@ def main():
             else:
                 round.submit(loss, gradients=gradients)
     print(f"loss {first:.3f} {validate(None):.3f}", flush=True)
+
+
+def read(table):
+    data = numpy.loadtxt(table, delimiter=",", skiprows=1, dtype=numpy.float32)
+    return data[:, :-1], data[:, -1].astype(int)
+
+
+def simulate(run, weights_dir, sites):
+    """The programs of all sites in this one; prints the hash of the last state."""
+    tables = dict(site.split("=") for site in sites)
+    programs = {site: lambda config, table=table: train_with_numpy(config, *read(table), "") for site, table in tables.items()}
+    print(tributary.simulate(run, programs, weights_dir=weights_dir).state_hash)
+
+
+def main():
+    config, table, *behaviour = sys.argv[1:]
+    if config == "simulate":
+        simulate(table, behaviour[0], behaviour[1:])
+    elif behaviour and behaviour[0] == "torch":
+        train_with_torch(config, *read(table), behaviour[1])
+    else:
+        train_with_numpy(config, *read(table), *behaviour[:1] or [""])
 
 
 if __name__ == "__main__":

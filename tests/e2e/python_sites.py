@@ -51,6 +51,11 @@ class PythonSites(harness.FederationTest):
     def environment():
         return {**os.environ, "PYTHONPATH": str(PACKAGE)}
 
+    def output_of(self, *arguments):
+        done = subprocess.run([INTERPRETER, *arguments], env=self.environment(), capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
     def begin(self, *sites, name="e2e"):
         parties = self.make(*sites, name=name)
         parties.start_coordinator()
@@ -99,23 +104,35 @@ class PythonSites(harness.FederationTest):
         self.assertEqual(parties.wait_for_end(harness.RUN, PATIENCE)["state"], "finished")
         self.learned(other)
 
-    def test_a_model_of_its_own_is_described_and_trained(self):
-        parties = self.begin("alpha")
+    def test_a_model_of_its_own_is_described_and_trained_and_simulation_ends_with_its_hash(self):
+        parties = self.begin("alpha", "beta")
         describe = ("import sys, numpy, tributary; sys.path.insert(0, sys.argv[1]); import python_site; "
                     f"model = python_site.Perceptron({COLUMNS}, 2); draw = numpy.random.default_rng(0); "
                     "[weights.__setitem__(..., draw.normal(0, .5, weights.shape)) for weights in model.weights.values()]; "
                     "print(tributary.describe(model.weights, sys.argv[2]))")
         weights = parties.data_dir / "initial_weights" / "perceptron.safetensors"
         weights.parent.mkdir(parents=True, exist_ok=True)
-        described = subprocess.run([INTERPRETER, "-c", describe, HERE, weights], env=self.environment(), capture_output=True, text=True,
-                                   check=True).stdout
+        described = self.output_of("-c", describe, HERE, weights)
         run_file = parties.directory / "run.yaml"
         run_file.write_text(f"name: tiny\nrounds: 30\n{described}  batch_size: 16\noptimizer:\n  mode: distro\n  learning_rate: "
-                            "{peak: 0.05}\n", encoding="utf-8")
-        program = self.start_program(parties, "alpha")
+                            "{peak: 0.05}\nparticipation: {min_workers: 2, max_deadline: 20s}\n", encoding="utf-8")
+        programs = [self.start_program(parties, site) for site in ("alpha", "beta")]
         parties.submit(run_file)
-        self.assert_finished(parties, parties.wait_for_end(harness.RUN, PATIENCE), 30)
-        self.learned(program)
+        status = parties.wait_for_end(harness.RUN, PATIENCE)
+        self.assert_finished(parties, status, 30)
+        for program in programs:
+            self.learned(program)
+
+        simulated = self.output_of(HERE / "python_site.py", "simulate", run_file, weights.parent,
+                                   *(f"{site}={parties.directory / 'data' / site / 'rows.csv'}" for site in parties.sites))
+        self.assertEqual(simulated.splitlines()[-1], status["state_hash"])
+
+        exported = parties.directory / "read.safetensors"
+        read = ("import json, sys, tributary; run = tributary.Run('tiny', sys.argv[1]); run.export(sys.argv[2], round=0); "
+                "print(json.dumps([run.status()['state_hash'], len(run.history()), run.history()[-1]['included']]))")
+        self.assertEqual(json.loads(self.output_of("-c", read, parties.directory / "operator.yaml", exported)),
+                         [status["state_hash"], 31, 2])
+        self.assertEqual(tensors_of(exported), tensors_of(weights))
 
     def test_a_module_of_pytorch_ends_with_the_runs_last_state(self):
         if subprocess.run([INTERPRETER, "-c", "import torch"], capture_output=True, check=False).returncode != 0:

@@ -15,9 +15,9 @@ _ALLOWED = {
     "coordinator": {"common", "optim", "proto", "tributary", "doctor", "coordinator"},
     "worker": {"common", "optim", "proto", "tributary", "doctor", "worker"},
     "cli": {"common", "optim", "proto", "tributary", "doctor", "cli"},
-    "python": {"common", "optim", "proto", "tributary", "worker"},
     # The whole federation in one process.
     "sim": {"common", "optim", "proto", "tributary", "coordinator", "worker", "cli", "sim"},
+    "python": {"common", "optim", "proto", "tributary", "worker", "cli", "sim", "python"},
 }
 # `tributary journal`, `audit`, `report`, `backup` and `restore` work on the coordinator's own files, through these headers.
 _BRIDGES = {("cli/commands_backup.cc", "coordinator/backup.h"),

@@ -1,0 +1,117 @@
+#include "python/host.h"
+
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "optim/options.h"
+
+namespace tributary::python {
+namespace {
+
+Round RoundOf(const worker::HostedWork::Train& train) {
+  const optim::OptimizerOptions& optimizer = train.options->optimizer;
+  return {.mode = std::string(optim::ModeName(optimizer.mode)),
+          .sends_weights = optim::DirectionOf(optimizer.mode) == optim::Direction::kPseudoGradient,
+          .number = train.parameters.round,
+          .rounds = optimizer.rounds,
+          .learning_rate = train.parameters.learning_rate,
+          .local_steps = train.parameters.local_steps,
+          .batch_size = train.options->batch_size,
+          .clip_norm = optimizer.clip_norm,
+          .seed = train.options->seed};
+}
+
+}  // namespace
+
+Host::Host(const std::vector<Tensor>& tensors, bool knows_frozen, uint64_t samples)
+    : process_(getpid()),
+      work_(std::make_unique<worker::HostedWork>(
+          BlocksOf(tensors), knows_frozen ? worker::HostedWork::Frozen::kKnown : worker::HostedWork::Frozen::kUnknown, samples)) {}
+
+Host::~Host() {
+  if (InFork()) {
+    static_cast<void>(work_.release());
+  }
+}
+
+py::object Host::Next(double patience) {
+  if (InFork()) {
+    Raise(absl::FailedPreconditionError("this is a fork of the process in which the worker runs"));
+  }
+  if (taken_.has_value()) {
+    Raise(absl::FailedPreconditionError("the last piece of work has no answer yet"));
+  }
+  {
+    const py::gil_scoped_release release;
+    taken_ = work_->Next(absl::Seconds(patience));
+  }
+  if (!taken_.has_value()) {
+    return py::none();
+  }
+  layout_ = work_->layout();
+  const auto* const train = std::get_if<worker::HostedWork::Train>(&*taken_);
+  return train == nullptr ? py::cast("evaluate") : py::cast(RoundOf(*train));
+}
+
+py::array_t<float> Host::Theta() const {
+  if (!taken_.has_value()) {
+    Raise(absl::FailedPreconditionError("there is no work under way"));
+  }
+  return View(std::visit([](const auto& work) { return work.theta; }, *taken_), py::cast(this));
+}
+
+void Host::Put(size_t block, const Array& values) {
+  auto* const train = taken_.has_value() ? std::get_if<worker::HostedWork::Train>(&*taken_) : nullptr;
+  if (train == nullptr) {
+    Raise(absl::FailedPreconditionError("there is no round under way"));
+  }
+  const absl::Span<float> place = PlaceOf(layout_, block, values, train->direction);
+  const float* const before = train->theta.data() + (place.data() - train->direction.data());
+  const bool weights = optim::DirectionOf(train->options->optimizer.mode) == optim::Direction::kPseudoGradient;
+  for (size_t i = 0; i < place.size(); ++i) {
+    place[i] = weights ? before[i] - values.data()[i] : values.data()[i];
+  }
+}
+
+void Host::Stop(const std::string& reason) {
+  if (taken_.has_value()) {
+    Skip(reason);
+  }
+  work_->Close(absl::CancelledError(reason));
+}
+
+void Host::Give(absl::StatusOr<double> loss) {
+  if (!taken_.has_value()) {
+    Raise(absl::FailedPreconditionError("there is no work under way"));
+  }
+  taken_.reset();
+  work_->Answer(std::move(loss));
+}
+
+void AddHost(py::module_& module) {
+  py::class_<Round>(module, "Round")
+      .def_readonly("mode", &Round::mode)
+      .def_readonly("sends_weights", &Round::sends_weights)
+      .def_readonly("number", &Round::number)
+      .def_readonly("rounds", &Round::rounds)
+      .def_readonly("learning_rate", &Round::learning_rate)
+      .def_readonly("local_steps", &Round::local_steps)
+      .def_readonly("batch_size", &Round::batch_size)
+      .def_readonly("clip_norm", &Round::clip_norm)
+      .def_readonly("seed", &Round::seed);
+  py::class_<Host, std::shared_ptr<Host>>(module, "Host")
+      .def("next", &Host::Next)
+      .def("theta", &Host::Theta)
+      .def("layout", &Host::Layout)
+      .def("put", &Host::Put)
+      .def("answer", &Host::Answer)
+      .def("skip", &Host::Skip)
+      .def("evaluate_nothing", &Host::EvaluateNothing)
+      .def("over", &Host::Over)
+      .def("finish", &Host::Finish)
+      .def("stop", &Host::Stop);
+}
+
+}  // namespace tributary::python

@@ -1,0 +1,128 @@
+"""tributary.simulate: a run and its sites in this process."""
+
+import importlib.util
+import os
+import pathlib
+import random
+import signal
+import sys
+import tempfile
+import unittest
+
+try:
+    import numpy
+except ImportError:
+    print("numpy is not installed")
+    sys.exit(77)
+
+import tributary
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SIZE = 8
+ROUNDS = 12
+
+
+def run_of(mode="distro", **changed):
+    return {"name": "quadratic", "rounds": ROUNDS, "optimizer": {"mode": mode, "learning_rate": {"peak": 0.05}},
+            "model": {"initial_weights": "start.safetensors", "custom": {"tensors": [{"name": "w", "shape": [SIZE]}]}},
+            "data": {"kind": "custom"}, "evaluation": {"every": 5}, **changed}
+
+
+def site(target=1.0, at_round=None, size=SIZE):
+    """A program that pulls w towards `target`, with noise; `at_round(round)` is called first."""
+    def program(config):
+        model = {"w": numpy.zeros(size, numpy.float32)}
+        with tributary.join(config, model, samples=10, validate=lambda given: float(((given["w"] - target)**2).mean())) as federation:
+            for round in federation:
+                if at_round is not None and at_round(round):
+                    continue
+                noise = numpy.float32(random.gauss(0, 0.1) + numpy.random.normal(0, 0.1))
+                gradient = model["w"] - target + noise
+                if round.sends == "weights":
+                    round.submit(1.0, weights={"w": model["w"] - 0.1 * gradient})
+                else:
+                    round.submit(1.0, gradients={"w": gradient})
+    return program
+
+
+class Simulation(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        tributary.describe({"w": numpy.zeros(SIZE, numpy.float32)}, self.folder / "start.safetensors")
+        random.seed(1)
+        numpy.random.seed(1)
+
+    def simulate(self, sites, run=None):
+        return tributary.simulate(run or run_of(), sites, weights_dir=self.folder)
+
+    def test_a_run_has_a_history_and_a_model_that_can_be_loaded(self):
+        result = self.simulate({"alpha": site(), "beta": site(2.0)})
+        self.assertEqual([row["round"] for row in result.history], list(range(ROUNDS + 1)))
+        self.assertLess(result.history[10]["val_loss"], result.history[5]["val_loss"])
+        self.assertEqual(result.history[-1]["included"], 2)
+        self.assertGreater(result.bytes_up, 0)
+        result.export(self.folder / "end.safetensors")
+        model = {"w": numpy.zeros(SIZE, numpy.float32)}
+        tributary.load(model, self.folder / "end.safetensors")
+        numpy.testing.assert_array_equal(model["w"], result.weights["w"])
+
+    def test_what_a_program_draws_does_not_depend_on_the_other_sites(self):
+        for mode in ("distro", "fedavg"):
+            with self.subTest(mode):
+                once = self.simulate([("alpha", site(1.0)), ("beta", site(2.0))], run_of(mode))
+                numpy.random.seed(1)
+                random.seed(1)
+                again = self.simulate([("beta", site(2.0)), ("alpha", site(1.0))], run_of(mode))
+                self.assertEqual(once.state_hash, again.state_hash)
+
+    def test_what_this_program_draws_goes_on_as_before(self):
+        state = numpy.random.get_state()[1].tolist(), random.getstate()
+        self.simulate({"alpha": site()})
+        self.assertEqual(state, (numpy.random.get_state()[1].tolist(), random.getstate()))
+
+    def test_a_mistake_in_a_program_is_raised(self):
+        with self.assertRaises(ZeroDivisionError):
+            self.simulate({"alpha": site(at_round=lambda round: round.number == 3 and 1 // 0), "beta": site()})
+
+    def test_a_site_that_leaves_lets_the_others_go_on(self):
+        def leaving(config):
+            with tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10) as federation:
+                next(federation)
+        self.assertEqual(self.simulate({"alpha": leaving, "beta": site()}).history[-1]["included"], 1)
+
+    def test_a_run_without_updates_fails_as_it_does_over_the_network(self):
+        with self.assertRaisesRegex(tributary.errors.RunFailedError, "brought no valid update"):
+            self.simulate({"alpha": site(at_round=lambda round: round.skip("no") or True)})
+
+    def test_what_cannot_be_is_refused_with_what_to_do(self):
+        for wanted, sites, run in (
+                ("ended without tributary.join", {"alpha": lambda config: None}, None),
+                ("no name of a site", {"Alpha beta": site()}, None),
+                ("has the shape", {"alpha": site(size=7)}, None),
+                ("at least one site", {}, None),
+                ("unknown value 'nomode'", {"alpha": site()}, run_of("nomode")),
+                ("min_workers", {"alpha": site()}, run_of(participation={"min_workers": 3}))):
+            with self.subTest(wanted), self.assertRaisesRegex(tributary.errors.UsageError, wanted):
+                self.simulate(sites, run)
+
+    def test_ctrl_c_ends_it(self):
+        def interrupt(round):
+            if round.number == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+        with self.assertRaises(KeyboardInterrupt):
+            self.simulate({"alpha": site(at_round=interrupt), "beta": site()}, run_of(rounds=100000))
+
+    def test_the_example_works(self):
+        place = importlib.util.spec_from_file_location("simulate_sites", ROOT / "deploy" / "examples" / "simulate_sites.py")
+        example = importlib.util.module_from_spec(place)
+        place.loader.exec_module(example)
+        tributary.describe(example.new_model(), self.folder / "two-sites.safetensors")
+        result = self.simulate({"berlin": lambda config: example.site(config, 1), "lyon": lambda config: example.site(config, 2)},
+                               example.RUN)
+        self.assertLess(result.history[60]["val_loss"], result.history[0]["val_loss"])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

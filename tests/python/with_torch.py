@@ -1,0 +1,174 @@
+"""The package beside PyTorch: loops whose steps are given to a run, and the update algebra as an optimizer."""
+
+import importlib.util
+import multiprocessing
+import pathlib
+import sys
+import tempfile
+import unittest
+
+if importlib.util.find_spec("torch") is None or importlib.util.find_spec("numpy") is None:
+    print("PyTorch is not installed")
+    sys.exit(77)
+
+import torch
+
+import tributary
+import tributary.optim
+
+STEPS = 20
+LEARNING_RATE = 0.01
+
+
+def new_model(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
+
+
+def batches(seed):
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        x = torch.randn(32, 16, generator=generator)
+        yield x, 2 * x[:, :1] + x[:, 1:2]
+
+
+def loss_of(model, x, y):
+    return ((model(x) - y)**2).mean()
+
+
+def train_in_cluster(rank, size, meeting, modes, queue):
+    """One process of a cluster; tells for each mode its state hash, that to which it comes back from half way, and its losses."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
+    queue.put([train_in(mode, rank) for mode in modes])
+    torch.distributed.destroy_process_group()
+
+
+def train_in(mode, rank):
+    model = new_model(seed=rank)
+    optimizer = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE, mode=mode, threads=1)
+    losses, saved = [], None
+    for step, (x, y) in zip(range(STEPS), batches(100 + rank)):
+        if step == STEPS // 2:
+            saved = optimizer.state_dict()
+        optimizer.zero_grad()
+        loss = loss_of(model, x, y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    optimizer.check_replicas()
+    ended = optimizer.state_hash()
+
+    back = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE, mode=mode, threads=1)
+    back.load_state_dict(saved)
+    for step, (x, y) in zip(range(STEPS), batches(100 + rank)):
+        if step >= STEPS // 2:
+            back.zero_grad()
+            loss_of(model, x, y).backward()
+            back.step()
+    return ended, back.state_hash(), losses
+
+
+class WithTorch(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def simulate(self, mode, program, **optimizer):
+        """Two sites that train the model with programs of `program(config, seed of the data)`."""
+        model = new_model()
+        tributary.describe(model, self.folder / "start.safetensors")
+        run = {"name": "cluster", "rounds": STEPS, "data": {"kind": "custom"},
+               "optimizer": {"mode": mode, "learning_rate": {"peak": LEARNING_RATE, "kind": "constant"}, **optimizer},
+               "model": {"initial_weights": "start.safetensors",
+                         "custom": {"tensors": [{"name": name, "shape": list(values.shape)} for name, values in model.named_parameters()]}}}
+        return tributary.simulate(run, {f"site-{rank}": lambda config, rank=rank: program(config, 100 + rank) for rank in range(2)},
+                                  weights_dir=self.folder)
+
+    def test_processes_of_a_cluster_end_with_the_hash_of_the_same_run(self):
+        def program(config, seed):
+            torch.set_num_threads(1)
+            model = new_model()
+            for round, (x, y) in zip(tributary.join(config, model, samples=1), batches(seed)):
+                loss = loss_of(model, x, y)
+                loss.backward()
+                round.submit(loss.item())
+
+        context = multiprocessing.get_context("spawn")
+        modes = ("distro", "demo")
+        queue = context.Queue()
+        processes = [context.Process(target=train_in_cluster, args=(rank, 2, self.folder / "meeting", modes, queue)) for rank in range(2)]
+        for process in processes:
+            process.start()
+        told = [queue.get(timeout=120) for _ in processes]
+        for process in processes:
+            process.join()
+        for number, mode in enumerate(modes):
+            with self.subTest(mode):
+                expected = self.simulate(mode, program, norm_bound=0).state_hash
+                for results in told:
+                    ended, came_back, losses = results[number]
+                    self.assertEqual((ended, came_back), (expected, expected))
+                    self.assertLess(losses[-1], losses[0])
+
+    def test_one_process_needs_no_group(self):
+        for mode in ("distro", "signsgd", "allreduce"):
+            with self.subTest(mode):
+                model = new_model()
+                optimizer = tributary.optim.DistrO(model.parameters(), lr=LEARNING_RATE, mode=mode)
+                scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=50, gamma=0.5)
+                losses = []
+                for _, (x, y) in zip(range(60), batches(1)):
+                    optimizer.zero_grad()
+                    loss = loss_of(model, x, y)
+                    loss.backward()
+                    optimizer.step()
+                    scheduler.step()
+                    losses.append(loss.item())
+                self.assertLess(losses[-1], losses[0] / 2)
+
+    def test_a_gradient_that_is_not_finite_changes_nothing(self):
+        model = new_model()
+        optimizer = tributary.optim.DistrO(model.parameters(), lr=LEARNING_RATE)
+        before = [parameter.clone() for parameter in model.parameters()]
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, float("nan"))
+        optimizer.step()
+        self.assertEqual(optimizer.steps, 1)
+        for parameter, old in zip(model.parameters(), before):
+            self.assertTrue(torch.equal(parameter, old))
+
+    def test_options_that_cannot_be_are_refused(self):
+        for wanted, options in (("sends gradients", {"mode": "fedavg"}), ("more than 4096", {"k": 5000}),
+                                ("has no k", {"mode": "signsgd", "k": 8})):
+            with self.subTest(wanted), self.assertRaisesRegex(tributary.errors.UsageError, wanted):
+                tributary.optim.DistrO(new_model().parameters(), **options)
+
+    def test_a_loop_of_a_programs_own_takes_the_steps_of_a_run(self):
+        for mode, local_steps in (("distro", 1), ("fedavg", 3)):
+            with self.subTest(mode):
+                losses = []
+
+                def program(config, seed):
+                    model = new_model()
+                    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+                    with tributary.join(config, model, samples=1) as federation:
+                        optimizer = federation.optimizer(optimizer)
+                        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=1.0)
+                        for x, y in batches(seed):
+                            optimizer.zero_grad()
+                            loss = loss_of(model, x, y)
+                            loss.backward()
+                            losses.append(loss.item())
+                            optimizer.step(lambda: loss)
+                            scheduler.step()
+
+                result = self.simulate(mode, program, **({"local_steps": local_steps} if local_steps > 1 else {}))
+                self.assertEqual(len(losses), 2 * STEPS * local_steps)
+                self.assertEqual(result.history[-1]["included"], 2)
+                self.assertLess(losses[-1], losses[0])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
