@@ -4,7 +4,10 @@
 #include <variant>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "optim/metric_kind.h"
 #include "optim/options.h"
 
 namespace tributary::python {
@@ -82,12 +85,23 @@ void Host::Stop(const std::string& reason) {
   work_->Close(absl::CancelledError(reason));
 }
 
-void Host::Give(absl::StatusOr<double> loss) {
+void Host::Answer(double loss, const std::map<std::string, double>& metrics) {
+  for (const auto& [name, value] : metrics) {
+    if (!optim::MetricNamed(name).has_value()) {
+      const auto append = [](std::string* out, const optim::MetricTraits& metric) { absl::StrAppend(out, metric.name); };
+      Raise(absl::InvalidArgumentError(
+          absl::StrCat("'", name, "' is no metric of a run; there are ", absl::StrJoin(optim::kMetrics, ", ", append))));
+    }
+  }
+  Give(worker::Evaluation{loss, metrics});
+}
+
+void Host::Give(absl::StatusOr<worker::Evaluation> answer) {
   if (!taken_.has_value()) {
     Raise(absl::FailedPreconditionError("there is no work under way"));
   }
   taken_.reset();
-  work_->Answer(std::move(loss));
+  work_->Answer(std::move(answer));
 }
 
 void AddHost(py::module_& module) {
@@ -106,7 +120,7 @@ void AddHost(py::module_& module) {
       .def("theta", &Host::Theta)
       .def("layout", &Host::Layout)
       .def("put", &Host::Put)
-      .def("answer", &Host::Answer)
+      .def("answer", &Host::Answer, py::arg("loss"), py::arg("metrics") = std::map<std::string, double>())
       .def("skip", &Host::Skip)
       .def("evaluate_nothing", &Host::EvaluateNothing)
       .def("over", &Host::Over)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,7 +48,8 @@ class Host {
   // Writes one block of the direction: a gradient as it is; of weights after local steps, what they were before less what they are.
   void Put(size_t block, const Array& values);
 
-  void Answer(double loss) { Give(loss); }
+  // `metrics`: of an evaluation, by name.
+  void Answer(double loss, const std::map<std::string, double>& metrics);
   void Skip(const std::string& why) { Give(absl::CancelledError(why)); }
   void EvaluateNothing() { Give(absl::UnimplementedError("this program evaluates nothing")); }
 
@@ -63,7 +65,7 @@ class Host {
   bool InFork() const { return getpid() != process_; }
 
  private:
-  void Give(absl::StatusOr<double> loss);
+  void Give(absl::StatusOr<worker::Evaluation> answer);
 
   const pid_t process_;
   std::unique_ptr<worker::HostedWork> work_;

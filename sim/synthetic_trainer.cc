@@ -40,12 +40,13 @@ class SyntheticTrainer final : public worker::Trainer {
   // Sites differ in what they have, for runs that weigh by it.
   uint64_t training_samples() const override { return 1 + seed_ % 1000; }
 
-  absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override {
-    double loss = 0;
+  absl::StatusOr<worker::Evaluation> Evaluate(absl::Span<const float> theta) override {
+    worker::Evaluation evaluation;
     for (const float value : theta) {
-      loss += static_cast<double>(value) * value;
+      evaluation.loss += static_cast<double>(value) * value;
     }
-    return loss;
+    evaluation.metrics["accuracy"] = 1 / (1 + evaluation.loss);
+    return evaluation;
   }
 
  private:

@@ -1,6 +1,10 @@
 #include "worker/disclosure.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/status_macros.h"
 #include "optim/modes.h"
 #include "optim/options.h"
@@ -38,7 +42,11 @@ absl::StatusOr<std::string> Disclosure(const v1::RunSpec& spec, Reported reporte
     absl::StrAppend(&text, "the gradient of ", samples, ", ", clipped);
   }
   if (reported == Reported::kAll) {
-    absl::StrAppend(&text, "; its training loss, and every ", spec.evaluation().every(), " rounds a validation loss");
+    std::vector<std::string> measured = {"a validation loss"};
+    measured.insert(measured.end(), spec.evaluation().metrics().begin(), spec.evaluation().metrics().end());
+    const std::string last = measured.size() > 1 ? absl::StrCat(" and ", measured.back()) : "";
+    measured.resize(std::max<size_t>(1, measured.size() - 1));
+    absl::StrAppend(&text, "; its training loss, and every ", spec.evaluation().every(), " rounds ", absl::StrJoin(measured, ", "), last);
   }
   absl::StrAppend(&text, "; how long it computed");
   if (options.weighting == optim::Weighting::kSamples) {

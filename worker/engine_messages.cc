@@ -22,6 +22,7 @@ v1::UpdateReport ReportOf(const PendingUpdate& pending, Reported reported) {
   if (reported == Reported::kWithoutLosses) {
     report.set_train_loss(std::numeric_limits<float>::quiet_NaN());
     report.clear_val_loss();
+    report.clear_metrics();
   }
   return report;
 }
@@ -116,14 +117,23 @@ v1::WorkerMessage SkippedMessage(const std::string& run_id, uint64_t round, absl
   return message;
 }
 
-v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, std::optional<double> loss) {
+void AddMetrics(const Evaluation& evaluation, google::protobuf::RepeatedPtrField<v1::Metric>& metrics) {
+  for (const auto& [name, value] : evaluation.metrics) {
+    v1::Metric& metric = *metrics.Add();
+    metric.set_name(name);
+    metric.set_value(value);
+  }
+}
+
+v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, const std::optional<Evaluation>& evaluation) {
   v1::WorkerMessage message;
   v1::StateReport& report = *message.mutable_state_report();
   report.set_run_id(run_id);
   report.set_round(held.round);
   report.set_state_hash(held.hash);
-  if (loss.has_value()) {
-    report.set_val_loss(*loss);
+  if (evaluation.has_value()) {
+    report.set_val_loss(static_cast<float>(evaluation->loss));
+    AddMetrics(*evaluation, *report.mutable_metrics());
   }
   return message;
 }

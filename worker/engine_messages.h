@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
 #include "worker/worker_engine.h"
@@ -23,15 +24,17 @@ v1::WorkerMessage LeaveMessage(const std::string& reason);
 v1::WorkerMessage AcceptanceMessage(const std::string& run_id, const std::string& columns_digest);
 v1::WorkerMessage RefusalMessage(const std::string& run_id, const std::string& refusal);
 v1::WorkerMessage ReadyMessage(const std::string& run_id, const std::optional<ReplicaPosition>& held);
-// Of a round's report, what the coordinator is told. A loss that it is not told is NaN, which all releases leave out of their means.
+// Of a round's report, what the coordinator is told. A loss that it is not told is NaN, which all releases leave out of their means; with
+// the losses stay the metrics.
 enum class Reported { kAll, kWithoutLosses };
 v1::WorkerMessage UpdateMessage(const std::string& run_id, const PendingUpdate& pending, Reported reported);
 // What the coordinator is told of a round that training gave no update, as Trained says. The details may tell of the data, and those stay
 // here.
 absl::string_view WhyNoUpdate(const absl::Status& training);
 v1::WorkerMessage SkippedMessage(const std::string& run_id, uint64_t round, absl::string_view reason);
-// Without a loss: it could not be had.
-v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, std::optional<double> loss);
+// Without an evaluation: it could not be had, or stays here.
+v1::WorkerMessage StateReportMessage(const std::string& run_id, const ReplicaPosition& held, const std::optional<Evaluation>& evaluation);
+void AddMetrics(const Evaluation& evaluation, google::protobuf::RepeatedPtrField<v1::Metric>& metrics);
 
 // Of an update that is too long for the session.
 v1::UploadHeader UploadHeaderOf(const std::string& run_id, const PendingUpdate& pending, Reported reported);

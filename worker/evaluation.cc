@@ -7,6 +7,7 @@
 #include "common/cpu_limits.h"
 #include "common/exit_codes.h"
 #include "common/status_macros.h"
+#include "worker/scores.h"
 
 namespace tributary::worker {
 
@@ -53,17 +54,22 @@ CounterRng BatchRng(const TrainerOptions& options, uint64_t round, uint32_t step
   return CounterRng(absl::StrCat("tributary batch/", options.seed, "/", options.site, "/", round, "/", step));
 }
 
-absl::StatusOr<double> ValidationLoss(Model& model, const DataSource& data, absl::Span<const float> theta) {
+absl::StatusOr<Evaluation> Evaluate(Model& model, const DataSource& data, absl::Span<const float> theta,
+                                    absl::Span<const optim::MetricKind> metrics) {
+  Scores scores(metrics);
   double sum = 0;
   uint64_t targets = 0;
   for (uint32_t i = 0; i < data.validation_batches(); ++i) {
     const Batch batch = data.Validation(i);
-    TRIBUTARY_ASSIGN_OR_RETURN(const double loss, model.Loss(theta, batch));
+    const auto judge = [&](absl::Span<const float> outputs) { scores.Add(outputs, batch); };
+    TRIBUTARY_ASSIGN_OR_RETURN(const double loss,
+                               scores.needs_outputs() ? model.LossAndOutputs(theta, batch, judge) : model.Loss(theta, batch));
     const size_t count = std::max({batch.targets.size(), batch.values.size(), static_cast<size_t>(batch.rows)});
     sum += loss * static_cast<double>(count);
     targets += count;
   }
-  return sum / static_cast<double>(targets);
+  const double loss = sum / static_cast<double>(targets);
+  return Evaluation{loss, scores.Metrics(loss, data.value_scale())};
 }
 
 }  // namespace tributary::worker

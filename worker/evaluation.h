@@ -25,8 +25,9 @@ absl::StatusOr<std::unique_ptr<Model>> OpenModel(const TrainerOptions& options, 
 // The numbers that choose the training batch of local step `step` (0-based) of round `round` at `options.site`.
 CounterRng BatchRng(const TrainerOptions& options, uint64_t round, uint32_t step);
 
-// Mean cross-entropy over all targets of the validation batches of `data`, in nats.
-absl::StatusOr<double> ValidationLoss(Model& model, const DataSource& data, absl::Span<const float> theta);
+// Over all targets of the validation batches of `data`: the mean loss, and of `metrics` those that are defined there (worker/scores.h).
+absl::StatusOr<Evaluation> Evaluate(Model& model, const DataSource& data, absl::Span<const float> theta,
+                                    absl::Span<const optim::MetricKind> metrics);
 
 }  // namespace tributary::worker
 

@@ -55,13 +55,13 @@ class HostedWork::HostedTrainer final : public Trainer {
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                               absl::Span<float> direction) override {
     const absl::Time start = options_.clock->Now();
-    TRIBUTARY_ASSIGN_OR_RETURN(const double loss, work_->Ask(Train{&options_, parameters, theta, direction}));
-    return StepResult{static_cast<float>(loss), static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start))};
+    TRIBUTARY_ASSIGN_OR_RETURN(const Evaluation trained, work_->Ask(Train{&options_, parameters, theta, direction}));
+    return StepResult{static_cast<float>(trained.loss), static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start))};
   }
 
   uint64_t training_samples() const override { return work_->samples_; }
 
-  absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override { return work_->Ask(HostedWork::Evaluate{theta}); }
+  absl::StatusOr<Evaluation> Evaluate(absl::Span<const float> theta) override { return work_->Ask(HostedWork::Evaluate{theta}); }
 
  private:
   HostedWork* const work_;
@@ -77,7 +77,7 @@ TrainerFactory HostedWork::Factory() {
   };
 }
 
-absl::StatusOr<double> HostedWork::Ask(Work work) {
+absl::StatusOr<Evaluation> HostedWork::Ask(Work work) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!closed_.ok()) {
     return closed_;
@@ -102,10 +102,10 @@ std::optional<HostedWork::Work> HostedWork::Next(absl::Duration patience) {
   return work_;
 }
 
-void HostedWork::Answer(absl::StatusOr<double> loss) {
+void HostedWork::Answer(absl::StatusOr<Evaluation> answer) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (work_.has_value() && taken_) {
-    answer_ = std::move(loss);
+    answer_ = std::move(answer);
     work_.reset();
     taken_ = false;
     changed_.notify_all();

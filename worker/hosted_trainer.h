@@ -55,9 +55,9 @@ class HostedWork {
 
   // Waits for work until `patience` is over; nothing then. The work is the host's until Answer.
   std::optional<Work> Next(absl::Duration patience);
-  // Of what Next gave: the mean training loss, or the mean validation loss. Cancelled: the round is skipped; Unimplemented: the host
+  // Of what Next gave: the mean training loss, or what the evaluation found. Cancelled: the round is skipped; Unimplemented: the host
   // evaluates nothing.
-  void Answer(absl::StatusOr<double> loss);
+  void Answer(absl::StatusOr<Evaluation> answer);
   // The layout of the run that is trained, whose blocks are in the order of theta; empty before the first.
   optim::Layout layout() const;
 
@@ -66,7 +66,7 @@ class HostedWork {
 
  private:
   class HostedTrainer;
-  absl::StatusOr<double> Ask(Work work);
+  absl::StatusOr<Evaluation> Ask(Work work);
 
   const std::vector<optim::Block> blocks_;
   const Frozen frozen_;
@@ -77,7 +77,7 @@ class HostedWork {
   optim::Layout layout_;
   std::optional<Work> work_;
   bool taken_ = false;
-  std::optional<absl::StatusOr<double>> answer_;
+  std::optional<absl::StatusOr<Evaluation>> answer_;
   absl::Status closed_;
 };
 

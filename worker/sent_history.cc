@@ -65,6 +65,13 @@ std::optional<Sent> Parse(const std::string& text) {
   sent.sequence = Get<uint64_t>(line, "sequence").value_or(0);
   sent.train_loss = Get<double>(line, "train_loss");
   sent.val_loss = Get<double>(line, "val_loss");
+  if (const auto metrics = line.find("metrics"); metrics != line.end() && metrics->is_object()) {
+    for (const auto& [name, value] : metrics->items()) {
+      if (value.is_number()) {
+        sent.metrics[name] = value.get<double>();
+      }
+    }
+  }
   return sent;
 }
 
@@ -78,11 +85,20 @@ void ReadLines(const std::string& path, std::vector<Sent>* all) {
   }
 }
 
-void AddLosses(const v1::UpdateReport& report, Sent* sent) {
-  sent->train_loss = report.train_loss();
+// Of an UpdateReport or a StateReport.
+template <typename Report>
+void AddEvaluation(const Report& report, Sent* sent) {
   if (report.has_val_loss()) {
     sent->val_loss = report.val_loss();
   }
+  for (const v1::Metric& metric : report.metrics()) {
+    sent->metrics[metric.name()] = metric.value();
+  }
+}
+
+void AddReport(const v1::UpdateReport& report, Sent* sent) {
+  sent->train_loss = report.train_loss();
+  AddEvaluation(report, sent);
 }
 
 }  // namespace
@@ -95,14 +111,14 @@ std::optional<Sent> SentIn(const v1::WorkerMessage& message) {
     sent.round = update.round();
     sent.bytes = update.payload().size();
     sent.sha256 = DigestBytes(Sha256(update.payload()));
-    AddLosses(update.report(), &sent);
+    AddReport(update.report(), &sent);
     return sent;
   }
   if (message.has_state_report() && message.state_report().has_val_loss()) {
     const v1::StateReport& report = message.state_report();
     sent.run_id = report.run_id();
     sent.round = report.round();
-    sent.val_loss = report.val_loss();
+    AddEvaluation(report, &sent);
     return sent;
   }
   return std::nullopt;
@@ -114,7 +130,7 @@ Sent SentIn(const v1::UploadHeader& header) {
   sent.round = header.id().round();
   sent.bytes = header.total_bytes();
   sent.sha256 = header.id().sha256();
-  AddLosses(header.report(), &sent);
+  AddReport(header.report(), &sent);
   return sent;
 }
 
@@ -193,6 +209,9 @@ nlohmann::ordered_json SentJson(const Sent& sent) {
   }
   if (sent.val_loss.has_value() && std::isfinite(*sent.val_loss)) {
     json["val_loss"] = *sent.val_loss;
+  }
+  if (!sent.metrics.empty()) {
+    json["metrics"] = sent.metrics;
   }
   return json;
 }

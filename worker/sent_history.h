@@ -1,6 +1,6 @@
 // What left this site, for its people: one line of JSON for each update and each evaluation that was handed to the line, with when, to
-// whom, of which run and round, how many bytes, their SHA-256, and the losses that went with it. Written before the first byte is sent;
-// kept in the state folder as sent_history.jsonl, and the stretch before it as sent_history.1.jsonl.
+// whom, of which run and round, how many bytes, their SHA-256, and the losses and metrics that went with it. Written before the first byte
+// is sent; kept in the state folder as sent_history.jsonl, and the stretch before it as sent_history.1.jsonl.
 //
 // Not synced to the disk, unlike what training goes on from (sent_log.h): a machine that loses power may lose the newest lines; a process
 // that is killed loses none.
@@ -31,7 +31,8 @@ struct Sent {
   std::string sha256;  // of the payload, raw; empty: an evaluation alone
   std::optional<double> train_loss;
   std::optional<double> val_loss;
-  uint64_t sequence = 0;  // with which it was signed; 0: it was not
+  uint64_t sequence = 0;                       // with which it was signed; 0: it was not
+  std::map<std::string, double> metrics = {};  // by name
 };
 
 // What of a message or an upload is for the history, if anything; `at` and `to` are the caller's.

@@ -62,8 +62,8 @@ class Solo {
   absl::StatusOr<std::vector<double>> Evaluate() {
     std::vector<double> losses;
     for (const auto& data : evaluation_) {
-      TRIBUTARY_ASSIGN_OR_RETURN(const double loss, ValidationLoss(*model_, *data, theta_));
-      losses.push_back(loss);
+      TRIBUTARY_ASSIGN_OR_RETURN(const Evaluation evaluation, worker::Evaluate(*model_, *data, theta_, {}));
+      losses.push_back(evaluation.loss);
     }
     return losses;
   }

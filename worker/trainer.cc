@@ -44,7 +44,9 @@ class LocalTrainer final : public Trainer {
 
   uint64_t training_samples() const override { return data_->training_samples(); }
 
-  absl::StatusOr<double> Evaluate(absl::Span<const float> theta) override { return ValidationLoss(*model_, *data_, theta); }
+  absl::StatusOr<Evaluation> Evaluate(absl::Span<const float> theta) override {
+    return worker::Evaluate(*model_, *data_, theta, options_.metrics);
+  }
 
   // The inner steps taken, then m and v. Batches need no place to go on from: they are a function of the round.
   std::string SaveState() const override {

@@ -4,8 +4,10 @@
 #define TRIBUTARY_WORKER_TRAINER_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -14,6 +16,7 @@
 #include "common/clock.h"
 #include "optim/data_kind.h"
 #include "optim/layout.h"
+#include "optim/metric_kind.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
 #include "worker/data/data_description.h"
@@ -30,6 +33,7 @@ struct TrainerOptions {
   uint32_t batch_size = 0;
   double validation_fraction = 0;
   uint32_t evaluation_batches = 0;
+  std::vector<optim::MetricKind> metrics;  // what an evaluation is asked for besides the loss
   // Batches are a function of (seed, site, round, local step) alone: a worker that comes back draws what it would have drawn.
   uint64_t seed = 1;
   std::string site;
@@ -41,6 +45,12 @@ struct TrainerOptions {
 struct StepResult {
   float train_loss = 0;  // mean over the local steps; nats per token or row
   float compute_seconds = 0;
+};
+
+// What a theta is worth on the site's validation split.
+struct Evaluation {
+  double loss = 0;                        // mean; nats per token or row
+  std::map<std::string, double> metrics;  // by name (optim/metric_kind.h); those that are defined there
 };
 
 // "1.13.1".
@@ -67,8 +77,8 @@ class Trainer {
   // without data of its own has 1.
   virtual uint64_t training_samples() const { return 1; }
 
-  // Mean loss of `theta` on the site's validation split; always the same batches. Nats per token or row. Unimplemented: it has none.
-  virtual absl::StatusOr<double> Evaluate(absl::Span<const float> theta) = 0;
+  // Of `theta` on the site's validation split; always the same batches. Unimplemented: it has none.
+  virtual absl::StatusOr<Evaluation> Evaluate(absl::Span<const float> theta) = 0;
 
   // What persists from round to round, to be kept over a restart: a trainer of the same options and layout that restores it goes on with
   // the same bits. Empty: nothing does.

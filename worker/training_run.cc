@@ -16,6 +16,7 @@
 #include "optim/snapshot.h"
 #include "optim/state_hash.h"
 #include "proto/config/run_options.h"
+#include "worker/engine_messages.h"
 #include "worker/memory_need.h"
 #include "worker/refusal.h"
 
@@ -44,6 +45,11 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
   options.batch_size = spec.data().batch_size();
   options.validation_fraction = spec.data().validation_fraction();
   options.evaluation_batches = spec.evaluation().batches();
+  for (const std::string& name : spec.evaluation().metrics()) {
+    if (const std::optional<optim::MetricKind> metric = optim::MetricNamed(name); metric.has_value()) {
+      options.metrics.push_back(*metric);
+    }
+  }
   options.seed = spec.seed();
   options.site = config.site();
   options.threads = config.threads() != 0 ? static_cast<int>(config.threads()) : UsableCores();
@@ -297,11 +303,12 @@ bool TrainingRun::ContradictsSent(const v1::RoundStart& start, const TrainedUpda
 absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& start) {
   TrainedUpdate update;
   if (start.evaluate_base()) {
-    const absl::StatusOr<double> loss = Evaluate();
-    if (loss.ok()) {
-      update.report.set_val_loss(static_cast<float>(*loss));
-    } else if (!absl::IsUnimplemented(loss.status())) {
-      return loss.status();
+    const absl::StatusOr<Evaluation> evaluation = Evaluate();
+    if (evaluation.ok()) {
+      update.report.set_val_loss(static_cast<float>(evaluation->loss));
+      AddMetrics(*evaluation, *update.report.mutable_metrics());
+    } else if (!absl::IsUnimplemented(evaluation.status())) {
+      return evaluation.status();
     }
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const StepResult step, Compute(start));
@@ -337,12 +344,17 @@ void TrainingRun::Settle(UpdateFate fate) {
   dependencies_.metrics->ObserveStep(StepPhase::kSettle, Lap(*dependencies_.clock, start));
 }
 
-absl::StatusOr<double> TrainingRun::Evaluate() {
+absl::StatusOr<Evaluation> TrainingRun::Evaluate() {
   absl::Time start = dependencies_.clock->Now();
-  TRIBUTARY_ASSIGN_OR_RETURN(const double loss, trainer_->Evaluate(state_->theta));
+  TRIBUTARY_ASSIGN_OR_RETURN(Evaluation evaluation, trainer_->Evaluate(state_->theta));
+  // A program of the site's own may report more than the run asks for.
+  const auto& asked = spec_.evaluation().metrics();
+  std::erase_if(evaluation.metrics, [&asked](const auto& metric) {
+    return std::find(asked.begin(), asked.end(), metric.first) == asked.end() || !std::isfinite(metric.second);
+  });
   dependencies_.metrics->ObserveStep(StepPhase::kEvaluate, Lap(*dependencies_.clock, start));
-  dependencies_.metrics->SetValidationLoss(loss);
-  return loss;
+  dependencies_.metrics->SetValidationLoss(evaluation.loss);
+  return evaluation;
 }
 
 }  // namespace tributary::worker

@@ -86,7 +86,7 @@ class TrainingRun {
   // The computing part of a Train to come, from the state held. Train uses it if its round, base and parameters are these.
   void ComputeAhead(const v1::RoundStart& start);
   void Settle(UpdateFate fate);
-  absl::StatusOr<double> Evaluate();
+  absl::StatusOr<Evaluation> Evaluate();
 
   // Saves what is not saved yet, before the run is let go of. Errors of FileStore.
   absl::Status Keep();

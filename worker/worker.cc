@@ -367,10 +367,10 @@ class Worker::Impl {
         [this, work = action.work](absl::Status) { Handle(event::ComputedAhead{work}); });
   }
   void Do(const action::Evaluate& action) {
-    OnTrainingThread<absl::StatusOr<double>>([](TrainingRun* run) { return run->Evaluate(); },
-                                             [this, work = action.work](absl::StatusOr<double> loss) {
-                                               Handle(event::Evaluated{work, std::move(loss)});
-                                             });
+    OnTrainingThread<absl::StatusOr<Evaluation>>([](TrainingRun* run) { return run->Evaluate(); },
+                                                 [this, work = action.work](absl::StatusOr<Evaluation> evaluation) {
+                                                   Handle(event::Evaluated{work, std::move(evaluation)});
+                                                 });
   }
 
   void Do(action::Download& action) {

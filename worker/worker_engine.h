@@ -67,6 +67,7 @@
 #include "tributary/v1/session.pb.h"
 #include "tributary/v1/transfer.pb.h"
 #include "worker/consent.h"
+#include "worker/trainer.h"
 #include "worker/transfer_attempts.h"
 
 namespace tributary::worker {
@@ -148,7 +149,7 @@ struct ComputedAhead {
 };
 struct Evaluated {
   uint64_t work = 0;
-  absl::StatusOr<double> loss;
+  absl::StatusOr<Evaluation> evaluation;
 };
 // `arrived`: how many bytes of it are known to be where they should go, by this attempt and those before it.
 struct Downloaded {

@@ -313,13 +313,13 @@ void WorkerEngine::On(event::Evaluated evaluated) {
   if (!TakeWork(WorkKind::kEvaluate, evaluated.work).has_value() || !session_.welcomed) {
     return;
   }
-  std::optional<double> loss;
-  if (evaluated.loss.ok()) {
-    loss = options_.withhold_losses ? std::nullopt : std::make_optional(*evaluated.loss);
-  } else if (!absl::IsUnimplemented(evaluated.loss.status())) {
-    Note(LogLevel::kError, absl::StrCat("evaluation of round ", run_->held->round, " failed: ", evaluated.loss.status().message()));
+  const absl::StatusOr<Evaluation>& evaluation = evaluated.evaluation;
+  if (!evaluation.ok() && !absl::IsUnimplemented(evaluation.status())) {
+    Note(LogLevel::kError, absl::StrCat("evaluation of round ", run_->held->round, " failed: ", evaluation.status().message()));
   }
-  SendMessage(StateReportMessage(run_->offer.run_id(), *run_->held, loss), "the coordinator asked for a report");
+  const bool told = evaluation.ok() && !options_.withhold_losses;
+  SendMessage(StateReportMessage(run_->offer.run_id(), *run_->held, told ? std::make_optional(*evaluation) : std::nullopt),
+              "the coordinator asked for a report");
 }
 
 void WorkerEngine::OnMessage(v1::RoundStart start) {

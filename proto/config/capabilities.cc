@@ -16,6 +16,8 @@ constexpr char kPipeline[] = "pipeline";
 // Of a run that names its sites, and of one whose schedule is not as long as the run.
 constexpr char kSites[] = "participation:sites";
 constexpr char kScheduledRounds[] = "learning_rate:rounds";
+// Of a run that asks for metrics.
+constexpr char kMetrics[] = "evaluation:metrics";
 
 // What release 0.1.0 could do, the last that did not tell. It never changes.
 constexpr const char* kUntold[] = {"data:csv",    "data:text",   "mode:allreduce",   "mode:demo",    "mode:diloco",
@@ -54,7 +56,7 @@ std::string WeightingWord(v1::Weighting weighting) {
 const Capabilities& OwnCapabilities() {
   // All that run.yaml can say: a mode, model or kind of data that a part of the program does not know does not compile.
   static const Capabilities& words = *[] {
-    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kSignsUpdates};
+    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kMetrics, kSignsUpdates};
     AddAll("mode", *v1::OptimizerSpec::Mode_descriptor(), *made);
     AddAll("data", *v1::DataSpec::Kind_descriptor(), *made);
     AddAll("weighting", *v1::Weighting_descriptor(), *made);
@@ -97,6 +99,9 @@ Capabilities RequiredCapabilities(const v1::RunSpec& run) {
   }
   if (run.optimizer().learning_rate().rounds() > 0) {
     words.insert(kScheduledRounds);
+  }
+  if (!run.evaluation().metrics().empty()) {
+    words.insert(kMetrics);
   }
   return words;
 }

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "common/excerpt.h"
 #include "common/status_macros.h"
 #include "optim/budget.h"
+#include "optim/metric_kind.h"
 #include "optim/modes.h"
 #include "optim/norm_gate.h"
 #include "proto/config/rules.h"
@@ -180,6 +183,40 @@ absl::Status CheckData(const v1::RunSpec& spec, const optim::ModelSpec& model) {
         return Invalid("data.label_column", absl::StrCat("is missing; ", kind.name, " data needs the name of its label column"));
       }
       return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckEvaluation(const v1::RunSpec& spec, const optim::ModelSpec& model) {
+  const optim::SampleShape shape = optim::SampleShapeOf(model);
+  std::vector<absl::string_view> has;
+  for (const optim::MetricTraits& metric : optim::kMetrics) {
+    if (metric.has(shape)) {
+      has.push_back(metric.name);
+    }
+  }
+  const auto& metrics = spec.evaluation().metrics();
+  for (auto metric = metrics.begin(); metric != metrics.end(); ++metric) {
+    if (std::find(has.begin(), has.end(), *metric) == has.end()) {
+      return Invalid("evaluation.metrics", absl::StrCat("'", Excerpt(*metric), "' is no metric of this model; it has ",
+                                                        has.empty() ? "none" : absl::StrJoin(has, ", ")));
+    }
+    if (std::find(metrics.begin(), metric, *metric) != metric) {
+      return Invalid("evaluation.metrics", absl::StrCat("'", *metric, "' is there twice"));
+    }
+  }
+  const bool wants_auroc = std::find(metrics.begin(), metrics.end(), optim::TraitsOf(optim::MetricKind::kAuroc).name) != metrics.end();
+  if (wants_auroc && optim::ClassesOf(shape) > optim::kMaxAurocClasses) {
+    return Invalid("evaluation.metrics",
+                   absl::StrCat("auroc is of at most ", optim::kMaxAurocClasses, " classes; this model has ", optim::ClassesOf(shape)));
+  }
+  if (!spec.has_stop_when()) {
+    return absl::OkStatus();
+  }
+  const std::string judged_by = JudgedBy(spec);
+  if (judged_by != kLossName && std::find(metrics.begin(), metrics.end(), judged_by) == metrics.end()) {
+    return Invalid("stop_when.metric",
+                   absl::StrCat("'", Excerpt(judged_by), "' is not among evaluation.metrics; name it there, or judge by `loss`"));
   }
   return absl::OkStatus();
 }
@@ -387,6 +424,10 @@ std::string ModelKindOf(const v1::ModelSpec& model) {
   return kind != nullptr ? kind->name() : "unknown";
 }
 
+std::string JudgedBy(const v1::RunSpec& spec) {
+  return spec.stop_when().metric().empty() ? std::string(kLossName) : spec.stop_when().metric();
+}
+
 absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites) {
   if (spec.participation().min_workers() <= static_cast<uint32_t>(sites)) {
     return absl::OkStatus();
@@ -404,6 +445,7 @@ absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   }
   TRIBUTARY_RETURN_IF_ERROR(OptimizerOptionsOf(spec).status());
   TRIBUTARY_RETURN_IF_ERROR(CheckData(spec, model));
+  TRIBUTARY_RETURN_IF_ERROR(CheckEvaluation(spec, model));
   TRIBUTARY_RETURN_IF_ERROR(CheckParticipation(spec.participation()));
   const auto& rate = spec.optimizer().learning_rate();
   if (const uint64_t scheduled = rate.rounds() > 0 ? rate.rounds() : spec.rounds(); rate.warmup_rounds() > scheduled) {

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "optim/data_kind.h"
 #include "optim/model_spec.h"
 #include "optim/options.h"
@@ -29,6 +30,10 @@ std::string ModelKindOf(const v1::ModelSpec& model);
 // steps, data of a kind that the model learns from, and so on. The coordinator calls it on every submitted run (a client may skip the YAML
 // reader), and first checks field ranges by the annotations.
 absl::Status ValidateRunSpec(const v1::RunSpec& spec);
+
+// By what the run's models are judged: kLossName, the validation loss, or a metric of its evaluation (spec.stop_when).
+inline constexpr absl::string_view kLossName = "loss";
+std::string JudgedBy(const v1::RunSpec& spec);
 
 // InvalidArgument: the run waits for more workers than a federation of `sites` sites can have.
 absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites);

@@ -16,7 +16,8 @@ from tributary import _native, errors, models
 # Between two looks at Ctrl-C.
 _PATIENCE = 0.2
 
-Validate = Callable[[Any], float]
+# A loss, or (loss, {metric: value}).
+Validate = Callable[[Any], Union[float, "tuple[float, Mapping[str, float]]"]]
 Optimizer = TypeVar("Optimizer")
 
 
@@ -48,7 +49,8 @@ def join(config: Union[str, os.PathLike[str], Place], model: Any, *, samples: in
     model: a `torch.nn.Module` or a mapping of names to arrays (models.py). Its names and shapes must be those of the run.
     samples: rows, windows or images that this site trains on; consent.min_samples is compared with it.
     validate: called with the model where the run asks for a validation loss, which it returns: a mean over this site's own held-out
-        samples, always the same ones. None: this site reports none.
+        samples, always the same ones; or (loss, metrics), with {name: value} of "accuracy", "auroc", "f1", "rmse" or "perplexity", of which
+        those are reported that the run's `evaluation.metrics` name. None: this site reports none.
     once: end after the first run. False: go on until the program ends or `close` is called.
     data in worker.yaml is not read: it names the folder that the program reads, for people.
     insecure: no TLS; to this machine itself only, for trials.
@@ -190,7 +192,9 @@ class Federation:
         if self._validate is None:
             worker.evaluate_nothing()
         else:
-            worker.answer(float(self._validate(self._given)))
+            found = self._validate(self._given)
+            loss, metrics = found if isinstance(found, tuple) else (found, {})
+            worker.answer(float(loss), {name: float(value) for name, value in metrics.items()})
 
 
 class Round:

@@ -313,7 +313,7 @@ class Driver {
             },
             [&](const action::ComputeAhead& it) { Feed(event::ComputedAhead{it.work}); },
             [&](const action::Evaluate& it) {
-              Feed(event::Evaluated{it.work, well ? absl::StatusOr<double>(1.5) : status});
+              Feed(event::Evaluated{it.work, well ? absl::StatusOr<Evaluation>(Evaluation{1.5, {}}) : status});
             },
             [&](const action::Download& it) {
               Must(it.max_bytes <= uint64_t{1} << 40, "a download is bounded");

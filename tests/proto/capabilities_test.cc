@@ -35,12 +35,15 @@ TEST(Capabilities, ARunNeedsItsModeModelAndDataAndWhatItSwitchesOn) {
   EXPECT_THAT(RequiredCapabilities(MakeRun("mode: signsgd")), ElementsAre("data:csv", "mode:signsgd", "model:mlp"));
   EXPECT_THAT(RequiredCapabilities(MakeRun("mode: fedavg, weighting: samples", "pipeline: 1\n")),
               ElementsAre("data:csv", "mode:fedavg", "model:mlp", "pipeline", "weighting:samples"));
+  EXPECT_THAT(RequiredCapabilities(MakeRun("mode: signsgd", "evaluation: {metrics: [f1]}\n")),
+              ElementsAre("data:csv", "evaluation:metrics", "mode:signsgd", "model:mlp"));
 }
 
 TEST(Capabilities, ThisProgramCanDoEveryRunThatItsConfigurationCanAskFor) {
   for (const char* optimizer : {"mode: allreduce", "mode: demo", "mode: distro", "mode: local", "mode: fedavg, weighting: samples",
                                 "mode: diloco", "mode: signsgd"}) {
-    EXPECT_TRUE(Includes(OwnCapabilities(), RequiredCapabilities(MakeRun(optimizer, "pipeline: 1\n")))) << optimizer;
+    EXPECT_TRUE(Includes(OwnCapabilities(), RequiredCapabilities(MakeRun(optimizer, "pipeline: 1\nevaluation: {metrics: [f1]}\n"))))
+        << optimizer;
   }
 }
 

@@ -294,5 +294,30 @@ TEST(RunOptionsTest, ModelsBecomeTheirPlainTypes) {
   EXPECT_EQ(std::get<optim::MlpModel>(ModelSpecOf(run).value()).hidden, (std::vector<int64_t>{8}));
 }
 
+TEST(RunOptionsTest, MetricsAreThoseThatTheModelHas) {
+  EXPECT_EQ(ValidateRunSpec(MakeRun("mode: distro", "evaluation: {metrics: [perplexity, accuracy]}\n")), absl::OkStatus());
+  EXPECT_EQ(Problem(MakeRun("mode: distro", "evaluation: {metrics: [auroc]}\n")),
+            "evaluation.metrics: 'auroc' is no metric of this model; it has accuracy, perplexity");
+  EXPECT_EQ(Problem(MakeRun("mode: distro", "evaluation: {metrics: [accuracy, accuracy]}\n")),
+            "evaluation.metrics: 'accuracy' is there twice");
+  v1::RunSpec table = MakeRun("mode: distro", "evaluation: {metrics: [accuracy, auroc, f1]}\n");
+  table.mutable_model()->mutable_mlp()->set_inputs(3);
+  table.mutable_model()->mutable_mlp()->set_outputs(2);
+  table.mutable_data()->set_kind(v1::DataSpec::CSV);
+  table.mutable_data()->set_label_column("label");
+  EXPECT_EQ(ValidateRunSpec(table), absl::OkStatus());
+  table.mutable_model()->mutable_mlp()->set_outputs(101);
+  EXPECT_EQ(Problem(table), "evaluation.metrics: auroc is of at most 100 classes; this model has 101");
+}
+
+TEST(RunOptionsTest, ARunEndsEarlyByWhatItIsEvaluatedBy) {
+  const v1::RunSpec run = MakeRun("mode: distro", "stop_when: {patience: 3}\n");
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+  EXPECT_EQ(JudgedBy(run), kLossName);
+  EXPECT_EQ(JudgedBy(v1::RunSpec()), kLossName);
+  EXPECT_EQ(Problem(MakeRun("mode: distro", "stop_when: {metric: accuracy, patience: 3}\n")),
+            "stop_when.metric: 'accuracy' is not among evaluation.metrics; name it there, or judge by `loss`");
+}
+
 }  // namespace
 }  // namespace tributary

@@ -13,6 +13,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // As of a worker.yaml that says no more than it must, and `more`.
 v1::ConsentConfig DefaultConsent(const std::string& more = "") {
@@ -136,6 +137,11 @@ TEST(DisclosureTest, SaysWhatOneUpdateTellsOfHowManySamples) {
       *Disclosure(spec, Reported::kAll),
       "each round every value of the gradient of 1 sample, not clipped; its training loss, and every 25 rounds a validation loss; how "
       "long it computed; once a digest of its columns' names");
+  spec.mutable_evaluation()->add_metrics("accuracy");
+  EXPECT_THAT(*Disclosure(spec, Reported::kAll), HasSubstr("every 25 rounds a validation loss and accuracy; "));
+  spec.mutable_evaluation()->add_metrics("auroc");
+  EXPECT_THAT(*Disclosure(spec, Reported::kAll), HasSubstr("every 25 rounds a validation loss, accuracy and auroc; "));
+  EXPECT_THAT(*Disclosure(spec, Reported::kWithoutLosses), Not(HasSubstr("auroc")));
   EXPECT_EQ(*Disclosure(SpecOf(v1::OptimizerSpec::FEDAVG, 8, 20), Reported::kWithoutLosses),
             "each round every value of what 20 steps on 8 samples each have changed in the model, their gradients clipped to a norm of 1; "
             "how long it computed; once a digest of its columns' names");

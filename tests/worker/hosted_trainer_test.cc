@@ -31,7 +31,7 @@ TEST_F(HostedTrainerTest, TheHostDoesWhatTheWorkerAsks) {
   std::vector<float> theta(8, 1.0f);
   std::vector<float> direction(8);
   absl::StatusOr<StepResult> step;
-  absl::StatusOr<double> loss;
+  absl::StatusOr<Evaluation> loss;
   std::thread worker([&] {
     step = trainer->ComputeDirection({.round = 7}, theta, absl::MakeSpan(direction));
     loss = trainer->Evaluate(theta);
@@ -41,7 +41,7 @@ TEST_F(HostedTrainerTest, TheHostDoesWhatTheWorkerAsks) {
   EXPECT_EQ(train.parameters.round, 7u);
   EXPECT_FALSE(work_.Next(absl::ZeroDuration()).has_value()) << "what is taken does not come again";
   train.direction[5] = train.theta[5] + 1;
-  work_.Answer(0.25);
+  work_.Answer(Evaluation{0.25, {}});
   const std::optional<HostedWork::Work> second = work_.Next(absl::InfiniteDuration());
   EXPECT_EQ(std::get<HostedWork::Evaluate>(*second).theta.data(), theta.data());
   work_.Answer(absl::UnimplementedError("none"));
@@ -63,7 +63,7 @@ TEST_F(HostedTrainerTest, AnotherModelIsRefusedByTheFirstTensorThatDiffers) {
 TEST_F(HostedTrainerTest, AHostThatLeavesKeepsNobodyWaiting) {
   const std::unique_ptr<Trainer> trainer = *Make(Blocks());
   std::vector<float> theta(8);
-  absl::StatusOr<double> waiting;
+  absl::StatusOr<Evaluation> waiting;
   std::thread worker([&] { waiting = trainer->Evaluate(theta); });
   work_.Close(absl::CancelledError("the program has ended"));
   worker.join();
@@ -80,7 +80,7 @@ TEST_F(HostedTrainerTest, WhatTheHostHasTakenIsItsOwnUntilItAnswers) {
   const std::optional<HostedWork::Work> taken = work_.Next(absl::InfiniteDuration());
   work_.Close(absl::CancelledError("the program has ended"));
   std::get<HostedWork::Train>(*taken).direction[0] = 3;  // still there
-  work_.Answer(1.0);
+  work_.Answer(Evaluation{1.0, {}});
   worker.join();
   EXPECT_TRUE(step.ok());
 }

@@ -35,10 +35,14 @@ v1::WorkerMessage UpdateMessage(const std::string& payload) {
 TEST(SentHistoryTest, KeepsWhatWasSentOverRestarts) {
   const TestFolder folder;
   ASSERT_TRUE(SentHistory(folder.path()).Add(SentUpdate(1)).ok());
-  ASSERT_TRUE(SentHistory(folder.path()).Add(SentUpdate(2)).ok());
+  Sent second = SentUpdate(2);
+  second.val_loss = 2.5;
+  second.metrics = {{"accuracy", 0.5}};
+  ASSERT_TRUE(SentHistory(folder.path()).Add(second).ok());
   const std::vector<Sent> all = ReadSentHistory(folder.path());
   ASSERT_THAT(all, SizeIs(2));
-  EXPECT_EQ(SentJson(all[1]), SentJson(SentUpdate(2)));
+  EXPECT_EQ(SentJson(all[1]), SentJson(second));
+  EXPECT_EQ(all[1].metrics, second.metrics);
   EXPECT_EQ(all[0].round, 1U);
 }
 

@@ -196,9 +196,19 @@ TEST_F(TrainerTest, EvaluationIsTheSameEveryTimeAndNearUniformAtTheStart) {
   const auto trainer = MakeTrainer(options_);
   const auto first = trainer->Evaluate(theta_);
   ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_NEAR(*first, std::log(256.0), 0.1);
+  EXPECT_NEAR(first->loss, std::log(256.0), 0.1);
   Direction(*trainer, {.round = 1, .learning_rate = 1e-2f, .local_steps = 1});
-  EXPECT_EQ(*first, trainer->Evaluate(theta_).value());
+  EXPECT_EQ(first->loss, trainer->Evaluate(theta_)->loss);
+}
+
+TEST_F(TrainerTest, AnEvaluationHasTheMetricsThatItIsAskedFor) {
+  options_.metrics = {optim::MetricKind::kPerplexity, optim::MetricKind::kAccuracy};
+  const auto evaluation = MakeTrainer(options_)->Evaluate(theta_);
+  ASSERT_TRUE(evaluation.ok()) << evaluation.status();
+  EXPECT_NEAR(evaluation->metrics.at("perplexity"), std::exp(evaluation->loss), 1e-9);
+  EXPECT_LE(evaluation->metrics.at("accuracy"), 0.2) << "it has learned nothing yet";
+  options_.metrics.clear();
+  EXPECT_EQ(MakeTrainer(options_)->Evaluate(theta_)->loss, evaluation->loss) << "the same forward pass";
 }
 
 TEST_F(TrainerTest, TimesAreTakenFromTheClock) {

@@ -61,7 +61,7 @@ class ConstantTrainer final : public Trainer {
     std::fill(direction.begin(), direction.end(), kDirection);
     return StepResult{.train_loss = 1, .compute_seconds = 0};
   }
-  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2; }
+  absl::StatusOr<Evaluation> Evaluate(absl::Span<const float>) override { return Evaluation{2, {}}; }
   std::string SaveState() const override { return "moments"; }
   absl::Status RestoreState(absl::string_view) override {
     return restores ? absl::OkStatus() : absl::DataLossError("moments of another model");

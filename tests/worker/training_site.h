@@ -41,7 +41,7 @@ class RememberingTrainer final : public Trainer {
     }
     return StepResult{.train_loss = 1.5f, .compute_seconds = 0};
   }
-  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
+  absl::StatusOr<Evaluation> Evaluate(absl::Span<const float>) override { return Evaluation{2.5, {}}; }
   std::string SaveState() const override { return std::string(reinterpret_cast<const char*>(&memory_), sizeof(memory_)); }
   absl::Status RestoreState(absl::string_view state) override {
     return ByteReader(state).Read(memory_) ? absl::OkStatus() : absl::DataLossError("too short");

@@ -202,7 +202,7 @@ class Walk {
             },
             [&](const action::ComputeAhead& ahead) { Feed(event::ComputedAhead{ahead.work}); },
             [&](const action::Evaluate& evaluate) {
-              Feed(event::Evaluated{evaluate.work, fails ? absl::StatusOr<double>(AnyError()) : 1.0});
+              Feed(event::Evaluated{evaluate.work, fails ? absl::StatusOr<Evaluation>(AnyError()) : Evaluation{1.0, {}}});
             },
         },
         work);

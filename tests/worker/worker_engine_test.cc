@@ -432,8 +432,11 @@ TEST(RunTest, TheEndOfAFinishedRunWaitsForItsLastCommit) {
   driver.End(v1::FINISHED, 1);
   EXPECT_EQ(driver.Find<action::Exit>(), nullptr);
   driver.Feed(event::CommitsApplied{apply, absl::OkStatus(), {1, HashOf(1)}});
-  driver.Feed(event::Evaluated{driver.TakeWork<action::Evaluate>(), 1.5});
+  driver.Feed(event::Evaluated{driver.TakeWork<action::Evaluate>(), Evaluation{1.5, {{"accuracy", 0.5}}}});
   ASSERT_NE(driver.Sent(v1::WorkerMessage::kStateReport), nullptr);
+  ASSERT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().metrics_size(), 1);
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().metrics(0).name(), "accuracy");
+  EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().metrics(0).value(), 0.5);
   EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().state_hash(), HashOf(1));
   EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().val_loss(), 1.5f);
   EXPECT_EQ(CodeOf(driver), ExitCode::kOk);
@@ -445,10 +448,11 @@ TEST(RunTest, TheLastReportOfASiteThatKeepsItsLossesHasItsHash) {
   EngineDriver driver(std::move(options));
   driver.Join().Commit(1, /*report=*/true);
   driver.Feed(event::CommitsApplied{driver.TakeWork<action::ApplyCommits>(), absl::OkStatus(), {1, HashOf(1)}});
-  driver.Feed(event::Evaluated{driver.TakeWork<action::Evaluate>(), 1.5});
+  driver.Feed(event::Evaluated{driver.TakeWork<action::Evaluate>(), Evaluation{1.5, {{"accuracy", 0.5}}}});
   ASSERT_NE(driver.Sent(v1::WorkerMessage::kStateReport), nullptr);
   EXPECT_EQ(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().state_hash(), HashOf(1));
   EXPECT_FALSE(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().has_val_loss());
+  EXPECT_TRUE(driver.Sent(v1::WorkerMessage::kStateReport)->state_report().metrics().empty());
 }
 
 TEST(RunTest, AStoppedRunDoesNotWaitForTheTrainingUnderWay) {

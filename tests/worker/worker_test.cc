@@ -49,7 +49,7 @@ class FakeTrainer final : public Trainer {
     return StepResult{.train_loss = 1.5f, .compute_seconds = 0.25f};
   }
   uint64_t training_samples() const override { return 42; }
-  absl::StatusOr<double> Evaluate(absl::Span<const float>) override { return 2.5; }
+  absl::StatusOr<Evaluation> Evaluate(absl::Span<const float>) override { return Evaluation{2.5, {}}; }
 
  private:
   const std::function<void(uint64_t round)> before_;

@@ -34,6 +34,9 @@ class DataSource {
   // `index` < validation_batches().
   virtual Batch Validation(uint32_t index) const = 0;
 
+  // What a number to predict was divided by to be standardised: an error times this is in the number's own unit.
+  virtual double value_scale() const { return 1; }
+
   // How often each class is a target in the training split: what a model that ignores its input can know.
   virtual std::vector<uint64_t> TrainingTargetCounts() const = 0;
 };

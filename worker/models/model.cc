@@ -75,6 +75,18 @@ class TorchModel final : public Model {
     });
   }
 
+  absl::StatusOr<double> LossAndOutputs(absl::Span<const float> theta, const Batch& batch,
+                                        absl::FunctionRef<void(absl::Span<const float> outputs)> visit) override {
+    TRIBUTARY_RETURN_IF_ERROR(Check(theta, batch));
+    return WithoutExceptions([&]() -> absl::StatusOr<double> {
+      at::set_num_threads(threads_);
+      const at::NoGradGuard no_grad;
+      const at::Tensor outputs = network_->Outputs(ViewParameters(layout_, theta), batch).contiguous();
+      visit(absl::MakeConstSpan(outputs.data_ptr<float>(), static_cast<size_t>(outputs.numel())));
+      return network_->MeanLoss(outputs, batch).item<double>();
+    });
+  }
+
   absl::StatusOr<std::vector<float>> Outputs(absl::Span<const float> theta, const Batch& batch) override {
     TRIBUTARY_RETURN_IF_ERROR(CheckSize("theta", theta.size()));
     TRIBUTARY_RETURN_IF_ERROR(network_->CheckInputs(batch));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "optim/layout.h"
@@ -28,6 +29,10 @@ class Model {
 
   // The same, and its gradient in `gradient` [layout.size()], which is overwritten.
   virtual absl::StatusOr<double> LossAndGradient(absl::Span<const float> theta, const Batch& batch, absl::Span<float> gradient) = 0;
+
+  // The same as Loss, and calls `visit` with the Outputs of the same forward pass.
+  virtual absl::StatusOr<double> LossAndOutputs(absl::Span<const float> theta, const Batch& batch,
+                                                absl::FunctionRef<void(absl::Span<const float> outputs)> visit) = 0;
 
   // What the model says of each target, row-major: unnormalised log-probabilities [targets, classes], or numbers [rows, 1]. The batch's
   // targets are not read.
