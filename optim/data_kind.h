@@ -63,9 +63,15 @@ constexpr bool Gives(const SampleShape& shape) {
   return (std::holds_alternative<Shapes>(shape) || ...);
 }
 
+// Bytes are numbers of tokens too, to a model that knows 256 of them.
+constexpr bool GivesText(const SampleShape& shape) {
+  const auto* const tokens = std::get_if<TokenWindows>(&shape);
+  return std::holds_alternative<TextWindows>(shape) || (tokens != nullptr && tokens->vocabulary == 256);
+}
+
 // In the order of DataKind, and of DataSpec.Kind in the protocol (proto/config/run_options.cc asserts that they are as many).
 inline constexpr auto kDataKinds = std::to_array<DataTraits>({
-    {.kind = DataKind::kText, .name = "text", .gives = Gives<TextWindows>, .labels = Labels::kNone},
+    {.kind = DataKind::kText, .name = "text", .gives = GivesText, .labels = Labels::kNone},
     {.kind = DataKind::kCsv, .name = "csv", .gives = Gives<TableRows, ValueRows>, .labels = Labels::kColumn},
     {.kind = DataKind::kCustom, .name = "custom", .gives = Gives<OwnSamples>, .labels = Labels::kNone},
     {.kind = DataKind::kTokens, .name = "tokens", .gives = Gives<TokenWindows>, .labels = Labels::kNone},
@@ -83,6 +89,12 @@ static_assert([] {
   }
   return true;
 }());
+
+// Tokens in a window of `shape`, which must be one of text or of tokens.
+constexpr int64_t ContextOf(const SampleShape& shape) {
+  const auto* const tokens = std::get_if<TokenWindows>(&shape);
+  return tokens != nullptr ? tokens->context : std::get<TextWindows>(shape).context;
+}
 
 }  // namespace tributary::optim
 

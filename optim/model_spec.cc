@@ -18,6 +18,7 @@ constexpr int64_t kVocabulary = 256;
 // Far above any model, and small enough that lists of layers stay short and products of two extents fit into 64 bits.
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxExtent = int64_t{1} << 28;
+constexpr int64_t kMaxHeads = int64_t{1} << 20;  // times an extent, it fits too
 
 absl::Status CheckExtent(absl::string_view name, int64_t value, int64_t max) {
   if (value < 1 || value > max) {
@@ -51,6 +52,26 @@ absl::Status Check(const MlpModel& mlp) {
   }
   if (mlp.task == MlpModel::Task::kClasses && mlp.outputs < 2) {
     return absl::InvalidArgumentError("mlp.outputs is 1; classes to tell apart are at least 2 (or task: values, to predict a number)");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const LlamaModel& llama) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.vocab_size", llama.vocab_size, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.hidden_size", llama.hidden_size, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.intermediate_size", llama.intermediate_size, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.num_hidden_layers", llama.num_hidden_layers, kMaxLayers));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.num_attention_heads", llama.num_attention_heads, kMaxHeads));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.num_key_value_heads", llama.num_key_value_heads, kMaxHeads));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.head_dim", llama.head_dim, kMaxExtent));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("llama.context", llama.context, kMaxExtent));
+  if (llama.num_attention_heads % llama.num_key_value_heads != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("llama.num_attention_heads is ", llama.num_attention_heads,
+                                                   ", not a multiple of llama.num_key_value_heads, which is ", llama.num_key_value_heads));
+  }
+  if (llama.head_dim % 2 != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("llama.head_dim is ", llama.head_dim, "; rotary embeddings turn pairs of numbers, so it must be even"));
   }
   return absl::OkStatus();
 }
@@ -116,6 +137,37 @@ std::vector<Block> BlocksOf(const MlpModel& mlp) {
   return blocks;
 }
 
+std::vector<Block> BlocksOf(const LlamaModel& llama) {
+  const int64_t h = llama.hidden_size;
+  const int64_t queries = llama.num_attention_heads * llama.head_dim;
+  const int64_t keys = llama.num_key_value_heads * llama.head_dim;
+  std::vector<Block> blocks;
+  auto add = [&](std::string name, std::vector<int64_t> shape) {
+    Block block;
+    block.name = std::move(name);
+    block.shape = std::move(shape);
+    blocks.push_back(std::move(block));
+  };
+  add("model.embed_tokens.weight", {llama.vocab_size, h});
+  for (int64_t i = 0; i < llama.num_hidden_layers; ++i) {
+    const std::string layer = absl::StrCat("model.layers.", i, ".");
+    add(layer + "self_attn.q_proj.weight", {queries, h});
+    add(layer + "self_attn.k_proj.weight", {keys, h});
+    add(layer + "self_attn.v_proj.weight", {keys, h});
+    add(layer + "self_attn.o_proj.weight", {h, queries});
+    add(layer + "mlp.gate_proj.weight", {llama.intermediate_size, h});
+    add(layer + "mlp.up_proj.weight", {llama.intermediate_size, h});
+    add(layer + "mlp.down_proj.weight", {h, llama.intermediate_size});
+    add(layer + "input_layernorm.weight", {h});
+    add(layer + "post_attention_layernorm.weight", {h});
+  }
+  add("model.norm.weight", {h});
+  if (llama.head == LlamaModel::Head::kOwn) {
+    add("lm_head.weight", {llama.vocab_size, h});
+  }
+  return blocks;
+}
+
 std::vector<Block> BlocksOf(const CustomModel& custom) {
   return custom.blocks;
 }
@@ -145,6 +197,14 @@ Start StartOf(const MlpModel&, const Block& block) {
   return {Fill::kRandom, std::sqrt(2.0 / static_cast<double>(block.shape[1]))};
 }
 
+Start StartOf(const LlamaModel& llama, const Block& block) {
+  if (block.shape.size() == 1) {
+    return {Fill::kOne};
+  }
+  const bool into_residual = absl::EndsWith(block.name, "o_proj.weight") || absl::EndsWith(block.name, "down_proj.weight");
+  return {Fill::kRandom, into_residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(llama.num_hidden_layers)) : 0.02};
+}
+
 Start StartOf(const CustomModel&, const Block&) {
   return {};
 }
@@ -158,6 +218,10 @@ SampleShape ShapeOf(const MlpModel& mlp) {
     return ValueRows{.inputs = mlp.inputs};
   }
   return TableRows{.inputs = mlp.inputs, .outputs = mlp.outputs};
+}
+
+SampleShape ShapeOf(const LlamaModel& llama) {
+  return TokenWindows{.context = llama.context, .vocabulary = llama.vocab_size};
 }
 
 SampleShape ShapeOf(const CustomModel&) {

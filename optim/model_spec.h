@@ -37,6 +37,29 @@ struct MlpModel {
   Task task = Task::kClasses;
 };
 
+// Decoder-only transformer in the manner of Llama: RMSNorm, rotary embeddings, grouped-query attention, SwiGLU, no biases. Extents and
+// blocks are named as in its Hugging Face folder. Blocks, in order (V = vocab_size, H = hidden_size, I = intermediate_size, A =
+// num_attention_heads, K = num_key_value_heads, D = head_dim):
+//   model.embed_tokens.weight [V, H],
+//   for each layer i, with model.layers.i. before them all: self_attn.q_proj.weight [A D, H], self_attn.k_proj.weight [K D, H],
+//     self_attn.v_proj.weight [K D, H], self_attn.o_proj.weight [H, A D], mlp.gate_proj.weight [I, H], mlp.up_proj.weight [I, H],
+//     mlp.down_proj.weight [H, I], input_layernorm.weight [H], post_attention_layernorm.weight [H],
+//   model.norm.weight [H], and lm_head.weight [V, H] unless the output is the embedding, transposed.
+struct LlamaModel {
+  enum class Head { kOwn, kTied };
+  int64_t vocab_size = 256;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000;
+  Head head = Head::kOwn;
+  int64_t context = 0;
+};
+
 // A model that the sites' own programs compute: its blocks are all that is known of it. It has no seeded weights.
 struct CustomModel {
   std::vector<Block> blocks;
@@ -44,7 +67,7 @@ struct CustomModel {
 
 // The kinds of model. Whoever must tell them apart visits the variant, so that a kind that is missing does not compile; docs/recipes.md
 // says how to add one.
-using ModelSpec = std::variant<GptModel, MlpModel, CustomModel>;
+using ModelSpec = std::variant<GptModel, MlpModel, CustomModel, LlamaModel>;
 
 // What the model reads of the data, which says what kinds of data it learns from.
 SampleShape SampleShapeOf(const ModelSpec& model);
@@ -54,9 +77,9 @@ absl::StatusOr<Layout> MakeLayout(const ModelSpec& model);
 
 // Writes the seeded initial weights of `model` to theta [layout.size()].
 // Every value is a sum of integers from a counter-based generator times one fp32 constant, so that all machines get the same bits
-// (a libm logarithm or cosine would not promise that). GPT-2's scheme: standard deviation .02, residual projections (attn.out, mlp.down)
-// divided by sqrt(2 * layers), norms 1, biases 0; MLP: standard deviation sqrt(2 / fan_in), biases 0.
-// InvalidArgument: theta or layout of another model; a custom model.
+// (a libm logarithm or cosine would not promise that). GPT-2's scheme, also for llama: standard deviation .02, residual projections
+// (attn.out, mlp.down; o_proj, down_proj) divided by sqrt(2 * layers), norms 1, biases 0; MLP: standard deviation sqrt(2 / fan_in), biases
+// 0. InvalidArgument: theta or layout of another model; a custom model.
 absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layout& layout, absl::Span<float> theta);
 
 }  // namespace tributary::optim

@@ -28,7 +28,7 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
   }
   switch (options.data_kind) {
     case optim::DataKind::kText:
-      return MakeTextSource(data, std::get<optim::TextWindows>(shape).context);
+      return MakeTextSource(data, optim::ContextOf(shape));
     case optim::DataKind::kCsv: {
       const auto* const classes = std::get_if<optim::TableRows>(&shape);
       if (classes == nullptr) {
@@ -37,7 +37,10 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
       const optim::TableRows& table = *classes;
       return MakeCsvSource(data, {options.label_column, table.inputs, table.outputs});
     }
-    case optim::DataKind::kTokens:
+    case optim::DataKind::kTokens: {
+      const auto& windows = std::get<optim::TokenWindows>(shape);
+      return MakeTokenSource(data, {options.token_bytes, windows.context, windows.vocabulary});
+    }
     case optim::DataKind::kImages:
       return absl::UnimplementedError("this kind of data is not there yet");
     case optim::DataKind::kCustom:

@@ -304,12 +304,8 @@ absl::Status Consent(const ConsentCommand& command) {
 
 absl::Status Sample(const SampleCommand& command) {
   TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
-  const auto* const gpt = std::get_if<optim::GptModel>(&run.model);
-  if (gpt == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat(command.run, ": model: only a gpt generates text"));
-  }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, optim::ReadWeights(command.model, run.layout));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(*gpt, theta, command.options));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(run.model, theta, command.options));
   std::cout << PrintableUtf8(text) << "\n";
   return absl::OkStatus();
 }

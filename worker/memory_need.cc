@@ -17,6 +17,16 @@ uint64_t ActivationsOf(const optim::GptModel& gpt) {
   return static_cast<uint64_t>(gpt.context) * (token + 2 * 256);
 }
 
+uint64_t ActivationsOf(const optim::LlamaModel& llama) {
+  // Of a token in a layer: two norms and what they sum up, queries and keys before and after they are turned, values, attention, and of the
+  // perceptron gate, its activation, up and their product; and its row of scores.
+  const auto number = [](int64_t extent) { return static_cast<uint64_t>(extent); };
+  const uint64_t heads = number(llama.num_attention_heads);
+  const uint64_t projected = (3 * heads + 3 * number(llama.num_key_value_heads)) * number(llama.head_dim);
+  const uint64_t layer = 6 * number(llama.hidden_size) + projected + 4 * number(llama.intermediate_size) + heads * number(llama.context);
+  return number(llama.context) * (number(llama.num_hidden_layers) * layer + 2 * number(llama.vocab_size));
+}
+
 uint64_t ActivationsOf(const optim::MlpModel& mlp) {
   uint64_t numbers = static_cast<uint64_t>(mlp.inputs + 2 * mlp.outputs);
   for (const int64_t width : mlp.hidden) {

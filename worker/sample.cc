@@ -36,10 +36,15 @@ size_t Choose(const std::vector<float>& logits, double temperature, CounterRng& 
 
 }  // namespace
 
-absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<const float> theta, const SampleOptions& options) {
+absl::StatusOr<std::string> SampleText(const optim::ModelSpec& model, absl::Span<const float> theta, const SampleOptions& options) {
   if (!(options.temperature >= 0) || !std::isfinite(options.temperature)) {
     return absl::InvalidArgumentError(absl::StrCat("temperature ", options.temperature, " is not a number of at least 0"));
   }
+  const optim::SampleShape shape = optim::SampleShapeOf(model);
+  if (!optim::TraitsOf(optim::DataKind::kText).gives(shape)) {
+    return absl::InvalidArgumentError("only a model that learns from text generates some: gpt, and llama with a vocab_size of 256");
+  }
+  const auto context = static_cast<size_t>(optim::ContextOf(shape));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Model> network, Model::Create(model, layout, options.threads));
   CounterRng rng(absl::StrCat("tributary sample/", options.seed));
@@ -47,7 +52,7 @@ absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<
   Batch batch;
   batch.rows = 1;
   for (uint32_t i = 0; i < options.bytes; ++i) {
-    const size_t length = std::min(text.size(), static_cast<size_t>(model.context));
+    const size_t length = std::min(text.size(), context);
     batch.tokens.clear();
     for (size_t at = text.size() - length; at < text.size(); ++at) {
       batch.tokens.push_back(static_cast<uint8_t>(text[at]));

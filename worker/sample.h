@@ -22,8 +22,9 @@ struct SampleOptions {
 };
 
 // The prompt and what the model continues it with: raw bytes, for PrintableUtf8 (data/utf8.h) to make presentable. The same options and
-// weights give the same text on one machine. InvalidArgument: theta of another size, or a negative temperature.
-absl::StatusOr<std::string> SampleText(const optim::GptModel& model, absl::Span<const float> theta, const SampleOptions& options);
+// weights give the same text on one machine. InvalidArgument: a model whose tokens are not bytes, theta of another size, or a negative
+// temperature.
+absl::StatusOr<std::string> SampleText(const optim::ModelSpec& model, absl::Span<const float> theta, const SampleOptions& options);
 
 }  // namespace tributary::worker
 

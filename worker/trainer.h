@@ -29,6 +29,7 @@ struct TrainerOptions {
   optim::DataKind data_kind = optim::DataKind::kText;
   std::string data_folder;
   std::string label_column;  // where the kind of data has one
+  uint32_t token_bytes = 2;  // of a number, where data are numbers of tokens
   // v1.DataSpec and v1.EvaluationSpec say what they mean, their ranges and defaults.
   uint32_t batch_size = 0;
   double validation_fraction = 0;

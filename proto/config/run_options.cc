@@ -158,6 +158,22 @@ double Shortest(float value) {
   return static_cast<float>(shortest) == value ? shortest : value;
 }
 
+// Of data whose kind gives what the model, of this `shape`, reads.
+absl::Status CheckTokens(const v1::DataSpec& data, const optim::DataTraits& kind, const optim::SampleShape& shape) {
+  if (kind.kind != optim::DataKind::kTokens) {
+    return data.has_token_bytes() ? Invalid("data.token_bytes", absl::StrCat(kind.name, " has none; remove the key")) : absl::OkStatus();
+  }
+  const uint32_t bytes = data.has_token_bytes() ? data.token_bytes() : 2;
+  if (bytes != 2 && bytes != 4) {
+    return Invalid("data.token_bytes", absl::StrCat(bytes, " is not 2 or 4"));
+  }
+  if (const int64_t vocabulary = std::get<optim::TokenWindows>(shape).vocabulary; bytes == 2 && vocabulary > 65536) {
+    return Invalid("data.token_bytes", absl::StrCat("numbers of 2 bytes stay below 65536, and the model's vocab_size is ", vocabulary,
+                                                    ": write tokens of 4 bytes, and say so here"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckData(const v1::RunSpec& spec, const optim::ModelSpec& model) {
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::DataKind given, DataKindOf(spec.data()));
   const optim::DataTraits& kind = optim::TraitsOf(given);
@@ -171,6 +187,7 @@ absl::Status CheckData(const v1::RunSpec& spec, const optim::ModelSpec& model) {
     }
     return Invalid("data.kind", absl::StrCat("model ", ModelKindOf(spec.model()), " needs kind ", names));
   }
+  TRIBUTARY_RETURN_IF_ERROR(CheckTokens(spec.data(), kind, shape));
   const bool named = !spec.data().label_column().empty();
   switch (kind.labels) {
     case optim::Labels::kNone:
@@ -369,6 +386,26 @@ absl::StatusOr<optim::ModelSpec> CustomModelOf(const v1::CustomSpec& custom) {
   return model;
 }
 
+absl::StatusOr<optim::ModelSpec> LlamaModelOf(const v1::LlamaSpec& llama) {
+  const uint32_t heads = std::max(llama.num_attention_heads(), 1u);  // that 0 is too few is said elsewhere
+  if (!llama.has_head_dim() && llama.hidden_size() % heads != 0) {
+    return Invalid("model.llama.hidden_size",
+                   absl::StrCat(llama.hidden_size(), " is not a multiple of num_attention_heads, which is ", heads, "; or say head_dim"));
+  }
+  return optim::LlamaModel{
+      .vocab_size = llama.vocab_size(),
+      .hidden_size = llama.hidden_size(),
+      .intermediate_size = llama.intermediate_size(),
+      .num_hidden_layers = llama.num_hidden_layers(),
+      .num_attention_heads = llama.num_attention_heads(),
+      .num_key_value_heads = llama.has_num_key_value_heads() ? llama.num_key_value_heads() : llama.num_attention_heads(),
+      .head_dim = llama.has_head_dim() ? llama.head_dim() : llama.hidden_size() / heads,
+      .rms_norm_eps = llama.rms_norm_eps(),
+      .rope_theta = llama.rope_theta(),
+      .head = llama.tie_word_embeddings() ? optim::LlamaModel::Head::kTied : optim::LlamaModel::Head::kOwn,
+      .context = llama.context()};
+}
+
 absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
   const v1::ModelSpec& model = spec.model();
   switch (model.kind_case()) {
@@ -392,6 +429,7 @@ absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
     case v1::ModelSpec::kCustom:
       return CustomModelOf(model.custom());
     case v1::ModelSpec::kLlama:
+      return LlamaModelOf(model.llama());
     case v1::ModelSpec::kConvnet:
     case v1::ModelSpec::kDdpm:
       return Invalid("model", "this kind is not there yet");

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import struct
 
 import harness
 
@@ -57,6 +58,16 @@ class Examples(harness.FederationTest):
             (folder / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         self.start_all(parties)
         self.finish(parties, "run-csv.yaml", rounds=12)
+
+    def test_the_tokens_run(self):
+        parties = self.copied()
+        for index, site in enumerate(SITES):
+            folder = parties.directory / f"{site}-data"
+            folder.mkdir()
+            tokens = [(number * number + index) % 97 * 5 for number in range(4000)]
+            (folder / "train.bin").write_bytes(struct.pack(f"<{len(tokens)}H", *tokens))
+        self.start_all(parties)
+        self.finish(parties, "run-tokens.yaml", rounds=11)
 
 
 if __name__ == "__main__":

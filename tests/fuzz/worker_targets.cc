@@ -206,6 +206,41 @@ std::vector<std::string> DataSeeds() {
              "e.\n")};
 }
 
+// A site's file of tokens: a byte, even for two bytes a token and odd for four, then the file.
+
+void RunTokens(absl::string_view input) {
+  const TokenOptions tokens = {.token_bytes = TakeByte(input) % 2 == 0 ? 2u : 4u, .context = 3, .vocabulary = 300};
+  static const TestFolder& folder = *new TestFolder(TemporaryDirectory::Medium::kMemory);
+  folder.Write("t.bin", input);
+  const absl::StatusOr<std::unique_ptr<DataSource>> source = MakeTokenSource({folder.path(), 0.25, 4, 3}, tokens);
+  if (!source.ok()) {
+    Must(ExitCodeOf(source.status()) == ExitCode::kData, "an error of the data");
+    return;
+  }
+  CounterRng rng("fuzz");
+  for (const Batch& batch : {(*source)->DrawTraining(rng, 2), (*source)->Validation(0)}) {
+    for (const std::vector<int64_t>* const numbers : {&batch.tokens, &batch.targets}) {
+      for (const int64_t number : *numbers) {
+        Must(number >= 0 && number < tokens.vocabulary, "the model knows the token");
+      }
+    }
+  }
+}
+
+std::vector<std::string> TokensSeeds() {
+  std::string shorts("\0", 1), ints("\1"), header("\0", 1);
+  for (const int32_t value : {20240520, 1, 20}) {
+    AppendLittleEndian(value, header);
+  }
+  header.resize(1 + 1024, '\0');
+  for (uint16_t i = 0; i < 20; ++i) {
+    AppendLittleEndian(static_cast<uint16_t>(i * 15), shorts);
+    AppendLittleEndian(uint32_t{i} * 15, ints);
+    AppendLittleEndian(static_cast<uint16_t>(i * 15), header);
+  }
+  return {shorts, ints, header};
+}
+
 // What a coordinator says to the engine of a worker. Each step is a byte: below 0x80 the length of a message that follows, in units of its
 // own; from there on, what the driver does: the work that is first in its queue is done, time passes, the session ends.
 
@@ -411,11 +446,8 @@ std::vector<std::string> CoordinatorSeeds() {
 
 absl::Span<const Target> Targets() {
   static constexpr Target kTargets[] = {
-      {"token", RunToken, TokenSeeds},
-      {"head", RunHead, HeadSeeds},
-      {"saved", RunSaved, SavedSeeds},
-      {"data", RunData, DataSeeds},
-      {"coordinator", RunCoordinator, CoordinatorSeeds},
+      {"token", RunToken, TokenSeeds}, {"head", RunHead, HeadSeeds},       {"saved", RunSaved, SavedSeeds},
+      {"data", RunData, DataSeeds},    {"tokens", RunTokens, TokensSeeds}, {"coordinator", RunCoordinator, CoordinatorSeeds},
   };
   return kTargets;
 }

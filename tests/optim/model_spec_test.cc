@@ -41,6 +41,17 @@ double Deviation(absl::Span<const float> values) {
   return std::sqrt(squares / static_cast<double>(values.size()) - mean * mean);
 }
 
+LlamaModel TinyLlama() {
+  return {.vocab_size = 256,
+          .hidden_size = 48,
+          .intermediate_size = 96,
+          .num_hidden_layers = 2,
+          .num_attention_heads = 6,
+          .num_key_value_heads = 2,
+          .head_dim = 8,
+          .context = 32};
+}
+
 TEST(ModelSpecTest, TheDefaultGptHasAboutAMillionParameters) {
   const Layout layout = *MakeLayout(GptModel());
   EXPECT_EQ(layout.size(), 256 * 128 + 64 * 128 + 5 * (12 * 128 * 128 + 13 * 128) + 2 * 128);
@@ -64,6 +75,14 @@ TEST(ModelSpecTest, ImpossibleModelsAreNamed) {
   EXPECT_THAT(MakeLayout(GptModel{2, 3, 128, 64}).status().message(), HasSubstr("not a multiple of gpt.heads"));
   EXPECT_THAT(MakeLayout(GptModel{2, 4, 128, -1}).status().message(), HasSubstr("gpt.context is -1"));
   EXPECT_THAT(MakeLayout(GptModel{1, 1, int64_t{1} << 62, 64}).status().message(), HasSubstr("gpt.width"));
+  LlamaModel llama = TinyLlama();
+  llama.num_key_value_heads = 4;
+  EXPECT_THAT(MakeLayout(llama).status().message(), HasSubstr("not a multiple of llama.num_key_value_heads, which is 4"));
+  llama.num_key_value_heads = 0;
+  EXPECT_THAT(MakeLayout(llama).status().message(), HasSubstr("llama.num_key_value_heads is 0"));
+  llama = TinyLlama();
+  llama.head_dim = 7;
+  EXPECT_THAT(MakeLayout(llama).status().message(), HasSubstr("llama.head_dim is 7"));
   EXPECT_THAT(MakeLayout(MlpModel{0, {}, 2}).status().message(), HasSubstr("mlp.inputs"));
   EXPECT_THAT(MakeLayout(MlpModel{3, {4, 0}, 2}).status().message(), HasSubstr("mlp.hidden"));
 }
@@ -95,6 +114,43 @@ TEST(ModelSpecTest, WeightsHaveTheDeviationsOfTheirScheme) {
   EXPECT_NEAR(Deviation(absl::MakeConstSpan(mlp_theta).subspan(0, 400 * 50)), std::sqrt(2.0 / 50), 0.003);
 }
 
+TEST(ModelSpecTest, ALlamaHasTheTensorsOfItsHuggingFaceFolder) {
+  LlamaModel llama = TinyLlama();
+  const Layout layout = *MakeLayout(llama);
+  ASSERT_EQ(layout.blocks().size(), 1u + 2 * 9 + 2);
+  EXPECT_EQ(layout.blocks()[0].name, "model.embed_tokens.weight");
+  EXPECT_EQ(layout.blocks()[0].shape, (std::vector<int64_t>{256, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.1.self_attn.q_proj.weight").shape, (std::vector<int64_t>{48, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.1.self_attn.k_proj.weight").shape, (std::vector<int64_t>{16, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.1.self_attn.v_proj.weight").shape, (std::vector<int64_t>{16, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.0.self_attn.o_proj.weight").shape, (std::vector<int64_t>{48, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.0.mlp.gate_proj.weight").shape, (std::vector<int64_t>{96, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.0.mlp.up_proj.weight").shape, (std::vector<int64_t>{96, 48}));
+  EXPECT_EQ(Find(layout, "model.layers.0.mlp.down_proj.weight").shape, (std::vector<int64_t>{48, 96}));
+  EXPECT_EQ(Find(layout, "model.layers.0.input_layernorm.weight").shape, (std::vector<int64_t>{48}));
+  EXPECT_EQ(Find(layout, "model.layers.0.post_attention_layernorm.weight").shape, (std::vector<int64_t>{48}));
+  EXPECT_EQ(Find(layout, "model.norm.weight").shape, (std::vector<int64_t>{48}));
+  EXPECT_EQ(layout.blocks().back().name, "lm_head.weight");
+  llama.head = LlamaModel::Head::kTied;
+  EXPECT_EQ(MakeLayout(llama)->blocks().back().name, "model.norm.weight");
+}
+
+TEST(ModelSpecTest, ALlamasResidualProjectionsStartSmaller) {
+  const LlamaModel llama = TinyLlama();
+  const Layout layout = *MakeLayout(llama);
+  const std::vector<float> theta = Weights(llama, 1);
+  const auto values = [&](absl::string_view name) {
+    const Block& block = Find(layout, name);
+    return absl::MakeConstSpan(theta).subspan(block.offset, block.size);
+  };
+  EXPECT_NEAR(Deviation(values("model.embed_tokens.weight")), 0.02, 0.0005);
+  EXPECT_NEAR(Deviation(values("lm_head.weight")), 0.02, 0.0005);
+  EXPECT_NEAR(Deviation(values("model.layers.1.mlp.up_proj.weight")), 0.02, 0.001);
+  EXPECT_NEAR(Deviation(values("model.layers.1.mlp.down_proj.weight")), 0.01, 0.0005);
+  EXPECT_NEAR(Deviation(values("model.layers.1.self_attn.o_proj.weight")), 0.01, 0.0005);
+  EXPECT_EQ(values("model.norm.weight")[47], 1.0f);
+}
+
 TEST(ModelSpecTest, SeedsAndBlocksGiveDifferentValues) {
   const MlpModel mlp{8, {8}, 8};
   const std::vector<float> one = Weights(mlp, 1);
@@ -108,6 +164,9 @@ TEST(ModelSpecTest, InitialWeightsHaveTheirPinnedBits) {
   const std::vector<float> theta = Weights(GptModel(), 1);
   EXPECT_EQ(DigestHex(Sha256({reinterpret_cast<const char*>(theta.data()), theta.size() * sizeof(float)})),
             "687b360a8a3c32d54ae869f2e502a9a862e792354df20afc5ebda059f8fd0d20");
+  const std::vector<float> llama = Weights(TinyLlama(), 1);
+  EXPECT_EQ(DigestHex(Sha256({reinterpret_cast<const char*>(llama.data()), llama.size() * sizeof(float)})),
+            "ac211d57cd913171afd636bc8ec9782a92916c94071141394c8d312cbb04b446");
 }
 
 TEST(ModelSpecTest, ALayoutOfAnotherModelIsRefused) {

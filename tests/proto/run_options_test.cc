@@ -242,6 +242,52 @@ TEST(RunOptionsTest, ModelAndDataFit) {
   EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
 }
 
+v1::RunSpec MakeLlamaRun(absl::string_view data, absl::string_view more = "") {
+  v1::RunSpec run;
+  const std::string text = absl::StrCat(
+      "name: r\nrounds: 10\nmodel: {llama: {vocab_size: 256, hidden_size: 48, intermediate_size: 96, num_hidden_layers: 2, "
+      "num_attention_heads: 6, context: 32",
+      more, "}}\ndata: ", data, "\noptimizer: {learning_rate: {peak: 1e-3}, mode: distro}\n");
+  EXPECT_EQ(ParseYaml(text, "run.yaml", &run), absl::OkStatus());
+  return run;
+}
+
+TEST(RunOptionsTest, ALlamaTakesWhatIsAbsentAsHuggingFaceDoes) {
+  const optim::LlamaModel plain = std::get<optim::LlamaModel>(ModelSpecOf(MakeLlamaRun("{kind: tokens}")).value());
+  EXPECT_EQ(plain.num_key_value_heads, 6);
+  EXPECT_EQ(plain.head_dim, 8);
+  EXPECT_EQ(plain.rms_norm_eps, 1e-6);
+  EXPECT_EQ(plain.rope_theta, 10000);
+  EXPECT_EQ(plain.head, optim::LlamaModel::Head::kOwn);
+  const optim::LlamaModel said = std::get<optim::LlamaModel>(
+      ModelSpecOf(MakeLlamaRun("{kind: tokens}", ", num_key_value_heads: 2, head_dim: 10, tie_word_embeddings: true")).value());
+  EXPECT_EQ(said.num_key_value_heads, 2);
+  EXPECT_EQ(said.head_dim, 10);
+  EXPECT_EQ(said.head, optim::LlamaModel::Head::kTied);
+  v1::RunSpec run = MakeLlamaRun("{kind: tokens}");
+  run.mutable_model()->mutable_llama()->set_hidden_size(50);
+  EXPECT_EQ(Problem(run), "model.llama.hidden_size: 50 is not a multiple of num_attention_heads, which is 6; or say head_dim");
+}
+
+TEST(RunOptionsTest, ALlamaThatKnows256TokensLearnsFromTextToo) {
+  EXPECT_EQ(ValidateRunSpec(MakeLlamaRun("{kind: text}")), absl::OkStatus());
+  EXPECT_EQ(ValidateRunSpec(MakeLlamaRun("{kind: tokens}")), absl::OkStatus());
+  v1::RunSpec run = MakeLlamaRun("{kind: text}");
+  run.mutable_model()->mutable_llama()->set_vocab_size(300);
+  EXPECT_EQ(Problem(run), "data.kind: model llama needs kind tokens");
+}
+
+TEST(RunOptionsTest, TokensHaveTwoBytesOrFour) {
+  EXPECT_EQ(ValidateRunSpec(MakeLlamaRun("{kind: tokens, token_bytes: 4}")), absl::OkStatus());
+  EXPECT_EQ(Problem(MakeLlamaRun("{kind: tokens, token_bytes: 3}")), "data.token_bytes: 3 is not 2 or 4");
+  EXPECT_EQ(Problem(MakeLlamaRun("{kind: text, token_bytes: 2}")), "data.token_bytes: text has none; remove the key");
+  v1::RunSpec run = MakeLlamaRun("{kind: tokens}");
+  run.mutable_model()->mutable_llama()->set_vocab_size(128256);
+  EXPECT_THAT(Problem(run), HasSubstr("data.token_bytes: numbers of 2 bytes stay below 65536, and the model's vocab_size is 128256"));
+  run.mutable_data()->set_token_bytes(4);
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+}
+
 TEST(RunOptionsTest, AModelThatCannotBeLaidOutIsRefused) {
   v1::RunSpec run = MakeRun("mode: distro");
   run.mutable_model()->mutable_gpt()->set_heads(3);

@@ -10,7 +10,7 @@ import tree
 
 _REFERENCE = pathlib.PurePosixPath("docs/reference")
 _CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "EnrolmentConfig", "SnapshotConfig", "WorkerConfig", "BandwidthConfig",
-                  "ConsentConfig", "OperatorConfig", "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "CustomSpec", "TensorSpec",
+                  "ConsentConfig", "OperatorConfig", "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "LlamaSpec", "CustomSpec", "TensorSpec",
                   "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
 _JSON = ("Site", "SiteToken", "RunStatus", "SiteStatus", "RoundRecord")
 # What prints JSON of its own making, not a message.

@@ -54,6 +54,19 @@ struct DataOptions {
 // file that is not UTF-8 ("/data/a.txt: byte 17 is not UTF-8"), too little text.
 absl::StatusOr<std::unique_ptr<DataSource>> MakeTextSource(const DataOptions& options, int64_t context);
 
+struct TokenOptions {
+  uint64_t token_bytes = 2;  // of one number: 2 or 4
+  int64_t context = 1;       // tokens of a window
+  int64_t vocabulary = 2;    // numbers are below it
+};
+
+// Numbers of tokens, little-endian and one after another: all visible .bin files of the folder, by name, as nanoGPT writes them, or llm.c,
+// whose header of 1024 bytes is known by its magic number, checked and left out. The last `validation_fraction` of every file is for
+// validation. DataError: an empty or unreadable folder, a file that ends within a token or is not what its header says, a number that the
+// model does not know ("/data/a.bin: token 17 (at byte 34) is 50256, ..."), too few tokens. With a refusal where another run could train on
+// these files. InvalidArgument: token_bytes is something else.
+absl::StatusOr<std::unique_ptr<DataSource>> MakeTokenSource(const DataOptions& options, const TokenOptions& tokens);
+
 struct TableOptions {
   std::string label_column;
   int64_t inputs = 1;   // columns besides the label

@@ -41,6 +41,7 @@ class Network {
 // One for each kind of model (optim::ModelSpec), in a file of its own.
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::GptModel& model, const optim::Layout& layout);
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::MlpModel& model, const optim::Layout& layout);
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::LlamaModel& model, const optim::Layout& layout);
 // InvalidArgument: this program cannot compute it.
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::CustomModel& model, const optim::Layout& layout);
 
