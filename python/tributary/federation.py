@@ -192,7 +192,8 @@ class Federation:
         if self._validate is None:
             worker.evaluate_nothing()
         else:
-            found = self._validate(self._given)
+            with self._model.as_before():
+                found = self._validate(self._given)
             loss, metrics = found if isinstance(found, tuple) else (found, {})
             worker.answer(float(loss), {name: float(value) for name, value in metrics.items()})
 

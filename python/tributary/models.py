@@ -7,8 +7,10 @@ what can be written is written in place; of the rest (JAX) the program takes `ro
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy
@@ -40,6 +42,9 @@ class Adapted(Protocol):
 
     def load(self, values: Mapping[str, Floats]) -> bool:
         """Takes over {name: fp32 array}, and forgets gradients: a round starts without. Whether all could be taken over."""
+
+    def as_before(self) -> AbstractContextManager[None]:
+        """What is done meanwhile leaves the model as it was in all but its parameters: training or evaluating."""
 
 
 def adapt(model: Any) -> Adapted:
@@ -92,6 +97,7 @@ class _Torch:
 
     def __init__(self, torch: Any, module: Any) -> None:
         self._torch = torch
+        self._module = module
         self._parameters: dict[str, Any] = dict(module.named_parameters())
         if not self._parameters:
             raise errors.UsageError("the module has no parameters")
@@ -121,6 +127,13 @@ class _Torch:
                 if parameter.dtype != self._torch.float32:
                     self._rounding[name] = values[name] - to_fp32(name, parameter)
         return True
+
+    @contextlib.contextmanager
+    def as_before(self) -> Iterator[None]:
+        training = [(module, module.training) for module in self._module.modules()]
+        yield
+        for module, was in training:
+            module.training = was
 
 
 class _Mapping:
@@ -155,3 +168,6 @@ class _Mapping:
             else:
                 written = False
         return written
+
+    def as_before(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()

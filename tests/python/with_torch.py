@@ -16,6 +16,7 @@ import torch
 import tributary
 import tributary.optim
 
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "examples"
 STEPS = 20
 LEARNING_RATE = 0.01
 
@@ -150,13 +151,18 @@ class WithTorch(unittest.TestCase):
             with self.subTest(mode):
                 losses = []
 
+                def validate(model):
+                    model.eval()
+                    return loss_of(model, *next(batches(1))).item()
+
                 def program(config, seed):
                     model = new_model()
                     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-                    with tributary.join(config, model, samples=1) as federation:
+                    with tributary.join(config, model, samples=1, validate=validate) as federation:
                         optimizer = federation.optimizer(optimizer)
                         scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=1.0)
                         for x, y in batches(seed):
+                            self.assertTrue(model.training)
                             optimizer.zero_grad()
                             loss = loss_of(model, x, y)
                             loss.backward()
@@ -168,6 +174,16 @@ class WithTorch(unittest.TestCase):
                 self.assertEqual(len(losses), 2 * STEPS * local_steps)
                 self.assertEqual(result.history[-1]["included"], 2)
                 self.assertLess(losses[-1], losses[0])
+
+    def test_the_quickstart_works(self):
+        place = importlib.util.spec_from_file_location("quickstart", EXAMPLES / "quickstart_pytorch.py")
+        quickstart = importlib.util.module_from_spec(place)
+        place.loader.exec_module(quickstart)
+        run = self.folder / "run.yaml"
+        text = quickstart.RUN.replace("rounds: 12", "rounds: 3").replace("local_steps: 20", "local_steps: 10")
+        run.write_text(text + tributary.describe(quickstart.Net(), self.folder / "net.safetensors"), encoding="utf-8")
+        history = tributary.simulate(run, {"berlin": lambda config: quickstart.site(config, 1)}).history
+        self.assertLess(history[3]["val_loss"], history[0]["val_loss"])
 
 
 if __name__ == "__main__":
