@@ -74,7 +74,10 @@ def simulate(run: Union[str, os.PathLike[str], Mapping[str, Any]], sites: Union[
     RunFailedError: the run ended as failed; OutOfMemoryError: the federation does not fit into memory. After Ctrl-C, what is being computed
     is computed to its end. One simulation at a time.
     """
-    programs = dict(sites)
+    given = list(sites.items() if isinstance(sites, Mapping) else sites)
+    programs = dict(given)
+    if len(programs) < len(given):
+        raise errors.UsageError("two sites have one name")
     if not programs:
         raise errors.UsageError("a simulation needs at least one site")
     if isinstance(run, Mapping):

@@ -102,6 +102,7 @@ class Simulation(unittest.TestCase):
                 ("no name of a site", {"Alpha beta": site()}, None),
                 ("has the shape", {"alpha": site(size=7)}, None),
                 ("at least one site", {}, None),
+                ("two sites have one name", [("alpha", site()), ("alpha", site())], None),
                 ("unknown value 'nomode'", {"alpha": site()}, run_of("nomode")),
                 ("min_workers", {"alpha": site()}, run_of(participation={"min_workers": 3}))):
             with self.subTest(wanted), self.assertRaisesRegex(tributary.errors.UsageError, wanted):
