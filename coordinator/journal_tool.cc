@@ -319,10 +319,10 @@ absl::StatusOr<RunAsTold> ReadRun(const std::string& data_dir, const std::string
   TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal, InspectJournal(data_dir));
   TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun journaled, FindJournaledRun(*journal, run));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal->CommitSummaries(journaled.run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal->ValidationLosses(journaled.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledEvaluations evaluations, journal->Evaluations(journaled.run_id));
   RunAsTold told;
   TRIBUTARY_ASSIGN_OR_RETURN(told.status, StatusFromJournal(*journal, journaled));
-  told.history = MakeHistory(commits, losses);
+  told.history = MakeHistory(commits, evaluations);
   return told;
 }
 

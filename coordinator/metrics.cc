@@ -5,12 +5,15 @@
 #include <cstddef>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/optional_gauge.h"
 #include "common/resource_gauges.h"
 #include "coordinator/metric_labels.h"
+#include "coordinator/run_series.h"
+#include "optim/metric_kind.h"
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
@@ -59,16 +62,6 @@ struct CoordinatorMetrics::State {
     std::array<Children<kByteKindLabels.size(), Counter>, kByteDirectionLabels.size()> bytes;
   };
 
-  struct Run {
-    std::unique_ptr<OptionalGauge> info, round, compression_ratio;
-    std::array<std::unique_ptr<OptionalGauge>, kSplits.size()> loss;
-    std::map<std::string, std::unique_ptr<OptionalGauge>> sites;  // by name
-    uint64_t disk_forecast = 0;
-    bool over = false;
-
-    void Clear();
-  };
-
   State(const std::vector<std::string>& names, const std::string& data_dir);
 
   // Does `what` with the site's series, if it has any.
@@ -111,9 +104,11 @@ struct CoordinatorMetrics::State {
   prometheus::Family<Gauge>& run_ratio =
       MakeGauge("tributary_compression_ratio", "Dense bytes over bytes moved, both directions, newest round of a run");
   prometheus::Family<Gauge>& run_loss = MakeGauge("tributary_loss", "Mean loss over the sites of a run that reported, nats");
+  prometheus::Family<Gauge>& run_metric =
+      MakeGauge("tributary_validation_metric", "Metric of a run on the validation splits, mean over the sites that reported");
   prometheus::Family<Gauge>& run_site = MakeGauge("tributary_run_site", "Always 1; the labels are a run and a site that belongs to it");
   std::mutex runs_mutex;
-  std::map<std::string, Run> runs_shown;  // by name, under runs_mutex: those in progress, and those that have ended since one began
+  std::map<std::string, RunSeries> runs_shown;  // by name, under runs_mutex: those in progress, and those that have ended since one began
   OptionalGauge snapshot_time{MakeGauge("tributary_snapshot_timestamp_seconds", "When the newest snapshot was written")};
   Children<kRunOutcomes.size(), Counter> runs;
   Children<kOutcomes.size(), Counter> rounds;
@@ -225,15 +220,6 @@ CoordinatorMetrics::State::Site CoordinatorMetrics::State::AddSite(const std::st
   return site;
 }
 
-void CoordinatorMetrics::State::Run::Clear() {
-  for (const auto* const gauge : {&info, &round, &compression_ratio, &loss[0], &loss[1]}) {
-    (*gauge)->Clear();
-  }
-  for (const auto& [name, gauge] : sites) {
-    gauge->Clear();
-  }
-}
-
 void CoordinatorMetrics::State::BeginRun(const std::string& name) {
   const std::lock_guard<std::mutex> lock(runs_mutex);
   for (auto run = runs_shown.begin(); run != runs_shown.end();) {
@@ -244,14 +230,7 @@ void CoordinatorMetrics::State::BeginRun(const std::string& name) {
       ++run;
     }
   }
-  const prometheus::Labels labels = {{"run", name}};
-  Run& run = runs_shown[name];
-  run.info = std::make_unique<OptionalGauge>(run_info, labels);
-  run.round = std::make_unique<OptionalGauge>(run_round, labels);
-  run.compression_ratio = std::make_unique<OptionalGauge>(run_ratio, labels);
-  for (size_t i = 0; i < kSplits.size(); ++i) {
-    run.loss[i] = std::make_unique<OptionalGauge>(run_loss, prometheus::Labels{{"run", name}, {"split", kSplits[i]}});
-  }
+  runs_shown.try_emplace(name, RunFamilies{run_info, run_round, run_ratio, run_loss, run_metric}, name);
 }
 
 void CoordinatorMetrics::State::ForecastDisk() {
@@ -336,7 +315,7 @@ void CoordinatorMetrics::BeginRun(const std::string& run) {
 }
 
 void CoordinatorMetrics::SetRun(const std::string& run, const std::string& state) {
-  state_->WithRun(run, [&](State::Run& found) {
+  state_->WithRun(run, [&](RunSeries& found) {
     found.info->Set(1, {{"run", run}, {"state", state}});
     found.over = std::find(kRunOutcomes.begin(), kRunOutcomes.end(), state) != kRunOutcomes.end();
     state_->ForecastDisk();
@@ -344,7 +323,7 @@ void CoordinatorMetrics::SetRun(const std::string& run, const std::string& state
 }
 
 void CoordinatorMetrics::SetRunSites(const std::string& run, const std::vector<std::string>& sites) {
-  state_->WithRun(run, [&](State::Run& found) {
+  state_->WithRun(run, [&](RunSeries& found) {
     std::map<std::string, std::unique_ptr<OptionalGauge>> before = std::exchange(found.sites, {});
     for (const std::string& site : sites) {
       auto gauge = before.extract(site);
@@ -366,7 +345,7 @@ void CoordinatorMetrics::RunEnded(RunOutcome outcome) {
 }
 
 void CoordinatorMetrics::SetRound(const std::string& run, uint64_t round) {
-  state_->WithRun(run, [&](State::Run& found) { found.round->Set(static_cast<double>(round)); });
+  state_->WithRun(run, [&](RunSeries& found) { found.round->Set(static_cast<double>(round)); });
 }
 
 void CoordinatorMetrics::RoundEnded(RoundOutcome outcome, absl::Duration duration) {
@@ -443,11 +422,17 @@ void CoordinatorMetrics::CountDenseEquivalent(uint64_t bytes_per_direction) {
 }
 
 void CoordinatorMetrics::SetCompressionRatio(const std::string& run, double ratio) {
-  state_->WithRun(run, [&](State::Run& found) { found.compression_ratio->Set(ratio); });
+  state_->WithRun(run, [&](RunSeries& found) { found.compression_ratio->Set(ratio); });
 }
 
 void CoordinatorMetrics::SetLoss(const std::string& run, LossSplit split, double loss) {
-  state_->WithRun(run, [&](State::Run& found) { found.loss[Index(split)]->Set(loss); });
+  state_->WithRun(run, [&](RunSeries& found) { found.loss[Index(split)]->Set(loss); });
+}
+
+void CoordinatorMetrics::SetValidationMetric(const std::string& run, absl::string_view metric, double value) {
+  if (const std::optional<optim::MetricKind> kind = optim::MetricNamed(metric); kind.has_value()) {
+    state_->WithRun(run, [&](RunSeries& found) { found.metrics[Index(*kind)]->Set(value); });
+  }
 }
 
 void CoordinatorMetrics::ObserveJournalFsync(double seconds) {
@@ -459,7 +444,7 @@ void CoordinatorMetrics::SetSnapshotTime(absl::Time wall_time) {
 }
 
 void CoordinatorMetrics::SetDiskForecast(const std::string& run, uint64_t bytes) {
-  state_->WithRun(run, [&](State::Run& found) {
+  state_->WithRun(run, [&](RunSeries& found) {
     found.disk_forecast = bytes;
     state_->ForecastDisk();
   });

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/coordinator_impl.h"
+#include "coordinator/own_runs.h"
 #include "coordinator/queue_bound.h"
 #include "coordinator/run/disk_need.h"
 #include "coordinator/run/extended_run.h"
@@ -160,6 +161,7 @@ absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(con
   TRIBUTARY_RETURN_IF_ERROR(CheckQueue(*deps_.journal, operator_name));
   TRIBUTARY_RETURN_IF_ERROR(ValidateRunSpec(spec));
   TRIBUTARY_RETURN_IF_ERROR(CheckSites(spec, deps_.sites->Names()));
+  TRIBUTARY_RETURN_IF_ERROR(CheckKeepsMetrics(spec, *deps_.journal));
   TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(spec.name(), nullptr));
   TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(spec));
   if (model.max_payload > config_.max_update()) {
@@ -205,9 +207,11 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name
   }
   AfterChange();
   ActiveRun* const active = FindActive(run_id);
-  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(active == nullptr ? run->journaled : active->journaled(), rounds, act));
-  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(extended.spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t committed, deps_.journal->LastCommit(run_id));
+  const std::optional<uint64_t> early_end = active == nullptr ? EndedEarlyAt(run->journaled, committed) : active->EndsEarlyAt();
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended,
+                             Extended(active == nullptr ? run->journaled : active->journaled(), rounds, early_end, act));
+  TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(extended.spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string warning, CheckDisk(model, committed));
   LogInfo("coordinator", "run ", run_id, " is extended by ", act.operator_name, " from ", run->journaled.spec.rounds(), " to ", rounds,
           " rounds");
@@ -398,8 +402,8 @@ absl::StatusOr<v1::RunHistory> CoordinatorImpl::GetRunHistory(const std::string&
     return absl::NotFoundError(absl::StrCat("no run ", name));
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, deps_.journal->CommitSummaries(run->journaled.run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, deps_.journal->ValidationLosses(run->journaled.run_id));
-  return MakeHistory(commits, losses);
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledEvaluations evaluations, deps_.journal->Evaluations(run->journaled.run_id));
+  return MakeHistory(commits, evaluations);
 }
 
 v1::RunStatus CoordinatorImpl::StatusOf(Run& run) {
@@ -481,7 +485,7 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
       return log.Commits(request.commits().first(), request.commits().last());
     case v1::DownloadRequest::kStateAtRound: {
       if (site.has_value()) {
-        return absl::PermissionDeniedError("state_at_round is for operators; a site downloads what its SyncPlan names");
+        TRIBUTARY_RETURN_IF_ERROR(CheckIsBest(StatusOf(*run), request.state_at_round()));
       }
       TRIBUTARY_RETURN_IF_ERROR(CheckRoomToDownload(model));
       TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));

@@ -17,6 +17,10 @@ v1::OwnRun OwnRunOf(const v1::RunStatus& status, const std::string& site) {
   run.set_state_hash(status.state_hash());
   run.set_submitted_unix_ms(status.submitted_unix_ms());
   run.set_finished_unix_ms(status.finished_unix_ms());
+  if (status.has_best_round()) {
+    run.set_best_round(status.best_round());
+    *run.mutable_best() = status.best();
+  }
   std::set<std::string> members(status.spec().participation().sites().begin(), status.spec().participation().sites().end());
   for (const v1::SiteStatus& other : status.sites()) {
     if (other.updates_included() > 0) {
@@ -50,6 +54,12 @@ v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::stri
     }
   }
   return own;
+}
+
+absl::Status CheckIsBest(const v1::RunStatus& status, uint64_t round) {
+  return status.has_best_round() && status.best_round() == round
+             ? absl::OkStatus()
+             : absl::PermissionDeniedError("state_at_round is for operators, but for the run's best round");
 }
 
 }  // namespace tributary::coordinator

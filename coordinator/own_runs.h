@@ -2,8 +2,10 @@
 #ifndef TRIBUTARY_COORDINATOR_OWN_RUNS_H_
 #define TRIBUTARY_COORDINATOR_OWN_RUNS_H_
 
+#include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/member.pb.h"
 
@@ -13,6 +15,9 @@ inline constexpr int kMaxOwnRuns = 100;
 
 // `all`: newest first. `wanted`: as ListOwnRunsRequest.run.
 v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::string& site, const std::string& wanted);
+
+// PermissionDenied: not the run's best round, whose state alone a site may have made for it.
+absl::Status CheckIsBest(const v1::RunStatus& status, uint64_t round);
 
 }  // namespace tributary::coordinator
 

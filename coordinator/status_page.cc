@@ -68,6 +68,35 @@ std::string LossFigure(const ReportedRun& run) {
       {{"--a", "training", "on the batches that were trained on", false}, {"--b", "validation", "on data that no site trains on", false}});
 }
 
+// Metrics over all and, of sites that share them, per site; empty: none is known.
+std::string EvaluationOf(const v1::RunStatus& status) {
+  std::vector<std::string> heading = {"", "loss"};
+  heading.insert(heading.end(), status.spec().evaluation().metrics().begin(), status.spec().evaluation().metrics().end());
+  std::vector<std::vector<std::string>> rows;
+  const auto add = [&](const std::string& name, double loss, const google::protobuf::RepeatedPtrField<v1::Metric>& metrics) {
+    std::vector<std::string>& row = rows.emplace_back(std::vector<std::string>{name, FormatMetric(loss)});
+    for (const std::string& metric : status.spec().evaluation().metrics()) {
+      row.push_back(FormatMetric(MetricIn(metrics, metric)));
+    }
+  };
+  if (status.has_val_loss()) {
+    add("all sites", status.val_loss(), status.metrics());
+  }
+  for (const v1::SiteStatus& site : status.sites()) {
+    if (site.has_val_loss()) {
+      add(site.site(), site.val_loss(), site.metrics());
+    }
+  }
+  if (rows.empty()) {
+    return "";
+  }
+  const std::string best = status.has_best_round()
+                               ? absl::StrCat("<p class=\"soft\">Best so far: round ", status.best_round(), ", ",
+                                              EscapeHtml(status.best().name()), " ", FormatMetric(status.best().value()), ".</p>")
+                               : "";
+  return absl::StrCat("<h2>On the validation splits</h2>", HtmlTable(heading, rows), best);
+}
+
 std::string RunCard(const ReportedRun& run) {
   const v1::RunStatus& status = run.status;
   const v1::RoundRecord& round = status.last_round();
@@ -87,7 +116,7 @@ std::string RunCard(const ReportedRun& run) {
                                  {"updates in the newest round", absl::StrCat(round.included(), " of ", round.members())},
                                  {"duration of the newest round", ReadableSeconds(round.duration())},
                                  {"parameters", ReadableCount(static_cast<double>(status.parameters()))}}),
-                  "</section>\n</div>\n");
+                  EvaluationOf(status), "</section>\n</div>\n");
   return html;
 }
 

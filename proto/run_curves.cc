@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
@@ -60,6 +61,19 @@ Curve TrainingCurve(const ReportedRun& run) {
 Curve ValidationCurve(const ReportedRun& run) {
   return CurveOf(run, "validation",
                  [](const v1::RoundRecord& round) { return round.has_val_loss() ? std::make_optional(round.val_loss()) : std::nullopt; });
+}
+
+Curve MetricCurve(const ReportedRun& run, const std::string& metric) {
+  return CurveOf(run, metric.c_str(), [&metric](const v1::RoundRecord& round) { return MetricIn(round.metrics(), metric); });
+}
+
+std::optional<double> MetricIn(const google::protobuf::RepeatedPtrField<v1::Metric>& metrics, const std::string& name) {
+  const auto found = std::find_if(metrics.begin(), metrics.end(), [&name](const v1::Metric& metric) { return metric.name() == name; });
+  return found == metrics.end() ? std::nullopt : std::make_optional(found->value());
+}
+
+std::string FormatMetric(const std::optional<double>& value) {
+  return value.has_value() ? absl::StrFormat("%.4g", *value) : "-";
 }
 
 std::vector<CurvePoint> Thin(const std::vector<CurvePoint>& points, size_t most) {

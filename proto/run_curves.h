@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/run.pb.h"
 
@@ -37,6 +38,13 @@ struct Curve {
 // Means over the sites. Losses that are no numbers are left out.
 Curve TrainingCurve(const ReportedRun& run);
 Curve ValidationCurve(const ReportedRun& run);
+// Of a metric of the run's evaluations: `loss` of its points is the metric.
+Curve MetricCurve(const ReportedRun& run, const std::string& metric);
+
+// The value of the first of that name; nothing: none has it.
+std::optional<double> MetricIn(const google::protobuf::RepeatedPtrField<v1::Metric>& metrics, const std::string& name);
+// "0.9431".
+std::string FormatMetric(const std::optional<double>& value);
 
 // At most `most` points: the means of as many stretches. The last point stays as it is.
 std::vector<CurvePoint> Thin(const std::vector<CurvePoint>& points, size_t most);

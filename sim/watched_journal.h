@@ -38,6 +38,9 @@ class WatchedJournal final : public coordinator::ForwardingJournal {
   absl::Status AddCommit(const std::string& run_id, uint64_t round, const coordinator::JournaledCommit& commit) override {
     return Told(ForwardingJournal::AddCommit(run_id, round, commit), [&] { witness_->OnCommit(run_id, round, commit); });
   }
+  absl::Status SetEvaluation(const std::string& run_id, uint64_t round, const coordinator::JournaledEvaluation& evaluation) override {
+    return Told(ForwardingJournal::SetEvaluation(run_id, round, evaluation), [&] { witness_->OnEvaluation(run_id, round, evaluation); });
+  }
   absl::Status AddSnapshot(const std::string& run_id, const coordinator::JournaledSnapshot& snapshot) override {
     return Told(ForwardingJournal::AddSnapshot(run_id, snapshot), [&] { witness_->OnSnapshot(run_id); });
   }

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "common/checksum.h"
 #include "coordinator/journal/updates_of.h"
+#include "coordinator/run/best_round.h"
 #include "coordinator/run/run_sites.h"
 #include "optim/commit.h"
 #include "proto/durations.h"
@@ -116,6 +117,7 @@ void Witness::OnTakenBack(const std::string& run_id, uint64_t round, bool residu
   } else {
     run.past.back().aggregator = run.aggregator->SaveState();
   }
+  run.evaluations.erase(run.evaluations.upper_bound(round), run.evaluations.end());
   run.open.reset();
   run.updates.clear();
   // It goes on from a snapshot of that round.
@@ -130,7 +132,8 @@ void Witness::OnState(const std::string& run_id, v1::RunState state, absl::strin
   Holds(!run.over(), "a run ends once", absl::StrCat(run_id, " went from ", run.journaled.state, " to ", state, ": ", reason));
   Holds(!reason.empty(), "every state has a reason", absl::StrCat(run_id, " is ", v1::RunState_Name(state), " without a reason"));
   if (state == v1::FINISHED) {
-    Holds(run.round() == run.journaled.spec.rounds(), "a finished run has all its rounds",
+    const bool enough = coordinator::EarlyEnd(run.journaled.spec, run.evaluations, run.round()).has_value();
+    Holds(run.round() == run.journaled.spec.rounds() || enough, "a finished run has all its rounds",
           absl::StrCat(run_id, " finished with ", run.round(), " of ", run.journaled.spec.rounds()));
   }
   run.journaled.state = state;
@@ -140,8 +143,9 @@ void Witness::OnState(const std::string& run_id, v1::RunState state, absl::strin
 void Witness::OnExtended(const JournaledRun& run) {
   WitnessedRun& witnessed = runs_.at(run.run_id);
   const JournaledRun& before = witnessed.journaled;
-  Holds(run.spec.rounds() > before.spec.rounds() && before.state != v1::FAILED && before.state != v1::STOPPED,
-        "a run is extended that can go on", absl::StrCat(run.run_id, " with ", before.spec.rounds(), " rounds, ", before.state));
+  const bool more = run.spec.rounds() > before.spec.rounds() || run.spec.stop_when().after() > before.spec.stop_when().after();
+  Holds(more && before.state != v1::FAILED && before.state != v1::STOPPED, "a run is extended that can go on",
+        absl::StrCat(run.run_id, " with ", before.spec.rounds(), " rounds, ", before.state));
   const absl::StatusOr<coordinator::RunModel> model = coordinator::RunModel::Of(run.spec);
   for (const uint64_t round : {uint64_t{1}, witnessed.round() + 1}) {
     Holds(model.ok() && optim::ParametersForRound(model->options, round).learning_rate ==

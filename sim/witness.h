@@ -36,6 +36,7 @@ struct WitnessedRun {
   Digest chain{};
   std::vector<std::string> hashes;                 // of state[i], raw bytes
   std::vector<std::vector<std::string>> included;  // sites of commit i + 1
+  coordinator::JournaledEvaluations evaluations;
   std::optional<coordinator::JournaledRound> open;
   std::vector<coordinator::JournaledUpdate> updates;  // of the open round, in the order acknowledged
   bool broken = false;                                // something was wrong; nothing more can be derived
@@ -105,6 +106,9 @@ class Witness {
   // That `payload`, of an update or a commit, is not longer than the run's budget allows.
   void CheckBudget(const WitnessedRun& run, const std::string& payload);
   void OnSnapshot(const std::string& run_id);
+  void OnEvaluation(const std::string& run_id, uint64_t round, const coordinator::JournaledEvaluation& evaluation) {
+    runs_.at(run_id).evaluations[round] = evaluation;
+  }
   // With the bytes of its file, if it is in one, in the place of that.
   void Inline(coordinator::JournaledUpdate& update);
   void Inline(coordinator::JournaledCommit& commit);

@@ -30,8 +30,7 @@
 //  7. Sends of a session leave in the order given, the Hello first; those of a session that is over are dropped. Messages of a session are
 //     reported in the order received. Transfers go beside the session, in no order.
 //  8. A Tick comes at NextWakeup() at the latest, which each event may move. An early one does no harm.
-//  9. Exit is the last action there is. What was sent before it leaves first; work under way may be cut off, for what is saved is whole at
-//     any moment.
+//  9. Exit is the last action. What was sent before it leaves first; work under way may be cut off: what is saved is whole at any moment.
 //
 // In return the engine promises, and asserts after every event (CheckInvariants):
 //

@@ -113,6 +113,28 @@ bool Decode(const Value& stored, std::vector<v1::SiteStatus>& sites) {
   return true;
 }
 
+Value Encode(const std::map<std::string, double>& metrics) {
+  v1::RoundRecord holder;
+  for (const auto& [name, value] : metrics) {
+    v1::Metric& metric = *holder.add_metrics();
+    metric.set_name(name);
+    metric.set_value(value);
+  }
+  return holder.SerializeAsString();
+}
+
+bool Decode(const Value& stored, std::map<std::string, double>& metrics) {
+  v1::RoundRecord holder;
+  if (!Decode(stored, holder)) {
+    return false;
+  }
+  metrics.clear();
+  for (const v1::Metric& metric : holder.metrics()) {
+    metrics[metric.name()] = metric.value();
+  }
+  return true;
+}
+
 Value Encode(const std::vector<absl::Duration>& durations) {
   std::string bytes;
   for (const absl::Duration duration : durations) {

@@ -3,6 +3,7 @@
 #define TRIBUTARY_COORDINATOR_JOURNAL_COLUMN_CODEC_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -53,6 +54,9 @@ bool Decode(const Value& stored, google::protobuf::MessageLite& message);
 // A RunStatus with only `sites` set, serialised.
 Value Encode(const std::vector<v1::SiteStatus>& sites);
 bool Decode(const Value& stored, std::vector<v1::SiteStatus>& sites);
+// A RoundRecord with only `metrics` set, by name, serialised.
+Value Encode(const std::map<std::string, double>& metrics);
+bool Decode(const Value& stored, std::map<std::string, double>& metrics);
 // Nanoseconds, 8 bytes little-endian each.
 Value Encode(const std::vector<absl::Duration>& durations);
 bool Decode(const Value& stored, std::vector<absl::Duration>& durations);

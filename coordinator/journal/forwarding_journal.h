@@ -72,12 +72,11 @@ class ForwardingJournal : public Journal {
   absl::Status Flush() override { return journal_->Flush(); }
   absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override { return journal_->Events(run_id); }
   absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override { return journal_->Evidence(run_id); }
-  absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override {
-    return journal_->SetValidationLoss(run_id, round, loss);
+  bool KeepsMetrics() const override { return journal_->KeepsMetrics(); }
+  absl::Status SetEvaluation(const std::string& run_id, uint64_t round, const JournaledEvaluation& evaluation) override {
+    return journal_->SetEvaluation(run_id, round, evaluation);
   }
-  absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) override {
-    return journal_->ValidationLosses(run_id);
-  }
+  absl::StatusOr<JournaledEvaluations> Evaluations(const std::string& run_id) override { return journal_->Evaluations(run_id); }
   absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override {
     return journal_->AddSnapshot(run_id, snapshot);
   }

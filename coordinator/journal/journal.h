@@ -66,7 +66,7 @@ struct JournaledCommit {
   std::string record;                       // optim::EncodeCommit; empty: it is in `file`, as with JournaledUpdate
   Digest chain_hash{};                      // optim::ChainHash of the log up to here
   Digest state_hash{};                      // of state[round]
-  v1::RoundRecord round_record;             // without val_loss: see SetValidationLoss
+  v1::RoundRecord round_record;             // without val_loss and metrics: see SetEvaluation
   std::vector<std::string> included;        // sites whose updates it holds, ascending: who gets which receipt on asking again
   std::vector<v1::SiteStatus> site_totals;  // counters of all sites of the run so far; read back with SiteTotals, not with Commit
   Arrivals arrivals;                        // the latest; read back with LatestArrivals, not with Commit
@@ -92,6 +92,15 @@ struct JournaledSnapshot {
   std::string aggregator_file;  // of optim::Aggregator::SaveState at this round; empty: as a new aggregator (round 0)
   Digest aggregator_hash{};     // SHA-256 of that file
 };
+
+// Of a state on the validation splits: means over the sites that reported.
+struct JournaledEvaluation {
+  double loss = 0;
+  std::map<std::string, double> metrics = {};  // by name; nothing where the journal has no place for them (KeepsMetrics)
+
+  bool operator==(const JournaledEvaluation&) const = default;
+};
+using JournaledEvaluations = std::map<uint64_t, JournaledEvaluation>;  // by round
 
 // What happened to a site or its update and follows from no commit (joined, left, refused, quarantined, resynchronised, late, rejected,
 // conflicting), or
@@ -218,9 +227,11 @@ class Journal {
   virtual absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) = 0;
   virtual absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) = 0;
 
-  // Mean validation loss of state[round] over the sites that evaluated it; round 0 is the initial weights. Replaces an earlier one.
-  virtual absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) = 0;
-  virtual absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) = 0;
+  // Whether evaluations have metrics here: a journal of format 5 or older has no place for them.
+  virtual bool KeepsMetrics() const = 0;
+  // Of state[round]; round 0 is the initial weights. Replaces an earlier one.
+  virtual absl::Status SetEvaluation(const std::string& run_id, uint64_t round, const JournaledEvaluation& evaluation) = 0;
+  virtual absl::StatusOr<JournaledEvaluations> Evaluations(const std::string& run_id) = 0;
 
   // Records a snapshot whose file is already durable, and prunes the updates of rounds up to it.
   virtual absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) = 0;

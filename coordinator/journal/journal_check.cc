@@ -31,7 +31,7 @@ absl::Status CheckRun(Database& database, const JournalTables& tables, const Jou
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledSnapshot> snapshots, tables.snapshots.All(run));
   TRIBUTARY_RETURN_IF_ERROR(tables.rounds.Open(run).status());
   TRIBUTARY_RETURN_IF_ERROR(tables.commits.SiteTotals(run).status());
-  TRIBUTARY_RETURN_IF_ERROR(tables.snapshots.Losses(run).status());
+  TRIBUTARY_RETURN_IF_ERROR(tables.snapshots.Evaluations(run).status());
   TRIBUTARY_RETURN_IF_ERROR(tables.commits.LatestArrivals(run).status());
   TRIBUTARY_RETURN_IF_ERROR(tables.events.Events(run).status());
   TRIBUTARY_RETURN_IF_ERROR(tables.events.Evidence(run).status());

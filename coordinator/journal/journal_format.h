@@ -17,7 +17,7 @@ class Database;
 // This program reads and writes all formats from the first to the last. It creates journals in the newest, and leaves others in theirs
 // until it is told to upgrade them, so that the release before it still opens them.
 inline constexpr int64_t kOldestFormat = 2;
-inline constexpr int64_t kNewestFormat = 5;
+inline constexpr int64_t kNewestFormat = 6;
 
 // The format of an open journal. DataLoss, exit code kDamaged: it is not a journal, is of a format that this program does not know, or its
 // tables are not exactly those of its format.

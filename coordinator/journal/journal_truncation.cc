@@ -16,7 +16,7 @@ absl::StatusOr<std::vector<std::string>> DropDamaged(Database& database, const J
   const Part parts[] = {
       {"counters", tables.commits.SiteTotals(run).status(), "DELETE FROM site_totals WHERE run = ?"},
       {"arrival times", tables.commits.LatestArrivals(run).status(), "DELETE FROM arrivals WHERE run = ?"},
-      {"validation losses", tables.snapshots.Losses(run).status(), "DELETE FROM validation_losses WHERE run = ?"},
+      {"validation losses", tables.snapshots.Evaluations(run).status(), "DELETE FROM validation_losses WHERE run = ?"},
       {"events", tables.events.Events(run).status(), "DELETE FROM events WHERE run = ?"},
       {"evidence", tables.events.Evidence(run).status(), "DELETE FROM evidence WHERE run = ?"},
   };

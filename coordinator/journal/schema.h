@@ -6,6 +6,7 @@
 #define TRIBUTARY_COORDINATOR_JOURNAL_SCHEMA_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ inline constexpr int64_t kFormatWithAudit = 5;
 
 // The first that has the table of the registry's sites.
 inline constexpr int64_t kFormatWithSites = 5;
+
+// The first whose evaluations have metrics.
+inline constexpr int64_t kFormatWithMetrics = 6;
 
 struct RunKey {
   int64_t number = 0;  // order of submission; other tables name the run by it
@@ -116,19 +120,20 @@ inline constexpr SiteTotalsColumn kSiteTotalsColumns[] = {
 };
 inline constexpr TableSpec<OfRun, SiteTotalsRow> kSiteTotals = {"site_totals", kSiteTotalsColumns};
 
-struct ValidationLossRow {
+struct EvaluationRow {
   uint64_t round = 0;
   double loss = 0;
+  std::map<std::string, double> metrics;
 };
-using ValidationLossColumn = Column<OfRun, ValidationLossRow>;
-inline constexpr ValidationLossColumn kValidationLossColumns[] = {
-    ValidationLossColumn::Of<&OfRun::run>("run", "INTEGER NOT NULL REFERENCES runs(number)"),
-    ValidationLossColumn::Of<&ValidationLossRow::round>("round", "INTEGER NOT NULL"),
-    ValidationLossColumn::Of<&ValidationLossRow::loss>("loss", "REAL NOT NULL"),
-    ValidationLossColumn::Checksum(),
+using EvaluationColumn = Column<OfRun, EvaluationRow>;
+inline constexpr EvaluationColumn kEvaluationColumns[] = {
+    EvaluationColumn::Of<&OfRun::run>("run", "INTEGER NOT NULL REFERENCES runs(number)"),
+    EvaluationColumn::Of<&EvaluationRow::round>("round", "INTEGER NOT NULL"),
+    EvaluationColumn::Of<&EvaluationRow::loss>("loss", "REAL NOT NULL"),
+    EvaluationColumn::Of<&EvaluationRow::metrics>("metrics", "BLOB NOT NULL", Role::kGuarded, kFormatWithMetrics),
+    EvaluationColumn::Checksum(),
 };
-inline constexpr TableSpec<OfRun, ValidationLossRow> kValidationLosses = {"validation_losses", kValidationLossColumns,
-                                                                          "PRIMARY KEY(run, round)"};
+inline constexpr TableSpec<OfRun, EvaluationRow> kEvaluations = {"validation_losses", kEvaluationColumns, "PRIMARY KEY(run, round)"};
 
 using SnapshotColumn = Column<OfRun, JournaledSnapshot>;
 inline constexpr SnapshotColumn kSnapshotColumns[] = {
@@ -260,7 +265,7 @@ absl::Status VisitTables(int64_t format, Visit visit) {
     status = spec.since <= format ? visit(spec) : absl::OkStatus();
     return status.ok();
   };
-  static_cast<void>(next(kRuns) && next(kOpenRounds) && next(kUpdates) && next(kCommits) && next(kSiteTotals) && next(kValidationLosses) &&
+  static_cast<void>(next(kRuns) && next(kOpenRounds) && next(kUpdates) && next(kCommits) && next(kSiteTotals) && next(kEvaluations) &&
                     next(kSnapshots) && next(kArrivals) && next(kEvents) && next(kEvidence) && next(kAuditRecords) && next(kAuditNodes) &&
                     next(kAuditHeads) && next(kSites));
   return status;

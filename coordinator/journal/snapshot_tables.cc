@@ -28,19 +28,19 @@ absl::StatusOr<std::vector<JournaledSnapshot>> SnapshotTables::All(const RunRef&
   }
 }
 
-absl::StatusOr<std::map<uint64_t, double>> SnapshotTables::Losses(const RunRef& run) const {
-  std::map<uint64_t, double> losses;
-  Query rows(database_, losses_.Select("WHERE run = ?"));
+absl::StatusOr<JournaledEvaluations> SnapshotTables::Evaluations(const RunRef& run) const {
+  JournaledEvaluations evaluations;
+  Query rows(database_, evaluations_.Select("WHERE run = ?"));
   rows.Int(run.number);
   while (true) {
     OfRun key;
-    ValidationLossRow row;
+    EvaluationRow row;
     TRIBUTARY_ASSIGN_OR_RETURN(const bool more,
-                               losses_.Next(rows, key, row, [&run] { return absl::StrCat("run ", run.id, ": a validation loss"); }));
+                               evaluations_.Next(rows, key, row, [&run] { return absl::StrCat("run ", run.id, ": a validation loss"); }));
     if (!more) {
-      return losses;
+      return evaluations;
     }
-    losses.emplace(row.round, row.loss);
+    evaluations[row.round] = {row.loss, std::move(row.metrics)};
   }
 }
 

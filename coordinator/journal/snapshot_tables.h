@@ -1,9 +1,8 @@
-// The snapshots of each run, and the validation losses of its states.
+// The snapshots of each run, and the evaluations of its states.
 #ifndef TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_TABLES_H_
 #define TRIBUTARY_COORDINATOR_JOURNAL_SNAPSHOT_TABLES_H_
 
 #include <cstdint>
-#include <map>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,15 +20,17 @@ class SnapshotTables {
  public:
   // `database` outlives it.
   SnapshotTables(Database* database, int64_t format)
-      : database_(*database), snapshots_(database, kSnapshots, format), losses_(database, kValidationLosses, format) {}
+      : database_(*database), snapshots_(database, kSnapshots, format), evaluations_(database, kEvaluations, format) {}
 
   absl::Status Add(const RunRef& run, const JournaledSnapshot& snapshot) { return snapshots_.Replace({run.number}, snapshot); }
   absl::Status Remove(const RunRef& run, uint64_t round);
   // Ascending by round.
   absl::StatusOr<std::vector<JournaledSnapshot>> All(const RunRef& run) const;
 
-  absl::Status SetLoss(const RunRef& run, uint64_t round, double loss) { return losses_.Replace({run.number}, {round, loss}); }
-  absl::StatusOr<std::map<uint64_t, double>> Losses(const RunRef& run) const;
+  absl::Status SetEvaluation(const RunRef& run, uint64_t round, const JournaledEvaluation& evaluation) {
+    return evaluations_.Replace({run.number}, {round, evaluation.loss, evaluation.metrics});
+  }
+  absl::StatusOr<JournaledEvaluations> Evaluations(const RunRef& run) const;
 
   // What is of later rounds goes, sound or not.
   absl::Status DropAfter(const RunRef& run, uint64_t round);
@@ -37,7 +38,7 @@ class SnapshotTables {
  private:
   Database& database_;
   Table<OfRun, JournaledSnapshot> snapshots_;
-  Table<OfRun, ValidationLossRow> losses_;
+  Table<OfRun, EvaluationRow> evaluations_;
 };
 
 }  // namespace tributary::coordinator

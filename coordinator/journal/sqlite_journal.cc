@@ -262,14 +262,14 @@ absl::StatusOr<std::vector<JournaledEvidence>> SqliteJournal::Evidence(const std
   return tables_.events.Evidence(run);
 }
 
-absl::Status SqliteJournal::SetValidationLoss(const std::string& run_id, uint64_t round, double loss) {
+absl::Status SqliteJournal::SetEvaluation(const std::string& run_id, uint64_t round, const JournaledEvaluation& evaluation) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
-  return Write([&] { return tables_.snapshots.SetLoss(run, round, loss); });
+  return Write([&] { return tables_.snapshots.SetEvaluation(run, round, evaluation); });
 }
 
-absl::StatusOr<std::map<uint64_t, double>> SqliteJournal::ValidationLosses(const std::string& run_id) {
+absl::StatusOr<JournaledEvaluations> SqliteJournal::Evaluations(const std::string& run_id) {
   TRIBUTARY_ASSIGN_OR_RETURN(const RunRef run, tables_.runs.Find(run_id));
-  return tables_.snapshots.Losses(run);
+  return tables_.snapshots.Evaluations(run);
 }
 
 absl::Status SqliteJournal::InsertSnapshot(const RunRef& run, const JournaledSnapshot& snapshot) {

@@ -69,8 +69,9 @@ class SqliteJournal final : public Journal {
   absl::Status Flush() override;
   absl::StatusOr<std::vector<JournaledEvent>> Events(const std::string& run_id) override;
   absl::StatusOr<std::vector<JournaledEvidence>> Evidence(const std::string& run_id) override;
-  absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override;
-  absl::StatusOr<std::map<uint64_t, double>> ValidationLosses(const std::string& run_id) override;
+  bool KeepsMetrics() const override { return format_ >= kFormatWithMetrics; }
+  absl::Status SetEvaluation(const std::string& run_id, uint64_t round, const JournaledEvaluation& evaluation) override;
+  absl::StatusOr<JournaledEvaluations> Evaluations(const std::string& run_id) override;
   absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override;
   absl::Status RemoveSnapshot(const std::string& run_id, uint64_t round) override;
   absl::StatusOr<std::vector<JournaledSnapshot>> Snapshots(const std::string& run_id) override;

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/overloaded.h"
 #include "common/status_macros.h"
+#include "coordinator/run/best_round.h"
 #include "coordinator/run/disk_need.h"
 #include "coordinator/run/extended_run.h"
 #include "coordinator/run/receipts.h"
@@ -30,6 +31,7 @@ ActiveRun::ActiveRun(const JournaledRun& run, const v1::CoordinatorConfig& confi
       journaled_(run),
       host_(std::move(host)),
       engine_(RoundPolicyOf(run.spec), position, Instant{deps_.clock->Now(), deps_.clock->WallNow()}),
+      enough_(position.enough),
       summary_(run.run_id, run.spec.rounds()) {}
 
 absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& run, const v1::CoordinatorConfig& config, Start start,
@@ -40,6 +42,8 @@ absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& r
                                            dependencies.snapshots, dependencies.clock));
   RunPosition position = host->position();
   TRIBUTARY_ASSIGN_OR_RETURN(position.arrivals, journal.LatestArrivals(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledEvaluations evaluations, journal.Evaluations(run.run_id));
+  position.enough = EarlyEnd(run.spec, evaluations, position.committed);
   if (run.state == v1::PAUSED) {
     position.paused = run.reason;
   } else if (run.state == v1::DRAINING) {
@@ -48,8 +52,7 @@ absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& r
   auto active = absl::WrapUnique(new ActiveRun(run, config, std::move(host), position, dependencies));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal.CommitSummaries(run.run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, journal.SiteTotals(run.run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal.ValidationLosses(run.run_id));
-  active->accounts_.Restore(commits, totals, losses);
+  active->accounts_.Restore(commits, totals, evaluations);
   if (start == Start::kRecovered) {
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<std::string> likely, active->host_->LikelySites());
     for (const std::string& site : likely) {
@@ -171,13 +174,17 @@ void ActiveRun::TellRoundStart(const std::string& site, bool update_held) {
   SendMessage(*deps_.environment, site, std::move(message));
 }
 
-bool ActiveRun::RecordValidationLoss(uint64_t round, double loss) {
-  if (!Survives(deps_.journal->SetValidationLoss(id(), round, loss))) {
+bool ActiveRun::RecordEvaluation(uint64_t round, const std::map<std::string, JournaledEvaluation>& by_site) {
+  const std::optional<JournaledEvaluation> mean = MeanOf(by_site);
+  if (!mean.has_value()) {
+    return true;
+  }
+  if (!Survives(deps_.journal->SetEvaluation(id(), round, *mean))) {
     return false;
   }
-  accounts_.SetValidationLoss(round, loss);
-  summary_.SetValidationLoss(loss);
-  deps_.metrics->SetLoss(journaled_.spec.name(), LossSplit::kValidation, loss);
+  accounts_.SetEvaluation(round, *mean);
+  summary_.SetValidationLoss(mean->loss);
+  ShowEvaluation(journaled_.spec.name(), *mean, *deps_.metrics);
   return true;
 }
 
@@ -189,8 +196,9 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   TRIBUTARY_ASSERT(close.included.size() == host_->accepted().size(), "round ", close.round, ": ", close.included.size(),
                    " updates to include, ", host_->accepted().size(), " in the sum");
   const std::map<std::string, v1::UpdateReport> reports = host_->reports();
-  // Before the commit: after a crash in between the round is committed again and the same loss is recorded again.
-  if (const std::optional<double> loss = MeanBaseLoss(reports); loss.has_value() && !RecordValidationLoss(close.round - 1, *loss)) {
+  // Before the commit: after a crash in between the round is committed again and its evaluation recorded again.
+  if (engine_.EvaluatesBase(close.round) &&
+      !RecordEvaluation(close.round - 1, accounts_.SetSiteEvaluations(reports, journaled_.spec.evaluation()))) {
     return;
   }
   const absl::Time closing = At().now;
@@ -220,6 +228,7 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   }
   const absl::Time journaled = At().now;
   accounts_.SetLastRecord(record);
+  enough_ = EarlyEnd(journaled_.spec, accounts_.evaluations(), close.round);
   if (record.has_train_loss()) {
     accounts_.SetTrainLoss(record.train_loss());
   }
@@ -250,12 +259,12 @@ void ActiveRun::CommitRound(const CloseRound& close) {
     return;
   }
   ForecastDisk();
-  Dispatch(RoundCommitted{host_->state_hash()});
+  Dispatch(RoundCommitted{host_->state_hash(), enough_});
 }
 
 // The last state is kept as well: it is what gets exported.
 void ActiveRun::TakeSnapshotIfDue(uint64_t record_bytes) {
-  const bool last = host_->round() == journaled_.spec.rounds();
+  const bool last = IsLast(host_->round());
   if (!host_->SnapshotDue() && !last) {
     return;
   }
@@ -295,7 +304,7 @@ absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> ActiveRun::CommitM
     TRIBUTARY_ASSIGN_OR_RETURN(*commit.mutable_record(), ReadAll(record));
   }
   commit.set_state_hash(state_hash);
-  commit.set_report(round == journaled_.spec.rounds());
+  commit.set_report(IsLast(round));
   return message;
 }
 
@@ -405,12 +414,13 @@ absl::Status ActiveRun::Resume(const OperatorAct& act) {
 
 absl::Status ActiveRun::Extend(uint64_t rounds, const OperatorAct& act) {
   TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
-  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(journaled_, rounds, act));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(journaled_, rounds, EndsEarlyAt(), act));
   NoteAct("extended", act);
   if (const absl::Status replaced = deps_.journal->ReplaceRun(extended); !Survives(replaced)) {
     return replaced;
   }
   journaled_ = extended;
+  enough_.reset();
   summary_.SetRounds(rounds);
   ForecastDisk();
   // They consented to fewer rounds. A session that begins again loses nothing, and asks.
@@ -457,15 +467,9 @@ v1::RunStatus ActiveRun::Status() const {
   if (ended_.has_value()) {
     return *ended_;
   }
-  v1::RunStatus status;
-  status.set_run_id(id());
-  *status.mutable_spec() = journaled_.spec;
-  *status.mutable_optimizer_in_force() = host_->model().in_force;
-  status.mutable_optimizer_in_force()->mutable_learning_rate()->set_rounds(journaled_.spec.optimizer().learning_rate().rounds());
+  v1::RunStatus status = StatusOfActive(journaled_, *host_, accounts_);
   status.set_state(engine_.state());
   status.set_reason(engine_.reason());
-  status.set_round(host_->round());
-  status.set_state_hash(host_->state_hash());
   std::map<std::string, v1::SiteStatus> sites;
   for (const v1::SiteStatus& totals : accounts_.SiteTotals()) {
     sites[totals.site()] = totals;
@@ -479,13 +483,6 @@ v1::RunStatus ActiveRun::Status() const {
   for (auto& [name, site] : sites) {
     *status.add_sites() = std::move(site);
   }
-  SetAccounts(accounts_, status);
-  status.set_parameters(static_cast<uint64_t>(host_->model().layout.size()));
-  if (accounts_.last_record().has_value()) {
-    *status.mutable_last_round() = *accounts_.last_record();
-  }
-  status.set_submitted_unix_ms(journaled_.submitted_unix_ms);
-  status.set_finished_unix_ms(journaled_.finished_unix_ms);
   return status;
 }
 

@@ -85,6 +85,8 @@ class ActiveRun {
   bool Takes(const std::string& site) const { return TakesSite(journaled_.spec, site); }
   // It has ended, and is of no further use but for its status.
   bool over() const { return ended_.has_value(); }
+  // Of a run that is ending before its last round: its last one.
+  std::optional<uint64_t> EndsEarlyAt() const { return enough_.has_value() ? std::make_optional(host_->round()) : std::nullopt; }
   // Asked to drain: no round is in flight and none will start.
   bool drained() const { return drained_; }
   // When OnTime is due at the latest.
@@ -183,8 +185,10 @@ class ActiveRun {
   // Between two rounds.
   void TakeSnapshotIfDue(uint64_t record_bytes);
   void ForecastDisk();
-  // False after a storage error.
-  bool RecordValidationLoss(uint64_t round, double loss);
+  // The mean over these sites. False after a storage error.
+  bool RecordEvaluation(uint64_t round, const std::map<std::string, JournaledEvaluation>& by_site);
+  // Whether no round comes after this one, which is committed.
+  bool IsLast(uint64_t round) const { return round == journaled_.spec.rounds() || (enough_.has_value() && round == host_->round()); }
   absl::StatusOr<std::shared_ptr<const v1::CoordinatorMessage>> CommitMessage(uint64_t round, const StoredBytes& record,
                                                                               const std::string& state_hash) const;
   void Finish(const EndRun& end);
@@ -222,14 +226,15 @@ class ActiveRun {
   JournaledRun journaled_;
   const std::unique_ptr<RunHost> host_;
   RoundEngine engine_;
+  std::optional<std::string> enough_;  // as the engine's: why the run ends before its last round
   RunAccounts accounts_;
   RoundSummary summary_;
 
   std::map<std::string, SiteState> sites_;
-  std::map<std::string, double> final_losses_;              // by site, from StateReports
-  std::map<std::string, uint64_t> last_mismatch_;           // by site: the round in which its state last differed from the log's
-  std::map<std::string, UnfinishedSync> unfinished_syncs_;  // by site
-  absl::Time last_accepted_ = absl::InfinitePast();         // of the open round
+  std::map<std::string, JournaledEvaluation> final_evaluations_;  // by site, from StateReports
+  std::map<std::string, uint64_t> last_mismatch_;                 // by site: the round in which its state last differed from the log's
+  std::map<std::string, UnfinishedSync> unfinished_syncs_;        // by site
+  absl::Time last_accepted_ = absl::InfinitePast();               // of the open round
   absl::Time evidence_written_ = absl::InfinitePast();
 
   bool told_of_unknown_columns_ = false;

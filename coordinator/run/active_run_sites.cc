@@ -305,14 +305,11 @@ void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& re
   if (report.round() != host_->round() || !engine_.reporting()) {
     return;
   }
-  if (report.has_val_loss()) {
-    final_losses_[site] = report.val_loss();
-    std::vector<double> losses;
-    for (const auto& [name, loss] : final_losses_) {
-      losses.push_back(loss);
-    }
-    if (const std::optional<double> mean = BoundedMean(std::move(losses));
-        mean.has_value() && !RecordValidationLoss(host_->round(), *mean)) {
+  const std::optional<JournaledEvaluation> evaluation = EvaluationIn(report, journaled_.spec.evaluation());
+  accounts_.SetSiteEvaluation(site, evaluation);
+  if (evaluation.has_value()) {
+    final_evaluations_[site] = *evaluation;
+    if (!RecordEvaluation(host_->round(), final_evaluations_)) {
       return;
     }
   }

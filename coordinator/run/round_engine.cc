@@ -24,7 +24,8 @@ RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position,
       state_hash_(position.state_hash),
       base_state_hash_(position.base_state_hash),
       stop_reason_(position.stop),
-      paused_(position.paused) {
+      paused_(position.paused),
+      enough_(position.enough) {
   for (size_t i = 0; i < position.arrivals.size(); ++i) {
     arrivals_[i] = ArrivalTimes(position.arrivals[i]);
   }
@@ -41,7 +42,7 @@ RoundEngine::RoundEngine(const RoundPolicy& policy, const RunPosition& position,
     reason_ = absl::StrCat("round ", position.open->round, " continues after a restart");
     return;
   }
-  if (committed_ >= policy_.rounds) {
+  if (AllCommitted()) {
     phase_ = Phase::kReporting;
     paused_.reset();
     wait_ = BoundAfter(at, policy_.max_deadline);
@@ -130,6 +131,7 @@ void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& acti
                    ++committed_;
                    base_state_hash_ = policy_.pipeline ? state_hash_ : commit.state_hash;
                    state_hash_ = commit.state_hash;
+                   enough_ = commit.enough;
                    EnterAfterCommit(at, actions);
                  },
                  [&](const StateReported& report) {
@@ -156,6 +158,7 @@ void RoundEngine::Take(const Event& event, Instant at, std::vector<Action>& acti
                  },
                  [&](const RunExtended& extended) {
                    policy_.rounds = extended.rounds;
+                   enough_.reset();
                    if (phase_ == Phase::kReporting) {
                      phase_ = Phase::kWaiting;
                      wait_ = BoundAfter(at, policy_.wait_timeout);
@@ -281,7 +284,9 @@ void RoundEngine::DecideExchanging(Instant at, std::vector<Action>& actions) {
 
 void RoundEngine::DecideReporting(const Membership& membership, Instant at, std::vector<Action>& actions) {
   const std::vector<std::string> missing = UnreportedSites(membership);
-  const std::string done = absl::StrCat("all ", policy_.rounds, " rounds committed");
+  const std::string done = committed_ >= policy_.rounds
+                               ? absl::StrCat("all ", policy_.rounds, " rounds committed")
+                               : absl::StrCat(*enough_, "; ended after round ", committed_, " of ", policy_.rounds);
   if (missing.empty()) {
     End(v1::FINISHED, done, actions);
   } else if (at.now >= wait_.at || stop_reason_.has_value()) {
@@ -303,7 +308,7 @@ void RoundEngine::EnterAfterCommit(Instant at, std::vector<Action>& actions) {
   members_ = RoundMembers();
   why_empty_.clear();
   deadline_ = Bound{};
-  if (committed_ >= policy_.rounds) {
+  if (AllCommitted()) {
     phase_ = Phase::kReporting;
     paused_.reset();  // there is nothing left to hold back
     reported_.clear();

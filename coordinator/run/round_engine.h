@@ -83,6 +83,7 @@ struct RunPosition {
   std::optional<OpenRound> open;
   std::optional<std::string> paused = std::nullopt;  // by an operator, and why
   std::optional<std::string> stop = std::nullopt;    // was asked for, and why
+  std::optional<std::string> enough = std::nullopt;  // as RoundCommitted's, of the last commit
   // How long after their round's start the latest answers came, oldest first; of rounds with an evaluation [1] apart.
   std::array<std::vector<absl::Duration>, 2> arrivals = {};
 };
@@ -121,8 +122,10 @@ struct ExchangeFailed {  // likewise: nobody's update of this round can be used
 };
 struct RoundCommitted {  // answers CloseRound, once the commit is durable
   std::string state_hash;
+  // Why no round after it is needed, though the run has more; a restart would find the same (best_round.h).
+  std::optional<std::string> enough = std::nullopt;
 };
-struct StateReported {  // holds state[rounds], with the right hash
+struct StateReported {  // holds the last state, with the right hash
   std::string site;
 };
 struct StopRequested {
@@ -256,6 +259,7 @@ class RoundEngine {
   // `failure`: of the exchange; with it nobody is included.
   void BeginCommit(const std::optional<std::string>& failure, std::vector<Action>& actions);
   void EnterAfterCommit(Instant at, std::vector<Action>& actions);
+  bool AllCommitted() const { return committed_ >= policy_.rounds || enough_.has_value(); }
   void End(v1::RunState state, std::string reason, std::vector<Action>& actions);
 
   std::vector<std::string> ChooseMembers(const Membership& membership) const;
@@ -271,6 +275,7 @@ class RoundEngine {
   v1::RunState end_state_ = v1::RUN_STATE_UNSPECIFIED;
   std::optional<std::string> stop_reason_;
   std::optional<std::string> paused_;  // why
+  std::optional<std::string> enough_;  // as RoundCommitted's
   bool draining_ = false;
 
   RoundMembers members_;  // of the open round

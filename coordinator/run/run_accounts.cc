@@ -4,7 +4,33 @@
 #include <cmath>
 #include <utility>
 
+#include "optim/metric_kind.h"
+
 namespace tributary::coordinator {
+namespace {
+
+// Of what a site says, no more is looked at.
+constexpr int kMostMetrics = 16;
+
+template <typename Report>
+std::optional<JournaledEvaluation> EvaluationOf(const Report& report, const v1::EvaluationSpec& asked) {
+  const auto possible = [](double value) { return std::isfinite(value) && value >= 0; };
+  if (!report.has_val_loss() || !possible(report.val_loss())) {
+    return std::nullopt;
+  }
+  JournaledEvaluation evaluation = {report.val_loss()};
+  for (int i = 0; i < std::min(report.metrics_size(), kMostMetrics); ++i) {
+    const v1::Metric& metric = report.metrics(i);
+    const std::optional<optim::MetricKind> kind = optim::MetricNamed(metric.name());
+    const bool is_asked = std::find(asked.metrics().begin(), asked.metrics().end(), metric.name()) != asked.metrics().end();
+    if (kind.has_value() && is_asked && possible(metric.value()) && metric.value() <= optim::TraitsOf(*kind).most) {
+      evaluation.metrics.emplace(metric.name(), metric.value());
+    }
+  }
+  return evaluation;
+}
+
+}  // namespace
 
 std::optional<double> BoundedMean(std::vector<double> values) {
   std::erase_if(values, [](double value) { return !std::isfinite(value) || value < 0; });
@@ -29,18 +55,47 @@ std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport
   return BoundedMean(std::move(losses));
 }
 
-std::optional<double> MeanBaseLoss(const std::map<std::string, v1::UpdateReport>& reports) {
+std::optional<JournaledEvaluation> EvaluationIn(const v1::UpdateReport& report, const v1::EvaluationSpec& asked) {
+  return EvaluationOf(report, asked);
+}
+
+std::optional<JournaledEvaluation> EvaluationIn(const v1::StateReport& report, const v1::EvaluationSpec& asked) {
+  return EvaluationOf(report, asked);
+}
+
+std::optional<JournaledEvaluation> MeanOf(const std::map<std::string, JournaledEvaluation>& by_site) {
   std::vector<double> losses;
-  for (const auto& [site, report] : reports) {
-    if (report.has_val_loss()) {
-      losses.push_back(report.val_loss());
+  std::map<std::string, std::vector<double>> metrics;
+  for (const auto& [site, evaluation] : by_site) {
+    losses.push_back(evaluation.loss);
+    for (const auto& [name, value] : evaluation.metrics) {
+      metrics[name].push_back(value);
     }
   }
-  return BoundedMean(std::move(losses));
+  const std::optional<double> loss = BoundedMean(std::move(losses));
+  if (!loss.has_value()) {
+    return std::nullopt;
+  }
+  JournaledEvaluation mean = {*loss};
+  for (auto& [name, values] : metrics) {
+    if (const std::optional<double> value = BoundedMean(std::move(values)); value.has_value() && std::isfinite(*value)) {
+      mean.metrics[name] = *value;
+    }
+  }
+  return mean;
+}
+
+void SetMetrics(const std::map<std::string, double>& metrics, google::protobuf::RepeatedPtrField<v1::Metric>& field) {
+  field.Clear();
+  for (const auto& [name, value] : metrics) {
+    v1::Metric& metric = *field.Add();
+    metric.set_name(name);
+    metric.set_value(value);
+  }
 }
 
 void RunAccounts::Restore(const std::vector<CommitSummary>& commits, const std::vector<v1::SiteStatus>& site_totals,
-                          const std::map<uint64_t, double>& validation_losses) {
+                          const JournaledEvaluations& evaluations) {
   for (const CommitSummary& commit : commits) {
     closed_.up += commit.round_record.bytes_up();
     closed_.down += commit.round_record.bytes_down();
@@ -54,7 +109,7 @@ void RunAccounts::Restore(const std::vector<CommitSummary>& commits, const std::
   for (const v1::SiteStatus& totals : site_totals) {
     sites_[totals.site()] = totals;
   }
-  validation_losses_ = validation_losses;
+  evaluations_ = evaluations;
 }
 
 void RunAccounts::CountBytes(const std::string& site_name, ByteDirection direction, uint64_t bytes) {
@@ -116,21 +171,44 @@ void RunAccounts::AddTailToLastRecord() {
   payload_up_ = 0;
 }
 
-std::optional<double> RunAccounts::LatestValidationLoss() const {
-  return validation_losses_.empty() ? std::nullopt : std::optional<double>(validation_losses_.rbegin()->second);
+void RunAccounts::SetSiteEvaluation(const std::string& name, const std::optional<JournaledEvaluation>& evaluation) {
+  v1::SiteStatus& totals = site(name);
+  totals.clear_val_loss();
+  totals.clear_metrics();
+  if (evaluation.has_value()) {
+    totals.set_val_loss(evaluation->loss);
+    SetMetrics(evaluation->metrics, *totals.mutable_metrics());
+  }
 }
 
-v1::RunHistory MakeHistory(const std::vector<CommitSummary>& commits, const std::map<uint64_t, double>& validation_losses) {
+std::map<std::string, JournaledEvaluation> RunAccounts::SetSiteEvaluations(const std::map<std::string, v1::UpdateReport>& reports,
+                                                                           const v1::EvaluationSpec& asked) {
+  std::map<std::string, JournaledEvaluation> said;
+  for (const auto& [name, report] : reports) {
+    const std::optional<JournaledEvaluation> evaluation = EvaluationIn(report, asked);
+    SetSiteEvaluation(name, evaluation);
+    if (evaluation.has_value()) {
+      said[name] = *evaluation;
+    }
+  }
+  return said;
+}
+
+v1::RunHistory MakeHistory(const std::vector<CommitSummary>& commits, const JournaledEvaluations& evaluations) {
   v1::RunHistory history;
-  if (const auto initial = validation_losses.find(0); initial != validation_losses.end()) {
-    history.add_rounds()->set_val_loss(initial->second);
+  const auto set = [&evaluations](uint64_t round, v1::RoundRecord& record) {
+    if (const auto found = evaluations.find(round); found != evaluations.end()) {
+      record.set_val_loss(found->second.loss);
+      SetMetrics(found->second.metrics, *record.mutable_metrics());
+    }
+  };
+  if (evaluations.contains(0)) {
+    set(0, *history.add_rounds());
   }
   for (const CommitSummary& commit : commits) {
     v1::RoundRecord& record = *history.add_rounds();
     record = commit.round_record;
-    if (const auto loss = validation_losses.find(commit.round); loss != validation_losses.end()) {
-      record.set_val_loss(loss->second);
-    }
+    set(commit.round, record);
   }
   return history;
 }

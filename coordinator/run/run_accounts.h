@@ -14,6 +14,7 @@
 
 #include "common/byte_kind.h"
 #include "coordinator/journal/journal.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
@@ -31,14 +32,22 @@ struct ByteCounts {
 std::optional<double> BoundedMean(std::vector<double> values);
 // Of those that reported one.
 std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport>& reports);
-std::optional<double> MeanBaseLoss(const std::map<std::string, v1::UpdateReport>& reports);
+
+// What a site says of a state, as far as it can be true: finite, of what the run asks for, and no more than there can be. Nothing: it has
+// said no loss.
+std::optional<JournaledEvaluation> EvaluationIn(const v1::UpdateReport& report, const v1::EvaluationSpec& asked);
+std::optional<JournaledEvaluation> EvaluationIn(const v1::StateReport& report, const v1::EvaluationSpec& asked);
+// Of each loss and metric the BoundedMean over the sites that said it. Nothing: there are no sites.
+std::optional<JournaledEvaluation> MeanOf(const std::map<std::string, JournaledEvaluation>& by_site);
+// In place of what was there.
+void SetMetrics(const std::map<std::string, double>& metrics, google::protobuf::RepeatedPtrField<v1::Metric>& field);
 
 // Not thread-safe.
 class RunAccounts {
  public:
   // Takes up what the journal holds of the run.
   void Restore(const std::vector<CommitSummary>& commits, const std::vector<v1::SiteStatus>& site_totals,
-               const std::map<uint64_t, double>& validation_losses);
+               const JournaledEvaluations& evaluations);
 
   void CountBytes(const std::string& site, ByteDirection direction, uint64_t bytes);
   void CountUpdatePayload(uint64_t bytes) { payload_up_ += bytes; }
@@ -58,9 +67,13 @@ class RunAccounts {
 
   void SetLastRecord(const v1::RoundRecord& record) { last_record_ = record; }
   const std::optional<v1::RoundRecord>& last_record() const { return last_record_; }
-  void SetValidationLoss(uint64_t round, double loss) { validation_losses_[round] = loss; }
-  // Of the latest round that has one.
-  std::optional<double> LatestValidationLoss() const;
+  // What a site has said, when it was asked; nothing: it has not.
+  void SetSiteEvaluation(const std::string& name, const std::optional<JournaledEvaluation>& evaluation);
+  // The same of all that have sent an update; returns those that have said it.
+  std::map<std::string, JournaledEvaluation> SetSiteEvaluations(const std::map<std::string, v1::UpdateReport>& reports,
+                                                                const v1::EvaluationSpec& asked);
+  void SetEvaluation(uint64_t round, const JournaledEvaluation& evaluation) { evaluations_[round] = evaluation; }
+  const JournaledEvaluations& evaluations() const { return evaluations_; }
   // Of the latest round whose sites reported one.
   std::optional<double> LatestTrainLoss() const { return train_loss_; }
   void SetTrainLoss(double loss) { train_loss_ = loss; }
@@ -73,12 +86,12 @@ class RunAccounts {
   ByteCounts interval_;  // since
   uint64_t payload_up_ = 0;
   std::optional<v1::RoundRecord> last_record_;
-  std::map<uint64_t, double> validation_losses_;
+  JournaledEvaluations evaluations_;
   std::optional<double> train_loss_;
 };
 
-// The records as operators see them: validation losses at the rounds they belong to, and a record 0 for the initial weights' loss.
-v1::RunHistory MakeHistory(const std::vector<CommitSummary>& commits, const std::map<uint64_t, double>& validation_losses);
+// The records as operators see them: evaluations at the rounds they belong to, and a record 0 for that of the initial weights.
+v1::RunHistory MakeHistory(const std::vector<CommitSummary>& commits, const JournaledEvaluations& evaluations);
 
 }  // namespace tributary::coordinator
 

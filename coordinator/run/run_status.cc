@@ -6,20 +6,52 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "common/status_macros.h"
+#include "coordinator/run/best_round.h"
 #include "coordinator/run/round_report.h"
 #include "coordinator/run/run_log.h"
+#include "proto/config/run_options.h"
 
 namespace tributary::coordinator {
 
+namespace {
+
+// Evaluations, losses and bytes.
 void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status) {
   if (const std::optional<double> loss = accounts.LatestTrainLoss(); loss.has_value()) {
     status.set_train_loss(*loss);
   }
-  if (const std::optional<double> loss = accounts.LatestValidationLoss(); loss.has_value()) {
-    status.set_val_loss(*loss);
+  if (!accounts.evaluations().empty()) {
+    const JournaledEvaluation& latest = accounts.evaluations().rbegin()->second;
+    status.set_val_loss(latest.loss);
+    SetMetrics(latest.metrics, *status.mutable_metrics());
+  }
+  if (const std::optional<JudgedRound> best = BestRound(status.spec(), accounts.evaluations()); best.has_value()) {
+    status.set_best_round(best->round);
+    status.mutable_best()->set_name(JudgedBy(status.spec()));
+    status.mutable_best()->set_value(best->value);
   }
   status.set_bytes_up_total(accounts.totals().up);
   status.set_bytes_down_total(accounts.totals().down);
+}
+
+}  // namespace
+
+v1::RunStatus StatusOfActive(const JournaledRun& run, const RunHost& host, const RunAccounts& accounts) {
+  v1::RunStatus status;
+  status.set_run_id(run.run_id);
+  *status.mutable_spec() = run.spec;
+  *status.mutable_optimizer_in_force() = host.model().in_force;
+  status.mutable_optimizer_in_force()->mutable_learning_rate()->set_rounds(run.spec.optimizer().learning_rate().rounds());
+  status.set_round(host.round());
+  status.set_state_hash(host.state_hash());
+  SetAccounts(accounts, status);
+  status.set_parameters(static_cast<uint64_t>(host.model().layout.size()));
+  if (accounts.last_record().has_value()) {
+    *status.mutable_last_round() = *accounts.last_record();
+  }
+  status.set_submitted_unix_ms(run.submitted_unix_ms);
+  status.set_finished_unix_ms(run.finished_unix_ms);
+  return status;
 }
 
 std::string StateName(v1::RunState state) {
@@ -35,10 +67,21 @@ void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics) {
     metrics.SetLoss(run, LossSplit::kTrain, status.train_loss());
   }
   if (status.has_val_loss()) {
-    metrics.SetLoss(run, LossSplit::kValidation, status.val_loss());
+    JournaledEvaluation evaluation = {status.val_loss()};
+    for (const v1::Metric& metric : status.metrics()) {
+      evaluation.metrics[metric.name()] = metric.value();
+    }
+    ShowEvaluation(run, evaluation, metrics);
   }
   if (status.has_last_round()) {
     metrics.SetCompressionRatio(run, CompressionRatio(status.last_round()));
+  }
+}
+
+void ShowEvaluation(const std::string& run, const JournaledEvaluation& evaluation, CoordinatorMetrics& metrics) {
+  metrics.SetLoss(run, LossSplit::kValidation, evaluation.loss);
+  for (const auto& [name, value] : evaluation.metrics) {
+    metrics.SetValidationMetric(run, name, value);
   }
 }
 
@@ -109,9 +152,9 @@ absl::StatusOr<v1::RunStatus> StatusFromJournal(Journal& journal, const Journale
   *status.mutable_optimizer_in_force() = model.in_force;
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> commits, journal.CommitSummaries(run.run_id));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<v1::SiteStatus> totals, journal.SiteTotals(run.run_id));
-  TRIBUTARY_ASSIGN_OR_RETURN(const auto losses, journal.ValidationLosses(run.run_id));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledEvaluations evaluations, journal.Evaluations(run.run_id));
   RunAccounts accounts;
-  accounts.Restore(commits, totals, losses);
+  accounts.Restore(commits, totals, evaluations);
   if (!commits.empty()) {
     status.set_round(commits.back().round);
     status.set_state_hash(DigestBytes(commits.back().state_hash));

@@ -13,19 +13,21 @@
 #include "coordinator/metrics.h"
 #include "coordinator/run/membership.h"
 #include "coordinator/run/run_accounts.h"
+#include "coordinator/run/run_host.h"
 #include "tributary/v1/run.pb.h"
 #include "tributary/v1/session.pb.h"
 
 namespace tributary::coordinator {
 
-// Losses and bytes.
-void SetAccounts(const RunAccounts& accounts, v1::RunStatus& status);
+// Of a run in progress, but for its state and what its sites are doing.
+v1::RunStatus StatusOfActive(const JournaledRun& run, const RunHost& host, const RunAccounts& accounts);
 
 // "running".
 std::string StateName(v1::RunState state);
 
 // Where the run stands, in metrics that know nothing of it yet.
 void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics);
+void ShowEvaluation(const std::string& run, const JournaledEvaluation& evaluation, CoordinatorMetrics& metrics);
 // How a site with a session shows in them.
 SiteState SiteStateOf(Presence presence);
 // What the site is doing, for people. `quarantine`: why the run has quarantined it for its updates, or empty; `in_round`: what it is doing

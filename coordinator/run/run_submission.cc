@@ -23,6 +23,15 @@ std::string NewRunId(const std::string& name, int64_t unix_ms, size_t others) {
   return absl::StrCat(name, "-", DigestHex(Sha256(absl::StrCat(name, " ", unix_ms, " ", others))).substr(0, 8));
 }
 
+absl::Status CheckKeepsMetrics(const v1::RunSpec& spec, const Journal& journal) {
+  if (spec.evaluation().metrics().empty() || journal.KeepsMetrics()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      "evaluation.metrics: the coordinator's journal is of an older format, which has no place for metrics; with the coordinator stopped, "
+      "`tributary journal upgrade DATA_DIR` gives it one. Or submit the run without them");
+}
+
 absl::StatusOr<std::shared_ptr<RunSubmission>> RunSubmission::Create(JournaledRun run, RunModel model, SharedBytes weights,
                                                                      std::string warning, SnapshotStore* store) {
   auto submission = absl::WrapUnique(new RunSubmission(std::move(run), std::move(model), std::move(weights), std::move(warning), store));

@@ -22,6 +22,9 @@ namespace tributary::coordinator {
 // stands still.
 std::string NewRunId(const std::string& name, int64_t unix_ms, size_t others);
 
+// FailedPrecondition: the run asks for metrics, and the journal is of a format that has no place for them.
+absl::Status CheckKeepsMetrics(const v1::RunSpec& spec, const Journal& journal);
+
 class RunSubmission final : public Submission {
  public:
   // `weights`: the file that the run names; null: its weights are made from its seed. `warning`: what its operator must know. `store` must

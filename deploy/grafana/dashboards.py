@@ -160,6 +160,8 @@ def run():
     learning = [
         lines("Loss", "Mean over the sites, nats.", target(f'tributary_loss{{job="$job",run="$run"}}', "{{split}}"), width=12, height=9,
               decimals=2, minimum=None),
+        lines("Metrics", "Of the model on the validation splits, mean over the sites: those that the run asks for.",
+              target(f'tributary_validation_metric{{job="$job",run="$run"}}', "{{metric}}"), width=12, height=9, decimals=3),
         scatter("Bytes to loss", """The loss over the bytes that were moved to reach it, and over those that fp32 gradients of the same
                 steps would have taken. Bytes count from the coordinator's start; `tributary report` draws a whole run.""",
                 target(f'max(tributary_loss{{job="$job",run="$run",split="train"}})', "training loss"),

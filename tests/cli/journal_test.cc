@@ -364,7 +364,7 @@ TEST_F(JournalCommand, ADamagedResidualIsSaidToBeThatAndTheFileStaysInTheCopy) {
 // The write-ahead log is part of a journal that was not closed.
 TEST_F(JournalCommand, LooksAtWhatAKilledCoordinatorLeft) {
   ASSERT_TRUE(federation_.Restart().ok());
-  ASSERT_TRUE(federation_.journal().SetValidationLoss(run_, 1, 3.0).ok());
+  ASSERT_TRUE(federation_.journal().SetEvaluation(run_, 1, {3.0}).ok());
   const std::string left = federation_.folder() + "/left";
   std::filesystem::create_directories(left);
   for (const char* const name : {"journal.db", "journal.db-wal"}) {

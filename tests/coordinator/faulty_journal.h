@@ -53,8 +53,8 @@ class FaultyJournal final : public ForwardingJournal {
   absl::Status Flush() override {
     return Write([&] { return ForwardingJournal::Flush(); });
   }
-  absl::Status SetValidationLoss(const std::string& run_id, uint64_t round, double loss) override {
-    return Write([&] { return ForwardingJournal::SetValidationLoss(run_id, round, loss); });
+  absl::Status SetEvaluation(const std::string& run_id, uint64_t round, const JournaledEvaluation& evaluation) override {
+    return Write([&] { return ForwardingJournal::SetEvaluation(run_id, round, evaluation); });
   }
   absl::Status AddSnapshot(const std::string& run_id, const JournaledSnapshot& snapshot) override {
     return Write([&] { return ForwardingJournal::AddSnapshot(run_id, snapshot); });

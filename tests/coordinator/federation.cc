@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/checksum.h"
 #include "coordinator/journal/open_journal.h"
+#include "coordinator/run/run_accounts.h"
 #include "optim/commit.h"
 #include "optim/snapshot.h"
 #include "proto/config/capabilities.h"
@@ -265,7 +266,20 @@ void FakeSite::OnStart(const v1::RoundStart& start) {
   SendPending(start.evaluate_base());
 }
 
-void FakeSite::SendPending(bool evaluate) {
+template <typename Report>
+void FakeSite::AddEvaluation(Report& report) {
+  if (withholds) {
+    return;
+  }
+  JournaledEvaluation evaluation = {initial_loss - 0.1 * static_cast<double>(state_->round)};
+  if (evaluate) {
+    evaluate(state_->round, evaluation);
+  }
+  report.set_val_loss(static_cast<float>(evaluation.loss));
+  SetMetrics(evaluation.metrics, *report.mutable_metrics());
+}
+
+void FakeSite::SendPending(bool asked_to_evaluate) {
   ++updates_sent[pending_->round];
   v1::WorkerMessage message;
   v1::Update& update = *message.mutable_update();
@@ -281,8 +295,8 @@ void FakeSite::SendPending(bool evaluate) {
   if (model_->options.weighting == optim::Weighting::kSamples) {
     update.mutable_report()->set_samples(samples);
   }
-  if (evaluate) {
-    update.mutable_report()->set_val_loss(static_cast<float>(initial_loss - 0.1 * static_cast<double>(state_->round)));
+  if (asked_to_evaluate || evaluates_always) {
+    AddEvaluation(*update.mutable_report());
   }
   if (update.payload().size() > federation_->config.max_inline()) {
     Upload(std::move(update));
@@ -344,7 +358,7 @@ void FakeSite::OnCommit(const v1::Commit& commit) {
     report.set_run_id(run_id_);
     report.set_round(state_->round);
     report.set_state_hash(StateHash());
-    report.set_val_loss(initial_loss - 0.1 * static_cast<double>(state_->round));
+    AddEvaluation(report);
     Say(std::move(message));
   }
 }

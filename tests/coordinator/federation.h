@@ -74,6 +74,9 @@ class FakeSite {
   std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
   uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)
   double initial_loss = 3;  // validation loss of state[r] is initial_loss - .1 r
+  std::function<void(uint64_t round, JournaledEvaluation& evaluation)> evaluate;  // instead
+  bool withholds = false;                                                         // its evaluations
+  bool evaluates_always = false;                                                  // whether it is asked or not
 
   // What happened.
   std::vector<v1::CoordinatorMessage> received;
@@ -108,7 +111,10 @@ class FakeSite {
   void OnStart(const v1::RoundStart& start);
   void OnCommit(const v1::Commit& commit);
   void Settle(uint64_t round, bool included);
-  void SendPending(bool evaluate);
+  void SendPending(bool asked_to_evaluate);
+  // Into an UpdateReport or a StateReport.
+  template <typename Report>
+  void AddEvaluation(Report& report);
   void Upload(v1::Update update);
   void SayReady();
   std::string Download(const v1::DownloadRequest& request);

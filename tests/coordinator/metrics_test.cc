@@ -54,9 +54,9 @@ TEST(CoordinatorMetricsTest, HasEveryCountAndEveryChildFromTheStart) {
 
 TEST(CoordinatorMetricsTest, ShowsNoValueThatIsNotKnown) {
   const std::string text = CoordinatorMetrics({"berlin"}).Text();
-  for (const char* const name :
-       {"tributary_round ", "tributary_loss", "tributary_compression_ratio", "tributary_snapshot_timestamp_seconds",
-        "tributary_site_last_seen_timestamp_seconds", "tributary_run_info", "tributary_disk_free_bytes"}) {
+  for (const char* const name : {"tributary_round ", "tributary_loss", "tributary_validation_metric", "tributary_compression_ratio",
+                                 "tributary_snapshot_timestamp_seconds", "tributary_site_last_seen_timestamp_seconds", "tributary_run_info",
+                                 "tributary_disk_free_bytes"}) {
     EXPECT_EQ(CountLines(text, name), 0U) << name;
   }
 }
@@ -67,6 +67,8 @@ TEST(CoordinatorMetricsTest, ForgetsRunsThatAreOverWhenAnotherBegins) {
     metrics.BeginRun(run);
     metrics.SetRound(run, 12);
     metrics.SetLoss(run, LossSplit::kTrain, 2.5);
+    metrics.SetValidationMetric(run, "auroc", 0.75);
+    metrics.SetValidationMetric(run, "a name that nobody gave it", 1);
     metrics.SetCompressionRatio(run, 500);
     metrics.SetDiskForecast(run, 1000);
   }
@@ -80,6 +82,8 @@ TEST(CoordinatorMetricsTest, ForgetsRunsThatAreOverWhenAnotherBegins) {
   EXPECT_THAT(text, Not(HasSubstr("bible")));
   EXPECT_THAT(text, HasSubstr("tributary_round{run=\"digits\"} 12\n"));
   EXPECT_THAT(text, HasSubstr("tributary_loss{run=\"digits\",split=\"train\"} 2.5\n"));
+  EXPECT_THAT(text, HasSubstr("tributary_validation_metric{metric=\"auroc\",run=\"digits\"} 0.75\n"));
+  EXPECT_EQ(CountLines(text, "tributary_validation_metric{"), 1U);
   EXPECT_THAT(text, HasSubstr("tributary_compression_ratio{run=\"digits\"} 500\n"));
   metrics.SetRound("bible", 13);
   EXPECT_THAT(metrics.Text(), Not(HasSubstr("bible")));

@@ -58,6 +58,26 @@ Standing TestedStanding() {
   return standing;
 }
 
+TEST(StatusPageTest, ShowsEvaluationsOverAllAndOfEachSiteThatSharesThem) {
+  Standing standing = TestedStanding();
+  v1::RunStatus& status = standing.runs[0].status;
+  EXPECT_THAT(StatusPage(standing, kNow), HasSubstr("all sites"));
+  status.mutable_spec()->mutable_evaluation()->add_metrics("accuracy");
+  v1::SiteStatus& site = *status.add_sites();
+  site.set_site("oslo");
+  site.set_val_loss(2.25);
+  v1::Metric& accuracy = *site.add_metrics();
+  accuracy.set_name("accuracy");
+  accuracy.set_value(0.875);
+  status.set_best_round(1);
+  status.mutable_best()->set_name("loss");
+  status.mutable_best()->set_value(2.5);
+  const std::string page = StatusPage(standing, kNow);
+  for (const char* const text : {"oslo", "2.25", "accuracy", "0.875", "Best so far: round 1, loss 2.5."}) {
+    EXPECT_THAT(page, HasSubstr(text));
+  }
+}
+
 TEST(StatusPageTest, TellsWhereARunStandsAndWhatItsBytesComeTo) {
   const std::string page = StatusPage(TestedStanding(), kNow);
   EXPECT_THAT(page, AllOf(HasSubstr("bible <span class=\"state\">running</span>"), HasSubstr("<b>2 / 200</b>"), HasSubstr("<b>2.500</b>")));

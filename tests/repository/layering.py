@@ -34,7 +34,7 @@ _ROOMS = {
     "rpc": {"coordinator", "guard", "metrics"},
     "server": {"audit", "journal", "metrics", "run", "coordinator", "guard", "rpc"},
 }
-_ROOM_OF_FILE = {"metrics": "metrics", "metric_labels": "metrics", "server": "server", "main": "server"}
+_ROOM_OF_FILE = {"metrics": "metrics", "metric_labels": "metrics", "run_series": "metrics", "server": "server", "main": "server"}
 _OWN = set(_ALLOWED) | {"tributary", "tests"}
 _TORCH = re.compile(r"^(torch|ATen|c10|caffe2)/")
 _PROTOBUF = re.compile(r"^google/protobuf/|\.pb\.h$")

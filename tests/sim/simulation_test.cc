@@ -112,6 +112,32 @@ TEST_F(SimulationTest, FaultsEndNoSimulationOfARunFileAndTheCoordinatorDescribes
   }
 }
 
+TEST_F(SimulationTest, ARunThatEndsEarlyEndsAtTheSameRoundHoweverOftenItIsKilled) {
+  Mischief none;
+  Scenario quiet = ResearchScenario(SyntheticTrainers(&none));
+  quiet.runs[0].set_rounds(200);
+  quiet.runs[0].mutable_evaluation()->set_every(2);
+  quiet.runs[0].mutable_evaluation()->add_metrics("accuracy");
+  quiet.runs[0].mutable_stop_when()->set_metric("accuracy");
+  quiet.runs[0].mutable_stop_when()->set_patience(2);
+  const v1::RunStatus expected = Simulation(quiet).Run().status;
+  EXPECT_EQ(expected.state(), v1::FINISHED);
+  EXPECT_THAT(expected.reason(), HasSubstr("accuracy has not improved on"));
+  EXPECT_LT(expected.round(), 200u);
+  for (const uint64_t seed : {1, 2, 3, 4, 5}) {
+    Scenario faulty = quiet;
+    faulty.seed = seed;
+    AddLosslessFaults(faulty);
+    faulty.fault_interval = absl::Seconds(2);
+    faulty.faults_until = faulty.limit = absl::Hours(24);
+    const Outcome outcome = Simulation(faulty).Run();
+    EXPECT_FALSE(outcome.violation.has_value()) << "seed " << seed << ": " << outcome.violation->detail;
+    EXPECT_EQ(outcome.status.round(), expected.round()) << "seed " << seed;
+    EXPECT_EQ(outcome.status.state_hash(), expected.state_hash()) << "seed " << seed;
+    EXPECT_EQ(outcome.status.best_round(), expected.best_round()) << "seed " << seed;
+  }
+}
+
 TEST_F(SimulationTest, NoInvariantIsViolated) {
   ChaosOptions options;
   options.seeds = 300;

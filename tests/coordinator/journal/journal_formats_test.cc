@@ -73,8 +73,8 @@ void Fill(Journal& journal) {
   if (journal.CanPrune()) {
     ASSERT_EQ(*journal.PruneCommits("second", 2), 2u);
   }
-  ASSERT_TRUE(journal.SetValidationLoss("second", 0, 5.5).ok());
-  ASSERT_TRUE(journal.SetValidationLoss("second", 2, 2.25).ok());
+  ASSERT_TRUE(journal.SetEvaluation("second", 0, {5.5}).ok());
+  ASSERT_TRUE(journal.SetEvaluation("second", 2, {2.25, {{"accuracy", 0.875}, {"auroc", 0.9375}}}).ok());
   journal.NoteEvent("second", {1700000000000, "paris", "late", 3, "round 3 is closed"});
   journal.NoteEvent("second", {1700000001000, "", "paused", 4, "maintenance", "an operator"});
   journal.NoteEvent("second", {1700000002000, "", "resumed", 4, "", "an operator"});

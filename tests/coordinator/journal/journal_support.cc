@@ -106,12 +106,15 @@ absl::StatusOr<std::string> Describe(Journal& journal) {
     for (const v1::SiteStatus& site : *totals) {
       absl::StrAppend(&text, " totals ", site.SerializeAsString());
     }
-    const auto losses = journal.ValidationLosses(run.run_id);
-    if (!losses.ok()) {
-      return losses.status();
+    const auto evaluations = journal.Evaluations(run.run_id);
+    if (!evaluations.ok()) {
+      return evaluations.status();
     }
-    for (const auto& [round, loss] : *losses) {
-      absl::StrAppend(&text, " loss ", round, " ", loss);
+    for (const auto& [round, evaluation] : *evaluations) {
+      absl::StrAppend(&text, " loss ", round, " ", evaluation.loss);
+      for (const auto& [name, value] : evaluation.metrics) {
+        absl::StrAppend(&text, " ", name, " ", value);
+      }
     }
     const auto arrivals = journal.LatestArrivals(run.run_id);
     if (!arrivals.ok()) {

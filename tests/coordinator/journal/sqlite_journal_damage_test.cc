@@ -56,7 +56,7 @@ class DamagedJournalTest : public SqliteJournalTest {
         journal->NoteEvent("run", {i, "paris", "rejected", 12, std::string(100, 'e')});
       }
       journal->NoteEvidence("run", {1, "paris", 12, "reported", "log", "0.1.0"});
-      EXPECT_TRUE(journal->SetValidationLoss("run", 0, 5.5).ok());
+      EXPECT_TRUE(journal->SetEvaluation("run", 0, {5.5}).ok());
       description_ = *Describe(*journal);
     }
     EXPECT_FALSE(std::filesystem::exists(path() + "-wal"));

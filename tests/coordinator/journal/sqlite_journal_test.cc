@@ -260,11 +260,10 @@ TEST_F(SqliteJournalTest, GivesPrunedSpaceBackToTheFileSystem) {
 TEST_F(SqliteJournalTest, KeepsTheNewestValidationLossOfEachRound) {
   const auto journal = Open();
   ASSERT_TRUE(journal->AddRun(MakeRun("run")).ok());
-  ASSERT_TRUE(journal->SetValidationLoss("run", 0, 5.5).ok());
-  ASSERT_TRUE(journal->SetValidationLoss("run", 25, 2.5).ok());
-  ASSERT_TRUE(journal->SetValidationLoss("run", 25, 2.25).ok());
-  EXPECT_THAT(*journal->ValidationLosses("run"),
-              ElementsAre(std::pair<const uint64_t, double>(0, 5.5), std::pair<const uint64_t, double>(25, 2.25)));
+  ASSERT_TRUE(journal->SetEvaluation("run", 0, {5.5}).ok());
+  ASSERT_TRUE(journal->SetEvaluation("run", 25, {2.5}).ok());
+  ASSERT_TRUE(journal->SetEvaluation("run", 25, {2.25, {{"accuracy", 0.75}}}).ok());
+  EXPECT_EQ(*journal->Evaluations("run"), (JournaledEvaluations{{0, {5.5}}, {25, {2.25, {{"accuracy", 0.75}}}}}));
 }
 
 TEST_F(SqliteJournalTest, PrunesTheUpdatesThatASnapshotCovers) {
@@ -462,7 +461,7 @@ TEST_F(SqliteJournalTest, SaysTheSameAfterReopeningAtAnyPoint) {
         ASSERT_TRUE(journal->AddSnapshot("run", {last, absl::StrCat("s", last), {}, absl::StrCat("a", last), {}}).ok());
         break;
       case 4:
-        ASSERT_TRUE(journal->SetValidationLoss("run", random() % (last + 1), 0.5).ok());
+        ASSERT_TRUE(journal->SetEvaluation("run", random() % (last + 1), {0.5}).ok());
         break;
       default: {
         const absl::StatusOr<std::string> before = Describe(*journal);

@@ -10,9 +10,11 @@
 namespace tributary::coordinator {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST_F(RoundEngineTest, AStopEndsAWaitingRunAtOnce) {
   Start();
@@ -199,6 +201,37 @@ TEST_F(RoundEngineTest, ADrainEndsAfterTheRoundInFlight) {
 TEST_F(RoundEngineTest, ADrainBetweenRoundsIsImmediate) {
   Start();
   EXPECT_NE(Only<Drained>(Step(DrainRequested{})), nullptr);
+}
+
+TEST_F(RoundEngineTest, ARunThatHasEnoughAwaitsItsReportsAndFinishes) {
+  StartRoundWith({"a", "b"});
+  Accept("a");
+  Accept("b");
+  Step(RoundCommitted{"h1", "validation loss has not improved"});
+  EXPECT_TRUE(engine_->reporting());
+  EXPECT_THAT(engine_->reason(),
+              HasSubstr("validation loss has not improved; ended after round 1 of 3; waiting for the final state of a, b"));
+  Step(StateReported{"a"});
+  const std::vector<Action> actions = Step(StateReported{"b"});
+  ASSERT_NE(Only<EndRun>(actions), nullptr);
+  EXPECT_EQ(Only<EndRun>(actions)->state, v1::FINISHED);
+  EXPECT_EQ(Only<EndRun>(actions)->reason, "validation loss has not improved; ended after round 1 of 3");
+}
+
+TEST_F(RoundEngineTest, ARunThatHasEnoughStillHasAfterARestart) {
+  Start(Policy(), {.committed = 1, .state_hash = "h1", .base_state_hash = "h1", .open = std::nullopt, .enough = "it is good"});
+  EXPECT_TRUE(engine_->reporting());
+  EXPECT_THAT(Ready("a"), Not(Contains(::testing::VariantWith<StartRound>(::testing::_))));
+}
+
+TEST_F(RoundEngineTest, ARunThatHasEnoughGoesOnWhenItIsExtended) {
+  StartRoundWith({"a", "b"});
+  Accept("a");
+  Accept("b");
+  Step(RoundCommitted{"h1", "it is good"});
+  const std::vector<Action> actions = Step(RunExtended{3});
+  ASSERT_NE(Only<StartRound>(actions), nullptr);
+  EXPECT_EQ(Only<StartRound>(actions)->round, 2u);
 }
 
 }  // namespace

@@ -1,0 +1,199 @@
+// What sites report of the model's states: over all and of each, in history and status, over restarts; and a run that ends by it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/journal/journal_disk.h"
+#include "coordinator/journal/journal_format.h"
+#include "coordinator/own_runs.h"
+#include "tests/coordinator/federation.h"
+
+namespace tributary::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const OperatorAct kAnna{"anna", ""};
+constexpr uint64_t kRounds = 20;
+// The loss falls up to here, and rises after.
+constexpr uint64_t kBest = 6;
+
+v1::RunSpec Spec(const std::string& stop_when) {
+  return MakeSpec("toy", kRounds, 2, "distro",
+                  absl::StrCat("evaluation: {every: 2, metrics: [accuracy, f1]}\nstop_when: {", stop_when, "}"));
+}
+
+void Evaluate(uint64_t round, JournaledEvaluation& evaluation) {
+  const double distance = round > kBest ? static_cast<double>(round - kBest) : static_cast<double>(kBest - round);
+  evaluation.loss = 1 + distance / 4;
+  evaluation.metrics = {{"accuracy", 1 - distance / 32}, {"auroc", 0.5}};
+}
+
+struct Ended {
+  uint64_t round = 0;
+  std::string reason;
+  std::string state_hash;
+  bool operator==(const Ended&) const = default;
+};
+
+Ended EndOf(Federation& federation, const std::string& run) {
+  federation.RunToEnd(run);
+  const v1::RunStatus status = federation.Status(run);
+  EXPECT_EQ(status.state(), v1::FINISHED) << status.reason();
+  return {status.round(), status.reason(), CommonHash(federation, run)};
+}
+
+class EvaluationsTest : public ::testing::Test {
+ protected:
+  std::string Begin(const v1::RunSpec& spec) {
+    for (int i = 0; i < federation_.size(); ++i) {
+      federation_.site(i).evaluate = Evaluate;
+    }
+    const std::string run = Submit(federation_, spec);
+    ConnectAllOfThisRelease(federation_);
+    return run;
+  }
+  Federation federation_{2};
+};
+
+TEST_F(EvaluationsTest, MetricsAreInHistoryAndStatusOverAllAndOfEachSite) {
+  federation_.site(1).withholds = true;
+  const std::string run = Begin(Spec("patience: 100"));
+  EndOf(federation_, run);
+  for (const bool restarted : {false, true}) {
+    SCOPED_TRACE(restarted);
+    const v1::RunHistory history = *federation_.coordinator().GetRunHistory(run);
+    const v1::RoundRecord& best = history.rounds(kBest);
+    ASSERT_EQ(best.metrics_size(), 1) << "f1 is reported by nobody, and auroc not asked for";
+    EXPECT_EQ(best.metrics(0).name(), "accuracy");
+    EXPECT_DOUBLE_EQ(best.metrics(0).value(), 1);
+    EXPECT_TRUE(history.rounds(kBest + 1).metrics().empty());
+    const v1::RunStatus status = federation_.Status(run);
+    ASSERT_EQ(status.metrics_size(), 1);
+    EXPECT_DOUBLE_EQ(status.metrics(0).value(), 1 - 14.0 / 32);
+    EXPECT_EQ(status.best_round(), kBest);
+    EXPECT_EQ(status.best().name(), "loss");
+    EXPECT_DOUBLE_EQ(status.best().value(), 1);
+    EXPECT_DOUBLE_EQ(SiteOf(status, "site-0").metrics(0).value(), 1 - 14.0 / 32);
+    EXPECT_FALSE(SiteOf(status, "site-1").has_val_loss());
+    EXPECT_TRUE(SiteOf(status, "site-1").metrics().empty());
+    ASSERT_TRUE(federation_.Restart().ok());
+  }
+}
+
+TEST_F(EvaluationsTest, ARunThatGetsNoBetterEndsBeforeItsLastRound) {
+  const std::string run = Begin(Spec("patience: 2"));
+  const Ended ended = EndOf(federation_, run);
+  // Round 11 brings the evaluation of state[10], the second one after the best.
+  EXPECT_EQ(ended.round, 11u);
+  EXPECT_EQ(ended.reason, "validation loss has not improved on 1 of round 6 in the last 2 evaluations; ended after round 11 of 20");
+  EXPECT_EQ(federation_.site(0).end->reason(), ended.reason);
+  EXPECT_TRUE(federation_.coordinator().GetRunHistory(run)->rounds(11).has_val_loss()) << "of the final reports";
+}
+
+TEST_F(EvaluationsTest, ARunMayEndByAMetric) {
+  const std::string run = Begin(Spec("metric: accuracy, patience: 1"));
+  EXPECT_EQ(EndOf(federation_, run).reason, "accuracy has not improved on 1 of round 6 in the last evaluation; ended after round 9 of 20");
+}
+
+TEST_F(EvaluationsTest, NoSiteEndsARunWithEvaluationsThatNobodyAskedFor) {
+  federation_.site(1).evaluates_always = true;
+  const std::string run = Begin(Spec("patience: 2"));
+  EXPECT_EQ(EndOf(federation_, run).round, 11u);
+}
+
+TEST_F(EvaluationsTest, AnExtendedRunIsJudgedAnew) {
+  const std::string run = Begin(Spec("patience: 2"));
+  ASSERT_EQ(EndOf(federation_, run).round, 11u);
+  EXPECT_THAT(std::string(federation_.coordinator().ExtendRun(run, kRounds - 1, kAnna).status().message()), HasSubstr("at least that"));
+  const absl::StatusOr<v1::RunStatus> extended = federation_.coordinator().ExtendRun(run, kRounds, kAnna);
+  ASSERT_TRUE(extended.ok()) << extended.status();
+  EXPECT_EQ(extended->spec().stop_when().after(), 11u);
+  const Ended ended = EndOf(federation_, run);
+  EXPECT_EQ(ended.round, 15u) << "two evaluations more, of rounds 12 and 14";
+  EXPECT_THAT(ended.reason, HasSubstr("on 1 of round 6"));
+}
+
+TEST_F(EvaluationsTest, ExtendedWhileItAwaitsItsLastReportsItGoesOn) {
+  federation_.site(1).reports = false;
+  const std::string run = Begin(Spec("patience: 2"));
+  ASSERT_THAT(federation_.Status(run).reason(), HasSubstr("ended after round 11 of 20; waiting for the final state of site-1"));
+  ASSERT_TRUE(federation_.coordinator().ExtendRun(run, kRounds, kAnna).ok());
+  federation_.site(1).reports = true;
+  EXPECT_EQ(EndOf(federation_, run).round, 15u);
+}
+
+TEST_F(EvaluationsTest, ASiteMayFetchTheBestStateAndNoOther) {
+  const std::string run = Begin(Spec("patience: 2"));
+  EndOf(federation_, run);
+  const v1::ListOwnRunsResponse own = OwnRuns(federation_.coordinator().ListRuns(), "site-0", run);
+  ASSERT_EQ(own.runs(0).best_round(), kBest);
+  EXPECT_EQ(own.runs(0).best().name(), "loss");
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_state_at_round(kBest);
+  EXPECT_TRUE(federation_.coordinator().OpenDownload(request, "site-0").ok());
+  request.set_state_at_round(kBest + 1);
+  EXPECT_EQ(federation_.coordinator().OpenDownload(request, "site-0").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_TRUE(federation_.coordinator().OpenDownload(request, std::nullopt).ok()) << "an operator";
+}
+
+TEST(EarlyEndOverCrashes, AtNoWriteDoesACrashChangeWhereARunEnds) {
+  const auto begin = [](Federation& federation) {
+    for (int i = 0; i < federation.size(); ++i) {
+      federation.site(i).evaluate = Evaluate;
+    }
+    return Submit(federation, Spec("patience: 2"));
+  };
+  Ended expected;
+  {
+    Federation federation(2);
+    const std::string run = begin(federation);
+    ConnectAllOfThisRelease(federation);
+    expected = EndOf(federation, run);
+  }
+  int crashes = 0;
+  for (const auto fault : {FaultyJournal::Fault::kNotWritten, FaultyJournal::Fault::kWrittenButNotAcknowledged}) {
+    for (int write = 30;; ++write) {
+      SCOPED_TRACE(absl::StrCat("fault at write ", write));
+      Federation federation(2);
+      const std::string run = begin(federation);
+      ASSERT_TRUE(federation.Restart(write, fault).ok());
+      ConnectAllOfThisRelease(federation);
+      if (federation.alive()) {
+        EXPECT_EQ(EndOf(federation, run), expected);
+        break;  // it has ended before
+      }
+      ++crashes;
+      ASSERT_TRUE(federation.Restart().ok());
+      ConnectAllOfThisRelease(federation);
+      EXPECT_EQ(EndOf(federation, run), expected);
+    }
+  }
+  EXPECT_GT(crashes, 20);
+}
+
+TEST(MetricsInAnOldJournal, ThereIsNoPlaceForThem) {
+  Federation federation(2);
+  federation.Crash();
+  ASSERT_TRUE(CreateJournal(absl::StrCat(federation.folder(), "/journal.db"), kNewestFormat - 1, JournalDisk::Real()).ok());
+  ASSERT_TRUE(federation.Restart().ok());
+  const absl::Status refused = federation.coordinator().SubmitRun(Spec("patience: 2"), "anna").status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("tributary journal upgrade"));
+  v1::RunSpec spec = Spec("patience: 2");
+  spec.mutable_evaluation()->clear_metrics();
+  for (int i = 0; i < federation.size(); ++i) {
+    federation.site(i).evaluate = Evaluate;
+  }
+  const std::string run = Submit(federation, spec);
+  ConnectAllOfThisRelease(federation);
+  EXPECT_EQ(EndOf(federation, run).round, 11u) << "losses have always had a place";
+}
+
+}  // namespace
+}  // namespace tributary::coordinator
