@@ -15,6 +15,8 @@
 #include "common/format_bytes.h"
 #include "common/status_macros.h"
 #include "optim/weights_file.h"
+#include "proto/config/run_options.h"
+#include "proto/run_curves.h"
 
 namespace tributary::cli {
 namespace {
@@ -22,6 +24,7 @@ namespace {
 struct ExportOptions {
   std::string run;
   std::optional<uint64_t> round;
+  bool best = false;
   std::string output;
 };
 
@@ -49,13 +52,25 @@ class DownloadDisplay {
   bool shown_ = false;
 };
 
+absl::StatusOr<std::optional<uint64_t>> RoundOf(const v1::RunStatus& run, const ExportOptions& options) {
+  if (!options.best) {
+    return options.round;
+  }
+  if (!run.has_best_round()) {
+    const std::string judge = JudgedBy(run.spec()) == kLossName ? "its validation loss" : JudgedBy(run.spec());
+    return absl::NotFoundError(absl::StrCat("run ", run.run_id(), " has no best round: no site has reported ", judge, " yet"));
+  }
+  return run.best_round();
+}
+
 absl::Status Export(const Session& session, const ExportOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus run, client.GetRun(options.run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<uint64_t> round, RoundOf(run, options));
   absl::StatusOr<DownloadedModel> downloaded;
   {
     DownloadDisplay display(session);
-    downloaded = DownloadModel(&client, run, options.round, [&](uint64_t done, uint64_t total) { display.Show(done, total); });
+    downloaded = DownloadModel(&client, run, round, [&](uint64_t done, uint64_t total) { display.Show(done, total); });
   }
   TRIBUTARY_RETURN_IF_ERROR(downloaded.status());
   const auto& [layout, state, hash] = *downloaded;
@@ -65,12 +80,17 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
   // Beside a model on standard output, nothing else goes there.
   std::ostream& out = IsStandardOutput(options.output) ? *session.environment.err : *session.environment.out;
   if (session.json()) {
-    const nlohmann::ordered_json json = {{"output", options.output},      {"run_id", run.run_id()},      {"round", state.round},
-                                         {"state_hash", DigestHex(hash)}, {"parameters", layout.size()}, {"bytes", bytes.size()}};
+    nlohmann::ordered_json json = {{"output", options.output},      {"run_id", run.run_id()},      {"round", state.round},
+                                   {"state_hash", DigestHex(hash)}, {"parameters", layout.size()}, {"bytes", bytes.size()}};
+    if (options.best) {
+      json["best"] = {{"name", run.best().name()}, {"value", run.best().value()}};
+    }
     out << json.dump() << "\n";
   } else {
-    out << options.output << ": run " << run.run_id() << ", round " << state.round << ", " << layout.size() << " parameters, state hash "
-        << DigestHex(hash) << "\n";
+    const std::string best =
+        options.best ? absl::StrCat(", the best (", run.best().name(), " ", FormatMetric(run.best().value()), ")") : "";
+    out << options.output << ": run " << run.run_id() << ", round " << state.round << best << ", " << layout.size()
+        << " parameters, state hash " << DigestHex(hash) << "\n";
   }
   return absl::OkStatus();
 }
@@ -82,6 +102,10 @@ void AddExportCommand(CLI::App* app, Session* session) {
   const auto options = std::make_shared<ExportOptions>();
   command->add_option("RUN", options->run, "run id or name; a name means its newest run (default: the newest run of all)");
   command->add_option("--round", options->round, "round to export (default: the last committed; 0: the initial weights)");
+  command
+      ->add_flag("--best", options->best,
+                 "export the best of the evaluated rounds, by stop_when.metric of the run, else by the validation loss")
+      ->excludes("--round");
   command->add_option("--output,-o", options->output, "file to write; - is standard output")->required();
   command->callback([session, options] { session->action = [session, options] { return Export(*session, *options); }; });
 }

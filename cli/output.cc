@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "absl/algorithm/container.h"
@@ -21,6 +22,7 @@
 #include "optim/modes.h"
 #include "proto/config/run_options.h"
 #include "proto/durations.h"
+#include "proto/run_curves.h"
 
 namespace tributary::cli {
 namespace {
@@ -75,6 +77,14 @@ Json FieldsToJson(const Message& message) {
   Json json = Json::object();
   for (int i = 0; i < type.field_count(); ++i) {
     const FieldDescriptor& field = *type.field(i);
+    if (field.is_repeated() && field.message_type() == v1::Metric::descriptor()) {
+      Json& metrics = json[field.name()] = Json::object();
+      for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
+        const Json metric = ValueToJson(message, field, j);
+        metrics[metric.value("name", "")] = metric.value("value", Json());
+      }
+      continue;
+    }
     if (field.is_repeated()) {
       Json list = Json::array();
       for (int j = 0; j < reflection.FieldSize(message, &field); ++j) {
@@ -170,6 +180,14 @@ std::string ShortHash(const std::string& hash) {
 constexpr size_t kLeastName = 8;
 constexpr size_t kLeastReason = 16;
 
+std::string FormatMetrics(const v1::RunStatus& status) {
+  std::string text;
+  for (const v1::Metric& metric : status.metrics()) {
+    absl::StrAppend(&text, "  ", metric.name(), " ", FormatMetric(metric.value()));
+  }
+  return text;
+}
+
 std::string FormatLosses(const v1::RunStatus& status) {
   std::string text;
   if (status.has_train_loss()) {
@@ -178,13 +196,34 @@ std::string FormatLosses(const v1::RunStatus& status) {
   if (status.has_val_loss()) {
     absl::StrAppendFormat(&text, "  val %.3f", status.val_loss());
   }
-  return text;
+  return absl::StrCat(text, FormatMetrics(status));
+}
+
+std::string FormatBest(const v1::RunStatus& status) {
+  const std::string name = status.best().name() == kLossName ? "val" : status.best().name();
+  return status.has_best_round() ? absl::StrCat("round ", status.best_round(), ": ", name, " ", FormatMetric(status.best().value())) : "";
 }
 
 }  // namespace
 
 std::string ToJson(const Message& message) {
   return MessageToJson(message).dump(/*indent=*/-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+}
+
+std::vector<std::string> MetricHeadings(const v1::RunSpec& spec) {
+  std::vector<std::string> headings;
+  for (const std::string& name : spec.evaluation().metrics()) {
+    headings.push_back(absl::AsciiStrToUpper(name));
+  }
+  return headings;
+}
+
+std::vector<std::string> MetricCells(const google::protobuf::RepeatedPtrField<v1::Metric>& metrics, const v1::RunSpec& spec) {
+  std::vector<std::string> cells;
+  for (const std::string& name : spec.evaluation().metrics()) {
+    cells.push_back(FormatMetric(MetricIn(metrics, name)));
+  }
+  return cells;
 }
 
 std::string FormatState(v1::RunState state) {
@@ -209,6 +248,7 @@ StepBytes StepBytesOf(const v1::RoundRecord& round) {
 std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
   const auto connected = std::count_if(status.sites().begin(), status.sites().end(), [](const auto& site) { return site.connected(); });
   std::string train, val, bytes, reduction, reason;
+  std::string metrics = Escaped(FormatMetrics(status));
   std::string sites = absl::StrCat("  sites ", connected);
   if (status.has_train_loss()) {
     train = absl::StrFormat("  loss %.3f", status.train_loss());
@@ -228,9 +268,9 @@ std::string FormatStatusLine(const v1::RunStatus& status, size_t columns) {
   }
   std::string name = Escaped(status.spec().name());
   const std::string rest = absl::StrCat("  ", FormatState(status.state()), "  round ", status.round(), "/", status.spec().rounds());
-  const auto line = [&] { return absl::StrCat(name, rest, train, val, sites, bytes, reduction, reason); };
+  const auto line = [&] { return absl::StrCat(name, rest, train, val, metrics, sites, bytes, reduction, reason); };
   const auto excess = [&] { return WidthOf(line()) - std::min(WidthOf(line()), columns); };
-  for (std::string* part : {&bytes, &reduction, &sites}) {
+  for (std::string* part : {&bytes, &reduction, &sites, &metrics}) {
     if (excess() > 0) {
       part->clear();
     }
@@ -261,6 +301,9 @@ std::string FormatOutcome(const v1::RunStatus& status, const v1::RunHistory& his
                                   status.spec().rounds());
   if (status.has_val_loss()) {
     absl::StrAppendFormat(&text, ", val %.3f", status.val_loss());
+  }
+  for (const v1::Metric& metric : status.metrics()) {
+    absl::StrAppend(&text, ", ", Escaped(metric.name()), " ", FormatMetric(metric.value()));
   }
   const double up = static_cast<double>(status.bytes_up_total()), down = static_cast<double>(status.bytes_down_total());
   if (up + down == 0) {
@@ -348,35 +391,60 @@ std::string FormatStatus(const v1::RunStatus& status, size_t columns) {
   if (!status.spec().participation().sites().empty()) {
     rows.push_back({"its sites", FormatSites(status.spec(), status.spec().participation().sites_size())});
   }
+  if (const std::string best = FormatBest(status); !best.empty()) {
+    rows.push_back({"best", best});
+  }
   std::string text = FormatTable(rows, {columns, {}});
   if (status.sites().empty()) {
     return text;
   }
   rows = {{"SITE", "CONNECTED", "DOING", "ROUND", "HASH", "INCLUDED", "LATE", "REJECTED", "MISSED", "UP", "DOWN"}};
+  const bool evaluated = absl::c_any_of(status.sites(), [](const v1::SiteStatus& site) { return site.has_val_loss(); });
+  std::vector<std::string> evaluation = evaluated ? MetricHeadings(status.spec()) : std::vector<std::string>();
+  if (evaluated) {
+    evaluation.insert(evaluation.begin(), "VAL");
+  }
+  absl::c_copy(evaluation, std::back_inserter(rows[0]));
   for (const v1::SiteStatus& site : status.sites()) {
     rows.push_back({site.site(), site.connected() ? "yes" : "no", site.activity().empty() ? "-" : site.activity(),
                     absl::StrCat(site.round()), ShortHash(site.state_hash()), absl::StrCat(site.updates_included()),
                     absl::StrCat(site.updates_late()), absl::StrCat(site.updates_rejected()), absl::StrCat(site.rounds_missed()),
                     FormatBytes(static_cast<double>(site.bytes_up())), FormatBytes(static_cast<double>(site.bytes_down()))});
+    if (evaluated) {
+      rows.back().push_back(site.has_val_loss() ? absl::StrFormat("%.4f", site.val_loss()) : "-");
+      absl::c_copy(MetricCells(site.metrics(), status.spec()), std::back_inserter(rows.back()));
+    }
   }
-  return absl::StrCat(text, "\n", FormatTable(rows, {columns, {"HASH", "REJECTED", "LATE", "INCLUDED", "ROUND", "DOWN", "UP", "MISSED"}}));
+  std::vector<std::string> droppable = {"HASH", "REJECTED", "LATE", "INCLUDED", "ROUND", "DOWN", "UP", "MISSED"};
+  droppable.insert(droppable.end(), evaluation.rbegin(), evaluation.rend());
+  return absl::StrCat(text, "\n", FormatTable(rows, {columns, {droppable.begin(), droppable.end()}}));
 }
 
-std::string FormatHistoryCsv(const v1::RunHistory& history) {
-  const Descriptor& type = *v1::RoundRecord::descriptor();
-  std::string csv;
-  for (int i = 0; i < type.field_count(); ++i) {
-    absl::StrAppend(&csv, i == 0 ? "" : ",", type.field(i)->name());
-  }
-  absl::StrAppend(&csv, "\n");
-  for (const v1::RoundRecord& round : history.rounds()) {
-    for (int i = 0; i < type.field_count(); ++i) {
-      const FieldDescriptor& field = *type.field(i);
-      const bool absent = field.has_presence() && !round.GetReflection()->HasField(round, &field);
-      const Json value = absent ? Json() : ValueToJson(round, field, -1);
-      absl::StrAppend(&csv, i == 0 ? "" : ",", value.is_null() ? "" : value.dump());
+std::string FormatHistoryCsv(const v1::RunSpec& spec, const v1::RunHistory& history) {
+  std::vector<const FieldDescriptor*> fields;
+  std::vector<std::string> cells;
+  for (int i = 0; i < v1::RoundRecord::descriptor()->field_count(); ++i) {
+    const FieldDescriptor* const field = v1::RoundRecord::descriptor()->field(i);
+    if (!field->is_repeated()) {
+      fields.push_back(field);
+      cells.push_back(field->name());
     }
-    absl::StrAppend(&csv, "\n");
+  }
+  // A column each, last.
+  cells.insert(cells.end(), spec.evaluation().metrics().begin(), spec.evaluation().metrics().end());
+  std::string csv = absl::StrCat(absl::StrJoin(cells, ","), "\n");
+  for (const v1::RoundRecord& round : history.rounds()) {
+    cells.clear();
+    for (const FieldDescriptor* const field : fields) {
+      const bool absent = field->has_presence() && !round.GetReflection()->HasField(round, field);
+      const Json value = absent ? Json() : ValueToJson(round, *field, -1);
+      cells.push_back(value.is_null() ? "" : value.dump());
+    }
+    for (const std::string& metric : spec.evaluation().metrics()) {
+      const std::optional<double> value = MetricIn(round.metrics(), metric);
+      cells.push_back(value.has_value() ? Json(*value).dump() : "");
+    }
+    absl::StrAppend(&csv, absl::StrJoin(cells, ","), "\n");
   }
   return csv;
 }

@@ -7,13 +7,15 @@
 #include <vector>
 
 #include "google/protobuf/message.h"
+#include "google/protobuf/repeated_ptr_field.h"
 #include "tributary/v1/admin.pb.h"
 
 namespace tributary::cli {
 
 // One line of JSON: keys are field names, numbers are numbers, enum values lower case as in YAML, bytes hexadecimal, durations in
-// seconds; absent fields are left out, and so are numbers that JSON cannot hold (NaN, infinity). A run's spec.optimizer is shown as it
-// applies (RunStatus.optimizer_in_force): without what its mode does not read, and with a budget only if there is one.
+// seconds; absent fields are left out, and so are numbers that JSON cannot hold (NaN, infinity). Metrics are an object, by name. A run's
+// spec.optimizer is shown as it applies (RunStatus.optimizer_in_force): without what its mode does not read, and with a budget only if
+// there is one.
 std::string ToJson(const google::protobuf::Message& message);
 
 // "running".
@@ -44,8 +46,12 @@ std::string FormatSites(const v1::RunSpec& spec, int most);
 // All there is to say about a run, in lines of at most `columns` characters.
 std::string FormatStatus(const v1::RunStatus& status, size_t columns);
 
-// A heading with the field names of RoundRecord, then one line a round; absent values are empty.
-std::string FormatHistoryCsv(const v1::RunHistory& history);
+// Of a table: a column for each metric that the run asks for, and its cells; "-": not known.
+std::vector<std::string> MetricHeadings(const v1::RunSpec& spec);
+std::vector<std::string> MetricCells(const google::protobuf::RepeatedPtrField<v1::Metric>& metrics, const v1::RunSpec& spec);
+
+// A heading with the field names of RoundRecord and the run's metrics, then one line a round; absent values are empty.
+std::string FormatHistoryCsv(const v1::RunSpec& spec, const v1::RunHistory& history);
 
 }  // namespace tributary::cli
 

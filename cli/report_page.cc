@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "common/chart.h"
 #include "common/html_page.h"
+#include "proto/config/run_options.h"
 
 namespace tributary::cli {
 namespace {
@@ -111,6 +112,21 @@ std::string LossFigure(const ReportedRun& run, const Beside& beside, By by) {
                 chart, legend);
 }
 
+// A metric of the run by steps.
+std::string MetricFigure(const ReportedRun& run, const std::string& metric) {
+  const Curve curve = MetricCurve(run, metric);
+  if (curve.points.empty()) {
+    return "";
+  }
+  Chart chart;
+  chart.description = absl::StrCat(metric, " by local steps");
+  chart.x = {"local steps of each site", Scale::kLinear, ReadableCount};
+  chart.y = LossAxis();
+  chart.most_y = MostLoss({curve}, {});
+  chart.series = {{PointsOf(Thin(curve.points, kCurvePoints), By::kSteps), "--b", 2.5, 1, curve.points.size() <= 50}};
+  return Figure(absl::StrCat(metric, " by steps"), "On data that no site trains on, mean over the sites.", chart, {});
+}
+
 std::string BytesFigure(const ReportedRun& run, const RunFigures& figures) {
   Chart chart;
   chart.description = "bytes of one site and local step, by round";
@@ -198,7 +214,8 @@ std::string HashesCard(const v1::RunStatus& status) {
 std::string Header(const ReportedRun& run, absl::Time now) {
   const v1::RunStatus& status = run.status;
   std::string lead = absl::StrCat(FormatState(status.state()), " at round ", status.round(), " of ", status.spec().rounds());
-  if (status.state() != v1::FINISHED && !status.reason().empty()) {
+  const bool whole = status.state() == v1::FINISHED && status.round() == status.spec().rounds();
+  if (!whole && !status.reason().empty()) {
     absl::StrAppend(&lead, ": ", status.reason());
   }
   absl::StrAppend(&lead, ". ",
@@ -231,6 +248,16 @@ std::string ReportPage(const ReportedRun& run, const Beside& beside, absl::Time 
   std::vector<std::vector<std::string>> rows = {{"validation loss, first", Loss(figures.first_val_loss)},
                                                 {"validation loss, last", Loss(figures.last_val_loss)},
                                                 {"training loss, last", Loss(figures.last_train_loss)}};
+  const v1::RunStatus& status = run.status;
+  std::string metric_figures;
+  for (const std::string& name : status.spec().evaluation().metrics()) {
+    rows.push_back({absl::StrCat(name, ", last"), FormatMetric(MetricIn(status.metrics(), name))});
+    absl::StrAppend(&metric_figures, MetricFigure(run, name));
+  }
+  if (status.has_best_round()) {
+    rows.push_back({absl::StrCat("best round, by ", status.best().name() == kLossName ? "validation loss" : status.best().name()),
+                    absl::StrCat(status.best_round(), " (", FormatMetric(status.best().value()), ")")});
+  }
   for (const Beside::NamedLoss& level : beside.levels) {
     rows.push_back({level.name, Loss(level.loss)});
   }
@@ -252,9 +279,9 @@ std::string ReportPage(const ReportedRun& run, const Beside& beside, absl::Time 
                                                                   EscapeHtml(beside.sample), "</pre></section>\n");
   return HtmlPage(run.status.spec().name(),
                   absl::StrCat(Header(run, now), "<div class=\"tiles\">\n", tiles, "</div>\n<div class=\"pair\">\n",
-                               LossFigure(run, beside, By::kSteps), LossFigure(run, beside, By::kBytes), BytesFigure(run, figures),
-                               "<section class=\"card\"><h2>In figures</h2>", HtmlTable({}, rows), "</section>\n</div>\n",
-                               PhasesCard(figures), SitesCard(run.status), HashesCard(run.status), sample));
+                               LossFigure(run, beside, By::kSteps), LossFigure(run, beside, By::kBytes), metric_figures,
+                               BytesFigure(run, figures), "<section class=\"card\"><h2>In figures</h2>", HtmlTable({}, rows),
+                               "</section>\n</div>\n", PhasesCard(figures), SitesCard(run.status), HashesCard(run.status), sample));
 }
 
 std::string ComparisonPage(const std::vector<ReportedRun>& runs, absl::Time now) {

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/certificate_files.h"
 #include "common/channel.h"
@@ -89,6 +91,8 @@ CLI::App& AddExportCommand(CLI::App& app, MemberCommand& command, std::string& f
       AddCommand(app, "export", "Write a model that this site helped to train as safetensors, as of its newest snapshot", command, format);
   added.add_option("--run", command.run, "run id, or name: its newest run")->required();
   added.add_option("--output,-o", command.output, "file to write")->required();
+  added.add_flag("--best", command.best,
+                 "write the best evaluated round instead, by stop_when.metric of the run (else by its validation loss)");
   return added;
 }
 
@@ -145,10 +149,15 @@ absl::Status ExportModel(const MemberCommand& command, const ProxyEnvironment& p
   }
   const int slots = optim::SlotCount(optimizer.mode);
   const uint64_t max_bytes = sizeof(float) * parameters * static_cast<uint64_t>(1 + slots) + kSnapshotFraming;
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string snapshot, client.NewestSnapshot(run.run_id(), max_bytes));
+  if (command.best && !run.has_best_round()) {
+    return absl::NotFoundError(absl::StrCat("run ", Excerpt(run.run_id()), " has no best round: it has not been evaluated yet"));
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string snapshot,
+                             client.Snapshot(run.run_id(), command.best ? std::make_optional(run.best_round()) : std::nullopt, max_bytes));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, optim::DecodeSnapshot(snapshot, layout, slots));
   const Digest hash = optim::StateHash(layout, state);
-  if (state.round == run.round() && DigestBytes(hash) != run.state_hash()) {
+  const bool other_round = command.best && state.round != run.best_round();
+  if (other_round || (state.round == run.round() && DigestBytes(hash) != run.state_hash())) {
     return WithExitCode(absl::DataLossError(absl::StrCat("the coordinator sent something other than the state after round ", state.round,
                                                          " (hash ", DigestHex(hash), "); nothing was written")),
                         ExitCode::kDamaged);
@@ -156,15 +165,16 @@ absl::Status ExportModel(const MemberCommand& command, const ProxyEnvironment& p
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, optim::EncodeWeights(layout, state.theta, {run.run_id(), state.round, hash}));
   TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.output, bytes));
   if (command.json) {
-    Print({{"output", command.output},
-           {"run_id", Excerpt(run.run_id())},
-           {"round", state.round},
-           {"state_hash", DigestHex(hash)},
-           {"parameters", layout.size()},
-           {"bytes", bytes.size()}});
+    nlohmann::ordered_json json = {{"output", command.output},      {"run_id", Excerpt(run.run_id())}, {"round", state.round},
+                                   {"state_hash", DigestHex(hash)}, {"parameters", layout.size()},     {"bytes", bytes.size()}};
+    if (command.best) {
+      json["best"] = {{"name", Excerpt(run.best().name())}, {"value", run.best().value()}};
+    }
+    Print(json);
     return absl::OkStatus();
   }
-  std::cout << command.output << ": run " << Excerpt(run.run_id()) << ", round " << state.round << " of " << run.spec().rounds() << ", "
+  std::cout << command.output << ": run " << Excerpt(run.run_id()) << ", round " << state.round << " of " << run.spec().rounds()
+            << (command.best ? absl::StrFormat(", the best (%s %.4g)", Excerpt(run.best().name()), run.best().value()) : "") << ", "
             << layout.size() << " parameters, state hash " << DigestHex(hash) << "\n";
   return absl::OkStatus();
 }

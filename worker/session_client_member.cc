@@ -63,14 +63,18 @@ absl::StatusOr<v1::ListOwnRunsResponse> MemberClient::ListOwnRuns(const std::str
   return response;
 }
 
-absl::StatusOr<std::string> MemberClient::NewestSnapshot(const std::string& run_id, uint64_t max_bytes) {
+absl::StatusOr<std::string> MemberClient::Snapshot(const std::string& run_id, std::optional<uint64_t> best_round, uint64_t max_bytes) {
   const auto stub = v1::TransferService::NewStub(Channel());
   const TransferContext context = {
       .stub = stub.get(), .prepare = [this](grpc::ClientContext& client) { Prepare(client); }, .moved = [](uint64_t) {}, .pace = nullptr};
-  const auto begin = [&run_id] {
+  const auto begin = [&] {
     auto fresh = std::make_unique<PartialDownload>();
     fresh->request.set_run_id(run_id);
-    fresh->request.set_newest_snapshot(true);
+    if (best_round.has_value()) {
+      fresh->request.set_state_at_round(*best_round);
+    } else {
+      fresh->request.set_newest_snapshot(true);
+    }
     return fresh;
   };
   std::unique_ptr<PartialDownload> partial = begin();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -28,9 +29,9 @@ class MemberClient {
 
   // The runs of this site, newest first; `run`: that one alone. Errors as of ExplainCallFailure.
   absl::StatusOr<v1::ListOwnRunsResponse> ListOwnRuns(const std::string& run);
-  // The newest snapshot of the run, its checksums verified. FailedPrecondition: it has more than `max_bytes`. DataLoss: a checksum.
-  // Otherwise as ListOwnRuns.
-  absl::StatusOr<std::string> NewestSnapshot(const std::string& run_id, uint64_t max_bytes);
+  // A snapshot of the run, its checksums verified: of its best round, which is `best_round`, or the newest. FailedPrecondition: it has more
+  // than `max_bytes`. NotFound: that round is pruned. DataLoss: a checksum. Otherwise as ListOwnRuns.
+  absl::StatusOr<std::string> Snapshot(const std::string& run_id, std::optional<uint64_t> best_round, uint64_t max_bytes);
 
  private:
   void Prepare(grpc::ClientContext& context) const;

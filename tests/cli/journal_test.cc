@@ -484,7 +484,7 @@ TEST_F(JournalCommandInAnOldFormat, UpgradeLetsTheRunGoOnAndTheCopyToo) {
 
   // The copy stays whole, whatever the run that goes on prunes; and a coordinator goes on from it.
   const std::string copy = done["backup"];
-  EXPECT_EQ(copy, federation_.folder() + "/before-upgrade-to-format-5");
+  EXPECT_EQ(copy, federation_.folder() + "/before-upgrade-to-format-6");
   EXPECT_EQ(RunCommand({"journal", "verify", copy}).code, ExitCode::kOk);
   EXPECT_EQ(Json::parse(RunCommand({"journal", "show", copy, run_, "--format", "json"}).out), before);
   federation_.Crash();
@@ -493,13 +493,13 @@ TEST_F(JournalCommandInAnOldFormat, UpgradeLetsTheRunGoOnAndTheCopyToo) {
 }
 
 TEST_F(JournalCommandInAnOldFormat, UpgradeSaysWhereTheCopyIsAndWantsItMovedBeforeItMakesAnother) {
-  EXPECT_THAT(Journal({"upgrade"}).out, HasSubstr("as it was: " + federation_.folder() + "/before-upgrade-to-format-5"));
-  std::filesystem::copy_file(federation_.folder() + "/before-upgrade-to-format-5/journal.db", federation_.folder() + "/journal.db",
+  EXPECT_THAT(Journal({"upgrade"}).out, HasSubstr("as it was: " + federation_.folder() + "/before-upgrade-to-format-6"));
+  std::filesystem::copy_file(federation_.folder() + "/before-upgrade-to-format-6/journal.db", federation_.folder() + "/journal.db",
                              std::filesystem::copy_options::overwrite_existing);
   const std::map<std::string, std::string> files = Files();
   const Result again = Journal({"upgrade"});
   EXPECT_EQ(again.code, ExitCode::kUsage);
-  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-5 exists already; move it away, then run this again"));
+  EXPECT_THAT(again.err, HasSubstr("before-upgrade-to-format-6 exists already; move it away, then run this again"));
   EXPECT_EQ(Files(), files);
 }
 
@@ -507,7 +507,7 @@ TEST_F(JournalCommand, UpgradeHasNothingToDoInTheNewestFormat) {
   const std::map<std::string, std::string> files = Files();
   const Result result = Journal({"upgrade"});
   EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("the journal is already in format 5, the newest"));
+  EXPECT_THAT(result.out, HasSubstr("the journal is already in format 6, the newest"));
   EXPECT_EQ(Files(), files);
 }
 

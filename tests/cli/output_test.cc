@@ -15,6 +15,7 @@
 namespace tributary::cli {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -31,6 +32,12 @@ v1::RoundRecord Round() {
   round.set_dense_bytes_per_direction(8192 * 100);
   round.set_train_loss(2.5);
   return round;
+}
+
+void AddMetric(const std::string& name, double value, google::protobuf::RepeatedPtrField<v1::Metric>* metrics) {
+  v1::Metric& metric = *metrics->Add();
+  metric.set_name(name);
+  metric.set_value(value);
 }
 
 v1::RunStatus Status() {
@@ -227,9 +234,48 @@ TEST(StatusTest, SaysWhatTheBudgetHasChosen) {
 TEST(HistoryCsvTest, HasAColumnForEveryField) {
   v1::RunHistory history;
   *history.add_rounds() = Round();
-  const std::string csv = FormatHistoryCsv(history);
+  const std::string csv = FormatHistoryCsv(v1::RunSpec(), history);
   EXPECT_THAT(csv, StartsWith("round,members,included,stragglers,train_loss,val_loss,bytes_up,bytes_down,"));
   EXPECT_THAT(csv, HasSubstr("\n12,4,3,0,2.5,,8192,8192,819200,"));
+}
+
+// A run that asks for two metrics, of which the sites have reported one.
+v1::RunStatus JudgedStatus() {
+  v1::RunStatus status = Status();
+  status.mutable_spec()->mutable_evaluation()->add_metrics("accuracy");
+  status.mutable_spec()->mutable_evaluation()->add_metrics("auroc");
+  status.set_val_loss(2.4);
+  AddMetric("accuracy", 0.9375, status.mutable_metrics());
+  status.set_best_round(10);
+  status.mutable_best()->set_name("accuracy");
+  status.mutable_best()->set_value(0.95);
+  status.mutable_sites(0)->set_val_loss(2.5);
+  AddMetric("accuracy", 0.875, status.mutable_sites(0)->mutable_metrics());
+  return status;
+}
+
+TEST(MetricsTest, AreAColumnEachInCsv) {
+  v1::RunHistory history;
+  *history.add_rounds() = Round();
+  AddMetric("accuracy", 0.9375, history.mutable_rounds(0)->mutable_metrics());
+  const std::string csv = FormatHistoryCsv(JudgedStatus().spec(), history);
+  EXPECT_THAT(csv, HasSubstr(",accuracy,auroc\n"));
+  EXPECT_THAT(csv, EndsWith(",0.9375,\n"));
+}
+
+TEST(MetricsTest, AreAnObjectInJson) {
+  EXPECT_THAT(ToJson(JudgedStatus()), HasSubstr(R"("metrics":{"accuracy":0.9375})"));
+  EXPECT_THAT(ToJson(JudgedStatus()), HasSubstr(R"("best_round":10,"best":{"name":"accuracy","value":0.95})"));
+}
+
+TEST(MetricsTest, AreInTheStatusOverAllAndOfEachSiteThatSharesThem) {
+  const std::string text = FormatStatus(JudgedStatus(), kWide);
+  EXPECT_THAT(text, HasSubstr("loss 2.314  val 2.400  accuracy 0.9375\n"));
+  EXPECT_THAT(text, HasSubstr("round 10: accuracy 0.95\n"));
+  EXPECT_THAT(text, HasSubstr("VAL     ACCURACY  AUROC\n"));
+  EXPECT_THAT(text, HasSubstr("2.5000  0.875     -\n"));
+  EXPECT_THAT(FormatStatus(Status(), kWide), Not(HasSubstr("VAL")));
+  EXPECT_THAT(FormatStatusLine(JudgedStatus(), 200), HasSubstr("val 2.400  accuracy 0.9375  sites"));
 }
 
 }  // namespace

@@ -129,6 +129,28 @@ TEST(ReportPageTest, TellsWhatWhenAndWithWhichSeed) {
   }
 }
 
+TEST(ReportPageTest, DrawsTheMetricsAndSaysWhichRoundIsTheBestAndWhyItEnded) {
+  ReportedRun run = TestedRun();
+  run.status.mutable_spec()->mutable_evaluation()->add_metrics("auroc");
+  for (int i = 0; i <= 10; i += 5) {
+    v1::Metric& auroc = *run.history.mutable_rounds(i)->add_metrics();
+    auroc.set_name("auroc");
+    auroc.set_value(0.5 + 0.04 * i);
+  }
+  *run.status.mutable_metrics() = run.history.rounds(10).metrics();
+  run.status.set_best_round(5);
+  run.status.mutable_best()->set_name("loss");
+  run.status.mutable_best()->set_value(4);
+  run.status.mutable_spec()->set_rounds(20);
+  run.status.set_reason("validation loss has not improved");
+  const std::string page = ReportPage(run, {}, kNow);
+  for (const char* const text : {"auroc by steps", "auroc, last", "0.9", "best round, by validation loss", "5 (4)", "has not improved"}) {
+    EXPECT_THAT(page, HasSubstr(text));
+  }
+  EXPECT_EQ(MetricCurve(run, "auroc").points.size(), 3u);
+  EXPECT_TRUE(MetricCurve(run, "f1").points.empty());
+}
+
 TEST(ReportPageTest, NeedsNothingFromElsewhere) {
   EXPECT_THAT(ReportPage(TestedRun(), {}, kNow), Not(ContainsRegex("src=|href=|url\\(|<script|https?:")));
   EXPECT_THAT(ComparisonPage({TestedRun(), TestedRun("table")}, kNow), Not(ContainsRegex("src=|href=|url\\(|<script|https?:")));

@@ -40,6 +40,7 @@ class Examples(harness.FederationTest):
         status = parties.wait_for_end(run, timeout=120)
         self.assertEqual((status["state"], status["round"]), ("finished", rounds), status.get("reason"))
         self.assertEqual({site.get("state_hash") for site in status["sites"]}, {status["state_hash"]})
+        self.assertEqual(sorted(status["metrics"]), sorted(status["spec"]["evaluation"]["metrics"]))
 
     def test_the_text_runs(self):
         parties = self.copied()
