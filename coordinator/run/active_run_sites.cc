@@ -456,6 +456,7 @@ absl::StatusOr<ActiveRun::Judgement> ActiveRun::Hold(const std::string& site, In
   held.update.site = site;
   held.update.payload = std::move(update.payload);
   held.update.report = std::move(update.report);
+  KeepAsked(journaled_.spec.evaluation(), held.update.report);
   if (!update.file.empty()) {
     held.update.file = std::move(update.file);
     held.update.file_bytes = update.payload_bytes;

@@ -63,6 +63,10 @@ std::optional<JournaledEvaluation> EvaluationIn(const v1::StateReport& report, c
   return EvaluationOf(report, asked);
 }
 
+void KeepAsked(const v1::EvaluationSpec& asked, v1::UpdateReport& report) {
+  SetMetrics(EvaluationIn(report, asked).value_or(JournaledEvaluation{}).metrics, *report.mutable_metrics());
+}
+
 std::optional<JournaledEvaluation> MeanOf(const std::map<std::string, JournaledEvaluation>& by_site) {
   std::vector<double> losses;
   std::map<std::string, std::vector<double>> metrics;

@@ -37,6 +37,8 @@ std::optional<double> MeanTrainLoss(const std::map<std::string, v1::UpdateReport
 // said no loss.
 std::optional<JournaledEvaluation> EvaluationIn(const v1::UpdateReport& report, const v1::EvaluationSpec& asked);
 std::optional<JournaledEvaluation> EvaluationIn(const v1::StateReport& report, const v1::EvaluationSpec& asked);
+// Of its metrics, leaves in the report what EvaluationIn finds there: a site must not fill the journal.
+void KeepAsked(const v1::EvaluationSpec& asked, v1::UpdateReport& report);
 // Of each loss and metric the BoundedMean over the sites that said it. Nothing: there are no sites.
 std::optional<JournaledEvaluation> MeanOf(const std::map<std::string, JournaledEvaluation>& by_site);
 // In place of what was there.

@@ -63,6 +63,8 @@ TEST(EvaluationIn, OfAFloodOfMetricsOnlyTheFirstAreLookedAt) {
   }
   report.add_metrics()->set_name("accuracy");
   EXPECT_EQ(EvaluationIn(report, Asked({"accuracy"})), JournaledEvaluation{2});
+  KeepAsked(Asked({"accuracy"}), report);
+  EXPECT_LT(report.ByteSizeLong(), 100u);
 }
 
 TEST(MeanOf, IsOfEachMetricOverTheSitesThatSaidIt) {
