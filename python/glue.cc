@@ -29,7 +29,7 @@ std::vector<Tensor> TensorsOf(const optim::Layout& layout) {
 
 py::array_t<float> View(absl::Span<const float> values, const py::object& owner) {
   py::array_t<float> view(static_cast<py::ssize_t>(values.size()), values.data(), owner);
-  py::detail::array_proxy(view.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  view.attr("setflags")(py::arg("write") = false);
   return view;
 }
 

@@ -1,7 +1,9 @@
 // The part of the Python package `tributary` that is not Python. What each class and function is, tributary/_native.pyi says to Python.
+#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "optim/layout.h"
 #include "optim/weights_file.h"
 #include "python/glue.h"
@@ -27,9 +29,19 @@ py::array_t<float> ReadWeights(const std::string& path, const std::vector<Tensor
   return py::array_t<float>(static_cast<py::ssize_t>(theta.size()), theta.data());
 }
 
+// NumPy 2 keeps an array's item size elsewhere, and pybind11 before 2.12 would lay arrays out by what it finds in the old place.
+void CheckNumPy() {
+  const auto version = py::module_::import("numpy").attr("__version__").cast<std::string>();
+  if (PYBIND11_VERSION_HEX < 0x020c0000 && std::atoi(version.c_str()) >= 2) {
+    throw py::import_error(absl::StrCat("this build of tributary, with pybind11 ", PYBIND11_VERSION_MAJOR, ".", PYBIND11_VERSION_MINOR,
+                                        ", knows no NumPy ", version, ": install it with pip, or use a NumPy before 2"));
+  }
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
+  CheckNumPy();
   module.attr("__version__") = TRIBUTARY_VERSION;
   AddHost(module);
   AddSiteWorker(module);
