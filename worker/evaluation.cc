@@ -1,6 +1,7 @@
 #include "worker/evaluation.h"
 
 #include <algorithm>
+#include <numeric>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
@@ -30,12 +31,11 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
     case optim::DataKind::kText:
       return MakeTextSource(data, optim::ContextOf(shape));
     case optim::DataKind::kCsv: {
+      TableOptions table = options.table;
       const auto* const classes = std::get_if<optim::TableRows>(&shape);
-      if (classes == nullptr) {
-        return absl::UnimplementedError("tables of numbers to predict are not there yet");
-      }
-      const optim::TableRows& table = *classes;
-      return MakeCsvSource(data, {options.label_column, table.inputs, table.outputs});
+      table.inputs = classes != nullptr ? classes->inputs : std::get<optim::ValueRows>(shape).inputs;
+      table.outputs = classes != nullptr ? classes->outputs : 0;
+      return MakeCsvSource(data, table);
     }
     case optim::DataKind::kTokens: {
       const auto& windows = std::get<optim::TokenWindows>(shape);
@@ -61,17 +61,18 @@ absl::StatusOr<Evaluation> Evaluate(Model& model, const DataSource& data, absl::
                                     absl::Span<const optim::MetricKind> metrics) {
   Scores scores(metrics);
   double sum = 0;
-  uint64_t targets = 0;
+  double targets = 0;
   for (uint32_t i = 0; i < data.validation_batches(); ++i) {
     const Batch batch = data.Validation(i);
     const auto judge = [&](absl::Span<const float> outputs) { scores.Add(outputs, batch); };
     TRIBUTARY_ASSIGN_OR_RETURN(const double loss,
                                scores.needs_outputs() ? model.LossAndOutputs(theta, batch, judge) : model.Loss(theta, batch));
-    const size_t count = std::max({batch.targets.size(), batch.values.size(), static_cast<size_t>(batch.rows)});
-    sum += loss * static_cast<double>(count);
-    targets += count;
+    const double count = static_cast<double>(std::max({batch.targets.size(), batch.values.size(), static_cast<size_t>(batch.rows)}));
+    const double weight = batch.weights.empty() ? count : std::accumulate(batch.weights.begin(), batch.weights.end(), 0.0);
+    sum += loss * weight;
+    targets += weight;
   }
-  const double loss = sum / static_cast<double>(targets);
+  const double loss = sum / targets;
   return Evaluation{loss, scores.Metrics(loss, data.value_scale())};
 }
 

@@ -25,7 +25,8 @@ absl::StatusOr<std::unique_ptr<Model>> OpenModel(const TrainerOptions& options, 
 // The numbers that choose the training batch of local step `step` (0-based) of round `round` at `options.site`.
 CounterRng BatchRng(const TrainerOptions& options, uint64_t round, uint32_t step);
 
-// Over all targets of the validation batches of `data`: the mean loss, and of `metrics` those that are defined there (worker/scores.h).
+// Over all targets of the validation batches of `data`: the mean loss, to which each counts as it weighs, and of `metrics` those that are
+// defined there (worker/scores.h).
 absl::StatusOr<Evaluation> Evaluate(Model& model, const DataSource& data, absl::Span<const float> theta,
                                     absl::Span<const optim::MetricKind> metrics);
 

@@ -34,6 +34,7 @@
 #include "common/status_macros.h"
 #include "common/stop_signals.h"
 #include "doctor/examine.h"
+#include "optim/data_kind.h"
 #include "optim/model_spec.h"
 #include "optim/weights_file.h"
 #include "proto/config/reload.h"
@@ -45,6 +46,7 @@
 #include "worker/consent.h"
 #include "worker/data/folder.h"
 #include "worker/data/utf8.h"
+#include "worker/data_command.h"
 #include "worker/disclosure.h"
 #include "worker/enroll_command.h"
 #include "worker/member_command.h"
@@ -54,6 +56,7 @@
 #include "worker/solo.h"
 #include "worker/start_options.h"
 #include "worker/status_page.h"
+#include "worker/table_config.h"
 #include "worker/trainer.h"
 #include "worker/worker.h"
 
@@ -146,6 +149,7 @@ Environment EnvironmentHere() {
 // Everything that can be wrong on this side, before any connection is tried.
 absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& command) {
   TRIBUTARY_RETURN_IF_ERROR(CheckConnection(config, command.config, command.security));
+  TRIBUTARY_RETURN_IF_ERROR(CsvFormatOf(config.csv()).status());
   // What of it a run can read, its kind of data says; that there is something, and what is never read, can be said now.
   TRIBUTARY_ASSIGN_OR_RETURN(const DataFiles found, ListDataFiles(config.data(), ""));
   LogInfo(kComponent, "data folder ", config.data(), ": ", found.files.size(), found.files.size() == 1 ? " file" : " files",
@@ -281,10 +285,14 @@ absl::Status Solo(const SoloCommand& command) {
               << "\n";
     return absl::OkStatus();
   }
+  const bool values = optim::Gives<optim::ValueRows>(optim::SampleShapeOf(run.model));
+  const char* const unit = values ? " (mean squared error)\n" : " nats\n";
   std::cout << "site " << config.site() << " alone, " << result.steps << " steps\n"
-            << "validation loss   " << result.val_loss_first << " -> " << result.val_loss_last << " nats\n"
-            << "training loss     " << result.train_loss_last << " nats\n"
-            << "unigram loss      " << result.unigram_loss << " nats\n";
+            << "validation loss   " << result.val_loss_first << " -> " << result.val_loss_last << unit << "training loss     "
+            << result.train_loss_last << unit;
+  if (!values) {
+    std::cout << "unigram loss      " << result.unigram_loss << unit;
+  }
   return absl::OkStatus();
 }
 
@@ -363,6 +371,7 @@ ExitCode Main(int argc, char** argv) {
   SampleCommand sample;
   ConsentCommand consent;
   MemberCommand member;
+  DataCommand data;
 
   CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
   app.set_version_flag("--version", VersionText("tributary-worker", FormatProtocol({}), LibTorchVersion()));
@@ -392,6 +401,7 @@ ExitCode Main(int argc, char** argv) {
   consent_app.add_option("--config", consent.config, "worker.yaml")->required();
   consent_app.add_option("--run", consent.run, "run.yaml")->required();
 
+  const CLI::App& data_app = AddDataCommand(app, data, format);
   const CLI::App& runs_app = AddRunsCommand(app, member, format);
   const CLI::App& export_app = AddExportCommand(app, member, format);
 
@@ -420,7 +430,7 @@ ExitCode Main(int argc, char** argv) {
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return *end;
   }
-  solo.json = doctor.json = what_was_sent.json = member.json = format == "json";
+  solo.json = doctor.json = what_was_sent.json = member.json = data.json = format == "json";
   SetLogLevel(log_level);
   if (app.count("--log-level") > 0) {
     run.log_level = log_level;
@@ -438,6 +448,7 @@ ExitCode Main(int argc, char** argv) {
                               : sample_app.parsed()  ? Sample(sample)
                               : consent_app.parsed() ? Consent(consent)
                               : status_app.parsed()  ? Status(what_was_sent)
+                              : data_app.parsed()    ? RunDataCommand(data)
                               : runs_app.parsed()    ? ShowRuns(member, ProxyEnvironmentOf(environ))
                               : export_app.parsed()  ? ExportModel(member, ProxyEnvironmentOf(environ))
                                                      : Run(run);

@@ -16,7 +16,7 @@
 namespace tributary::worker {
 namespace {
 
-// Nats per target of `counts` plus one each, on the validation batches of `data`.
+// Nats per target of `counts` plus one each, on the validation batches of `data`. NaN: targets are numbers, and there are no counts.
 double UnigramLoss(const std::vector<uint64_t>& counts, const DataSource& data) {
   const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}) + counts.size());
   double sum = 0;

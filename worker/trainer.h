@@ -20,6 +20,7 @@
 #include "optim/model_spec.h"
 #include "optim/options.h"
 #include "worker/data/data_description.h"
+#include "worker/data/table_options.h"
 
 namespace tributary::worker {
 
@@ -28,7 +29,7 @@ struct TrainerOptions {
   optim::OptimizerOptions optimizer;
   optim::DataKind data_kind = optim::DataKind::kText;
   std::string data_folder;
-  std::string label_column;  // where the kind of data has one
+  TableOptions table;  // of csv; its inputs and outputs are the model's
   uint32_t token_bytes = 2;  // of a number, where data are numbers of tokens
   // v1.DataSpec and v1.EvaluationSpec say what they mean, their ranges and defaults.
   uint32_t batch_size = 0;

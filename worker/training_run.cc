@@ -19,6 +19,7 @@
 #include "worker/engine_messages.h"
 #include "worker/memory_need.h"
 #include "worker/refusal.h"
+#include "worker/table_config.h"
 
 namespace tributary::worker {
 namespace {
@@ -41,7 +42,7 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
   TRIBUTARY_ASSIGN_OR_RETURN(options.model, ModelSpecOf(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(options.data_kind, DataKindOf(spec.data()));
   options.data_folder = config.data();
-  options.label_column = spec.data().label_column();
+  TRIBUTARY_ASSIGN_OR_RETURN(options.table, TableOptionsOf(spec.data(), config.csv()));
   options.token_bytes = spec.data().has_token_bytes() ? spec.data().token_bytes() : options.token_bytes;
   options.batch_size = spec.data().batch_size();
   options.validation_fraction = spec.data().validation_fraction();

@@ -18,6 +18,9 @@ constexpr char kSites[] = "participation:sites";
 constexpr char kScheduledRounds[] = "learning_rate:rounds";
 // Of a run that asks for metrics.
 constexpr char kMetrics[] = "evaluation:metrics";
+// Of tables whose columns the run names, and of a perceptron that predicts a number.
+constexpr char kColumns[] = "data:columns";
+constexpr char kValues[] = "mlp:values";
 
 // What release 0.1.0 could do, the last that did not tell. It never changes.
 constexpr const char* kUntold[] = {"data:csv",    "data:text",   "mode:allreduce",   "mode:demo",    "mode:diloco",
@@ -51,16 +54,23 @@ std::string WeightingWord(v1::Weighting weighting) {
   return Word("weighting", *v1::Weighting_descriptor(), weighting);
 }
 
+// Each site's own statistics are what there always was.
+std::string StandardiseWord(v1::Standardise standardise) {
+  return Word("standardise", *v1::Standardise_descriptor(), standardise);
+}
+
 }  // namespace
 
 const Capabilities& OwnCapabilities() {
   // All that run.yaml can say: a mode, model or kind of data that a part of the program does not know does not compile.
   static const Capabilities& words = *[] {
-    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kMetrics, kSignsUpdates};
+    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kMetrics, kSignsUpdates, kColumns, kValues};
     AddAll("mode", *v1::OptimizerSpec::Mode_descriptor(), *made);
     AddAll("data", *v1::DataSpec::Kind_descriptor(), *made);
     AddAll("weighting", *v1::Weighting_descriptor(), *made);
     made->erase(WeightingWord(v1::UNIFORM));
+    AddAll("standardise", *v1::Standardise_descriptor(), *made);
+    made->erase(StandardiseWord(v1::SITE));
     for (int i = 0; i < ModelKinds().field_count(); ++i) {
       made->insert(ModelWord(*ModelKinds().field(i)));
     }
@@ -90,6 +100,15 @@ Capabilities RequiredCapabilities(const v1::RunSpec& run) {
   }
   if (run.optimizer().weighting() > v1::UNIFORM) {
     words.insert(WeightingWord(run.optimizer().weighting()));
+  }
+  if (run.data().columns_size() > 0) {
+    words.insert(kColumns);
+  }
+  if (run.data().standardise() > v1::SITE) {
+    words.insert(StandardiseWord(run.data().standardise()));
+  }
+  if (run.model().mlp().task() == v1::MlpSpec::VALUES) {
+    words.insert(kValues);
   }
   if (run.pipeline() > 0) {
     words.insert(kPipeline);

@@ -15,6 +15,7 @@
 #include "optim/modes.h"
 #include "optim/norm_gate.h"
 #include "proto/config/rules.h"
+#include "proto/config/table_rules.h"
 #include "proto/durations.h"
 
 namespace tributary {
@@ -170,36 +171,6 @@ absl::Status CheckTokens(const v1::DataSpec& data, const optim::DataTraits& kind
   if (const int64_t vocabulary = std::get<optim::TokenWindows>(shape).vocabulary; bytes == 2 && vocabulary > 65536) {
     return Invalid("data.token_bytes", absl::StrCat("numbers of 2 bytes stay below 65536, and the model's vocab_size is ", vocabulary,
                                                     ": write tokens of 4 bytes, and say so here"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckData(const v1::RunSpec& spec, const optim::ModelSpec& model) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const optim::DataKind given, DataKindOf(spec.data()));
-  const optim::DataTraits& kind = optim::TraitsOf(given);
-  const optim::SampleShape shape = optim::SampleShapeOf(model);
-  if (!kind.gives(shape)) {
-    std::string names;
-    for (const optim::DataTraits& other : optim::kDataKinds) {
-      if (other.gives(shape)) {
-        absl::StrAppend(&names, names.empty() ? "" : " or ", other.name);
-      }
-    }
-    return Invalid("data.kind", absl::StrCat("model ", ModelKindOf(spec.model()), " needs kind ", names));
-  }
-  TRIBUTARY_RETURN_IF_ERROR(CheckTokens(spec.data(), kind, shape));
-  const bool named = !spec.data().label_column().empty();
-  switch (kind.labels) {
-    case optim::Labels::kNone:
-      if (named) {
-        return Invalid("data.label_column", absl::StrCat(kind.name, " has no columns; remove the key"));
-      }
-      return absl::OkStatus();
-    case optim::Labels::kColumn:
-      if (!named) {
-        return Invalid("data.label_column", absl::StrCat("is missing; ", kind.name, " data needs the name of its label column"));
-      }
-      return absl::OkStatus();
   }
   return absl::OkStatus();
 }
@@ -474,6 +445,30 @@ absl::Status CheckMinWorkers(const v1::RunSpec& spec, int sites) {
                                                  sites, " sites of this federation"));
 }
 
+absl::Status CheckDataOf(const v1::RunSpec& spec) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::DataKind given, DataKindOf(spec.data()));
+  const optim::DataTraits& kind = optim::TraitsOf(given);
+  const optim::SampleShape shape = optim::SampleShapeOf(model);
+  if (!kind.gives(shape)) {
+    std::string names;
+    for (const optim::DataTraits& other : optim::kDataKinds) {
+      if (other.gives(shape)) {
+        absl::StrAppend(&names, names.empty() ? "" : " or ", other.name);
+      }
+    }
+    return Invalid("data.kind", absl::StrCat("model ", ModelKindOf(spec.model()), " needs kind ", names));
+  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckTokens(spec.data(), kind, shape));
+  switch (kind.labels) {
+    case optim::Labels::kNone:
+      return CheckNoTable(spec.data(), kind.name);
+    case optim::Labels::kColumn:
+      return CheckTable(spec);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   TRIBUTARY_RETURN_IF_ERROR(CheckRules(spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(spec));
@@ -482,7 +477,7 @@ absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
     return Invalid("model.initial_weights", "is missing: a custom model starts from a file of weights");
   }
   TRIBUTARY_RETURN_IF_ERROR(OptimizerOptionsOf(spec).status());
-  TRIBUTARY_RETURN_IF_ERROR(CheckData(spec, model));
+  TRIBUTARY_RETURN_IF_ERROR(CheckDataOf(spec));
   TRIBUTARY_RETURN_IF_ERROR(CheckEvaluation(spec, model));
   TRIBUTARY_RETURN_IF_ERROR(CheckParticipation(spec.participation()));
   const auto& rate = spec.optimizer().learning_rate();

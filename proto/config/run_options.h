@@ -31,6 +31,9 @@ std::string ModelKindOf(const v1::ModelSpec& model);
 // reader), and first checks field ranges by the annotations.
 absl::Status ValidateRunSpec(const v1::RunSpec& spec);
 
+// Its part on what the model learns from: `spec` needs model and data alone, whose fields have been checked by themselves.
+absl::Status CheckDataOf(const v1::RunSpec& spec);
+
 // By what the run's models are judged: kLossName, the validation loss, or a metric of its evaluation (spec.stop_when).
 inline constexpr absl::string_view kLossName = "loss";
 std::string JudgedBy(const v1::RunSpec& spec);

@@ -27,6 +27,7 @@
 #include "tests/fuzz/must.h"
 #include "tests/fuzz/targets.h"
 #include "worker/data/data_source.h"
+#include "worker/data/describe_table.h"
 #include "worker/saved_state.h"
 #include "worker/worker_engine.h"
 
@@ -170,22 +171,46 @@ std::vector<std::string> SavedSeeds() {
   return seeds;
 }
 
-// A site's data: a byte, even for a table and odd for text, then the file.
+// A site's data: a byte, even for a table, of which every second one has columns that the run names, and odd for text; then the file.
+
+const TableOptions& NamedColumns() {
+  static const TableOptions& table = *new TableOptions([] {
+    TableSchema schema;
+    schema.columns = {
+        {.name = "a", .aliases = {"age"}, .missing = MissingPolicy::kFlag, .min = -1000, .max = 1000},
+        {.name = "b", .kind = TableColumn::Kind::kCategory, .values = {"f", "m"}, .other = true, .missing = MissingPolicy::kDrop}};
+    schema.label = {
+        .name = "y", .classes = {{.name = "no", .values = {"0"}}, {.name = "yes", .weight = 2}}, .missing = MissingPolicy::kDrop};
+    TableOptions options;
+    options.schema = schema;
+    return options;
+  }());
+  return table;
+}
 
 void RunData(absl::string_view input) {
-  const bool is_table = TakeByte(input) % 2 == 0;
+  const uint8_t kind = TakeByte(input) % 4;
+  const bool is_table = kind % 2 == 0;
   static const TestFolder& tables = *new TestFolder(TemporaryDirectory::Medium::kMemory);
   static const TestFolder& texts = *new TestFolder(TemporaryDirectory::Medium::kMemory);
   const TestFolder& folder = is_table ? tables : texts;
   folder.Write(is_table ? "t.csv" : "t.txt", input);
   const DataOptions options = {folder.path(), 0.25, 4, 3};
+  const TableOptions table = kind == 2 ? NamedColumns() : TableOptions{.label_column = "y", .inputs = 2, .outputs = 3};
+  if (is_table) {
+    const absl::StatusOr<std::string> proposal = DescribeTable({folder.File("t.csv")}, {}, "");
+    Must(proposal.ok() || ExitCodeOf(proposal.status()) == ExitCode::kData, "an error of the data");
+  }
   const absl::StatusOr<std::unique_ptr<DataSource>> source =
-      is_table ? MakeCsvSource(options, {"y", 2, 3}) : MakeTextSource(options, /*context=*/4);
+      is_table ? MakeCsvSource(options, table) : MakeTextSource(options, /*context=*/4);
   if (!source.ok()) {
     Must(ExitCodeOf(source.status()) == ExitCode::kData, "an error of the data");
     return;
   }
   Must((*source)->training_samples() >= 1 && (*source)->validation_batches() >= 1, "both splits have something");
+  if (const std::optional<TableReport> report = (*source)->Table(); report.has_value()) {
+    Must(!TableReportText(*report).empty(), "what was read is told");
+  }
   CounterRng rng("fuzz");
   const Batch trained = (*source)->DrawTraining(rng, 2);
   for (const Batch& batch : {trained, (*source)->Validation(0)}) {
@@ -201,6 +226,8 @@ void RunData(absl::string_view input) {
 std::vector<std::string> DataSeeds() {
   const auto of = [](char kind, const char* text) { return absl::StrCat(std::string(1, kind), text); };
   return {of(0, "a,b,y\n1,2,0\n3,4.5,1\n-1e3,\"7\",2\n0,0,1\n5,6,0\n"), of(0, "sep=;\r\ny;a;b\r\n0;1;2\r\n\r\n1;3;4\r\n2;5;6\r\n0;7;8\r\n"),
+          of(2, "y;b;a;id\n0;f;1,5;9\n1;\"m\";;8\nyes;x;2;7\n;f;3;6\n0;;4;5\n1;f;5;4\n"),
+          of(2, "sep=|\nage|b|y\n-1e2|\"x\ny\"|0\n7|m|1.0\n1|1|0\n2|2|1\n"),
           of(1,
              "The quick brown fox jumps over the lazy dog. Gr\xc3\xbc\xc3\x9f"
              "e.\n")};

@@ -39,6 +39,18 @@ TEST(Capabilities, ARunNeedsItsModeModelAndDataAndWhatItSwitchesOn) {
               ElementsAre("data:csv", "evaluation:metrics", "mode:signsgd", "model:mlp"));
 }
 
+TEST(Capabilities, ATableWhoseColumnsAreNamedNeedsMoreThanOneOfNumbers) {
+  v1::RunSpec run = MakeRun("mode: signsgd");
+  run.mutable_data()->add_columns()->set_name("a");
+  run.mutable_data()->set_standardise(v1::SITE);
+  EXPECT_THAT(RequiredCapabilities(run), ElementsAre("data:columns", "data:csv", "mode:signsgd", "model:mlp"));
+  run.mutable_data()->set_standardise(v1::NONE);
+  run.mutable_model()->mutable_mlp()->set_task(v1::MlpSpec::VALUES);
+  EXPECT_THAT(RequiredCapabilities(run),
+              ElementsAre("data:columns", "data:csv", "mlp:values", "mode:signsgd", "model:mlp", "standardise:none"));
+  EXPECT_TRUE(Includes(OwnCapabilities(), RequiredCapabilities(run)));
+}
+
 TEST(Capabilities, ThisProgramCanDoEveryRunThatItsConfigurationCanAskFor) {
   for (const char* optimizer : {"mode: allreduce", "mode: demo", "mode: distro", "mode: local", "mode: fedavg, weighting: samples",
                                 "mode: diloco", "mode: signsgd"}) {

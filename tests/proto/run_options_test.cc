@@ -237,7 +237,7 @@ TEST(RunOptionsTest, ModelAndDataFit) {
   run.mutable_model()->mutable_mlp()->set_outputs(2);
   EXPECT_EQ(Problem(run), "data.kind: model mlp needs kind csv");
   run.mutable_data()->set_kind(v1::DataSpec::CSV);
-  EXPECT_EQ(Problem(run), "data.label_column: is missing; csv data needs the name of its label column");
+  EXPECT_EQ(Problem(run), "data.label_column: is missing; csv data needs the name of its label column (or data.columns and data.label)");
   run.mutable_data()->set_label_column("y");
   EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
 }

@@ -9,14 +9,15 @@ import sys
 import tree
 
 _REFERENCE = pathlib.PurePosixPath("docs/reference")
-_CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "EnrolmentConfig", "SnapshotConfig", "WorkerConfig", "BandwidthConfig",
-                  "ConsentConfig", "OperatorConfig", "RunSpec", "ModelSpec", "GptSpec", "MlpSpec", "LlamaSpec", "CustomSpec", "TensorSpec",
-                  "DataSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
+_CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "EnrolmentConfig", "SnapshotConfig", "WorkerConfig", "CsvConfig",
+                  "BandwidthConfig", "ConsentConfig", "OperatorConfig", "RunSpec", "ModelSpec", "GptSpec", "MlpSpec",
+                  "LlamaSpec", "CustomSpec", "TensorSpec", "DataSpec", "ColumnSpec", "LabelSpec", "ClassSpec", "OptimizerSpec",
+                  "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
 _JSON = ("Site", "SiteToken", "RunStatus", "SiteStatus", "RoundRecord")
 # What prints JSON of its own making, not a message.
 _JSON_MADE = ("cli/app.cc", "cli/commands_backup.cc", "cli/commands_doctor.cc", "cli/commands_export.cc", "cli/commands_journal.cc",
-              "cli/commands_pki.cc", "cli/commands_report.cc", "doctor/finding.cc", "sim/main.cc", "worker/main.cc",
-              "worker/member_command.cc", "worker/sent_history.cc")
+              "cli/commands_pki.cc", "cli/commands_report.cc", "doctor/finding.cc", "sim/main.cc", "worker/data_command.cc",
+              "worker/main.cc", "worker/member_command.cc", "worker/sent_history.cc")
 _TABLE = re.compile(r"FormatTable\(\{\{.*?\}\},", re.DOTALL)
 _KEY = re.compile(r'\{"([a-z]\w*)", (?!")|\bjson\["(\w+)"\]')
 _NAMED_TEST = re.compile(r"\[`(\w+)`\]\(([^)#\s]+)\)")

@@ -131,11 +131,30 @@ TEST(CsvSource, FilesAreReadWhateverTheirLineEndsTheCaseOfTheirNameOrTheSeparato
 
 TEST(CsvSource, WhatIsNotReadIsNamed) {
   EXPECT_THAT(ErrorOf("sep=x\naxb\n"), HasSubstr("/t.csv:1: fields are separated by a comma, a semicolon, a bar or a tab"));
-  EXPECT_THAT(ErrorOf(absl::string_view("\xff\xfe"
-                                        "a\0,\0y\0",
-                                        8)),
-              HasSubstr("/t.csv is UTF-16: convert it"));
   EXPECT_THAT(ErrorOf(absl::string_view("a\0,\0y\0", 6)), HasSubstr("/t.csv: byte 1 is 0, as in UTF-16"));
+}
+
+TEST(CsvSource, SeparatorDecimalCommaAndUtf16AreFoundOut) {
+  EXPECT_THAT(CountsOf("t.csv", "a;b;y\n1,5;2;0\n1;2,5;1\n1;2;2\n1;2;2\n"), ElementsAre(1, 1, 1));
+  std::string wide = "\xff\xfe";
+  for (const char c : absl::string_view("a\tb\ty\n1\t2\t0\n1\t2\t1\n1\t2\t2\n1\t2\t2\n")) {
+    wide += {c, '\0'};
+  }
+  EXPECT_THAT(CountsOf("t.csv", wide), ElementsAre(1, 1, 1));
+}
+
+TEST(CsvSource, ALabelMayBeANumber) {
+  TestFolder folder;
+  folder.Write("t.csv", "a,b,y\n1,2,10.5\n2,2,20.5\n3,2,10.5\n3,2,15.5\n4,2,20.5\n");
+  TableOptions table = TwoColumns();
+  table.outputs = 0;
+  const auto source = MakeCsvSource(OptionsFor(folder), table);
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_THAT((*source)->TrainingTargetCounts(), ElementsAre());
+  const Batch batch = (*source)->Validation(0);
+  EXPECT_THAT(batch.targets, ElementsAre());
+  EXPECT_THAT(batch.values, ElementsAre(0.0F)) << "the mean of the four others, whose deviation is 5";
+  EXPECT_DOUBLE_EQ((*source)->value_scale(), 5);
 }
 
 TEST(CsvSource, SaysWhatWasReadAndWhatWasLeftOut) {
@@ -194,7 +213,7 @@ TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
   EXPECT_THAT(ErrorOf("a,b,z\n"), HasSubstr("/t.csv:1: no column 'y' (the run's data.label_column); the columns are: a, b, z"));
   EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label, but the run's model takes 2"));
   EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' appears twice"));
-  EXPECT_THAT(ErrorOf("a;b;y\n"), HasSubstr("fields must be separated by commas, or a first line must say by what"));
+  EXPECT_THAT(ErrorOf("a b y\n"), HasSubstr("no column 'y' (the run's data.label_column); the columns are: a b y (separated by: comma)"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("/t.csv: the file is empty"));
   EXPECT_THAT(ErrorOf("a,b,\"y\n"), HasSubstr("/t.csv:1: a quoted field is not closed"));
 }

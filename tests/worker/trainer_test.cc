@@ -248,7 +248,7 @@ TEST(TableTrainer, AnMlpLearnsASeparableTable) {
   options.trainer.optimizer.rounds = 150;
   options.trainer.data_kind = optim::DataKind::kCsv;
   options.trainer.data_folder = folder.path();
-  options.trainer.label_column = "label";
+  options.trainer.table.label_column = "label";
   options.trainer.batch_size = 32;
   options.trainer.validation_fraction = 0.1;
   options.trainer.evaluation_batches = 8;

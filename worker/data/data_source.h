@@ -6,12 +6,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/data/counter_rng.h"
 #include "worker/data/data_description.h"
+#include "worker/data/table_options.h"
+#include "worker/data/table_report.h"
 #include "worker/models/batch.h"
 
 namespace tributary::worker {
@@ -38,7 +41,11 @@ class DataSource {
   virtual double value_scale() const { return 1; }
 
   // How often each class is a target in the training split: what a model that ignores its input can know.
+  // Empty: the targets are numbers.
   virtual std::vector<uint64_t> TrainingTargetCounts() const = 0;
+
+  // What was read of a table; nothing: it is none.
+  virtual std::optional<TableReport> Table() const { return std::nullopt; }
 };
 
 struct DataOptions {
@@ -67,18 +74,12 @@ struct TokenOptions {
 // these files. InvalidArgument: token_bytes is something else.
 absl::StatusOr<std::unique_ptr<DataSource>> MakeTokenSource(const DataOptions& options, const TokenOptions& tokens);
 
-struct TableOptions {
-  std::string label_column;
-  int64_t inputs = 1;   // columns besides the label
-  int64_t outputs = 2;  // labels are the integers 0..outputs-1
-};
-
-// Tables of numbers: all visible .csv files of the folder, with the same header row. Fields are separated by commas, or by what a first
-// line "sep=;" says (a comma, a semicolon, a bar or a tab), and may be quoted. Lines end as on Unix, Windows or old Macs; blank ones are
-// skipped. Features are standardised with mean and standard deviation of this site's training rows. Every
-// 1/validation_fraction-th row is for validation, so that files sorted by label are split fairly. DataError with file and line: a missing
-// or repeated column, a row of another length, a field that is not a finite number, a label out of range; or too few rows. With a refusal
-// (worker/refusal.h) where another run could train on these tables.
+// Tables: all visible .csv files of the folder (csv_reader.h), each in an encoding of its own (text_encoding.h). With a schema, columns are
+// found by name wherever they stand in a file, others are left out, and table_file.h says what is refused. Numbers are standardised with
+// the schema's statistics, or else with those of this site's training rows. Every 1/validation_fraction-th row that is not left out is for
+// validation, so that files sorted by label are split fairly. DataError with file and line: what csv_reader.h and table_file.h refuse;
+// without a schema also files of different columns, and a label out of range; or too few rows. With a refusal (worker/refusal.h) where
+// another run could train on these tables.
 absl::StatusOr<std::unique_ptr<DataSource>> MakeCsvSource(const DataOptions& options, const TableOptions& table);
 
 }  // namespace tributary::worker

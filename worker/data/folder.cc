@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/exit_codes.h"
 #include "common/files.h"
+#include "common/status_macros.h"
 #include "worker/data/utf8.h"
 #include "worker/refusal.h"
 
@@ -87,7 +88,7 @@ std::string DescribeLeftOut(const DataFiles& files) {
   return absl::StrCat("; not read: ", absl::StrJoin(files.left_out, ", "), more > 0 ? absl::StrCat(" and ", more, " more") : "");
 }
 
-absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budget) {
+absl::StatusOr<std::string> ReadDataBytes(const std::string& path, uint64_t& budget) {
   absl::StatusOr<std::string> bytes = ReadFile(path, budget);
   if (absl::IsResourceExhausted(bytes.status())) {
     return DataError(absl::StrCat(path, ": the data folder holds more than ", kMaxDataBytes >> 20,
@@ -97,16 +98,21 @@ absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budg
     return DataError(bytes.status().message());
   }
   budget -= bytes->size();
-  if (absl::StartsWith(*bytes, "\xff\xfe") || absl::StartsWith(*bytes, "\xfe\xff")) {
+  return bytes;
+}
+
+absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budget) {
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, ReadDataBytes(path, budget));
+  if (absl::StartsWith(bytes, "\xff\xfe") || absl::StartsWith(bytes, "\xfe\xff")) {
     return DataError(absl::StrCat(path, " is UTF-16: convert it (iconv -f UTF-16 -t UTF-8), or save it as UTF-8"));
   }
-  if (const size_t zero = bytes->find('\0'); zero != std::string::npos) {
+  if (const size_t zero = bytes.find('\0'); zero != std::string::npos) {
     return DataError(absl::StrCat(path, ": byte ", zero,
                                   " is 0, as in UTF-16 (iconv -f UTF-16LE -t UTF-8 converts it) and in files that are",
                                   " no text: convert the file, or move it out of the data folder"));
   }
-  if (absl::StartsWith(*bytes, "\xef\xbb\xbf")) {  // the byte order mark that spreadsheets write
-    bytes->erase(0, 3);
+  if (absl::StartsWith(bytes, "\xef\xbb\xbf")) {  // the byte order mark that spreadsheets write
+    bytes.erase(0, 3);
   }
   return bytes;
 }

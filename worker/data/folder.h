@@ -34,6 +34,9 @@ absl::StatusOr<DataFiles> ListDataFiles(const std::string& folder, absl::string_
 // "; not read: notes.txt (not .csv), old (a folder) and 3 more", or nothing.
 std::string DescribeLeftOut(const DataFiles& files);
 
+// The whole file as it is. DataError: it cannot be read, or `budget`, which it is charged to, does not suffice.
+absl::StatusOr<std::string> ReadDataBytes(const std::string& path, uint64_t& budget);
+
 // The whole file, which is to be text, without its byte order mark. DataError: it cannot be read, or is UTF-16 or binary (it has a byte 0),
 // or `budget`, which it is charged to, does not suffice.
 absl::StatusOr<std::string> ReadDataFile(const std::string& path, uint64_t& budget);

@@ -1,0 +1,262 @@
+#include "worker/data/describe_table.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "common/status_macros.h"
+#include "worker/data/csv_reader.h"
+#include "worker/data/folder.h"
+#include "worker/data/table_coding.h"
+#include "worker/data/table_text.h"
+#include "worker/data/utf8.h"
+
+namespace tributary::worker {
+namespace {
+
+// What fewer rows have could be about one person.
+constexpr uint64_t kFewRows = 5;
+// Words of one column that are counted; a column with more is no category.
+constexpr size_t kMaxWords = 1000;
+constexpr size_t kMaxCategories = 50;
+constexpr size_t kMaxClasses = 20;
+// Below it, a whole number that is different in every row is no sign of an identifier.
+constexpr uint64_t kManyRows = 20;
+
+constexpr const char* kMissingWords[] = {"NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "none", "?", "-", ".", "missing"};
+
+std::string Yaml(absl::string_view text) {
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+}
+
+bool HasControl(absl::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); });
+}
+
+struct Profile {
+  std::string name;
+  uint64_t values = 0;  // that are not missing
+  uint64_t missing = 0;
+  bool numbers = true;
+  bool whole = true;
+  bool repeats = false;  // some word is there twice
+  bool many = false;     // more than kMaxWords, which are counted no more
+  std::map<std::string, uint64_t> words;
+
+  void Count(const std::string& word) {
+    ++values;
+    if (many) {
+      return;
+    }
+    repeats |= ++words[CanonicalWord(word)] > 1;
+    many = words.size() > kMaxWords;
+  }
+  std::vector<std::string> Frequent() const {
+    std::vector<std::string> frequent;
+    for (const auto& [word, rows] : words) {
+      if (rows >= kFewRows && !HasControl(word)) {
+        frequent.push_back(word);
+      }
+    }
+    return frequent;
+  }
+};
+
+class Describer {
+ public:
+  explicit Describer(const CsvFormat& format) : format_(format), missing_(format.missing.begin(), format.missing.end()) {
+    missing_.insert("");
+  }
+
+  absl::Status ReadFile(const std::string& path, uint64_t& budget) {
+    TRIBUTARY_ASSIGN_OR_RETURN(const DecodedText text, ReadTableText(path, format_, Utf8::kChecked, budget));
+    TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader, CsvReader::Open(path, text.text, format_.separator));
+    TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<size_t> places, Bind(reader));
+    NumberReader numbers(format_.decimal, reader.separator());
+    std::vector<std::string> fields;
+    while (true) {
+      TRIBUTARY_ASSIGN_OR_RETURN(const bool more, reader.Next(fields));
+      if (!more) {
+        return absl::OkStatus();
+      }
+      for (size_t i = 0; i < fields.size(); ++i) {
+        Add(fields[i], reader.line(), numbers, profiles_[places[i]]);
+      }
+    }
+  }
+
+  absl::StatusOr<std::string> Propose(const std::string& label_name) const {
+    const std::string name = label_name.empty() ? profiles_.back().name : label_name;
+    const auto label = std::find_if(profiles_.begin(), profiles_.end(), [&](const Profile& profile) { return profile.name == name; });
+    if (label == profiles_.end()) {
+      return DataError(absl::StrCat("no column ", Quoted(name), " to predict: choose one with --label"));
+    }
+    std::string columns, left_out;
+    size_t inputs = 0;
+    for (const Profile& profile : profiles_) {
+      if (&profile == &*label) {
+        continue;
+      }
+      if (const std::string why = WhyLeftOut(profile); !why.empty()) {
+        absl::StrAppend(&left_out, "  # left out: ", PrintableLine(profile.name), " (", why, ")\n");
+      } else {
+        absl::StrAppend(&columns, ColumnLine(profile, inputs));
+      }
+    }
+    if (columns.empty()) {
+      return DataError(absl::StrCat("no column to learn from besides ", Quoted(name), "\n", left_out));
+    }
+    const std::vector<std::string> classes = label->Frequent();
+    const bool number = label->numbers && (label->many || label->words.size() > kMaxClasses / 2);
+    if (!number && (classes.size() < 2 || classes.size() > kMaxClasses)) {
+      return DataError(absl::StrCat("column ", Quoted(name), " cannot be predicted: ", classes.size(), " values have ", kFewRows,
+                                    " rows or more; choose another with --label"));
+    }
+    return absl::StrCat(
+        "# Proposed from one site's files. Read it before you share it: it tells the names of columns, and values of categories and "
+        "labels\n"
+        "# that at least ",
+        kFewRows,
+        " rows have. Then decide with the other sites what is written \"?\", and have each of them run\n"
+        "# tributary-worker data check.\n",
+        MissingComment(), "model:\n  mlp: {inputs: ", inputs, ", hidden: [32], outputs: ", number ? 1 : classes.size(),
+        number ? ", task: values" : "",
+        "}\ndata:\n  kind: csv\n  # ? unit, min and max of each number; aliases: the names that other sites use\n", left_out,
+        "  columns:\n", columns, LabelLines(*label, number, classes, label_name.empty()));
+  }
+
+ private:
+  static std::string PrintableLine(absl::string_view text) {
+    return absl::StrReplaceAll(PrintableUtf8(text.substr(0, 100)), {{"\n", " "}});
+  }
+
+  absl::StatusOr<std::vector<size_t>> Bind(const CsvReader& reader) {
+    const bool first = profiles_.empty();
+    std::vector<size_t> places;
+    std::set<size_t> taken;
+    for (const std::string& name : reader.header()) {
+      if (first) {
+        profiles_.emplace_back().name = name;
+      }
+      const auto at = std::find_if(profiles_.begin(), profiles_.end(), [&](const Profile& profile) { return profile.name == name; });
+      if (at == profiles_.end()) {
+        return reader.Error(absl::StrCat("column ", Quoted(name), " is not in the first file: describe files of one kind"));
+      }
+      places.push_back(static_cast<size_t>(at - profiles_.begin()));
+      if (!taken.insert(places.back()).second) {
+        return reader.Error(absl::StrCat("column ", Quoted(name), " appears twice"));
+      }
+    }
+    return places;
+  }
+
+  void Add(const std::string& field, uint64_t line, NumberReader& numbers, Profile& profile) {
+    if (missing_.contains(field)) {
+      ++profile.missing;
+      return;
+    }
+    if (std::find(std::begin(kMissingWords), std::end(kMissingWords), field) != std::end(kMissingWords)) {
+      ++profile.missing;
+      words_for_missing_.insert(field);
+      return;
+    }
+    if (double value = 0; profile.numbers) {
+      profile.numbers = numbers.Read(field, line, value).empty();
+      profile.whole = profile.whole && value == static_cast<double>(static_cast<int64_t>(std::clamp(value, -1e18, 1e18)));
+    }
+    profile.Count(field);
+  }
+
+  // Empty: the model reads it.
+  static std::string WhyLeftOut(const Profile& profile) {
+    if (profile.name.empty() || HasControl(profile.name)) {
+      return "it has no name on one line";
+    }
+    if (profile.values == 0) {
+      return "it is empty";
+    }
+    if (profile.words.size() < 2 && !profile.many) {
+      return "it is always the same";
+    }
+    if (profile.numbers) {
+      return profile.whole && !profile.repeats && profile.values >= kManyRows ? "another whole number in each row: an identifier?" : "";
+    }
+    if (profile.many || profile.words.size() > kMaxCategories || profile.Frequent().empty()) {
+      return "text that differs from row to row: an identifier, a date or free text?";
+    }
+    return "";
+  }
+
+  static std::string ColumnLine(const Profile& profile, size_t& inputs) {
+    std::string line = absl::StrCat("    - {name: ", Yaml(profile.name));
+    ++inputs;
+    if (!profile.numbers) {
+      const std::vector<std::string> values = profile.Frequent();
+      const bool other = values.size() < profile.words.size();
+      inputs += values.size() + (other ? 1 : 0) - 1;
+      std::vector<std::string> quoted;
+      std::transform(values.begin(), values.end(), std::back_inserter(quoted), [](const std::string& value) { return Yaml(value); });
+      absl::StrAppend(&line, ", kind: category, values: [", absl::StrJoin(quoted, ", "), other ? "], other: true" : "]");
+    }
+    if (profile.missing > 0) {
+      ++inputs;
+      absl::StrAppend(&line, ", missing: flag");
+    }
+    const bool code = profile.numbers && profile.whole && !profile.many && profile.words.size() > 2 && profile.words.size() <= 10;
+    return absl::StrCat(line, "}", code ? "  # ? a few whole numbers: if they are codes, kind: category with values" : "", "\n");
+  }
+
+  static std::string LabelLines(const Profile& label, bool number, const std::vector<std::string>& classes, bool guessed) {
+    std::string lines =
+        absl::StrCat("  label:", guessed ? "  # ? the last column; --label chooses another" : "", "\n    name: ", Yaml(label.name), "\n");
+    if (label.missing > 0) {
+      absl::StrAppend(&lines, "    missing: drop\n");
+    }
+    if (number) {
+      return absl::StrCat(lines, "    # ? unit; mean and deviation, that the sites agree on what the model predicts\n");
+    }
+    if (classes.size() < label.words.size()) {
+      absl::StrAppend(&lines, "    # ? further labels, which few rows have, are not named here, and are refused\n");
+    }
+    absl::StrAppend(&lines, "    classes:\n");
+    for (const std::string& name : classes) {
+      absl::StrAppend(&lines, "      - {name: ", Yaml(name), "}\n");
+    }
+    return lines;
+  }
+
+  std::string MissingComment() const {
+    if (words_for_missing_.empty()) {
+      return "";
+    }
+    std::vector<std::string> quoted;
+    std::transform(words_for_missing_.begin(), words_for_missing_.end(), std::back_inserter(quoted),
+                   [](const std::string& word) { return Yaml(word); });
+    return absl::StrCat("# In this site's worker.yaml, for these words were taken to say that a value is missing:\n#   csv: {missing: [",
+                        absl::StrJoin(quoted, ", "), "]}\n");
+  }
+
+  const CsvFormat& format_;
+  std::set<std::string> missing_;
+  std::set<std::string> words_for_missing_;
+  std::vector<Profile> profiles_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::string> DescribeTable(const std::vector<std::string>& files, const CsvFormat& format, const std::string& label) {
+  Describer describer(format);
+  uint64_t budget = kMaxDataBytes;
+  for (const std::string& file : files) {
+    TRIBUTARY_RETURN_IF_ERROR(describer.ReadFile(file, budget));
+  }
+  return describer.Propose(label);
+}
+
+}  // namespace tributary::worker
