@@ -16,6 +16,7 @@
 #include "common/status_macros.h"
 #include "optim/weights_file.h"
 #include "proto/config/run_options.h"
+#include "proto/config/weights_sections.h"
 #include "proto/run_curves.h"
 
 namespace tributary::cli {
@@ -75,7 +76,8 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
   TRIBUTARY_RETURN_IF_ERROR(downloaded.status());
   const auto& [layout, state, hash] = *downloaded;
 
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, optim::EncodeWeights(layout, state.theta, {run.run_id(), state.round, hash}));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
+                             optim::EncodeWeights(layout, state.theta, {run.run_id(), state.round, hash, WeightsSectionsOf(run.spec())}));
   TRIBUTARY_RETURN_IF_ERROR(WriteOutput(options.output, bytes, *session.environment.out));
   // Beside a model on standard output, nothing else goes there.
   std::ostream& out = IsStandardOutput(options.output) ? *session.environment.err : *session.environment.out;

@@ -83,6 +83,11 @@ absl::StatusOr<SharedBytes> OpenRegular(int folder, const std::string& name, int
   return BytesOfDescriptor(descriptor, path);
 }
 
+absl::Status OfFile(const std::string& path, const absl::Status& error) {
+  const absl::Status why = Annotate(error, path);
+  return absl::IsDataLoss(why) ? WithExitCode(why, ExitCode::kDamaged) : why;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const float> theta, const WeightsOrigin& origin) {
@@ -93,10 +98,12 @@ absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const
   for (const Block& block : layout.blocks()) {
     tensors.push_back({block.name, block.shape, theta.subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))});
   }
-  return EncodeSafetensors(tensors, {{"tributary.run", origin.run_id},
-                                     {"tributary.round", absl::StrCat(origin.round)},
-                                     {"tributary.state_hash", DigestHex(origin.state_hash)},
-                                     {"format", "pt"}});
+  std::map<std::string, std::string> metadata = {{"tributary.run", origin.run_id},
+                                                 {"tributary.round", absl::StrCat(origin.round)},
+                                                 {"tributary.state_hash", DigestHex(origin.state_hash)},
+                                                 {"format", "pt"}};
+  metadata.insert(origin.sections.begin(), origin.sections.end());
+  return EncodeSafetensors(tensors, metadata);
 }
 
 absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const Layout& layout) {
@@ -115,11 +122,16 @@ absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const La
 absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout) {
   TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenRegular(AT_FDCWD, path, 0, path));
   absl::StatusOr<std::vector<float>> theta = ReadWeights(*file, layout);
-  if (theta.ok()) {
-    return theta;
+  return theta.ok() ? theta : OfFile(path, theta.status());
+}
+
+absl::StatusOr<std::map<std::string, std::string>> ReadWeightsMetadata(const std::string& path) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenRegular(AT_FDCWD, path, 0, path));
+  absl::StatusOr<SafetensorsHeader> header = ReadSafetensorsHeader(*file);
+  if (!header.ok()) {
+    return OfFile(path, header.status());
   }
-  const absl::Status why = Annotate(theta.status(), path);
-  return absl::IsDataLoss(why) ? WithExitCode(why, ExitCode::kDamaged) : why;
+  return std::move(header->metadata);
 }
 
 absl::StatusOr<SharedBytes> OpenWeights(const std::string& folder, const std::string& name) {

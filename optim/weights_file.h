@@ -3,6 +3,7 @@
 #define TRIBUTARY_OPTIM_WEIGHTS_FILE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@ struct WeightsOrigin {
   std::string run_id;
   uint64_t round = 0;
   Digest state_hash{};
+  std::map<std::string, std::string> sections = {};  // further keys of the metadata (proto/config/weights_sections.h)
 };
 
 // The bytes of the file; equal arguments give equal bytes. `theta` [layout.size()].
@@ -33,6 +35,9 @@ absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const La
 // The same of a file that the user of this machine names; errors name it. Exit code kDamaged with DataLoss. NotFound and others as
 // ReadFile; InvalidArgument besides: not a regular file.
 absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout);
+
+// What the header of such a file says besides its tensors. Errors as above.
+absl::StatusOr<std::map<std::string, std::string>> ReadWeightsMetadata(const std::string& path);
 
 // Opens the file that somebody else names, in the one folder that is for such files: a regular file, no link, without waiting.
 // InvalidArgument: not a file's name. NotFound: not there, or not to be read, without saying which.

@@ -16,6 +16,7 @@
 #include "common/proxy.h"
 #include "common/status_macros.h"
 #include "optim/weights_file.h"
+#include "proto/config/weights_sections.h"
 
 namespace tributary::python {
 namespace {
@@ -73,7 +74,8 @@ py::bytes RunReader::Model(const std::string& run, std::optional<uint64_t> round
   return Patiently([&](cli::Client& client) -> absl::StatusOr<std::string> {
     TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus status, client.GetRun(run));
     TRIBUTARY_ASSIGN_OR_RETURN(const cli::DownloadedModel model, cli::DownloadModel(&client, status, round, [](uint64_t, uint64_t) {}));
-    return optim::EncodeWeights(model.layout, model.state.theta, {status.run_id(), model.state.round, model.hash});
+    return optim::EncodeWeights(model.layout, model.state.theta,
+                                {status.run_id(), model.state.round, model.hash, WeightsSectionsOf(status.spec())});
   });
 }
 

@@ -13,6 +13,7 @@
 #include "optim/state_hash.h"
 #include "optim/weights_file.h"
 #include "proto/config/run_options.h"
+#include "proto/config/weights_sections.h"
 #include "worker/memory_need.h"
 
 namespace tributary::sim {
@@ -110,9 +111,9 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
     return absl::InternalError("the run was not submitted");
   }
   const optim::Layout& layout = run->model->layout;
-  TRIBUTARY_ASSIGN_OR_RETURN(
-      result.model,
-      optim::EncodeWeights(layout, run->state.theta, {run->journaled.run_id, run->round(), optim::StateHash(layout, run->state)}));
+  TRIBUTARY_ASSIGN_OR_RETURN(result.model, optim::EncodeWeights(layout, run->state.theta,
+                                                                {run->journaled.run_id, run->round(), optim::StateHash(layout, run->state),
+                                                                 WeightsSectionsOf(run->journaled.spec)}));
   return result;
 }
 

@@ -39,6 +39,7 @@
 #include "optim/weights_file.h"
 #include "proto/config/reload.h"
 #include "proto/config/run_options.h"
+#include "proto/config/weights_sections.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/config.pb.h"
@@ -50,6 +51,7 @@
 #include "worker/disclosure.h"
 #include "worker/enroll_command.h"
 #include "worker/member_command.h"
+#include "worker/predict_command.h"
 #include "worker/sample.h"
 #include "worker/sent_history.h"
 #include "worker/session_client.h"
@@ -242,6 +244,20 @@ absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
   return run;
 }
 
+// The same from what the export says of itself.
+absl::StatusOr<LoadedRun> LoadExported(const std::string& model) {
+  TRIBUTARY_ASSIGN_OR_RETURN(const auto metadata, optim::ReadWeightsMetadata(model));
+  absl::StatusOr<v1::RunSpec> spec = RunOfWeights(metadata);
+  if (!spec.ok()) {
+    return Annotate(spec.status(), absl::StrCat(model, " (--run names a run file instead)"));
+  }
+  LoadedRun run;
+  run.spec = *std::move(spec);
+  TRIBUTARY_ASSIGN_OR_RETURN(run.model, ModelSpecOf(run.spec));
+  TRIBUTARY_ASSIGN_OR_RETURN(run.layout, optim::MakeLayout(run.model));
+  return run;
+}
+
 absl::Status Solo(const SoloCommand& command) {
   v1::WorkerConfig config;
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
@@ -311,7 +327,7 @@ absl::Status Consent(const ConsentCommand& command) {
 }
 
 absl::Status Sample(const SampleCommand& command) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, LoadRun(command.run));
+  TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, command.run.empty() ? LoadExported(command.model) : LoadRun(command.run));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, optim::ReadWeights(command.model, run.layout));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(run.model, theta, command.options));
   std::cout << PrintableUtf8(text) << "\n";
@@ -372,6 +388,7 @@ ExitCode Main(int argc, char** argv) {
   ConsentCommand consent;
   MemberCommand member;
   DataCommand data;
+  PredictCommand predict;
 
   CLI::App app("Trains a federation's model on this site's data, which stays here.", "tributary-worker");
   app.set_version_flag("--version", VersionText("tributary-worker", FormatProtocol({}), LibTorchVersion()));
@@ -402,6 +419,7 @@ ExitCode Main(int argc, char** argv) {
   consent_app.add_option("--run", consent.run, "run.yaml")->required();
 
   const CLI::App& data_app = AddDataCommand(app, data, format);
+  const CLI::App& predict_app = AddPredictCommand(app, predict);
   const CLI::App& runs_app = AddRunsCommand(app, member, format);
   const CLI::App& export_app = AddExportCommand(app, member, format);
 
@@ -419,7 +437,7 @@ ExitCode Main(int argc, char** argv) {
   solo_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
   CLI::App& sample_app = *app.add_subcommand("sample", "Generate text from an exported model");
-  sample_app.add_option("--run", sample.run, "run.yaml")->required();
+  sample_app.add_option("--run", sample.run, "run.yaml (default: what the model says of itself)");
   sample_app.add_option("--model", sample.model, "model.safetensors")->required();
   sample_app.add_option("--prompt", sample.options.prompt, "text for the model to continue");
   sample_app.add_option("--bytes", sample.options.bytes, "bytes to generate")->capture_default_str();
@@ -449,6 +467,7 @@ ExitCode Main(int argc, char** argv) {
                               : consent_app.parsed() ? Consent(consent)
                               : status_app.parsed()  ? Status(what_was_sent)
                               : data_app.parsed()    ? RunDataCommand(data)
+                              : predict_app.parsed() ? PredictRows(predict)
                               : runs_app.parsed()    ? ShowRuns(member, ProxyEnvironmentOf(environ))
                               : export_app.parsed()  ? ExportModel(member, ProxyEnvironmentOf(environ))
                                                      : Run(run);

@@ -25,6 +25,7 @@
 #include "optim/state_hash.h"
 #include "optim/weights_file.h"
 #include "proto/config/run_options.h"
+#include "proto/config/weights_sections.h"
 #include "proto/config/yaml.h"
 #include "tributary/v1/config.pb.h"
 #include "worker/kept_secret.h"
@@ -162,7 +163,8 @@ absl::Status ExportModel(const MemberCommand& command, const ProxyEnvironment& p
                                                          " (hash ", DigestHex(hash), "); nothing was written")),
                         ExitCode::kDamaged);
   }
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, optim::EncodeWeights(layout, state.theta, {run.run_id(), state.round, hash}));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
+                             optim::EncodeWeights(layout, state.theta, {run.run_id(), state.round, hash, WeightsSectionsOf(run.spec())}));
   TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(command.output, bytes));
   if (command.json) {
     nlohmann::ordered_json json = {{"output", command.output},      {"run_id", Excerpt(run.run_id())}, {"round", state.round},

@@ -60,6 +60,12 @@ TEST_F(WeightsFileTest, ItsMetadataSaysWhatItHolds) {
   EXPECT_EQ(file->metadata, expected);
 }
 
+TEST_F(WeightsFileTest, WhatElseIsSaidOfItIsReadFromItsHeader) {
+  const std::string path = Write(*EncodeWeights(TestLayout(), Theta(), {.run_id = "r-1", .sections = {{"tributary.model", "{}"}}}));
+  EXPECT_EQ(ReadWeightsMetadata(path)->at("tributary.model"), "{}");
+  EXPECT_EQ(ExitCodeOf(ReadWeightsMetadata(Write("{}")).status()), ExitCode::kDamaged);
+}
+
 TEST_F(WeightsFileTest, TheOrderOfTensorsDoesNotMatter) {
   const std::vector<NamedTensor> tensors = {{"c", {0, 4}, {}}, {"b", {}, Values(6, 1)}, {"a", {2, 3}, Values(0, 6)}};
   EXPECT_EQ(ReadWeights(Write(*EncodeSafetensors(tensors, {})), TestLayout()).value(), Theta());
