@@ -28,6 +28,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+void Print(const Json& json) {
+  std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+}
+
 Json CountsJson(const std::vector<TableReport::Count>& counts) {
   Json json = Json::object();
   for (const TableReport::Count& count : counts) {
@@ -76,14 +80,34 @@ Json TableJson(const TableReport& table) {
           {"label", std::move(label)},          {"validation_rows", table.validation_rows}};
 }
 
+void PrintProblems(const std::vector<std::string>& problems, bool json) {
+  if (json) {
+    Print({{"problems", problems}});
+    return;
+  }
+  for (const std::string& problem : problems) {
+    std::cout << problem << "\n";
+  }
+  if (problems.size() == kMaxProblems) {
+    std::cout << "and maybe more: reading ended at the " << kMaxProblems << "th\n";
+  }
+}
+
 absl::Status Check(const DataCommand& command) {
   v1::WorkerConfig config;
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
   v1::RunSpec run;
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.run, &run));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateRunSpec(run), command.run));
-  TRIBUTARY_ASSIGN_OR_RETURN(const TrainerOptions options, TrainerOptionsOf(run, config));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::unique_ptr<DataSource> data, OpenData(options, options.data_folder));
+  TRIBUTARY_ASSIGN_OR_RETURN(TrainerOptions options, TrainerOptionsOf(run, config));
+  std::vector<std::string> problems;
+  options.table.problems = &problems;
+  absl::StatusOr<std::unique_ptr<DataSource>> opened = OpenData(options, options.data_folder);
+  if (!opened.ok()) {
+    PrintProblems(problems, command.json);
+    return opened.status();
+  }
+  const std::unique_ptr<DataSource> data = *std::move(opened);
   const std::optional<TableReport> table = data->Table();
   if (!command.json) {
     std::cout << data->description().text << "\n" << (table.has_value() ? TableReportText(*table) : "");
@@ -93,7 +117,7 @@ absl::Status Check(const DataCommand& command) {
   if (table.has_value()) {
     json.update(TableJson(*table));
   }
-  std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+  Print(json);
   return absl::OkStatus();
 }
 

@@ -46,6 +46,7 @@ class Predictor {
       if (!more) {
         break;
       }
+      TRIBUTARY_RETURN_IF_ERROR(row.problem);
       waiting_.push_back(row.left_out.empty() ? Row::kIn : Row::kLeftOut);
       if (row.left_out.empty()) {
         AppendInputs(options_.schema, options_.statistics, row.cells, batch_.features);

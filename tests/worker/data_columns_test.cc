@@ -215,6 +215,22 @@ TEST(Columns, ANumberIsPredictedInTheScaleOfTheRunOrTheSite) {
   EXPECT_THAT(BatchOf(text, table).values, ElementsAre(4, 2));
 }
 
+TEST(Columns, AllProblemsAreToldToWhoAsks) {
+  TableOptions table = Clinic();
+  std::vector<std::string> problems;
+  table.problems = &problems;
+  const absl::Status first = ErrorOf("age,sex,died\n50,f,0\nold,f,1\n50,x,1\n50,f,\n", table);
+  EXPECT_THAT(first.message(), HasSubstr("t.csv:3: column 'age'"));
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("t.csv:3: "), HasSubstr("t.csv:4: "), HasSubstr("t.csv:5: ")));
+  problems.clear();
+  std::string text = "age,sex,died\n";
+  for (int i = 0; i < 30; ++i) {
+    text += "old,f,1\n";
+  }
+  EXPECT_THAT(ErrorOf(text, table).message(), HasSubstr("t.csv:2: "));
+  EXPECT_EQ(problems.size(), kMaxProblems);
+}
+
 TEST(Columns, TheReportSaysWhatTheModelSees) {
   const auto source = Read("id;age;sex;died\n1;50;f;0\n2;60;m;1\n3;55,5;m;1\n4;40;m;0\n", Clinic());
   ASSERT_TRUE(source.ok()) << source.status();

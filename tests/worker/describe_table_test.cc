@@ -77,6 +77,18 @@ TEST(DescribeTable, ItTellsNothingThatFewRowsHave) {
   EXPECT_THAT(proposal, HasSubstr("# left out: site (it is always the same)"));
 }
 
+TEST(DescribeTable, AFewWordsAmongNumbersSayThatOneIsMissing) {
+  std::string text = "a,b,y\n";
+  for (int i = 0; i < 40; ++i) {
+    absl::StrAppend(&text, i % 4 == 0 ? "k.A." : i == 3 ? "Smith" : absl::StrCat(i, ".5"), ",", i % 7, ",", i % 2, "\n");
+  }
+  const std::string proposal = Described(text).value();
+  EXPECT_THAT(proposal, HasSubstr("csv: {missing: [\"k.A.\"]}"));
+  EXPECT_THAT(proposal, HasSubstr("{name: \"a\", missing: flag}"));
+  EXPECT_THAT(proposal, HasSubstr("words that are not named here"));
+  EXPECT_THAT(proposal, Not(HasSubstr("Smith")));
+}
+
 TEST(DescribeTable, ANumberMayBeWhatIsPredicted) {
   const v1::RunSpec run = RunOf(Described(Patients(), "age").value());
   EXPECT_EQ(run.model().mlp().task(), v1::MlpSpec::VALUES);

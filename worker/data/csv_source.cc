@@ -179,13 +179,18 @@ class Collector {
         break;
       }
       ++report.rows;
-      Add(row);
+      if (row.problem.ok()) {
+        Add(row);
+      } else {
+        TRIBUTARY_RETURN_IF_ERROR(Note(row.problem));
+      }
     }
     report.decimal = file.decimal();
     return absl::OkStatus();
   }
 
   absl::StatusOr<std::unique_ptr<DataSource>> Finish(const DataFiles& found) {
+    TRIBUTARY_RETURN_IF_ERROR(problem_);
     const uint64_t training = tables_.training.rows();
     const uint64_t validation = tables_.validation.rows();
     if (training == 0 || validation == 0) {
@@ -234,6 +239,16 @@ class Collector {
     tables_.coding.format.rename.clear();
     tables_.coding.origin = TableCoding::Origin::kHeader;
     tables_.coding.outputs = table_.outputs;
+    return absl::OkStatus();
+  }
+
+  // Reading goes on where somebody wants to know of more than the first.
+  absl::Status Note(const absl::Status& problem) {
+    if (table_.problems == nullptr || table_.problems->size() == kMaxProblems) {
+      return problem_.ok() ? problem : problem_;
+    }
+    table_.problems->emplace_back(problem.message());
+    problem_.Update(problem);
     return absl::OkStatus();
   }
 
@@ -295,6 +310,7 @@ class Collector {
 
   const DataOptions& options_;
   const TableOptions& table_;
+  absl::Status problem_;  // the first
   std::vector<std::string> header_;
   uint64_t row_ = 0;
   uint64_t bytes_ = 0;

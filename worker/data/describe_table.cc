@@ -1,6 +1,7 @@
 #include "worker/data/describe_table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -25,6 +26,7 @@ constexpr uint64_t kFewRows = 5;
 // Words of one column that are counted; a column with more is no category.
 constexpr size_t kMaxWords = 1000;
 constexpr size_t kMaxCategories = 50;
+constexpr size_t kMaxOdd = 3;
 constexpr size_t kMaxClasses = 20;
 // Below it, a whole number that is different in every row is no sign of an identifier.
 constexpr uint64_t kManyRows = 20;
@@ -43,7 +45,8 @@ struct Profile {
   std::string name;
   uint64_t values = 0;  // that are not missing
   uint64_t missing = 0;
-  bool numbers = true;
+  uint64_t numbers = 0;                 // of the values
+  std::map<std::string, uint64_t> odd;  // those that are no numbers, kMaxOdd + 1 at most
   bool whole = true;
   bool repeats = false;  // some word is there twice
   bool many = false;     // more than kMaxWords, which are counted no more
@@ -57,6 +60,9 @@ struct Profile {
     repeats |= ++words[CanonicalWord(word)] > 1;
     many = words.size() > kMaxWords;
   }
+  // A few words among many numbers are what the site writes where it has none.
+  bool IsNumber() const { return odd.empty() ? numbers > 0 : odd.size() <= kMaxOdd && numbers >= values / 2 && numbers >= kFewRows; }
+  bool HasGaps() const { return missing > 0 || (IsNumber() && !odd.empty()); }
   std::vector<std::string> Frequent() const {
     std::vector<std::string> frequent;
     for (const auto& [word, rows] : words) {
@@ -113,7 +119,7 @@ class Describer {
       return DataError(absl::StrCat("no column to learn from besides ", Quoted(name), "\n", left_out));
     }
     const std::vector<std::string> classes = label->Frequent();
-    const bool number = label->numbers && (label->many || label->words.size() > kMaxClasses / 2);
+    const bool number = label->IsNumber() && (label->many || label->words.size() > kMaxClasses / 2);
     if (!number && (classes.size() < 2 || classes.size() > kMaxClasses)) {
       return DataError(absl::StrCat("column ", Quoted(name), " cannot be predicted: ", classes.size(), " values have ", kFewRows,
                                     " rows or more; choose another with --label"));
@@ -166,9 +172,11 @@ class Describer {
       words_for_missing_.insert(field);
       return;
     }
-    if (double value = 0; profile.numbers) {
-      profile.numbers = numbers.Read(field, line, value).empty();
-      profile.whole = profile.whole && value == static_cast<double>(static_cast<int64_t>(std::clamp(value, -1e18, 1e18)));
+    if (double value = 0; numbers.Read(field, line, value).empty()) {
+      ++profile.numbers;
+      profile.whole = profile.whole && value == std::floor(value);
+    } else if (profile.odd.size() <= kMaxOdd) {
+      ++profile.odd[field];
     }
     profile.Count(field);
   }
@@ -184,7 +192,7 @@ class Describer {
     if (profile.words.size() < 2 && !profile.many) {
       return "it is always the same";
     }
-    if (profile.numbers) {
+    if (profile.IsNumber()) {
       return profile.whole && !profile.repeats && profile.values >= kManyRows ? "another whole number in each row: an identifier?" : "";
     }
     if (profile.many || profile.words.size() > kMaxCategories || profile.Frequent().empty()) {
@@ -196,7 +204,7 @@ class Describer {
   static std::string ColumnLine(const Profile& profile, size_t& inputs) {
     std::string line = absl::StrCat("    - {name: ", Yaml(profile.name));
     ++inputs;
-    if (!profile.numbers) {
+    if (!profile.IsNumber()) {
       const std::vector<std::string> values = profile.Frequent();
       const bool other = values.size() < profile.words.size();
       inputs += values.size() + (other ? 1 : 0) - 1;
@@ -204,18 +212,18 @@ class Describer {
       std::transform(values.begin(), values.end(), std::back_inserter(quoted), [](const std::string& value) { return Yaml(value); });
       absl::StrAppend(&line, ", kind: category, values: [", absl::StrJoin(quoted, ", "), other ? "], other: true" : "]");
     }
-    if (profile.missing > 0) {
+    if (profile.HasGaps()) {
       ++inputs;
       absl::StrAppend(&line, ", missing: flag");
     }
-    const bool code = profile.numbers && profile.whole && !profile.many && profile.words.size() > 2 && profile.words.size() <= 10;
+    const bool code = profile.IsNumber() && profile.whole && !profile.many && profile.words.size() > 2 && profile.words.size() <= 10;
     return absl::StrCat(line, "}", code ? "  # ? a few whole numbers: if they are codes, kind: category with values" : "", "\n");
   }
 
   static std::string LabelLines(const Profile& label, bool number, const std::vector<std::string>& classes, bool guessed) {
     std::string lines =
         absl::StrCat("  label:", guessed ? "  # ? the last column; --label chooses another" : "", "\n    name: ", Yaml(label.name), "\n");
-    if (label.missing > 0) {
+    if (label.HasGaps()) {
       absl::StrAppend(&lines, "    missing: drop\n");
     }
     if (number) {
@@ -232,14 +240,25 @@ class Describer {
   }
 
   std::string MissingComment() const {
-    if (words_for_missing_.empty()) {
-      return "";
+    std::set<std::string> words = words_for_missing_;
+    bool rare = false;
+    for (const Profile& profile : profiles_) {
+      for (const auto& [word, rows] : profile.IsNumber() ? profile.odd : std::map<std::string, uint64_t>()) {
+        if (rows >= kFewRows && !HasControl(word)) {
+          words.insert(word);
+        } else {
+          rare = true;
+        }
+      }
+    }
+    const std::string unnamed = rare ? "# A few fields of numbers hold words that are not named here: data check says where.\n" : "";
+    if (words.empty()) {
+      return unnamed;
     }
     std::vector<std::string> quoted;
-    std::transform(words_for_missing_.begin(), words_for_missing_.end(), std::back_inserter(quoted),
-                   [](const std::string& word) { return Yaml(word); });
+    std::transform(words.begin(), words.end(), std::back_inserter(quoted), [](const std::string& word) { return Yaml(word); });
     return absl::StrCat("# In this site's worker.yaml, for these words were taken to say that a value is missing:\n#   csv: {missing: [",
-                        absl::StrJoin(quoted, ", "), "]}\n");
+                        absl::StrJoin(quoted, ", "), "]}\n", unnamed);
   }
 
   const CsvFormat& format_;

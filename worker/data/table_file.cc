@@ -83,16 +83,18 @@ absl::StatusOr<bool> TableFile::Next(TableRow& row) {
   TRIBUTARY_ASSIGN_OR_RETURN(const bool more, reader_.Next(fields_));
   row.cells.clear();
   row.left_out.clear();
-  if (!more) {
-    return false;
-  }
+  row.problem = more ? ReadRow(row) : absl::OkStatus();
+  return more;
+}
+
+absl::Status TableFile::ReadRow(TableRow& row) {
   for (size_t c = 0; c < places_.size() && row.left_out.empty(); ++c) {
     TRIBUTARY_RETURN_IF_ERROR(ReadCell(c, row));
   }
   if (label_place_.has_value() && row.left_out.empty()) {
     TRIBUTARY_RETURN_IF_ERROR(ReadLabel(row));
   }
-  return true;
+  return absl::OkStatus();
 }
 
 absl::Status TableFile::ReadNumber(absl::string_view column, const std::string& field, double& value) {

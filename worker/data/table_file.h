@@ -21,6 +21,8 @@ struct TableRow {
   float label_value = 0;
   // Why the row is left out, and then nothing else of it counts: "no value in column 'age'". Empty: it is in.
   std::string left_out;
+  // Not OK: the run refuses the row (TableFile::Next).
+  absl::Status problem;
 };
 
 // Not thread-safe.
@@ -33,8 +35,9 @@ class TableFile {
   // not there, or there twice.
   static absl::StatusOr<TableFile> Open(CsvReader reader, const TableCoding* coding, Labels labels);
 
-  // The next row; false: there is none. DataError with file, line and column, and with a refusal: a value that is missing, unknown or out
-  // of its bounds where the schema refuses it; without one: a field that is no number, and errors of CsvReader.
+  // The next row; false: there is none. Errors of CsvReader, after which there are no rows. `row.problem` is a DataError with file, line
+  // and column: a field that is no number; or, with a refusal, a value that is missing, unknown or out of its bounds where the schema
+  // refuses it.
   absl::StatusOr<bool> Next(TableRow& row);
 
   const CsvReader& reader() const { return reader_; }
@@ -49,6 +52,7 @@ class TableFile {
   absl::Status Bind(Labels labels);
   absl::StatusOr<size_t> Find(const std::string& name, const std::vector<std::string>& aliases, absl::string_view key,
                               MissingPolicy missing);
+  absl::Status ReadRow(TableRow& row);
   absl::Status ReadCell(size_t column, TableRow& row);
   absl::Status ReadLabel(TableRow& row);
   absl::Status ReadHeaderLabel(const std::string& field, TableRow& row);

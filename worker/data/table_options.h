@@ -5,11 +5,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "worker/data/csv_format.h"
 #include "worker/data/table_schema.h"
 
 namespace tributary::worker {
+
+inline constexpr size_t kMaxProblems = 20;
 
 struct TableOptions {
   // Without `schema`: the label's column, and all others as numbers, as many as `inputs`, in the same order in all files.
@@ -20,6 +23,8 @@ struct TableOptions {
   // What the run says of its columns, besides which nothing of the above counts.
   std::optional<TableSchema> schema = {};
   CsvFormat format = {};
+  // Takes what is wrong with rows, at most kMaxProblems of them, and must outlive the reading. Null: reading ends at the first.
+  std::vector<std::string>* problems = nullptr;
 };
 
 }  // namespace tributary::worker
