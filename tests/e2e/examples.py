@@ -55,7 +55,7 @@ class Examples(harness.FederationTest):
         for index, site in enumerate(SITES):
             folder = parties.directory / f"{site}-data"
             folder.mkdir()
-            rows = ["a,b,c,d,label"] + [f"{row % 7},{row % 5 - index},{row % 3},{row / 10},{row % 2}" for row in range(200)]
+            rows = ["a,b,c,d,label"] + [f"{row % 7},{row % 5 - index},{row % 3},{row / 10},{row // 3 % 2}" for row in range(200)]
             (folder / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         self.start_all(parties)
         self.finish(parties, "run-csv.yaml", rounds=12)

@@ -64,10 +64,10 @@ class FederatedRun(harness.FederationTest):
         parties.operator("export", harness.RUN, "--output", operators)
         self.assertEqual(own.read_bytes(), operators.read_bytes())
         self.assertEqual(worker("export", "--run", "another", "--output", own).returncode, 10)
-        for export in (lambda *to: worker("export", "--run", harness.RUN, *to).stdout,
-                       lambda *to: parties.operator("export", harness.RUN, *to)):
-            best = json.loads(export("--best", "--output", own, "--format", "json"))
+        for best in (json.loads(worker("export", "--run", harness.RUN, "--best", "--output", own, "--format", "json").stdout),
+                     parties.operator("export", harness.RUN, "--best", "--output", operators)):
             self.assertEqual((best["round"], best["best"]), (status["best_round"], status["best"]))
+        self.assertEqual(own.read_bytes(), operators.read_bytes())
 
     def test_the_same_run_file_and_data_give_the_same_model(self):
         hashes = []

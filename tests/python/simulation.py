@@ -28,11 +28,15 @@ def run_of(mode="distro", **changed):
             "data": {"kind": "custom"}, "evaluation": {"every": 5}, **changed}
 
 
-def site(target=1.0, at_round=None, size=SIZE):
+def distance(given, target):
+    return float(((given["w"] - target)**2).mean())
+
+
+def site(target=1.0, at_round=None, size=SIZE, validate=distance):
     """A program that pulls w towards `target`, with noise; `at_round(round)` is called first."""
     def program(config):
         model = {"w": numpy.zeros(size, numpy.float32)}
-        with tributary.join(config, model, samples=10, validate=lambda given: float(((given["w"] - target)**2).mean())) as federation:
+        with tributary.join(config, model, samples=10, validate=lambda given: validate(given, target)) as federation:
             for round in federation:
                 if at_round is not None and at_round(round):
                     continue
@@ -56,6 +60,19 @@ class Simulation(unittest.TestCase):
 
     def simulate(self, sites, run=None):
         return tributary.simulate(run or run_of(), sites, weights_dir=self.folder)
+
+    def test_a_run_has_the_metrics_that_its_sites_report_and_it_asks_for_and_ends_by_them(self):
+        def judged(given, target):
+            return distance(given, target), {"rmse": distance(given, target)**0.5, "accuracy": 0.5, "f1": float("nan")}
+
+        run = run_of(evaluation={"every": 2, "metrics": ["accuracy", "f1"]}, stop_when={"metric": "accuracy", "patience": 1})
+        result = self.simulate({"alpha": site(validate=judged), "beta": site(2.0, validate=judged)}, run)
+        self.assertEqual(result.history[-1]["round"], 3, "state 2 is no better than state 0")
+        self.assertEqual(result.history[2]["metrics"], {"accuracy": 0.5})
+
+    def test_what_is_no_metric_of_a_run_is_refused(self):
+        with self.assertRaisesRegex(tributary.errors.UsageError, "accuracy, auroc, f1"):
+            self.simulate({"alpha": site(validate=lambda *_: (1.0, {"precision": 1.0}))})
 
     def test_a_run_has_a_history_and_a_model_that_can_be_loaded(self):
         result = self.simulate({"alpha": site(), "beta": site(2.0)})
