@@ -184,13 +184,10 @@ absl::Status CheckEvaluation(const v1::RunSpec& spec, const optim::ModelSpec& mo
     }
   }
   const auto& metrics = spec.evaluation().metrics();
-  for (auto metric = metrics.begin(); metric != metrics.end(); ++metric) {
-    if (std::find(has.begin(), has.end(), *metric) == has.end()) {
-      return Invalid("evaluation.metrics", absl::StrCat("'", Excerpt(*metric), "' is no metric of this model; it has ",
+  for (const std::string& metric : metrics) {
+    if (std::find(has.begin(), has.end(), metric) == has.end()) {
+      return Invalid("evaluation.metrics", absl::StrCat("'", Excerpt(metric), "' is no metric of this model; it has ",
                                                         has.empty() ? "none" : absl::StrJoin(has, ", ")));
-    }
-    if (std::find(metrics.begin(), metric, *metric) != metric) {
-      return Invalid("evaluation.metrics", absl::StrCat("'", *metric, "' is there twice"));
     }
   }
   const bool wants_auroc = std::find(metrics.begin(), metrics.end(), optim::TraitsOf(optim::MetricKind::kAuroc).name) != metrics.end();
