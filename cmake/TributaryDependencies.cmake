@@ -14,6 +14,11 @@ if(TRIBUTARY_SERVICE)
   find_package(CLI11 REQUIRED)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
+  # Where images are trained on; the Python package alone reads none.
+  if(NOT TRIBUTARY_TORCH STREQUAL "OFF")
+    find_package(PNG REQUIRED)
+    pkg_check_modules(turbojpeg REQUIRED IMPORTED_TARGET libturbojpeg)
+  endif()
 endif()
 
 if(TRIBUTARY_TESTS)

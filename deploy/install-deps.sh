@@ -12,8 +12,8 @@ build_packages=(
   # tools
   ca-certificates ccache cmake g++ git ninja-build pkg-config protobuf-compiler protobuf-compiler-grpc python3
   # libraries; an optimised BLAS, because LibTorch alone would pull the slow reference one
-  libabsl-dev libcli11-dev libcpp-httplib-dev libgoogle-perftools-dev libgrpc++-dev libopenblas0-openmp libprotobuf-dev libsqlite3-dev
-  libssl-dev libtorch-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
+  libabsl-dev libcli11-dev libcpp-httplib-dev libgoogle-perftools-dev libgrpc++-dev libopenblas0-openmp libpng-dev libprotobuf-dev
+  libsqlite3-dev libssl-dev libtorch-dev libturbojpeg0-dev libyaml-cpp-dev nlohmann-json3-dev prometheus-cpp-dev
   # the Python package
   pybind11-dev python3-dev python3-numpy
   # the test programs are part of the default build
@@ -77,16 +77,37 @@ prometheus_missing() {
   return 1
 }
 
+# And they train on scikit-learn's digits, one file of its package.
+digits=usr/lib/python3/dist-packages/sklearn/datasets/data/digits.csv.gz
+digits_missing() {
+  [ "$with_tests" = yes ] && [ ! -e "/$digits" ] && [ ! -e "$tools_dir/$digits" ]
+}
+
+# unpack PACKAGE PATH...: of the package, without installing it.
+unpack() {
+  local scratch
+  scratch=$(mktemp -d)
+  if ! (cd "$scratch" && apt-get -q -o Acquire::Retries=3 -o APT::Sandbox::User=root download "$1" && dpkg -x "$1"_*.deb unpacked); then
+    rm -rf "$scratch"
+    fail "could not fetch the package $1"
+  fi
+  (cd "$scratch/unpacked" && cp -r --parents "${@:2}" "$tools_dir")
+  rm -rf "$scratch"
+}
+
 mapfile -t missing < <(missing_packages "${packages[@]}")
 unpack_prometheus=no
 if prometheus_missing; then unpack_prometheus=yes; fi
+unpack_digits=no
+if digits_missing; then unpack_digits=yes; fi
 
-if [ ${#missing[@]} -eq 0 ] && [ $unpack_prometheus = no ]; then
+if [ ${#missing[@]} -eq 0 ] && [ $unpack_prometheus = no ] && [ $unpack_digits = no ]; then
   say "all ${#packages[@]} packages are installed"
   exit 0
 fi
 if [ $check_only = yes ]; then
-  say "missing: ${missing[*]}$([ $unpack_prometheus = no ] || printf ' prometheus (programs only)')"
+  say "missing: ${missing[*]}$([ $unpack_prometheus = no ] || printf ' prometheus (programs only)')$(
+    [ $unpack_digits = no ] || printf ' python3-sklearn (its digits only)')"
   exit 1
 fi
 
@@ -108,11 +129,12 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 if [ $unpack_prometheus = yes ]; then
   say "unpacking the prometheus programs into ${tools_dir#"$root_dir"/}"
-  scratch=$(mktemp -d)
-  trap 'rm -rf "$scratch"' EXIT
-  (cd "$scratch" && apt-get -q -o Acquire::Retries=3 -o APT::Sandbox::User=root download prometheus && dpkg -x prometheus_*.deb unpacked) ||
-    fail "could not fetch the prometheus package"
-  mkdir -p "$tools_dir/usr/bin"
-  install -m 0755 "$scratch"/unpacked/usr/bin/{prometheus,promtool} "$tools_dir/usr/bin/"
+  mkdir -p "$tools_dir"
+  unpack prometheus usr/bin/prometheus usr/bin/promtool
+fi
+if [ $unpack_digits = yes ]; then
+  say "unpacking the digits of python3-sklearn into ${tools_dir#"$root_dir"/}"
+  mkdir -p "$tools_dir"
+  unpack python3-sklearn "$digits"
 fi
 say "done"

@@ -17,7 +17,8 @@ RUN mkdir /programs && cp build/release/bin/tributary-worker /programs/
 FROM ${BASE} AS prebuilt
 WORKDIR /source
 RUN apt-get update && apt-get install -y --no-install-recommends binutils ca-certificates gcc libc6-dev libcpp-httplib0.11 \
-    libtcmalloc-minimal4 libgrpc++1.51 libopenblas0-openmp libprometheus-cpp-core1.0 libtorch1.13 libyaml-cpp0.7 python3 tzdata
+    libtcmalloc-minimal4 libgrpc++1.51 libopenblas0-openmp libpng16-16 libprometheus-cpp-core1.0 libtorch1.13 libturbojpeg0 \
+    libyaml-cpp0.7 python3 tzdata
 COPY deploy/package deploy/package
 COPY build/release/bin/tributary-worker /programs/
 

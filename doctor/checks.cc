@@ -142,8 +142,10 @@ void CheckListening(const std::string& key, const std::string& address, Findings
 void CheckData(const std::string& path, Findings* findings) {
   std::error_code error;
   size_t files = 0;
+  size_t folders = 0;  // of images, a folder for each class
   for (std::filesystem::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     std::error_code ignored;
+    folders += it->is_directory(ignored) ? 1 : 0;
     if (!it->is_regular_file(ignored)) {
       continue;
     }
@@ -155,10 +157,13 @@ void CheckData(const std::string& path, Findings* findings) {
   if (error) {
     return Fail("data", absl::StrCat("cannot read the folder ", path, ": ", error.message()), ExitCode::kData, findings);
   }
-  if (files == 0) {
+  if (files + folders == 0) {
     return Fail("data", absl::StrCat(path, " holds no files; put this site's data there"), ExitCode::kData, findings);
   }
-  Ok("data", absl::StrCat(path, ", ", files, files == 1 ? " file" : " files"), findings);
+  Ok("data",
+     absl::StrCat(path, ", ", files, files == 1 ? " file" : " files",
+                  folders == 0 ? "" : absl::StrCat(", ", folders, folders == 1 ? " folder" : " folders")),
+     findings);
 }
 
 void CheckConsent(const v1::ConsentConfig& consent, Findings* findings) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -19,6 +21,10 @@ constexpr int64_t kVocabulary = 256;
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxExtent = int64_t{1} << 28;
 constexpr int64_t kMaxHeads = int64_t{1} << 20;  // times an extent, it fits too
+constexpr int64_t kMaxSide = 1 << 16;            // of an image
+constexpr int64_t kMaxChannels = 1 << 20;
+constexpr int64_t kMaxSteps = 1'000'000;
+constexpr int64_t kTimeFeatures = 64;
 
 absl::Status CheckExtent(absl::string_view name, int64_t value, int64_t max) {
   if (value < 1 || value > max) {
@@ -72,6 +78,43 @@ absl::Status Check(const LlamaModel& llama) {
   if (llama.head_dim % 2 != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("llama.head_dim is ", llama.head_dim, "; rotary embeddings turn pairs of numbers, so it must be even"));
+  }
+  return absl::OkStatus();
+}
+
+// Every stage after the first halves the image.
+absl::Status CheckImages(absl::string_view model, int64_t least_side, int64_t channels, const std::vector<int64_t>& stages) {
+  if (channels != 1 && channels != 3) {
+    return absl::InvalidArgumentError(absl::StrCat(model, ".channels is ", channels, "; images have 1 (grey) or 3 (red, green, blue)"));
+  }
+  if (stages.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(model, ".stages is empty; it lists the channels of each stage"));
+  }
+  for (const int64_t width : stages) {
+    TRIBUTARY_RETURN_IF_ERROR(CheckExtent(absl::StrCat(model, ".stages"), width, kMaxChannels));
+  }
+  if (stages.size() > 30 || least_side >> (stages.size() - 1) == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(model, ".stages has ", stages.size(),
+                                                   " stages, each at half the resolution of the one before; an image with a side of ",
+                                                   least_side, " cannot be halved so often"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const ConvNetModel& convnet) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("convnet.height", convnet.height, kMaxSide));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("convnet.width", convnet.width, kMaxSide));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("convnet.outputs", convnet.outputs, kMaxExtent));
+  return CheckImages("convnet", std::min(convnet.height, convnet.width), convnet.channels, convnet.stages);
+}
+
+absl::Status Check(const DdpmModel& ddpm) {
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("ddpm.size", ddpm.size, kMaxSide));
+  TRIBUTARY_RETURN_IF_ERROR(CheckExtent("ddpm.steps", ddpm.steps, kMaxSteps));
+  TRIBUTARY_RETURN_IF_ERROR(CheckImages("ddpm", ddpm.size, ddpm.channels, ddpm.stages));
+  if (const int64_t halvings = int64_t{1} << (ddpm.stages.size() - 1); ddpm.size % halvings != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("ddpm.size is ", ddpm.size, ", not a multiple of ", halvings, ", which ",
+                                                   ddpm.stages.size(), " stages need: each halves the image"));
   }
   return absl::OkStatus();
 }
@@ -168,6 +211,71 @@ std::vector<Block> BlocksOf(const LlamaModel& llama) {
   return blocks;
 }
 
+// Lists blocks.
+class BlockList {
+ public:
+  void Add(std::string name, std::vector<int64_t> shape) {
+    Block block;
+    block.name = std::move(name);
+    block.shape = std::move(shape);
+    blocks_.push_back(std::move(block));
+  }
+  // `name`.weight of `shape`, and a bias for each of its first extent.
+  void AddAffine(const std::string& name, const std::vector<int64_t>& shape) {
+    Add(name + ".weight", shape);
+    Add(name + ".bias", {shape[0]});
+  }
+  std::vector<Block> Take() { return std::move(blocks_); }
+
+ private:
+  std::vector<Block> blocks_;
+};
+
+std::vector<Block> BlocksOf(const ConvNetModel& convnet) {
+  BlockList blocks;
+  int64_t in = convnet.channels;
+  for (size_t i = 0; i < convnet.stages.size(); ++i) {
+    const int64_t out = convnet.stages[i];
+    const std::string stage = absl::StrCat("s.", i, ".");
+    blocks.Add(stage + "conv1.weight", {out, in, 3, 3});
+    blocks.AddAffine(stage + "norm1", {out});
+    blocks.Add(stage + "conv2.weight", {out, out, 3, 3});
+    blocks.AddAffine(stage + "norm2", {out});
+    in = out;
+  }
+  blocks.AddAffine("fc", {convnet.outputs, in});
+  return blocks.Take();
+}
+
+std::vector<Block> BlocksOf(const DdpmModel& ddpm) {
+  const std::vector<int64_t>& stages = ddpm.stages;
+  const int64_t embedding = 4 * stages.front();
+  BlockList blocks;
+  const auto add_residual = [&](const std::string& name, int64_t in, int64_t out) {
+    blocks.AddAffine(name + ".norm1", {in});
+    blocks.Add(name + ".conv1.weight", {out, in, 3, 3});
+    blocks.AddAffine(name + ".time", {out, embedding});
+    blocks.AddAffine(name + ".norm2", {out});
+    blocks.AddAffine(name + ".conv2", {out, out, 3, 3});
+    if (in != out) {
+      blocks.Add(name + ".skip.weight", {out, in, 1, 1});
+    }
+  };
+  blocks.AddAffine("time.0", {embedding, kTimeFeatures});
+  blocks.AddAffine("time.1", {embedding, embedding});
+  blocks.AddAffine("in", {stages.front(), ddpm.channels, 3, 3});
+  for (size_t i = 0; i < stages.size(); ++i) {
+    add_residual(absl::StrCat("down.", i), stages[i == 0 ? 0 : i - 1], stages[i]);
+  }
+  add_residual("mid", stages.back(), stages.back());
+  for (size_t i = stages.size(); i-- > 0;) {
+    add_residual(absl::StrCat("up.", i), stages[std::min(i + 1, stages.size() - 1)] + stages[i], stages[i]);
+  }
+  blocks.AddAffine("norm", {stages.front()});
+  blocks.AddAffine("out", {ddpm.channels, stages.front(), 3, 3});
+  return blocks.Take();
+}
+
 std::vector<Block> BlocksOf(const CustomModel& custom) {
   return custom.blocks;
 }
@@ -205,6 +313,29 @@ Start StartOf(const LlamaModel& llama, const Block& block) {
   return {Fill::kRandom, into_residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(llama.num_hidden_layers)) : 0.02};
 }
 
+// Norms 1, biases 0, the weights of linear layers and convolutions by what goes into each output (He et al., arXiv 1502.01852).
+Start StartOfImageModel(const Block& block) {
+  if (absl::EndsWith(block.name, ".bias")) {
+    return {Fill::kZero};
+  }
+  if (block.shape.size() == 1) {
+    return {Fill::kOne};
+  }
+  const int64_t inputs = std::accumulate(block.shape.begin() + 1, block.shape.end(), int64_t{1}, std::multiplies<>());
+  return {Fill::kRandom, std::sqrt(2.0 / static_cast<double>(inputs))};
+}
+
+Start StartOf(const ConvNetModel&, const Block& block) {
+  return StartOfImageModel(block);
+}
+
+Start StartOf(const DdpmModel&, const Block& block) {
+  if (absl::EndsWith(block.name, ".conv2.weight") || block.name == "out.weight") {
+    return {Fill::kZero};
+  }
+  return StartOfImageModel(block);
+}
+
 Start StartOf(const CustomModel&, const Block&) {
   return {};
 }
@@ -222,6 +353,14 @@ SampleShape ShapeOf(const MlpModel& mlp) {
 
 SampleShape ShapeOf(const LlamaModel& llama) {
   return TokenWindows{.context = llama.context, .vocabulary = llama.vocab_size};
+}
+
+SampleShape ShapeOf(const ConvNetModel& convnet) {
+  return Images{.height = convnet.height, .width = convnet.width, .channels = convnet.channels, .classes = convnet.outputs};
+}
+
+SampleShape ShapeOf(const DdpmModel& ddpm) {
+  return Images{.height = ddpm.size, .width = ddpm.size, .channels = ddpm.channels, .classes = 0};
 }
 
 SampleShape ShapeOf(const CustomModel&) {
@@ -251,6 +390,15 @@ void FillRandom(uint64_t seed, uint64_t block_index, double deviation, absl::Spa
 }
 
 }  // namespace
+
+int64_t NormGroups(int64_t channels) {
+  for (int64_t groups = 8; groups > 1; --groups) {
+    if (channels % groups == 0) {
+      return groups;
+    }
+  }
+  return 1;
+}
 
 SampleShape SampleShapeOf(const ModelSpec& model) {
   return std::visit([](const auto& m) { return ShapeOf(m); }, model);

@@ -60,6 +60,45 @@ struct LlamaModel {
   int64_t context = 0;
 };
 
+// Convolutions over images, each stage at half the resolution of the one before (rounded up), then the mean over the image, and a linear
+// layer. A stage is h = relu(norm1(conv1(x))); x = relu(norm2(conv2(h)) + h): 3x3 convolutions with a border of zeros and no bias, the
+// first one of every stage but the first with stride 2; norms over groups of NormGroups(channels).
+// Blocks, in order: for each stage i with C_i channels (C_-1: those of the image):
+//   s.i.conv1.weight [C_i, C_i-1, 3, 3], s.i.norm1.weight [C_i], s.i.norm1.bias [C_i],
+//   s.i.conv2.weight [C_i, C_i, 3, 3], s.i.norm2.weight [C_i], s.i.norm2.bias [C_i],
+// fc.weight [outputs, C_last], fc.bias [outputs].
+// Source: residual stages as He et al., arXiv 1512.03385; group normalisation, which needs no statistics of a batch, and so none that sites
+// would have to share: Wu and He, arXiv 1803.08494.
+struct ConvNetModel {
+  int64_t height = 0;
+  int64_t width = 0;
+  int64_t channels = 3;  // 1 (grey) or 3 (red, green, blue)
+  std::vector<int64_t> stages;
+  int64_t outputs = 0;
+};
+
+// Denoising diffusion (Ho, Jain, Abbeel, arXiv 2006.11239): a U-Net predicts the noise e of x_t = sqrt(a_t) x + sqrt(1 - a_t) e; its loss
+// is the mean squared error of a value of e, over steps t that are drawn evenly. a_t falls as a cosine (worker/models/noise_schedule.h).
+// Without attention: at 8x8 to 32x32 the lowest resolution sees the whole image. res(i -> o): h = conv1(silu(norm1(x))) + time(silu(t));
+// conv2(silu(norm2(h))) + skip(x); 3x3 convolutions with a border of zeros; skip is the identity where i = o. t: 64 sines and cosines of
+// the step, through time.0, silu and time.1. Downwards: `in`, then down.i at each resolution, means of 2x2 between; mid at the lowest;
+// upwards: up.i of what comes from below, doubled, and of down.i's output, one after the other; last norm, silu and `out`. Blocks, in order
+// (E = 4 C_0; R(i, o) is: .norm1.weight [i], .norm1.bias [i], .conv1.weight [o, i, 3, 3], .time.weight [o, E], .time.bias [o],
+// .norm2.weight [o], .norm2.bias [o], .conv2.weight [o, o, 3, 3], .conv2.bias [o], and unless i = o .skip.weight [o, i, 1, 1]):
+//   time.0.weight [E, 64], time.0.bias [E], time.1.weight [E, E], time.1.bias [E], in.weight [C_0, channels, 3, 3], in.bias [C_0],
+//   for each stage i upwards: down.i R(C_i-1, C_i) (C_-1: C_0); mid R(C_last, C_last);
+//   for each stage i downwards: up.i R(C_i+1 + C_i, C_i) (C_last+1: C_last),
+//   norm.weight [C_0], norm.bias [C_0], out.weight [channels, C_0, 3, 3], out.bias [channels].
+struct DdpmModel {
+  int64_t size = 0;      // images are size x size
+  int64_t channels = 3;  // 1 (grey) or 3 (red, green, blue)
+  std::vector<int64_t> stages;
+  int64_t steps = 1000;
+};
+
+// Groups in which the channels of an image model are normalised: the most, up to 8, that divide them.
+int64_t NormGroups(int64_t channels);
+
 // A model that the sites' own programs compute: its blocks are all that is known of it. It has no seeded weights.
 struct CustomModel {
   std::vector<Block> blocks;
@@ -67,7 +106,7 @@ struct CustomModel {
 
 // The kinds of model. Whoever must tell them apart visits the variant, so that a kind that is missing does not compile; docs/recipes.md
 // says how to add one.
-using ModelSpec = std::variant<GptModel, MlpModel, CustomModel, LlamaModel>;
+using ModelSpec = std::variant<GptModel, MlpModel, CustomModel, LlamaModel, ConvNetModel, DdpmModel>;
 
 // What the model reads of the data, which says what kinds of data it learns from.
 SampleShape SampleShapeOf(const ModelSpec& model);
@@ -78,8 +117,9 @@ absl::StatusOr<Layout> MakeLayout(const ModelSpec& model);
 // Writes the seeded initial weights of `model` to theta [layout.size()].
 // Every value is a sum of integers from a counter-based generator times one fp32 constant, so that all machines get the same bits
 // (a libm logarithm or cosine would not promise that). GPT-2's scheme, also for llama: standard deviation .02, residual projections
-// (attn.out, mlp.down; o_proj, down_proj) divided by sqrt(2 * layers), norms 1, biases 0; MLP: standard deviation sqrt(2 / fan_in), biases
-// 0. InvalidArgument: theta or layout of another model; a custom model.
+// (attn.out, mlp.down; o_proj, down_proj) divided by sqrt(2 * layers), norms 1, biases 0. The others: standard deviation sqrt(2 / fan_in),
+// norms 1, biases 0; of a ddpm conv2 and out are 0, so that its blocks begin as the identity and its prediction as 0.
+// InvalidArgument: theta or layout of another model; a custom model.
 absl::Status InitializeWeights(const ModelSpec& model, uint64_t seed, const Layout& layout, absl::Span<float> theta);
 
 }  // namespace tributary::optim

@@ -41,8 +41,10 @@ absl::StatusOr<std::unique_ptr<DataSource>> OpenData(const TrainerOptions& optio
       const auto& windows = std::get<optim::TokenWindows>(shape);
       return MakeTokenSource(data, {options.token_bytes, windows.context, windows.vocabulary});
     }
-    case optim::DataKind::kImages:
-      return absl::UnimplementedError("this kind of data is not there yet");
+    case optim::DataKind::kImages: {
+      const auto& images = std::get<optim::Images>(shape);
+      return MakeImageSource(data, {{images.height, images.width, images.channels}, images.classes, options.class_names});
+    }
     case optim::DataKind::kCustom:
       return absl::InvalidArgumentError("custom data are read by a program of the site's own, with the Python package `tributary`");
   }

@@ -35,6 +35,32 @@ uint64_t ActivationsOf(const optim::MlpModel& mlp) {
   return numbers;
 }
 
+// Of residual stages at halved resolutions: two convolutions, two norms and what the activations between them keep.
+uint64_t ActivationsOf(const optim::ConvNetModel& convnet) {
+  auto height = static_cast<uint64_t>(convnet.height);
+  auto width = static_cast<uint64_t>(convnet.width);
+  uint64_t numbers = height * width * static_cast<uint64_t>(convnet.channels);
+  for (size_t i = 0; i < convnet.stages.size(); ++i) {
+    if (i > 0) {
+      height = (height + 1) / 2;
+      width = (width + 1) / 2;
+    }
+    numbers += 6 * height * width * static_cast<uint64_t>(convnet.stages[i]);
+  }
+  return numbers;
+}
+
+// Each resolution has a block downwards and one upwards, which reads twice as many channels.
+uint64_t ActivationsOf(const optim::DdpmModel& ddpm) {
+  auto pixels = static_cast<uint64_t>(ddpm.size * ddpm.size);
+  uint64_t numbers = 2 * pixels * static_cast<uint64_t>(ddpm.channels);
+  for (const int64_t width : ddpm.stages) {
+    numbers += 14 * pixels * static_cast<uint64_t>(width);
+    pixels /= 4;
+  }
+  return numbers;
+}
+
 // Its program's own matter.
 uint64_t ActivationsOf(const optim::CustomModel&) {
   return 0;

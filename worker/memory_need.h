@@ -1,5 +1,5 @@
 // What a run takes of a site's memory: all that depends on its specification. The program with LibTorch takes some 150 MiB besides, and the
-// site's data what it has on disk (numbers of a table: 4 bytes each).
+// site's data what it has on disk (numbers of a table: 4 bytes each; images: a byte for each value of what they are scaled to).
 #ifndef TRIBUTARY_WORKER_MEMORY_NEED_H_
 #define TRIBUTARY_WORKER_MEMORY_NEED_H_
 

@@ -29,8 +29,9 @@ struct TrainerOptions {
   optim::OptimizerOptions optimizer;
   optim::DataKind data_kind = optim::DataKind::kText;
   std::string data_folder;
-  TableOptions table;  // of csv; its inputs and outputs are the model's
-  uint32_t token_bytes = 2;  // of a number, where data are numbers of tokens
+  TableOptions table;                    // of csv; its inputs and outputs are the model's
+  uint32_t token_bytes = 2;              // of a number, where data are numbers of tokens
+  std::vector<std::string> class_names;  // of images, where the run names them
   // v1.DataSpec and v1.EvaluationSpec say what they mean, their ranges and defaults.
   uint32_t batch_size = 0;
   double validation_fraction = 0;
@@ -45,7 +46,7 @@ struct TrainerOptions {
 };
 
 struct StepResult {
-  float train_loss = 0;  // mean over the local steps; nats per token or row
+  float train_loss = 0;  // mean over the local steps; in the model's unit (Model::Loss)
   float compute_seconds = 0;
 };
 

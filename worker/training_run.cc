@@ -44,6 +44,7 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
   options.data_folder = config.data();
   TRIBUTARY_ASSIGN_OR_RETURN(options.table, TableOptionsOf(spec.data(), config.csv()));
   options.token_bytes = spec.data().has_token_bytes() ? spec.data().token_bytes() : options.token_bytes;
+  options.class_names.assign(spec.data().classes().begin(), spec.data().classes().end());
   options.batch_size = spec.data().batch_size();
   options.validation_fraction = spec.data().validation_fraction();
   options.evaluation_batches = spec.evaluation().batches();

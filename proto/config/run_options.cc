@@ -1,9 +1,12 @@
 #include "proto/config/run_options.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -22,9 +25,6 @@ namespace tributary {
 namespace {
 
 using v1::OptimizerSpec;
-
-// Of a custom model; its product is bounded by the layout.
-constexpr uint64_t kMaxExtent = uint64_t{1} << 28;
 
 absl::Status Invalid(absl::string_view key, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(key, ": ", problem));
@@ -68,10 +68,6 @@ constexpr v1::DataSpec::Kind NumberOf(optim::DataKind kind) {
   return static_cast<v1::DataSpec::Kind>(static_cast<int>(kind) + 1);
 }
 static_assert(optim::kDataKinds.size() == v1::DataSpec::Kind_ARRAYSIZE - 1);
-
-const google::protobuf::OneofDescriptor& KindOneof() {
-  return *v1::ModelSpec::descriptor()->FindOneofByName("kind");
-}
 
 optim::ScheduleKind ScheduleKindOf(v1::ScheduleSpec::Kind kind) {
   switch (kind) {
@@ -171,6 +167,33 @@ absl::Status CheckTokens(const v1::DataSpec& data, const optim::DataTraits& kind
   if (const int64_t vocabulary = std::get<optim::TokenWindows>(shape).vocabulary; bytes == 2 && vocabulary > 65536) {
     return Invalid("data.token_bytes", absl::StrCat("numbers of 2 bytes stay below 65536, and the model's vocab_size is ", vocabulary,
                                                     ": write tokens of 4 bytes, and say so here"));
+  }
+  return absl::OkStatus();
+}
+
+// Classes are the names of folders at every site.
+absl::Status CheckClasses(const v1::DataSpec& data, const optim::SampleShape& shape) {
+  if (data.classes().empty()) {
+    return absl::OkStatus();
+  }
+  const auto* const images = std::get_if<optim::Images>(&shape);
+  if (images == nullptr || images->classes == 0) {
+    return Invalid("data.classes", "only a model that tells classes of images apart reads it; remove the key");
+  }
+  if (data.classes_size() != images->classes) {
+    return Invalid("data.classes", absl::StrCat("names ", data.classes_size(), ", and the model has ", images->classes, " outputs"));
+  }
+  std::set<std::string> names;
+  for (int i = 0; i < data.classes_size(); ++i) {
+    const std::string& name = data.classes(i);
+    const std::string field = absl::StrCat("data.classes[", i, "]");
+    if (name.empty() || name[0] == '.' || absl::StrContains(name, '/') || name.size() > 255 || Escaped(name) != name) {
+      return Invalid(field,
+                     absl::StrCat("'", Excerpt(name), "' is no name for a folder: printable characters without /, the first no dot"));
+    }
+    if (!names.insert(name).second) {
+      return Invalid(field, absl::StrCat("'", Excerpt(name), "' appears twice"));
+    }
   }
   return absl::OkStatus();
 }
@@ -334,79 +357,6 @@ absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec) {
   return in_force;
 }
 
-absl::StatusOr<optim::ModelSpec> CustomModelOf(const v1::CustomSpec& custom) {
-  optim::CustomModel model;
-  for (int i = 0; i < custom.tensors_size(); ++i) {
-    const v1::TensorSpec& tensor = custom.tensors(i);
-    const std::string field = absl::StrCat("model.custom.tensors[", i, "]");
-    if (Escaped(tensor.name()) != tensor.name()) {
-      return Invalid(absl::StrCat(field, ".name"), absl::StrCat("'", Excerpt(tensor.name()), "' is not a name: use printable characters"));
-    }
-    optim::Block block = {.name = tensor.name(), .shape = {}, .frozen = tensor.frozen()};
-    for (const uint64_t extent : tensor.shape()) {
-      if (extent < 1 || extent > kMaxExtent) {
-        return Invalid(absl::StrCat(field, ".shape"), absl::StrCat(extent, " is not between 1 and ", kMaxExtent));
-      }
-      block.shape.push_back(static_cast<int64_t>(extent));
-    }
-    model.blocks.push_back(std::move(block));
-  }
-  return model;
-}
-
-absl::StatusOr<optim::ModelSpec> LlamaModelOf(const v1::LlamaSpec& llama) {
-  const uint32_t heads = std::max(llama.num_attention_heads(), 1u);  // that 0 is too few is said elsewhere
-  if (!llama.has_head_dim() && llama.hidden_size() % heads != 0) {
-    return Invalid("model.llama.hidden_size",
-                   absl::StrCat(llama.hidden_size(), " is not a multiple of num_attention_heads, which is ", heads, "; or say head_dim"));
-  }
-  return optim::LlamaModel{
-      .vocab_size = llama.vocab_size(),
-      .hidden_size = llama.hidden_size(),
-      .intermediate_size = llama.intermediate_size(),
-      .num_hidden_layers = llama.num_hidden_layers(),
-      .num_attention_heads = llama.num_attention_heads(),
-      .num_key_value_heads = llama.has_num_key_value_heads() ? llama.num_key_value_heads() : llama.num_attention_heads(),
-      .head_dim = llama.has_head_dim() ? llama.head_dim() : llama.hidden_size() / heads,
-      .rms_norm_eps = llama.rms_norm_eps(),
-      .rope_theta = llama.rope_theta(),
-      .head = llama.tie_word_embeddings() ? optim::LlamaModel::Head::kTied : optim::LlamaModel::Head::kOwn,
-      .context = llama.context()};
-}
-
-absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec) {
-  const v1::ModelSpec& model = spec.model();
-  switch (model.kind_case()) {
-    case v1::ModelSpec::kGpt: {
-      const v1::GptSpec& gpt = model.gpt();
-      return optim::GptModel{.layers = gpt.layers(), .heads = gpt.heads(), .width = gpt.width(), .context = gpt.context()};
-    }
-    case v1::ModelSpec::kMlp: {
-      optim::MlpModel mlp{.inputs = model.mlp().inputs(), .hidden = {}, .outputs = model.mlp().outputs()};
-      mlp.task = model.mlp().task() == v1::MlpSpec::VALUES ? optim::MlpModel::Task::kValues : optim::MlpModel::Task::kClasses;
-      for (int i = 0; i < model.mlp().hidden_size(); ++i) {
-        const uint32_t width = model.mlp().hidden(i);
-        // The annotations bound the number of elements of a list, not the elements.
-        if (width < 1 || width > 1'000'000) {
-          return Invalid(absl::StrCat("model.mlp.hidden[", i, "]"), absl::StrCat(width, " is not between 1 and 1000000"));
-        }
-        mlp.hidden.push_back(width);
-      }
-      return mlp;
-    }
-    case v1::ModelSpec::kCustom:
-      return CustomModelOf(model.custom());
-    case v1::ModelSpec::kLlama:
-      return LlamaModelOf(model.llama());
-    case v1::ModelSpec::kConvnet:
-    case v1::ModelSpec::kDdpm:
-      return Invalid("model", "this kind is not there yet");
-    case v1::ModelSpec::KIND_NOT_SET:
-      break;
-  }
-  return Invalid("model", absl::StrCat("needs one of: ", MembersOf(KindOneof())));
-}
-
 absl::StatusOr<optim::DataKind> DataKindOf(const v1::DataSpec& data) {
   for (const optim::DataTraits& traits : optim::kDataKinds) {
     if (NumberOf(traits.kind) == data.kind()) {
@@ -414,20 +364,6 @@ absl::StatusOr<optim::DataKind> DataKindOf(const v1::DataSpec& data) {
     }
   }
   return Invalid("data.kind", "is missing");
-}
-
-std::vector<std::string> ModelKinds() {
-  const google::protobuf::OneofDescriptor& oneof = KindOneof();
-  std::vector<std::string> kinds;
-  for (int i = 0; i < oneof.field_count(); ++i) {
-    kinds.push_back(oneof.field(i)->name());
-  }
-  return kinds;
-}
-
-std::string ModelKindOf(const v1::ModelSpec& model) {
-  const google::protobuf::FieldDescriptor* kind = model.GetReflection()->GetOneofFieldDescriptor(model, &KindOneof());
-  return kind != nullptr ? kind->name() : "unknown";
 }
 
 std::string JudgedBy(const v1::RunSpec& spec) {
@@ -457,6 +393,7 @@ absl::Status CheckDataOf(const v1::RunSpec& spec) {
     return Invalid("data.kind", absl::StrCat("model ", ModelKindOf(spec.model()), " needs kind ", names));
   }
   TRIBUTARY_RETURN_IF_ERROR(CheckTokens(spec.data(), kind, shape));
+  TRIBUTARY_RETURN_IF_ERROR(CheckClasses(spec.data(), shape));
   switch (kind.labels) {
     case optim::Labels::kNone:
       return CheckNoTable(spec.data(), kind.name);

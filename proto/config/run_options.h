@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "optim/data_kind.h"
-#include "optim/model_spec.h"
 #include "optim/options.h"
+#include "proto/config/model_options.h"
 #include "tributary/v1/run.pb.h"
 
 namespace tributary {
@@ -19,12 +19,7 @@ namespace tributary {
 absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& spec);
 // The same in the words of the protocol: spec.optimizer with every value that applies filled in (RunStatus.optimizer_in_force).
 absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec);
-absl::StatusOr<optim::ModelSpec> ModelSpecOf(const v1::RunSpec& spec);
 absl::StatusOr<optim::DataKind> DataKindOf(const v1::DataSpec& data);
-
-// The kinds of model by their keys in run.yaml, and that of `model` ("unknown": none is set).
-std::vector<std::string> ModelKinds();
-std::string ModelKindOf(const v1::ModelSpec& model);
 
 // What single fields cannot say: min_workers <= max_workers, min_deadline <= max_deadline, local_steps > 1 only where the mode has local
 // steps, data of a kind that the model learns from, and so on. The coordinator calls it on every submitted run (a client may skip the YAML

@@ -34,7 +34,7 @@ if [[ -z "$compiler" ]]; then
 fi
 
 targets=(payload commit snapshot update apply state partial safetensors)
-[[ "$service" = OFF ]] || targets=(http2 certificate request spiffe yaml proof columns token head saved data tokens coordinator)
+[[ "$service" = OFF ]] || targets=(http2 certificate request spiffe yaml proof columns token head saved data tokens image coordinator)
 [[ ${#chosen[@]} -eq 0 ]] || targets=("${chosen[@]}")
 cmake -G Ninja -S "$root" -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O2 -DTRIBUTARY_SERVICE="$service" \

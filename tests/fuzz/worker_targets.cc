@@ -1,4 +1,5 @@
-// What a site reads and may not believe: what a coordinator says, heads of its audit log, tokens, tables of data, and its own state folder.
+// What a site reads and may not believe: what a coordinator says, heads of its audit log, tokens, tables of data, images, and its own state
+// folder.
 #include <cmath>
 #include <cstdint>
 #include <deque>
@@ -28,6 +29,9 @@
 #include "tests/fuzz/targets.h"
 #include "worker/data/data_source.h"
 #include "worker/data/describe_table.h"
+#include "worker/data/idx.h"
+#include "worker/data/image_file.h"
+#include "worker/data/image_scale.h"
 #include "worker/saved_state.h"
 #include "worker/worker_engine.h"
 
@@ -268,6 +272,51 @@ std::vector<std::string> TokensSeeds() {
   return {shorts, ints, header};
 }
 
+// An image of a site: a byte that says whether it is a PNG or JPEG, or images or labels of the IDX format, then the file.
+
+constexpr int64_t kFewPixels = 1 << 12;
+
+void MustScale(const RasterView& image) {
+  const ImageShape shape = {3, 5, 3};
+  std::vector<uint8_t> pixels;
+  AppendScaled(image, shape, pixels);
+  Must(pixels.size() == static_cast<size_t>(shape.values()), "an image has the model's size");
+}
+
+void RunImage(absl::string_view input) {
+  const uint8_t kind = TakeByte(input) % 3;
+  if (kind == 0) {
+    const absl::StatusOr<Raster> raster = DecodeImage(input, kFewPixels);
+    if (!raster.ok()) {
+      Must(absl::IsInvalidArgument(raster.status()), "an error of the file");
+      return;
+    }
+    Must(raster->height * raster->width <= kFewPixels, "an image has no more pixels than it may");
+    MustScale({raster->height, raster->width, raster->channels, raster->pixels});
+    const absl::StatusOr<Raster> again = DecodeImage(EncodePng(*raster).value(), kFewPixels);
+    Must(again.ok() && again->pixels == raster->pixels, "what is written as PNG is read as it was");
+    return;
+  }
+  if (kind == 2) {
+    Must(ParseIdxLabels(input).ok() || absl::IsInvalidArgument(ParseIdxLabels(input).status()), "an error of the file");
+    return;
+  }
+  const absl::StatusOr<IdxImages> images = ParseIdxImages(input);
+  if (!images.ok()) {
+    Must(absl::IsInvalidArgument(images.status()), "an error of the file");
+    return;
+  }
+  Must(static_cast<uint64_t>(images->count * images->height * images->width) == images->pixels.size(), "the pixels are there");
+  MustScale({images->height, images->width, 1, images->pixels.subspan(0, static_cast<size_t>(images->height * images->width))});
+}
+
+std::vector<std::string> ImageSeeds() {
+  const std::string file = std::string(1, '\0');
+  const std::vector<uint8_t> pixels = {0, 10, 20, 30, 40, 50, 200, 220, 255, 1, 2, 3};
+  return {file + EncodePng({2, 2, 3, pixels}).value(), file + EncodePng({3, 4, 1, pixels}).value(),
+          std::string("\1\0\0\x08\3\0\0\0\2\0\0\0\1\0\0\0\2\1\2\3\4", 21), std::string("\2\0\0\x08\1\0\0\0\2\0\1", 11)};
+}
+
 // What a coordinator says to the engine of a worker. Each step is a byte: below 0x80 the length of a message that follows, in units of its
 // own; from there on, what the driver does: the work that is first in its queue is done, time passes, the session ends.
 
@@ -473,8 +522,13 @@ std::vector<std::string> CoordinatorSeeds() {
 
 absl::Span<const Target> Targets() {
   static constexpr Target kTargets[] = {
-      {"token", RunToken, TokenSeeds}, {"head", RunHead, HeadSeeds},       {"saved", RunSaved, SavedSeeds},
-      {"data", RunData, DataSeeds},    {"tokens", RunTokens, TokensSeeds}, {"coordinator", RunCoordinator, CoordinatorSeeds},
+      {"token", RunToken, TokenSeeds},
+      {"head", RunHead, HeadSeeds},
+      {"saved", RunSaved, SavedSeeds},
+      {"data", RunData, DataSeeds},
+      {"tokens", RunTokens, TokensSeeds},
+      {"image", RunImage, ImageSeeds},
+      {"coordinator", RunCoordinator, CoordinatorSeeds},
   };
   return kTargets;
 }

@@ -70,7 +70,41 @@ TEST(ModelSpecTest, AnMlpHasAWeightAndABiasForEachLayer) {
   EXPECT_EQ(Find(layout, "fc.2.bias").shape, (std::vector<int64_t>{2}));
 }
 
+TEST(ModelSpecTest, AConvNetHasTwoConvolutionsAndTwoNormsForEachStage) {
+  const Layout layout = *MakeLayout(ConvNetModel{32, 32, 3, {16, 32}, 10});
+  ASSERT_EQ(layout.blocks().size(), 2u * 6 + 2);
+  EXPECT_EQ(layout.blocks()[0].name, "s.0.conv1.weight");
+  EXPECT_EQ(Find(layout, "s.0.conv1.weight").shape, (std::vector<int64_t>{16, 3, 3, 3}));
+  EXPECT_EQ(Find(layout, "s.1.conv1.weight").shape, (std::vector<int64_t>{32, 16, 3, 3}));
+  EXPECT_EQ(Find(layout, "s.1.conv2.weight").shape, (std::vector<int64_t>{32, 32, 3, 3}));
+  EXPECT_EQ(Find(layout, "s.1.norm2.bias").shape, (std::vector<int64_t>{32}));
+  EXPECT_EQ(Find(layout, "fc.weight").shape, (std::vector<int64_t>{10, 32}));
+  EXPECT_EQ(layout.blocks().back().name, "fc.bias");
+}
+
+TEST(ModelSpecTest, ADdpmHasABlockForEachResolutionDownwardsAndUpwards) {
+  const Layout layout = *MakeLayout(DdpmModel{32, 3, {16, 32}, 1000});
+  EXPECT_EQ(layout.blocks()[0].name, "time.0.weight");
+  EXPECT_EQ(Find(layout, "time.0.weight").shape, (std::vector<int64_t>{64, 64}));
+  EXPECT_EQ(Find(layout, "down.0.time.weight").shape, (std::vector<int64_t>{16, 64}));
+  EXPECT_EQ(Find(layout, "down.1.conv1.weight").shape, (std::vector<int64_t>{32, 16, 3, 3}));
+  EXPECT_EQ(Find(layout, "down.1.skip.weight").shape, (std::vector<int64_t>{32, 16, 1, 1}));
+  EXPECT_EQ(Find(layout, "mid.conv2.weight").shape, (std::vector<int64_t>{32, 32, 3, 3}));
+  EXPECT_EQ(Find(layout, "up.1.norm1.weight").shape, (std::vector<int64_t>{64}));
+  EXPECT_EQ(Find(layout, "up.0.conv1.weight").shape, (std::vector<int64_t>{16, 48, 3, 3}));
+  EXPECT_EQ(Find(layout, "out.weight").shape, (std::vector<int64_t>{3, 16, 3, 3}));
+  for (const Block& block : layout.blocks()) {
+    EXPECT_FALSE(block.name == "down.0.skip.weight" || block.name == "mid.skip.weight") << "as many channels go in as come out";
+  }
+}
+
 TEST(ModelSpecTest, ImpossibleModelsAreNamed) {
+  EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 2, {4}, 2}).status().message(), HasSubstr("convnet.channels is 2"));
+  EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 3, {}, 2}).status().message(), HasSubstr("convnet.stages is empty"));
+  EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 3, {4, 0}, 2}).status().message(), HasSubstr("convnet.stages is 0"));
+  EXPECT_THAT(MakeLayout(ConvNetModel{8, 4, 3, {4, 4, 4, 4}, 2}).status().message(), HasSubstr("a side of 4 cannot be halved so often"));
+  EXPECT_THAT(MakeLayout(DdpmModel{10, 1, {4, 4, 4}, 10}).status().message(), HasSubstr("ddpm.size is 10, not a multiple of 4"));
+  EXPECT_THAT(MakeLayout(DdpmModel{8, 1, {4}, 0}).status().message(), HasSubstr("ddpm.steps is 0"));
   EXPECT_THAT(MakeLayout(GptModel{0, 4, 128, 64}).status().message(), HasSubstr("gpt.layers is 0"));
   EXPECT_THAT(MakeLayout(GptModel{2, 3, 128, 64}).status().message(), HasSubstr("not a multiple of gpt.heads"));
   EXPECT_THAT(MakeLayout(GptModel{2, 4, 128, -1}).status().message(), HasSubstr("gpt.context is -1"));
@@ -108,6 +142,17 @@ TEST(ModelSpecTest, WeightsHaveTheDeviationsOfTheirScheme) {
   for (float value : values("h.2.mlp.up.bias")) {
     EXPECT_EQ(value, 0.0f);
   }
+
+  const std::vector<float> ddpm = Weights(DdpmModel{32, 3, {16, 32}, 1000}, 1);
+  const Layout ddpm_layout = *MakeLayout(DdpmModel{32, 3, {16, 32}, 1000});
+  auto of_ddpm = [&](absl::string_view name) {
+    const Block& block = Find(ddpm_layout, name);
+    return absl::MakeConstSpan(ddpm).subspan(block.offset, block.size);
+  };
+  EXPECT_NEAR(Deviation(of_ddpm("mid.conv1.weight")), std::sqrt(2.0 / (32 * 9)), 0.002);
+  EXPECT_EQ(Deviation(of_ddpm("mid.conv2.weight")), 0);
+  EXPECT_EQ(Deviation(of_ddpm("out.weight")), 0);
+  EXPECT_EQ(of_ddpm("norm.weight")[0], 1);
 
   const MlpModel mlp{50, {400}, 3};
   const std::vector<float> mlp_theta = Weights(mlp, 1);
@@ -167,6 +212,15 @@ TEST(ModelSpecTest, InitialWeightsHaveTheirPinnedBits) {
   const std::vector<float> llama = Weights(TinyLlama(), 1);
   EXPECT_EQ(DigestHex(Sha256({reinterpret_cast<const char*>(llama.data()), llama.size() * sizeof(float)})),
             "ac211d57cd913171afd636bc8ec9782a92916c94071141394c8d312cbb04b446");
+}
+
+TEST(ModelSpecTest, InitialWeightsOfModelsOfImagesHaveTheirPinnedBits) {
+  const auto digest_of = [](const ModelSpec& model) {
+    const std::vector<float> theta = Weights(model, 1);
+    return DigestHex(Sha256({reinterpret_cast<const char*>(theta.data()), theta.size() * sizeof(float)}));
+  };
+  EXPECT_EQ(digest_of(ConvNetModel{32, 32, 3, {16, 32}, 10}), "bd03b1bf910f9f676fd9b83c49a6e7b62b45393fb3f2eacf188db04b5d05020d");
+  EXPECT_EQ(digest_of(DdpmModel{32, 3, {16, 32}, 1000}), "2ddf27c206424f6559e8a26f018ae7b5137e663f645fe69b5b5e3c2d2ac9c362");
 }
 
 TEST(ModelSpecTest, ALayoutOfAnotherModelIsRefused) {

@@ -288,6 +288,39 @@ TEST(RunOptionsTest, TokensHaveTwoBytesOrFour) {
   EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
 }
 
+TEST(RunOptionsTest, ClassesOfImagesAreAsManyAsTheModelsOutputsAndFitToNameFolders) {
+  v1::RunSpec run = MakeRun("mode: distro");
+  v1::ConvNetSpec& convnet = *run.mutable_model()->mutable_convnet();
+  convnet.set_height(8);
+  convnet.set_width(8);
+  convnet.set_channels(1);
+  convnet.add_stages(4);
+  convnet.set_outputs(2);
+  EXPECT_EQ(Problem(run), "data.kind: model convnet needs kind images");
+  run.mutable_data()->set_kind(v1::DataSpec::IMAGES);
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+  run.mutable_data()->add_classes("cat");
+  EXPECT_EQ(Problem(run), "data.classes: names 1, and the model has 2 outputs");
+  run.mutable_data()->add_classes("cat");
+  EXPECT_EQ(Problem(run), "data.classes[1]: 'cat' appears twice");
+  for (const char* const name : {"", "..", "a/b", ".hidden"}) {
+    run.mutable_data()->set_classes(1, name);
+    EXPECT_THAT(Problem(run), HasSubstr("data.classes[1]")) << name;
+  }
+  run.mutable_data()->set_classes(1, "dog");
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+  v1::DdpmSpec& ddpm = *run.mutable_model()->mutable_ddpm();
+  ddpm.set_size(8);
+  ddpm.set_channels(2);
+  ddpm.add_stages(4);
+  ddpm.set_steps(10);
+  EXPECT_EQ(Problem(run), "model: ddpm.channels is 2; images have 1 (grey) or 3 (red, green, blue)");
+  ddpm.set_channels(3);
+  EXPECT_EQ(Problem(run), "data.classes: only a model that tells classes of images apart reads it; remove the key");
+  run.mutable_data()->clear_classes();
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+}
+
 TEST(RunOptionsTest, AModelThatCannotBeLaidOutIsRefused) {
   v1::RunSpec run = MakeRun("mode: distro");
   run.mutable_model()->mutable_gpt()->set_heads(3);

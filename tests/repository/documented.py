@@ -11,8 +11,8 @@ import tree
 _REFERENCE = pathlib.PurePosixPath("docs/reference")
 _CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "EnrolmentConfig", "SnapshotConfig", "WorkerConfig", "CsvConfig",
                   "BandwidthConfig", "ConsentConfig", "OperatorConfig", "RunSpec", "ModelSpec", "GptSpec", "MlpSpec",
-                  "LlamaSpec", "CustomSpec", "TensorSpec", "DataSpec", "ColumnSpec", "LabelSpec", "ClassSpec", "OptimizerSpec",
-                  "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
+                  "LlamaSpec", "ConvNetSpec", "DdpmSpec", "CustomSpec", "TensorSpec", "DataSpec", "ColumnSpec", "LabelSpec",
+                  "ClassSpec", "OptimizerSpec", "ScheduleSpec", "ParticipationSpec", "EvaluationSpec")
 _JSON = ("Site", "SiteToken", "RunStatus", "SiteStatus", "RoundRecord")
 # What prints JSON of its own making, not a message.
 _JSON_MADE = ("cli/app.cc", "cli/commands_backup.cc", "cli/commands_doctor.cc", "cli/commands_export.cc", "cli/commands_journal.cc",

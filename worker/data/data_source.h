@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "worker/data/counter_rng.h"
 #include "worker/data/data_description.h"
+#include "worker/data/image_scale.h"
 #include "worker/data/table_options.h"
 #include "worker/data/table_report.h"
 #include "worker/models/batch.h"
@@ -81,6 +82,19 @@ absl::StatusOr<std::unique_ptr<DataSource>> MakeTokenSource(const DataOptions& o
 // without a schema also files of different columns, and a label out of range; or too few rows. With a refusal (worker/refusal.h) where
 // another run could train on these tables.
 absl::StatusOr<std::unique_ptr<DataSource>> MakeCsvSource(const DataOptions& options, const TableOptions& table);
+
+struct ImageOptions {
+  ImageShape shape;
+  int64_t classes = 0;             // 0: images alone
+  std::vector<std::string> names;  // of the classes, which are the names of their folders; empty: these are the numbers from 0
+};
+
+// PNG and JPEG files in a folder for each class, and files in MNIST's IDX format beside these folders, whose labels are the classes'
+// numbers; without classes images also lie directly in the folder, or in folders of any name. Scaled to the shape (image_scale.h) and held
+// as bytes. In the order of the classes and then of the files' names, every 1/validation_fraction-th image is for validation. DataError
+// with the file: it cannot be decoded, or has no labels; a folder that is no class; too few images; more than fit into kMaxDataBytes. With
+// a refusal where another run could train on these images.
+absl::StatusOr<std::unique_ptr<DataSource>> MakeImageSource(const DataOptions& options, const ImageOptions& images);
 
 }  // namespace tributary::worker
 

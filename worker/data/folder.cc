@@ -23,27 +23,10 @@ std::string AbsolutePath(const std::string& path) {
   return error ? path : absolute.lexically_normal().string();
 }
 
-// Empty: it is data.
-std::string WhyLeftOut(const std::filesystem::directory_entry& entry, absl::string_view extension) {
-  const std::string name = entry.path().filename().string();
+// Of what is not a regular file: why it is left out.
+std::string WhyNoFile(const std::filesystem::directory_entry& entry) {
   std::error_code error;
-  if (absl::StartsWith(name, ".")) {
-    return "hidden";
-  }
-  if (entry.is_directory(error)) {
-    return "a folder";
-  }
-  if (!entry.is_regular_file(error)) {
-    return entry.is_symlink(error) ? "a link that leads to no file" : "not a file";
-  }
-  return absl::EndsWithIgnoreCase(name, extension) ? "" : absl::StrCat("not ", extension);
-}
-
-DataFiles Bounded(DataFiles found) {
-  std::sort(found.left_out.begin(), found.left_out.end());
-  found.left_out_count = found.left_out.size();
-  found.left_out.resize(std::min(found.left_out.size(), kMaxNamed));
-  return found;
+  return entry.is_symlink(error) ? "a link that leads to no file" : "not a file";
 }
 
 }  // namespace
@@ -52,32 +35,61 @@ absl::Status DataError(absl::string_view message) {
   return WithExitCode(absl::InvalidArgumentError(message), ExitCode::kData);
 }
 
-absl::StatusOr<DataFiles> ListDataFiles(const std::string& folder, absl::string_view extension) {
+absl::StatusOr<FolderListing> ListFolder(const std::string& folder, const std::function<std::string(absl::string_view name)>& why_not) {
   namespace fs = std::filesystem;
   std::error_code error;
-  DataFiles found;
-  std::vector<std::string>& files = found.files;
+  FolderListing found;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string why = WhyLeftOut(*entry, extension);
-    if (why.empty()) {
-      files.push_back(entry->path().string());
+    const std::string name = entry->path().filename().string();
+    std::error_code ignored;
+    std::string why;
+    if (absl::StartsWith(name, ".")) {
+      why = "hidden";
+    } else if (entry->is_directory(ignored)) {
+      found.folders.push_back(entry->path().string());
+      continue;
     } else {
-      found.left_out.push_back(absl::StrCat(PrintableUtf8(entry->path().filename().string()), " (", why, ")"));
+      why = entry->is_regular_file(ignored) ? why_not(name) : WhyNoFile(*entry);
+    }
+    if (why.empty()) {
+      found.files.push_back(entry->path().string());
+    } else {
+      found.left_out.push_back(absl::StrCat(PrintableUtf8(name), " (", why, ")"));
     }
   }
   if (error) {
     return DataError(absl::StrCat("data folder ", AbsolutePath(folder), ": ", error.message(),
                                   ": `data` in worker.yaml must name a folder that the worker can read"));
   }
-  if (files.empty()) {
+  std::sort(found.files.begin(), found.files.end());
+  std::sort(found.folders.begin(), found.folders.end());
+  return found;
+}
+
+DataFiles FilesOf(FolderListing listing) {
+  DataFiles found{std::move(listing.files), std::move(listing.left_out), 0};
+  std::sort(found.left_out.begin(), found.left_out.end());
+  found.left_out_count = found.left_out.size();
+  found.left_out.resize(std::min(found.left_out.size(), kMaxNamed));
+  return found;
+}
+
+absl::StatusOr<DataFiles> ListDataFiles(const std::string& folder, absl::string_view extension) {
+  TRIBUTARY_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(folder, [&](absl::string_view name) {
+                               return absl::EndsWithIgnoreCase(name, extension) ? "" : absl::StrCat("not ", extension);
+                             }));
+  for (const std::string& path : listing.folders) {
+    listing.left_out.push_back(absl::StrCat(PrintableUtf8(std::filesystem::path(path).filename().string()), " (a folder)"));
+  }
+  DataFiles found = FilesOf(std::move(listing));
+  if (found.files.empty()) {
     const std::string kind = extension.empty() ? "files" : absl::StrCat(extension, " files");
-    absl::Status status = DataError(absl::StrCat("data folder ", AbsolutePath(folder), " holds no ", kind,
-                                                 ": put this site's data there, or point `data` in worker.yaml at it",
-                                                 DescribeLeftOut(Bounded(std::move(found)))));
+    absl::Status status =
+        DataError(absl::StrCat("data folder ", AbsolutePath(folder), " holds no ", kind,
+                               ": put this site's data there, or point `data` in worker.yaml at it", DescribeLeftOut(found)));
     return extension.empty() ? status : WithRefusal(std::move(status), absl::StrCat("this site holds no ", kind, " (the run's data.kind)"));
   }
-  std::sort(files.begin(), files.end());
-  return Bounded(std::move(found));
+  return found;
 }
 
 std::string DescribeLeftOut(const DataFiles& files) {

@@ -4,6 +4,7 @@
 #define TRIBUTARY_WORKER_DATA_FOLDER_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,18 @@ struct DataFiles {
   uint64_t left_out_count = 0;
 };
 inline constexpr size_t kMaxNamed = 10;
+
+// What a folder holds, before anyone has said that it should hold something.
+struct FolderListing {
+  std::vector<std::string> files;    // as in DataFiles
+  std::vector<std::string> folders;  // visible, paths, by name
+  std::vector<std::string> left_out;
+};
+// Visible regular files (or links to some) directly in `folder` of which `why_not` says nothing, and visible folders. `why_not` is given
+// the name of a file and says why it is left out: "not .csv". DataError: the folder is missing or cannot be read.
+absl::StatusOr<FolderListing> ListFolder(const std::string& folder, const std::function<std::string(absl::string_view name)>& why_not);
+// With `left_out` by name, counted and cut.
+DataFiles FilesOf(FolderListing listing);
 
 // Visible regular files (or links to some) directly in `folder` whose names end in `extension`, in upper or lower case (empty: all).
 // DataError: the folder is missing or cannot be read, or holds no such file.

@@ -1,11 +1,17 @@
-// Which samples of a validation split are evaluated.
+// Which samples are held out for validation, and which of these are evaluated.
 #ifndef TRIBUTARY_WORKER_DATA_SPACING_H_
 #define TRIBUTARY_WORKER_DATA_SPACING_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace tributary::worker {
+
+// Whether sample `place` is for validation: every tenth for .1, whatever the seed, so that samples sorted by class are split fairly.
+inline bool IsHeldOut(uint64_t place, double fraction) {
+  return std::floor(static_cast<double>(place + 1) * fraction) > std::floor(static_cast<double>(place) * fraction);
+}
 
 // Picks at most batches * rows of `available` >= 1 places, from first to last at even distances, in batches of `rows`.
 class EvenSpacing {

@@ -11,7 +11,9 @@ namespace tributary::worker {
 // and, where they have classes, `targets`.
 struct Batch {
   int64_t rows = 0;
-  std::vector<int64_t> tokens;   // [rows, length], numbers of tokens; text: bytes 0..255
+  // [rows, length], numbers of tokens; text: bytes 0..255. Images of a diffusion model: [rows], the step at which each is; empty: the model
+  // draws steps and mixes in noise itself.
+  std::vector<int64_t> tokens;
   std::vector<float> features;   // table: [rows, columns], standardised; images: [rows, channels, height, width], from -1 to 1
   std::vector<int64_t> targets;  // text, tokens: [rows, length], the token after each; else [rows], the class
   std::vector<float> values;     // [rows], the number to predict

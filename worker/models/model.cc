@@ -137,6 +137,16 @@ absl::Status Network::CheckCount(absl::string_view name, size_t has, size_t need
   return absl::OkStatus();
 }
 
+absl::Status Network::CheckImages(const Batch& batch, int64_t channels, int64_t height, int64_t width) {
+  const int64_t image = channels * height * width;
+  if (batch.rows < 1 || static_cast<int64_t>(batch.features.size()) / image != batch.rows ||
+      static_cast<int64_t>(batch.features.size()) % image != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("a batch of ", batch.rows, " images and ", batch.features.size(),
+                                                   " values does not fit a model of images of ", channels, " x ", height, " x ", width));
+  }
+  return absl::OkStatus();
+}
+
 at::Tensor Network::MeanLoss(const at::Tensor& outputs, const Batch& batch) const {
   const at::Tensor targets =
       at::from_blob(const_cast<int64_t*>(batch.targets.data()), {static_cast<int64_t>(batch.targets.size())}, at::kLong);

@@ -34,8 +34,8 @@ class Model {
   virtual absl::StatusOr<double> LossAndOutputs(absl::Span<const float> theta, const Batch& batch,
                                                 absl::FunctionRef<void(absl::Span<const float> outputs)> visit) = 0;
 
-  // What the model says of each target, row-major: unnormalised log-probabilities [targets, classes], or numbers [rows, 1]. The batch's
-  // targets are not read.
+  // What the model says of each target, row-major: unnormalised log-probabilities [targets, classes], numbers [rows, 1], or of a diffusion
+  // model the noise in each image [rows, channels, height, width]. The batch's targets are not read.
   virtual absl::StatusOr<std::vector<float>> Outputs(absl::Span<const float> theta, const Batch& batch) = 0;
 };
 

@@ -24,8 +24,8 @@ class Network {
   virtual ~Network() = default;
   // InvalidArgument: `batch` does not have the sizes that this model reads (targets apart).
   virtual absl::Status CheckInputs(const Batch& batch) const = 0;
-  // What the model says of each target: unnormalised log-probabilities [targets, classes], or numbers [rows, 1]. May throw what LibTorch
-  // throws.
+  // What the model says of each target: unnormalised log-probabilities [targets, classes], numbers [rows, 1], or the noise in each image
+  // [rows, channels, height, width]. May throw what LibTorch throws.
   virtual at::Tensor Outputs(absl::Span<const at::Tensor> parameters, const Batch& batch) const = 0;
   // Scalar: mean cross-entropy of `outputs` at the batch's targets, in nats, or what else the model learns from.
   virtual at::Tensor MeanLoss(const at::Tensor& outputs, const Batch& batch) const;
@@ -33,6 +33,8 @@ class Network {
   virtual absl::Status CheckTargets(const Batch& batch) const;
 
  protected:
+  // InvalidArgument: `batch` is not of at least one image of this size.
+  static absl::Status CheckImages(const Batch& batch, int64_t channels, int64_t height, int64_t width);
   static absl::Status CheckCount(absl::string_view name, size_t has, size_t needs, const Batch& batch);
   // The mean of `losses` [targets], each by its weight in the batch.
   static at::Tensor WeightedMean(const at::Tensor& losses, const Batch& batch);
@@ -42,6 +44,8 @@ class Network {
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::GptModel& model, const optim::Layout& layout);
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::MlpModel& model, const optim::Layout& layout);
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::LlamaModel& model, const optim::Layout& layout);
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::ConvNetModel& model, const optim::Layout& layout);
+absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::DdpmModel& model, const optim::Layout& layout);
 // InvalidArgument: this program cannot compute it.
 absl::StatusOr<std::unique_ptr<Network>> MakeNetwork(const optim::CustomModel& model, const optim::Layout& layout);
 
