@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -17,8 +18,10 @@
 namespace tributary::cli {
 namespace {
 
-// Of a curve or a text beside a run.
+// Of a curve or a text beside a run, and of an image.
 constexpr uint64_t kMaxFileBytes = 1 << 20;
+constexpr uint64_t kMaxImageBytes = 16 << 20;
+constexpr absl::string_view kPngBegins("\x89PNG\r\n\x1a\n", 8);
 
 struct ReportOptions {
   std::vector<std::string> runs;
@@ -27,6 +30,7 @@ struct ReportOptions {
   std::vector<std::string> levels;
   std::string baseline;
   std::string sample;
+  std::string image;
 };
 
 absl::StatusOr<std::vector<ReportedRun>> ReadRuns(const Session& session, const ReportOptions& options) {
@@ -64,6 +68,13 @@ absl::StatusOr<Beside> ReadBeside(const ReportOptions& options) {
   }
   if (!options.sample.empty()) {
     TRIBUTARY_ASSIGN_OR_RETURN(beside.sample, ReadFile(options.sample, kMaxFileBytes));
+  }
+  if (!options.image.empty()) {
+    TRIBUTARY_ASSIGN_OR_RETURN(beside.image, ReadFile(options.image, kMaxImageBytes));
+    if (!absl::StartsWith(beside.image, kPngBegins)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(options.image, " is no PNG: --image shows what `tributary-worker sample --output` writes"));
+    }
   }
   return beside;
 }
@@ -118,6 +129,7 @@ void AddReportCommands(CLI::App* app, Session* session) {
   command->add_option("--level", report->levels, "a loss to compare with, as NAME=LOSS; may be repeated")->allow_extra_args(false);
   command->add_option("--baseline", report->baseline, "file with the curve of another run to compare with");
   command->add_option("--sample", report->sample, "file with text from the model, to show at the end");
+  command->add_option("--image", report->image, "PNG with images from the model, to show at the end");
 
   const auto compare = std::make_shared<ReportOptions>();
   AddPageCommand(app, session, "compare", "Draw runs over each other, by steps, bytes and time", compare, Compare)

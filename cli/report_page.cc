@@ -37,7 +37,17 @@ std::string Less(double reduction) {
 }
 
 std::string LossUnit(const v1::RunSpec& spec) {
-  return spec.data().kind() == v1::DataSpec::TEXT ? "nats per byte" : "nats per row";
+  if (spec.model().has_ddpm()) {
+    return "mean squared error of a value's noise";
+  }
+  switch (spec.data().kind()) {
+    case v1::DataSpec::TEXT:
+      return "nats per byte";
+    case v1::DataSpec::IMAGES:
+      return "nats per image";
+    default:
+      return "nats per row";
+  }
 }
 
 enum class By { kSteps, kBytes, kSeconds };
@@ -277,11 +287,17 @@ std::string ReportPage(const ReportedRun& run, const Beside& beside, absl::Time 
   const std::string sample = beside.sample.empty() ? ""
                                                    : absl::StrCat("<section class=\"card\"><h2>Text from the model</h2><pre>",
                                                                   EscapeHtml(beside.sample), "</pre></section>\n");
+  const std::string image = beside.image.empty()
+                                ? ""
+                                : absl::StrCat(
+                                      "<section class=\"card\"><h2>Images from the model</h2><img alt=\"images from the model\" "
+                                      "style=\"max-width:100%\" src=\"data:image/png;base64,",
+                                      absl::Base64Escape(beside.image), "\"></section>\n");
   return HtmlPage(run.status.spec().name(),
                   absl::StrCat(Header(run, now), "<div class=\"tiles\">\n", tiles, "</div>\n<div class=\"pair\">\n",
                                LossFigure(run, beside, By::kSteps), LossFigure(run, beside, By::kBytes), metric_figures,
                                BytesFigure(run, figures), "<section class=\"card\"><h2>In figures</h2>", HtmlTable({}, rows),
-                               "</section>\n</div>\n", PhasesCard(figures), SitesCard(run.status), HashesCard(run.status), sample));
+                               "</section>\n</div>\n", PhasesCard(figures), SitesCard(run.status), HashesCard(run.status), sample, image));
 }
 
 std::string ComparisonPage(const std::vector<ReportedRun>& runs, absl::Time now) {

@@ -23,6 +23,7 @@ struct Beside {
   std::vector<NamedLoss> levels;
   std::optional<Curve> baseline;
   std::string sample;  // text from the model
+  std::string image;   // a PNG from the model, in bytes
 };
 
 // What one run did: losses by steps and bytes, bytes, time, sites, hashes. `now`: when it is drawn.

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -39,20 +40,19 @@
 #include "optim/weights_file.h"
 #include "proto/config/reload.h"
 #include "proto/config/run_options.h"
-#include "proto/config/weights_sections.h"
 #include "proto/config/yaml.h"
 #include "proto/protocol_version.h"
 #include "tributary/v1/config.pb.h"
 #include "tributary/v1/run.pb.h"
 #include "worker/consent.h"
 #include "worker/data/folder.h"
-#include "worker/data/utf8.h"
 #include "worker/data_command.h"
 #include "worker/disclosure.h"
 #include "worker/enroll_command.h"
 #include "worker/member_command.h"
 #include "worker/predict_command.h"
-#include "worker/sample.h"
+#include "worker/run_file.h"
+#include "worker/sample_command.h"
 #include "worker/sent_history.h"
 #include "worker/session_client.h"
 #include "worker/solo.h"
@@ -104,12 +104,6 @@ struct ConsentCommand {
   std::string run;
 };
 
-struct SampleCommand {
-  std::string run;
-  std::string model;
-  SampleOptions options;
-};
-
 // Has `worker` reload at SIGHUP and stop at the first other signal; at a further Ctrl-C, the process ends at once. The signals are blocked
 // in every thread.
 class HeedSignals {
@@ -153,8 +147,16 @@ absl::Status CheckConfig(const v1::WorkerConfig& config, const RunCommand& comma
   TRIBUTARY_RETURN_IF_ERROR(CheckConnection(config, command.config, command.security));
   TRIBUTARY_RETURN_IF_ERROR(CsvFormatOf(config.csv()).status());
   // What of it a run can read, its kind of data says; that there is something, and what is never read, can be said now.
-  TRIBUTARY_ASSIGN_OR_RETURN(const DataFiles found, ListDataFiles(config.data(), ""));
+  TRIBUTARY_ASSIGN_OR_RETURN(FolderListing listing, ListFolder(config.data(), [](absl::string_view) { return ""; }));
+  if (listing.files.empty() && listing.folders.empty()) {
+    return ListDataFiles(config.data(), "").status();
+  }
+  const size_t folders = listing.folders.size();
+  const DataFiles found = FilesOf(std::move(listing));
   LogInfo(kComponent, "data folder ", config.data(), ": ", found.files.size(), found.files.size() == 1 ? " file" : " files",
+          folders == 0   ? ""
+          : folders == 1 ? " and a folder, which only runs on images read"
+                         : absl::StrCat(" and ", folders, " folders, which only runs on images read"),
           DescribeLeftOut(found));
   return absl::OkStatus();
 }
@@ -228,36 +230,6 @@ absl::Status Run(const RunCommand& command) {
   return status;
 }
 
-// A run file with the layout of its model.
-struct LoadedRun {
-  v1::RunSpec spec;
-  optim::ModelSpec model;
-  optim::Layout layout;
-};
-
-absl::StatusOr<LoadedRun> LoadRun(const std::string& path) {
-  LoadedRun run;
-  TRIBUTARY_RETURN_IF_ERROR(LoadYaml(path, &run.spec));
-  TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateRunSpec(run.spec), path));
-  TRIBUTARY_ASSIGN_OR_RETURN(run.model, ModelSpecOf(run.spec));
-  TRIBUTARY_ASSIGN_OR_RETURN(run.layout, optim::MakeLayout(run.model));
-  return run;
-}
-
-// The same from what the export says of itself.
-absl::StatusOr<LoadedRun> LoadExported(const std::string& model) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const auto metadata, optim::ReadWeightsMetadata(model));
-  absl::StatusOr<v1::RunSpec> spec = RunOfWeights(metadata);
-  if (!spec.ok()) {
-    return Annotate(spec.status(), absl::StrCat(model, " (--run names a run file instead)"));
-  }
-  LoadedRun run;
-  run.spec = *std::move(spec);
-  TRIBUTARY_ASSIGN_OR_RETURN(run.model, ModelSpecOf(run.spec));
-  TRIBUTARY_ASSIGN_OR_RETURN(run.layout, optim::MakeLayout(run.model));
-  return run;
-}
-
 absl::Status Solo(const SoloCommand& command) {
   v1::WorkerConfig config;
   TRIBUTARY_RETURN_IF_ERROR(LoadYaml(command.config, &config));
@@ -301,12 +273,12 @@ absl::Status Solo(const SoloCommand& command) {
               << "\n";
     return absl::OkStatus();
   }
-  const bool values = optim::Gives<optim::ValueRows>(optim::SampleShapeOf(run.model));
-  const char* const unit = values ? " (mean squared error)\n" : " nats\n";
+  const bool has_classes = !std::isnan(result.unigram_loss);
+  const char* const unit = !has_classes ? " (mean squared error)\n" : " nats\n";
   std::cout << "site " << config.site() << " alone, " << result.steps << " steps\n"
             << "validation loss   " << result.val_loss_first << " -> " << result.val_loss_last << unit << "training loss     "
             << result.train_loss_last << unit;
-  if (!values) {
+  if (has_classes) {
     std::cout << "unigram loss      " << result.unigram_loss << unit;
   }
   return absl::OkStatus();
@@ -323,14 +295,6 @@ absl::Status Consent(const ConsentCommand& command) {
   std::cout << "run " << run.spec.name() << " would disclose, to the coordinator: " << disclosed << "\n";
   TRIBUTARY_RETURN_IF_ERROR(Agree(config.consent(), run.spec).status());
   std::cout << "it is within this site's consent, if the site has " << config.consent().min_samples() << " samples to train on\n";
-  return absl::OkStatus();
-}
-
-absl::Status Sample(const SampleCommand& command) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const LoadedRun run, command.run.empty() ? LoadExported(command.model) : LoadRun(command.run));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> theta, optim::ReadWeights(command.model, run.layout));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, SampleText(run.model, theta, command.options));
-  std::cout << PrintableUtf8(text) << "\n";
   return absl::OkStatus();
 }
 
@@ -436,14 +400,7 @@ ExitCode Main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   solo_app.add_option("--format", format, "output format: text or json")->capture_default_str()->check(CLI::IsMember({"text", "json"}));
 
-  CLI::App& sample_app = *app.add_subcommand("sample", "Generate text from an exported model");
-  sample_app.add_option("--run", sample.run, "run.yaml (default: what the model says of itself)");
-  sample_app.add_option("--model", sample.model, "model.safetensors")->required();
-  sample_app.add_option("--prompt", sample.options.prompt, "text for the model to continue");
-  sample_app.add_option("--bytes", sample.options.bytes, "bytes to generate")->capture_default_str();
-  sample_app.add_option("--temperature", sample.options.temperature, "how freely it chooses; 0: always the likeliest byte")
-      ->capture_default_str();
-  sample_app.add_option("--seed", sample.options.seed, "seeds the choices")->capture_default_str();
+  const CLI::App& sample_app = AddSampleCommand(app, sample);
 
   if (const auto end = ParseCommandLine(&app, {argv + 1, argv + argc}, std::cout, std::cerr); end.has_value()) {
     return *end;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <utility>
@@ -16,7 +17,7 @@
 namespace tributary::worker {
 namespace {
 
-// Nats per target of `counts` plus one each, on the validation batches of `data`. NaN: targets are numbers, and there are no counts.
+// Nats per target of `counts` plus one each, on the validation batches of `data`. NaN: there are no classes, and no counts.
 double UnigramLoss(const std::vector<uint64_t>& counts, const DataSource& data) {
   const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}) + counts.size());
   double sum = 0;
@@ -27,7 +28,7 @@ double UnigramLoss(const std::vector<uint64_t>& counts, const DataSource& data) 
       ++targets;
     }
   }
-  return sum / static_cast<double>(targets);
+  return targets == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(targets);
 }
 
 double Mean(const std::vector<double>& values) {

@@ -32,13 +32,13 @@ struct SoloOptions {
   std::function<void(uint64_t round, double train_loss)> progress;
 };
 
-// Losses in nats per token or row: means over the evaluation folders.
+// Losses in the model's unit (Model::Loss): means over the evaluation folders.
 struct SoloResult {
   double val_loss_first = 0;
   double val_loss_last = 0;
   std::vector<double> val_loss_last_by_folder;
   // Cross-entropy of the training shard's byte (or class) frequencies with add-one smoothing: what a model that ignores its input can
-  // reach.
+  // reach. NaN where there are no classes.
   double unigram_loss = 0;
   double train_loss_last = 0;
   uint64_t steps = 0;

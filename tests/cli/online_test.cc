@@ -443,6 +443,9 @@ TEST_F(OnlineTest, AReportWithAWrongComparisonSaysWhatIsRight) {
   EXPECT_EQ(level.code, ExitCode::kUsage);
   EXPECT_THAT(level.err, HasSubstr("NAME=LOSS"));
   EXPECT_EQ(Command({"compare", "r", "--output", file}).code, ExitCode::kUsage);
+  const std::string no_png = directory_.File("image.png");
+  ASSERT_TRUE(WriteFileAtomically(no_png, "GIF89a").ok());
+  EXPECT_THAT(Command({"report", "r", "--output", file, "--image", no_png}).err, HasSubstr("image.png is no PNG"));
   EXPECT_FALSE(std::filesystem::exists(file));
 }
 

@@ -182,6 +182,21 @@ TEST(ReportPageTest, DrawsWhatIsPutBeside) {
   EXPECT_THAT(page, HasSubstr("one site alone</b>: 4.250"));
 }
 
+TEST(ReportPageTest, AnImageIsPartOfThePage) {
+  Beside beside;
+  beside.image = "\x89PNG";
+  EXPECT_THAT(ReportPage(TestedRun(), beside, kNow), HasSubstr("src=\"data:image/png;base64,iVBORw==\""));
+}
+
+TEST(ReportPageTest, ALossHasTheUnitOfItsModel) {
+  ReportedRun run = TestedRun();
+  run.status.mutable_spec()->mutable_data()->set_kind(v1::DataSpec::IMAGES);
+  run.status.mutable_spec()->mutable_model()->mutable_convnet();
+  EXPECT_THAT(ReportPage(run, {}, kNow), HasSubstr("nats per image"));
+  run.status.mutable_spec()->mutable_model()->mutable_ddpm();
+  EXPECT_THAT(ReportPage(run, {}, kNow), HasSubstr("mean squared error of a value&#39;s noise"));
+}
+
 TEST(ReportPageTest, HashesThatDifferAreSaid) {
   ReportedRun run = TestedRun();
   run.status.mutable_sites(0)->set_state_hash("\x02");
