@@ -1,10 +1,17 @@
 """The configuration files of deploy/examples work as README.md uses them (with fewer rounds, and ports that the system picks)."""
 
+import base64
 import re
 import shutil
 import struct
+import subprocess
+import sys
 
 import harness
+
+sys.path.insert(0, str(harness.ROOT / "deploy" / "examples"))
+
+import digits  # noqa: E402  (found through the line above)
 
 SITES = ("berlin", "lyon")
 
@@ -69,6 +76,23 @@ class Examples(harness.FederationTest):
             (folder / "train.bin").write_bytes(struct.pack(f"<{len(tokens)}H", *tokens))
         self.start_all(parties)
         self.finish(parties, "run-tokens.yaml", rounds=11)
+
+
+    def test_the_image_runs(self):
+        source = digits.default_source()
+        if source is None:
+            self.skipTest("no digits of scikit-learn here: bash deploy/install-deps.sh --tests")
+        parties = self.copied()
+        digits.write_digits(source, [parties.directory / f"{site}-data" for site in SITES], most=400)
+        self.start_all(parties)
+        self.finish(parties, "run-images.yaml", rounds=12)
+        self.finish(parties, "run-ddpm.yaml", rounds=10)
+        model, grid, page = (parties.directory / name for name in ("model.safetensors", "samples.png", "report.html"))
+        parties.operator("export", "example-ddpm", "--output", model)
+        subprocess.run([harness.BINARIES / "tributary-worker", "sample", "--model", model, "--output", grid, "--rows", "1", "--columns", "2",
+                        "--steps", "2"], check=True, timeout=60)
+        parties.operator("report", "example-ddpm", "--output", page, "--image", grid)
+        self.assertIn(base64.b64encode(grid.read_bytes()).decode(), page.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
