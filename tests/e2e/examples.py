@@ -89,8 +89,8 @@ class Examples(harness.FederationTest):
         self.finish(parties, "run-ddpm.yaml", rounds=10)
         model, grid, page = (parties.directory / name for name in ("model.safetensors", "samples.png", "report.html"))
         parties.operator("export", "example-ddpm", "--output", model)
-        subprocess.run([harness.BINARIES / "tributary-worker", "sample", "--model", model, "--output", grid, "--rows", "1", "--columns", "2",
-                        "--steps", "2"], check=True, timeout=60)
+        subprocess.run([harness.BINARIES / "tributary-worker", "sample", "--model", model, "--output", grid, "--rows", "1",
+                        "--columns", "2", "--steps", "2"], check=True, timeout=60)
         parties.operator("report", "example-ddpm", "--output", page, "--image", grid)
         self.assertIn(base64.b64encode(grid.read_bytes()).decode(), page.read_text(encoding="utf-8"))
 
