@@ -128,6 +128,9 @@ Json OptimizerToJson(const v1::RunStatus& status) {
     in_force = OptimizerInForce(status.spec()).value_or(status.spec().optimizer());
   }
   Json json = MessageToJson(in_force);
+  if (in_force.has_local_time()) {
+    json["local_steps"] = "auto";
+  }
   // These fields cannot be absent.
   if (in_force.budget() == 0) {
     json.erase("budget");
@@ -160,7 +163,7 @@ std::string FormatSettings(const v1::RunStatus& status) {
   std::string text = absl::StrCat("peak learning rate ", rate.value("peak", 0.0), " (", rate.value("kind", ""),
                                   rounds == 0 ? "" : absl::StrCat(" over ", rounds, " rounds"), ")");
   for (const auto& [key, value] : optimizer.items()) {
-    if (!value.is_object() && key != "mode" && key != "k" && key != "local_steps" && key != "budget") {
+    if (!value.is_object() && key != "mode" && key != "k" && key != "local_steps" && key != "local_time" && key != "budget") {
       absl::StrAppend(&text, ", ", absl::StrReplaceAll(key, {{"_", " "}}), " ",
                       value.is_string() ? value.get<std::string>() : value.dump());
     }
@@ -332,7 +335,10 @@ std::string FormatMethod(const v1::RunSpec& spec) {
     const bool of_a_chunk = mode.family == optim::Family::kFloatComponents;
     absl::StrAppend(&text, ", k ", options->k, of_a_chunk ? " of a chunk" : absl::StrCat(" of ", optim::kChunkSize));
   }
-  return absl::StrCat(text, ", local steps ", options->local_steps, ", pipeline ", spec.pipeline());
+  const std::string steps = optim::StepsAreTimed(*options)
+                                ? absl::StrCat("as many local steps as fit into ", absl::FormatDuration(options->local_time))
+                                : absl::StrCat("local steps ", options->local_steps);
+  return absl::StrCat(text, ", ", steps, ", pipeline ", spec.pipeline());
 }
 
 std::string FormatSites(const v1::RunSpec& spec, int most) {

@@ -25,6 +25,7 @@
 #include "coordinator/run/run_host.h"
 #include "coordinator/run/run_log.h"
 #include "coordinator/run/run_status.h"
+#include "coordinator/run/timed_steps.h"
 #include "optim/aggregator.h"
 #include "optim/snapshot.h"
 
@@ -230,7 +231,13 @@ class Restart {
     TRIBUTARY_RETURN_IF_ERROR(RestoreAggregator(store_, newest, aggregator));
     for (uint64_t round = newest.round + 1; round <= round_; ++round) {
       TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit commit, journal_.Commit(run_.run_id, round));
-      TRIBUTARY_RETURN_IF_ERROR(Reaggregate(model, journal_, store_, run_.run_id, round, commit, aggregator).status());
+      uint32_t steps = 0;
+      if (const uint64_t reference = ReferenceRound(model, round); reference != 0) {
+        TRIBUTARY_ASSIGN_OR_RETURN(const JournaledCommit earlier, journal_.Commit(run_.run_id, reference));
+        steps = earlier.round_record.local_steps();
+      }
+      TRIBUTARY_RETURN_IF_ERROR(
+          Reaggregate(model, journal_, store_, run_.run_id, ParametersOf(model, round, steps), commit, aggregator).status());
     }
     return absl::OkStatus();
   }

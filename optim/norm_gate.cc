@@ -55,6 +55,9 @@ double NormContract(const OptimizerOptions& options, const Layout& layout, const
   const bool has_residual = TraitsOf(options.mode).keys.Has(Key::kBeta);
   const double gathered = has_residual ? MostInResidual(options, parameters.round) : 1;
   double contract = kUnbounded;
+  if (has_residual && StepsAreTimed(options)) {
+    return kUnbounded;
+  }
   if (DirectionOf(options.mode) == Direction::kGradient) {
     const double rate = options.mode == Mode::kDemo ? LargestRate(options, parameters.round) : 1;
     contract = options.clip_norm > 0 ? options.clip_norm * kClipSlack * rate * gathered : kUnbounded;
@@ -77,6 +80,7 @@ void NormGate::Open(const RoundParameters& parameters) {
   }
   contract_ = NormContract(options_, layout_, parameters);
   bound_ = contract_;
+  steps_ = StepsAreTimed(options_) ? parameters.local_steps : 1;
   if (count_ >= kFewestNorms) {
     std::vector<double> norms;
     for (const std::vector<double>& round : committed_) {
@@ -84,7 +88,7 @@ void NormGate::Open(const RoundParameters& parameters) {
     }
     const auto median = norms.begin() + static_cast<int64_t>((norms.size() - 1) / 2);
     std::nth_element(norms.begin(), median, norms.end());
-    bound_ = std::min(bound_, options_.norm_bound * *median);
+    bound_ = std::min(bound_, options_.norm_bound * *median * steps_);
   }
 }
 
@@ -116,6 +120,7 @@ void NormGate::Close() {
   if (open_.empty()) {
     return;
   }
+  std::transform(open_.begin(), open_.end(), open_.begin(), [this](double norm) { return norm / steps_; });
   std::sort(open_.begin(), open_.end());
   count_ += open_.size();
   committed_.push_back(std::exchange(open_, {}));

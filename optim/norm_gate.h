@@ -7,6 +7,7 @@
 // beyond if the worker does what the run asks of it (NormContract), from the first round on.
 // An update beyond B is scaled down to it, however large: a site whose data are unlike the others' is no offender, and its norm counts from
 // the next round on. Only one beyond kRefusedBeyond * contract, which no honest worker sends, is refused.
+// Where local steps are timed, updates grow and shrink with how many they are scaled to in their round: norms then count by the step.
 //
 // B is a function of the run's options and of the updates of its committed rounds alone: whoever adds the same updates to the same rounds,
 // in any order, bounds them by the same bits. Internal.
@@ -36,7 +37,8 @@ bool BoundsNorms(const OptimizerOptions& options);
 // Infinite where nothing follows from the options. Of the modes:
 //   allreduce: clip_norm
 //   fedavg, diloco: local steps of AdamW, each of which moves a parameter by at most its learning rate times a constant of its betas
-//   demo, distro, local: the same times what the residual can have gathered since the first round
+//   demo, distro, local: the same times what the residual can have gathered since the first round (timed steps: infinite, for it may have
+//     gathered from rounds of any number of steps)
 double NormContract(const OptimizerOptions& options, const Layout& layout, const RoundParameters& parameters);
 
 // Not thread-safe; ShareOf alone may run beside other calls of it.
@@ -69,6 +71,7 @@ class NormGate {
   const bool bounds_;
   double contract_;
   double bound_;
+  double steps_ = 1;  // that norms of the open round are divided by, once they are committed
   std::vector<double> open_;
   // By round, ascending in each.
   std::deque<std::vector<double>> committed_;

@@ -11,6 +11,8 @@
 namespace tributary::optim {
 namespace {
 
+constexpr double kMostLocalSeconds = 86400;
+
 absl::Status Refuse(absl::string_view field, double value, absl::string_view allowed) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; allowed: ", allowed));
 }
@@ -90,6 +92,7 @@ absl::Status CheckKeysOfMode(const OptimizerOptions& options) {
   }
   if (keys.Has(Key::kLocalSteps)) {
     TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_steps", options.local_steps, 1, kMaxLocalSteps));
+    TRIBUTARY_RETURN_IF_ERROR(CheckRange("local_time", absl::ToDoubleSeconds(options.local_time), 0, kMostLocalSeconds));
   }
   if (keys.Has(Key::kOuterLearningRate)) {
     TRIBUTARY_RETURN_IF_ERROR(CheckPositive("outer_learning_rate", options.outer_learning_rate, 100));

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace tributary::optim {
 
@@ -16,6 +17,8 @@ inline constexpr int64_t kTileEdge = 64;
 // Workers that one round may aggregate; accumulator ranges are proven for it.
 inline constexpr int64_t kMaxWorkers = 4096;
 inline constexpr uint32_t kMaxLocalSteps = 100000;
+// Fewest steps of a site that counts them by time: after one, its update would be a gradient, which tells more of its samples.
+inline constexpr uint32_t kLeastTimedSteps = 2;
 
 enum class Mode { kAllReduce, kDemo, kDistro, kLocal, kFedAvg, kDiLoCo, kSignSgd };
 absl::string_view ModeName(Mode mode);
@@ -70,6 +73,8 @@ struct OptimizerOptions {
   float weight_decay = 0.0f;
   AdamOptions adam = {};
   uint32_t local_steps = 1;
+  // More than 0: a site takes as many local steps as fit into this time in a round, and `local_steps` is kLeastTimedSteps.
+  absl::Duration local_time = absl::ZeroDuration();
   float beta = 0.999f;      // residual decay
   uint32_t k = 32;          // components kept of kChunkSize (kDemo: of one chunk)
   uint32_t value_bits = 1;  // 1, 2, 4, 8
@@ -91,19 +96,24 @@ OptimizerOptions Defaults(Mode mode);
 // InvalidArgument names the field, the value and what is allowed.
 absl::Status Validate(const OptimizerOptions& options);
 
+inline bool StepsAreTimed(const OptimizerOptions& options) {
+  return options.local_time > absl::ZeroDuration();
+}
+
 // What a coordinator tells everybody about one round.
 struct RoundParameters {
   uint64_t round = 1;          // 1-based: commit[round] leads from state[round-1] to state[round]
   float learning_rate = 0.0f;  // at the worker's local steps, or at the replicas' step, as the mode says
-  uint32_t local_steps = 1;
+  uint32_t local_steps = 1;    // with timed steps: those that every update is scaled to, however many its site took
 };
 
+// With timed steps: as of a first round, before any site has taken some (coordinator/run/timed_steps.h has the others).
 RoundParameters ParametersForRound(const OptimizerOptions& options, uint64_t round);
 
 // What a worker's trainer must hand to UpdateEncoder::Encode.
 enum class Direction {
   kGradient,        // mean gradient over the batch at the round's base state (local_steps = 1)
-  kPseudoGradient,  // theta_start - theta_local after local_steps inner AdamW steps
+  kPseudoGradient,  // theta_start - theta_local after local_steps inner AdamW steps (or as many as the site took, and scaled to these)
 };
 Direction DirectionOf(Mode mode);
 

@@ -21,6 +21,8 @@ Round RoundOf(const worker::HostedWork::Train& train) {
           .rounds = optimizer.rounds,
           .learning_rate = train.parameters.learning_rate,
           .local_steps = train.parameters.local_steps,
+          .local_time = optim::StepsAreTimed(optimizer) ? std::make_optional(absl::ToDoubleSeconds(optimizer.local_time)) : std::nullopt,
+          .most_local_steps = train.options->most_local_steps,
           .batch_size = train.options->batch_size,
           .clip_norm = optimizer.clip_norm,
           .seed = train.options->seed};
@@ -65,14 +67,23 @@ py::array_t<float> Host::Theta() const {
   return View(std::visit([](const auto& work) { return work.theta; }, *taken_), py::cast(this));
 }
 
-void Host::Put(size_t block, const Array& values) {
+worker::HostedWork::Train& Host::RoundUnderWay() {
   auto* const train = taken_.has_value() ? std::get_if<worker::HostedWork::Train>(&*taken_) : nullptr;
   if (train == nullptr) {
     Raise(absl::FailedPreconditionError("there is no round under way"));
   }
-  const absl::Span<float> place = PlaceOf(layout_, block, values, train->direction);
-  const float* const before = train->theta.data() + (place.data() - train->direction.data());
-  const bool weights = optim::DirectionOf(train->options->optimizer.mode) == optim::Direction::kPseudoGradient;
+  return *train;
+}
+
+void Host::TookSteps(uint32_t steps) {
+  *RoundUnderWay().local_steps = steps;
+}
+
+void Host::Put(size_t block, const Array& values) {
+  const worker::HostedWork::Train& train = RoundUnderWay();
+  const absl::Span<float> place = PlaceOf(layout_, block, values, train.direction);
+  const float* const before = train.theta.data() + (place.data() - train.direction.data());
+  const bool weights = optim::DirectionOf(train.options->optimizer.mode) == optim::Direction::kPseudoGradient;
   for (size_t i = 0; i < place.size(); ++i) {
     place[i] = weights ? before[i] - values.data()[i] : values.data()[i];
   }
@@ -112,6 +123,8 @@ void AddHost(py::module_& module) {
       .def_readonly("rounds", &Round::rounds)
       .def_readonly("learning_rate", &Round::learning_rate)
       .def_readonly("local_steps", &Round::local_steps)
+      .def_readonly("local_time", &Round::local_time)
+      .def_readonly("most_local_steps", &Round::most_local_steps)
       .def_readonly("batch_size", &Round::batch_size)
       .def_readonly("clip_norm", &Round::clip_norm)
       .def_readonly("seed", &Round::seed);
@@ -120,6 +133,7 @@ void AddHost(py::module_& module) {
       .def("theta", &Host::Theta)
       .def("layout", &Host::Layout)
       .def("put", &Host::Put)
+      .def("took_steps", &Host::TookSteps)
       .def("answer", &Host::Answer, py::arg("loss"), py::arg("metrics") = std::map<std::string, double>())
       .def("skip", &Host::Skip)
       .def("evaluate_nothing", &Host::EvaluateNothing)

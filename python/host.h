@@ -28,6 +28,8 @@ struct Round {
   uint64_t rounds = 0;
   float learning_rate = 0;
   uint32_t local_steps = 0;
+  std::optional<double> local_time;  // seconds; the program counts its own steps then
+  uint32_t most_local_steps = 0;
   uint32_t batch_size = 0;
   float clip_norm = 0;
   uint64_t seed = 0;
@@ -48,6 +50,9 @@ class Host {
   // Writes one block of the direction: a gradient as it is; of weights after local steps, what they were before less what they are.
   void Put(size_t block, const Array& values);
 
+  // Of the round under way, whose program counts its own steps.
+  void TookSteps(uint32_t steps);
+
   // `metrics`: of an evaluation, by name.
   void Answer(double loss, const std::map<std::string, double>& metrics);
   void Skip(const std::string& why) { Give(absl::CancelledError(why)); }
@@ -65,6 +70,8 @@ class Host {
   bool InFork() const { return getpid() != process_; }
 
  private:
+  // Raises: there is none.
+  worker::HostedWork::Train& RoundUnderWay();
   void Give(absl::StatusOr<worker::Evaluation> answer);
 
   const pid_t process_;

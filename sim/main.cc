@@ -17,6 +17,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "common/clock.h"
@@ -51,6 +52,7 @@ struct Command {
 struct ResearchCommand {
   RunFolder folder;
   ResearchOptions options;
+  std::vector<std::string> step_times;
   std::string format = "text";
   std::string json;
   std::string model;
@@ -167,6 +169,14 @@ void PrintRounds(const v1::RunHistory& history, std::ostream& out) {
 
 absl::Status Research(ResearchCommand command) {
   SetLogLevel(LogLevel::kNone);
+  for (const std::string& text : command.step_times) {
+    absl::Duration time;
+    if (!absl::ParseDuration(text, &time) || time <= absl::ZeroDuration() || time > absl::Hours(24)) {
+      return WithExitCode(absl::InvalidArgumentError(absl::StrCat("--step-time: '", text, "' is not a duration such as 100ms")),
+                          ExitCode::kUsage);
+    }
+    command.options.step_times.push_back(time);
+  }
   const bool terminal = isatty(STDERR_FILENO) != 0;
   if (terminal) {
     command.options.progress = [](const v1::RoundRecord& record, uint64_t rounds) {
@@ -244,6 +254,10 @@ ExitCode Main(int argc, char** argv) {
   app.add_option("--data", research.folder.data_folder, "folder with one sub-folder of data for each site (default: `data` beside RUN)")
       ->group(of_run);
   app.add_option("--threads", research.options.threads, "training threads, as in worker.yaml")->group(of_run)->capture_default_str();
+  app.add_option("--step-time", research.step_times,
+                 "simulated time of a local step, like 20ms; or one for each site, in the order of their names: 20ms,20ms,80ms")
+      ->group(of_run)
+      ->delimiter(',');
   app.add_flag("--faults", faults, "add crashes, full disks, broken connections and partitions that lose no update")->group(of_run);
   app.add_option("--export", research.model, "write the model to this file as safetensors; - is standard output")->group(of_run);
   app.add_option("--format", research.format, "output format: text or json")

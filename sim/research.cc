@@ -92,6 +92,13 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
     AddLosslessFaults(scenario);
     scenario.faults_until = scenario.limit;
   }
+  scenario.step_times = options.step_times;
+  if (scenario.step_times.empty() && spec.optimizer().has_local_time()) {
+    scenario.step_times.push_back(kStepTime);
+  }
+  if (!scenario.step_times.empty()) {
+    scenario.step_times.resize(options.sites.size(), scenario.step_times.back());
+  }
   if (options.progress) {
     scenario.on_commit = [&](const v1::RoundRecord& record) { options.progress(record, scenario.runs[0].rounds()); };
   }

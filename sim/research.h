@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "sim/simulation.h"
 #include "tributary/v1/admin.pb.h"
 #include "tributary/v1/run.pb.h"
@@ -17,6 +18,8 @@
 namespace tributary::sim {
 
 enum class Weather { kFair, kFaults };
+
+inline constexpr absl::Duration kStepTime = absl::Milliseconds(100);
 
 // A site of the run, and its data as in worker.yaml.
 struct ResearchSite {
@@ -32,6 +35,9 @@ struct ResearchOptions {
   worker::TrainerFactory make_trainer;
   uint64_t seed = 1;     // of the network and its faults; the run's own seed stands in the run
   uint32_t threads = 1;  // for training, as in worker.yaml
+  // Simulated time of one local step, by site (the last one for all further sites); empty: training takes next to none, but where the run
+  // counts steps by time, kStepTime each.
+  std::vector<absl::Duration> step_times;
   Weather weather = Weather::kFair;
   // Told of each commit.
   std::function<void(const v1::RoundRecord& record, uint64_t rounds)> progress;

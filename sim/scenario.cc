@@ -38,6 +38,7 @@ struct Recipe {
   bool weighs = false;   // the mean by sample counts
   bool budgets = false;  // bytes a step instead of k and local steps
   bool agrees = false;   // Aggregation::kAgreement
+  bool timed = false;    // as many local steps as fit into a time
 
   auto operator<=>(const Recipe&) const = default;
 };
@@ -54,6 +55,7 @@ Recipe RecipeOf(Random& random) {
   recipe.pipeline = random.Chance(0.2);
   recipe.weighs = random.Chance(0.25) && mode.keys.Has(optim::Key::kWeighting);
   recipe.budgets = random.Chance(0.2) && mode.budget != optim::BudgetChoice::kNothing;
+  recipe.timed = random.Chance(0.3) && mode.keys.Has(optim::Key::kLocalSteps) && !recipe.budgets;
   recipe.agrees = random.Chance(0.25) && (recipe.mode == optim::Mode::kDistro || recipe.mode == optim::Mode::kSignSgd);
   return recipe;
 }
@@ -65,7 +67,10 @@ std::string OptimizerOf(const Recipe& recipe) {
   if (recipe.budgets) {
     absl::StrAppend(&optimizer, ", budget: ", sparse ? "60B" : "300B");
   } else {
-    absl::StrAppend(&optimizer, sparse ? ", k: 256" : "", mode.keys.Has(optim::Key::kLocalSteps) ? ", local_steps: 2" : "");
+    absl::StrAppend(&optimizer, sparse ? ", k: 256" : "",
+                    recipe.timed                             ? ", local_steps: auto, local_time: 1s"
+                    : mode.keys.Has(optim::Key::kLocalSteps) ? ", local_steps: 2"
+                                                             : "");
   }
   // Betas whose steps have no bound: SyntheticTrainer's directions are no optimiser's, and the median alone is to bound them.
   return absl::StrCat(optimizer, ", adam_beta2: 0.5", recipe.weighs ? ", weighting: samples" : "",
@@ -181,6 +186,11 @@ Scenario ScenarioOf(uint64_t seed, uint64_t rounds, int workers) {
   // Of lossless scenarios few different runs, so that what they must end with is found once.
   spec.set_seed(lossless ? 1 : seed);
   scenario.runs.push_back(spec);
+  if (recipe.timed) {
+    for (int i = 0; i < workers; ++i) {
+      scenario.step_times.push_back(absl::Milliseconds(60 + 120 * i / workers));
+    }
+  }
   if (halves) {
     v1::RunSpec other = HalfOf(recipe, patience, workers, 1);
     other.set_name("beside");
@@ -257,6 +267,7 @@ Scenario QuietOf(const Scenario& scenario) {
   quiet.coordinator = ConfigOf(scenario.workers, random);
   quiet.workers = scenario.workers;
   quiet.runs = scenario.runs;
+  quiet.step_times = scenario.step_times;
   return quiet;
 }
 

@@ -73,6 +73,8 @@ struct Scenario {
   uint64_t max_logged_payload = worker::kMaxLoggedPayload;
   NetworkConditions network;
   absl::Duration training = absl::Milliseconds(500);
+  // By site, of one local step; fewer than sites: training of the others takes the time above, however many steps it has.
+  std::vector<absl::Duration> step_times;
   std::vector<Fault> faults;  // each as likely as the others
   absl::Duration fault_interval = absl::Seconds(4);
   absl::Duration faults_until = absl::ZeroDuration();

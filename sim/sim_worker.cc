@@ -246,9 +246,13 @@ void SimWorker::CarryOut(worker::Action& action) {
             process_->run_id = prepare.offer.run_id();
             Do(quick, [this, work = prepare.work, offer = std::move(prepare.offer)] {
               process_->run.reset();
+              const auto make_trainer = [this](worker::TrainerOptions options, const optim::Layout& layout) {
+                options.clock = &step_clock_;
+                return options_.make_trainer(options, layout);
+              };
               absl::StatusOr<std::unique_ptr<worker::TrainingRun>> run =
                   worker::TrainingRun::Create(options_.config, offer,
-                                              {.make_trainer = options_.make_trainer,
+                                              {.make_trainer = make_trainer,
                                                .clock = &clock_,
                                                .store = process_->store.get(),
                                                .max_logged_payload = options_.max_logged_payload});
@@ -300,10 +304,10 @@ void SimWorker::CarryOut(worker::Action& action) {
             Do(absl::ZeroDuration(), [this, fate = settle.fate] { process_->run->Settle(fate); });
           },
           [&](action::Train& train) {
-            Do(options_.training * (0.8 + 0.4 * world_->random.Uniform()), [this, work = train.work, start = std::move(train.start)] {
-              process_->damaged |= options_.mischief->flip_bit;
-              Handle(event::Trained{work, process_->run->Train(start)});
-            });
+            const absl::Duration time = options_.step_time > absl::ZeroDuration()
+                                            ? absl::ZeroDuration()
+                                            : options_.training * (0.8 + 0.4 * world_->random.Uniform());
+            Do(time, [this, work = train.work, start = std::move(train.start)] { Train(work, start); });
           },
           [&](action::ComputeAhead& ahead) {
             Do(options_.training, [this, work = ahead.work, start = std::move(ahead.start)] {
@@ -341,6 +345,19 @@ void SimWorker::CarryOut(worker::Action& action) {
           },
       },
       action.what);
+}
+
+void SimWorker::Train(uint64_t work, const v1::RoundStart& start) {
+  process_->damaged |= options_.mischief->flip_bit;
+  absl::StatusOr<worker::TrainedUpdate> update = process_->run->Train(start);
+  uint32_t steps = start.local_steps();
+  if (update.ok() && update->report.local_steps() != 0) {
+    steps = update->report.local_steps();
+  }
+  // How long it took is known afterwards.
+  process_->pieces.push_front({options_.step_time * steps, [this, work, update = std::move(update)]() mutable {
+                                 Handle(event::Trained{work, std::move(update)});
+                               }});
 }
 
 // A state that a sound replica holds is the log's.

@@ -34,6 +34,8 @@ struct SimWorkerOptions {
   worker::TrainerFactory make_trainer;
   // Time that one piece of training takes; every other piece of work takes a hundredth of it.
   absl::Duration training = absl::Milliseconds(500);
+  // Not zero: training takes this for each local step instead.
+  absl::Duration step_time;
   // It refuses a run that it cannot train, with this error.
   std::function<void(const absl::Status&)> on_misfit;
   // Of its disk (SimDisk::write_time).
@@ -84,6 +86,19 @@ class SimWorker final : public SitePort {
     const SimDisk* const disk_;
   };
 
+  // On which every look is one local step later than the last: a trainer looks once after each.
+  class StepClock final : public Clock {
+   public:
+    StepClock(const Clock* clock, absl::Duration step) : clock_(clock), step_(step) {}
+    absl::Time Now() const override { return clock_->Now() + (passed_ += step_); }
+    absl::Time WallNow() const override { return clock_->WallNow(); }
+
+   private:
+    const Clock* const clock_;
+    const absl::Duration step_;
+    mutable absl::Duration passed_;
+  };
+
   // What dies with the process.
   struct Process {
     explicit Process(worker::WorkerEngineOptions options) : engine(std::move(options)) {}
@@ -106,6 +121,7 @@ class SimWorker final : public SitePort {
   void Handle(worker::Event event);
   void SetTimer();
   void Do(absl::Duration time, std::function<void()> work);
+  void Train(uint64_t work, const v1::RoundStart& start);
   void Pump();
   // Does `work` in this process, when it is not stopped.
   void Later(absl::Duration delay, const char* what, std::function<void()> work);
@@ -120,6 +136,7 @@ class SimWorker final : public SitePort {
   const SimWorkerOptions options_;
   SimDisk disk_;
   DiskClock clock_{world_, &disk_};
+  StepClock step_clock_{&clock_, options_.step_time};
   std::unique_ptr<Process> process_;
   uint64_t life_ = 0;
   absl::Time frozen_until_ = absl::InfinitePast();

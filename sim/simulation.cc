@@ -84,6 +84,9 @@ Simulation::Simulation(const Scenario& scenario)
     }
     // Sites differ in speed, up to three times.
     options.training = scenario.training * (1 + 2.0 * i / scenario.workers) / 2;
+    if (static_cast<size_t>(i) < scenario.step_times.size()) {
+      options.step_time = scenario.step_times[i];
+    }
     options.mischief = mischief_.back().get();
     workers_.push_back(std::make_unique<SimWorker>(&world_, &network_, &witness_, std::move(options)));
   }

@@ -1,10 +1,12 @@
 #include "sim/synthetic_trainer.h"
 
+#include <algorithm>
 #include <bit>
 #include <memory>
 #include <utility>
 
 #include "sim/world.h"
+#include "worker/local_steps.h"
 #include "worker/trainer.h"
 
 namespace tributary::sim {
@@ -13,7 +15,8 @@ namespace {
 // Pulls the parameters towards a point of the site's own, with noise.
 class SyntheticTrainer final : public worker::Trainer {
  public:
-  SyntheticTrainer(const worker::TrainerOptions& options, Mischief* mischief) : mischief_(mischief), seed_(options.seed) {
+  SyntheticTrainer(const worker::TrainerOptions& options, Mischief* mischief)
+      : options_(options), mischief_(mischief), seed_(options.seed) {
     for (const char c : options.site) {
       seed_ = (seed_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
     }
@@ -26,7 +29,8 @@ class SyntheticTrainer final : public worker::Trainer {
       float& value = const_cast<float&>(theta[theta.size() / 2]);
       value = std::bit_cast<float>(std::bit_cast<uint32_t>(value) ^ 0x00400000u);
     }
-    Random random(seed_ ^ (parameters.round * 0x9e3779b97f4a7c15 + parameters.local_steps));
+    const uint32_t steps = StepsIn(parameters);
+    Random random(seed_ ^ (parameters.round * 0x9e3779b97f4a7c15 + steps));
     float loss = 0;
     for (size_t i = 0; i < theta.size(); ++i) {
       const auto bits = static_cast<int32_t>(random.Next() >> 32);
@@ -34,7 +38,7 @@ class SyntheticTrainer final : public worker::Trainer {
       direction[i] = 0.5f * theta[i] + noise;
       loss += theta[i] * theta[i];
     }
-    return worker::StepResult{.train_loss = loss, .compute_seconds = 0.5f};
+    return worker::StepResult{.train_loss = loss, .compute_seconds = 0.5f, .local_steps = steps};
   }
 
   // Sites differ in what they have, for runs that weigh by it.
@@ -50,6 +54,19 @@ class SyntheticTrainer final : public worker::Trainer {
   }
 
  private:
+  uint32_t StepsIn(const optim::RoundParameters& parameters) const {
+    worker::LocalSteps steps(options_.optimizer, parameters, options_.most_local_steps, options_.clock);
+    while (steps.Next()) {
+    }
+    if (!optim::StepsAreTimed(options_.optimizer)) {
+      return parameters.local_steps;
+    }
+    // No machine is as fast in every round.
+    const auto slower = static_cast<uint32_t>((seed_ ^ parameters.round * 0x9e3779b97f4a7c15) >> 40) % (steps.taken() / 2 + 1);
+    return std::max(optim::kLeastTimedSteps, steps.taken() - slower);
+  }
+
+  const worker::TrainerOptions options_;
   Mischief* const mischief_;
   uint64_t seed_;
 };

@@ -1,6 +1,7 @@
 #include "sim/witness.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -11,6 +12,7 @@
 #include "coordinator/journal/updates_of.h"
 #include "coordinator/run/best_round.h"
 #include "coordinator/run/run_sites.h"
+#include "coordinator/run/timed_steps.h"
 #include "optim/commit.h"
 #include "proto/durations.h"
 #include "sim/watched_journal.h"
@@ -108,6 +110,7 @@ void Witness::OnTakenBack(const std::string& run_id, uint64_t round, bool residu
   }
   run.hashes.resize(round + 1);
   run.included.resize(round);
+  run.local_steps.resize(round + 1);
   run.past.resize(round + 1);
   run.chain = run.past.back().chain;
   run.state = run.past.back().state;
@@ -244,9 +247,12 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, JournaledCommi
              absl::StrCat(where, " is not that"))) {
     return;
   }
-  optim::RoundParameters parameters = optim::ParametersForRound(run.model->options, round);
+  const optim::RoundParameters parameters =
+      coordinator::ParametersOf(*run.model, round, run.local_steps[coordinator::ReferenceRound(*run.model, round)]);
+  std::map<std::string, v1::UpdateReport> reports;
   absl::Status made = run.aggregator->BeginRound(parameters, std::max<uint32_t>(1, run.open->members.size()));
   for (const JournaledUpdate& update : run.updates) {
+    reports[update.site] = update.report;
     if (made.ok()) {
       const absl::StatusOr<uint32_t> weight = optim::WeightOf(run.model->options, update.report.samples());
       made = weight.ok() ? run.aggregator->Add(update.payload, *weight, update.site) : weight.status();
@@ -255,6 +261,10 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, JournaledCommi
   absl::StatusOr<optim::Commit> again = made.ok() ? run.aggregator->Finish() : made;
   if (!Holds(again.ok() && optim::EncodeCommit(*again) == commit.record, "none applied twice",
              absl::StrCat(where, " is not what its ", sites.size(), " updates make: ", again.status().ToString()))) {
+    return;
+  }
+  if (!Holds(commit.round_record.local_steps() == coordinator::StepsTaken(*run.model, parameters, reports), "a record tells the truth",
+             absl::StrCat(where, ": ", commit.round_record.local_steps(), " local steps"))) {
     return;
   }
   run.chain = optim::ChainHash(run.chain, commit.record);
@@ -272,6 +282,7 @@ void Witness::OnCommit(const std::string& run_id, uint64_t round, JournaledCommi
   CheckBudget(run, decoded->payload);
   run.hashes.push_back(hash);
   run.included.push_back(commit.included);
+  run.local_steps.push_back(commit.round_record.local_steps());
   KeepPast(run);
   ++run.rounds_to_replay;
   run.bytes_to_replay += commit.record.size();

@@ -37,6 +37,7 @@ struct WitnessedRun {
   std::vector<std::string> hashes;                 // of state[i], raw bytes
   std::vector<std::vector<std::string>> included;  // sites of commit i + 1
   coordinator::JournaledEvaluations evaluations;
+  std::vector<uint32_t> local_steps = {0};  // that the record of commit i tells
   std::optional<coordinator::JournaledRound> open;
   std::vector<coordinator::JournaledUpdate> updates;  // of the open round, in the order acknowledged
   bool broken = false;                                // something was wrong; nothing more can be derived

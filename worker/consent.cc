@@ -134,6 +134,7 @@ absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec) {
   return RunSize{.parameters = static_cast<uint64_t>(layout.size()),
                  .slots = static_cast<uint64_t>(optim::SlotCount(optimizer.mode)),
                  .local_steps = optimizer.local_steps,
+                 .timed_steps = optim::StepsAreTimed(optimizer),
                  .sends_many_values = SendsManyValues(optimizer, layout),
                  .commit_bytes = optim::MaxPayloadBytes(optimizer, layout).commit + optim::kCommitHeadBytes};
 }
@@ -149,7 +150,7 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
   }
   if (size.local_steps > consent.max_local_steps()) {
     return Refusal("max_local_steps", absl::StrCat("at most ", consent.max_local_steps()),
-                   absl::StrCat("asks for ", size.local_steps, " local steps a round"));
+                   absl::StrCat("asks for ", size.timed_steps ? "at least " : "", size.local_steps, " local steps a round"));
   }
   if (spec.rounds() > consent.max_rounds()) {
     return Refusal("max_rounds", absl::StrCat("at most ", consent.max_rounds()), absl::StrCat("asks for ", spec.rounds(), " rounds"));
@@ -162,7 +163,11 @@ absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& s
 }
 
 absl::Status CheckRound(const v1::ConsentConfig& consent, const RunSize& size, uint32_t local_steps, float learning_rate) {
-  if (local_steps < 1 || local_steps > consent.max_local_steps()) {
+  if (size.timed_steps && local_steps > optim::kMaxLocalSteps) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the round scales updates to ", local_steps, " local steps, and no site takes more than ", optim::kMaxLocalSteps));
+  }
+  if (local_steps < 1 || (!size.timed_steps && local_steps > consent.max_local_steps())) {
     return absl::InvalidArgumentError(absl::StrCat("consent.max_local_steps of this site allows at most ", consent.max_local_steps(),
                                                    "; the round asks for ", local_steps));
   }

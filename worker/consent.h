@@ -24,6 +24,7 @@ struct RunSize {
   // Optimiser state at the replica, in multiples of the parameters.
   uint64_t slots = 0;
   uint32_t local_steps = 0;  // a round
+  bool timed_steps = false;  // local_steps are the fewest: a site takes as many more as its time and consent allow
   // Whether an update has a value, or its sign, for every parameter; or for so many components that it tells nearly as much.
   bool sends_many_values = false;
   // Of the longest record of a commit.
@@ -39,7 +40,8 @@ absl::StatusOr<RunSize> SizeOf(const v1::RunSpec& spec);
 absl::Status CheckConsent(const v1::ConsentConfig& consent, const v1::RunSpec& spec, const RunSize& size);
 
 // Of one round that a coordinator starts. InvalidArgument: it asks for more than the consent allows, for fewer local steps than the run has
-// (the update tells more then), or for what cannot be done; the message is for the coordinator too.
+// (the update tells more then), or for what cannot be done; the message is for the coordinator too. With timed steps, `local_steps` is what
+// an update is scaled to, and no bound on them.
 absl::Status CheckRound(const v1::ConsentConfig& consent, const RunSize& size, uint32_t local_steps, float learning_rate);
 
 // Both: the size of a run that the site takes part in. Errors as of the two; an invalid run "is not valid".

@@ -36,8 +36,8 @@ absl::StatusOr<std::string> Disclosure(const v1::RunSpec& spec, Reported reporte
   const std::string clipped = options.clip_norm > 0 ? absl::StrCat("clipped to a norm of ", options.clip_norm) : "not clipped";
   std::string text = absl::StrCat("each round ", PartOf(options));
   if (options.local_steps > 1) {
-    absl::StrAppend(&text, "what ", options.local_steps, " steps on ", samples, " each have changed in the model, their gradients ",
-                    clipped);
+    absl::StrAppend(&text, "what ", optim::StepsAreTimed(options) ? "at least " : "", options.local_steps, " steps on ", samples,
+                    " each have changed in the model, their gradients ", clipped);
   } else {
     absl::StrAppend(&text, "the gradient of ", samples, ", ", clipped);
   }
@@ -48,7 +48,7 @@ absl::StatusOr<std::string> Disclosure(const v1::RunSpec& spec, Reported reporte
     measured.resize(std::max<size_t>(1, measured.size() - 1));
     absl::StrAppend(&text, "; its training loss, and every ", spec.evaluation().every(), " rounds ", absl::StrJoin(measured, ", "), last);
   }
-  absl::StrAppend(&text, "; how long it computed");
+  absl::StrAppend(&text, "; how long it computed", optim::StepsAreTimed(options) ? ", and how many steps it took" : "");
   if (options.weighting == optim::Weighting::kSamples) {
     absl::StrAppend(&text, "; how many samples this site trains on");
   }

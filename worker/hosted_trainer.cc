@@ -55,8 +55,10 @@ class HostedWork::HostedTrainer final : public Trainer {
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                               absl::Span<float> direction) override {
     const absl::Time start = options_.clock->Now();
-    TRIBUTARY_ASSIGN_OR_RETURN(const Evaluation trained, work_->Ask(Train{&options_, parameters, theta, direction}));
-    return StepResult{static_cast<float>(trained.loss), static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start))};
+    uint32_t local_steps = parameters.local_steps;
+    TRIBUTARY_ASSIGN_OR_RETURN(const Evaluation trained, work_->Ask(Train{&options_, parameters, theta, direction, &local_steps}));
+    return StepResult{static_cast<float>(trained.loss), static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start)),
+                      local_steps};
   }
 
   uint64_t training_samples() const override { return work_->samples_; }

@@ -35,6 +35,8 @@ class HostedWork {
     absl::Span<const float> theta;  // [layout.size()]
     // What the mode asks for (optim::DirectionOf): of pseudo-gradients, theta before minus theta after the local steps.
     absl::Span<float> direction;  // [layout.size()], to be written
+    // The local steps that were taken, to be written where steps are timed: at least kLeastTimedSteps, at most options->most_local_steps.
+    uint32_t* local_steps = nullptr;
   };
   struct Evaluate {
     absl::Span<const float> theta;  // [layout.size()]

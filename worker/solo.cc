@@ -12,6 +12,7 @@
 #include "optim/adamw.h"
 #include "worker/data/data_source.h"
 #include "worker/evaluation.h"
+#include "worker/local_steps.h"
 #include "worker/models/model.h"
 
 namespace tributary::worker {
@@ -77,9 +78,10 @@ class Solo {
     for (uint64_t round = 1; round <= optimizer.rounds; ++round) {
       const float learning_rate = optim::LearningRate(optimizer.learning_rate, round, optimizer.rounds);
       double loss_sum = 0;
-      const uint32_t local_steps = std::max<uint32_t>(1, optimizer.local_steps);
-      for (uint32_t step = 0; step < local_steps; ++step) {
-        CounterRng rng = BatchRng(trainer, round, step);
+      LocalSteps steps(optimizer, {.round = round, .local_steps = std::max<uint32_t>(1, optimizer.local_steps)}, trainer.most_local_steps,
+                       trainer.clock);
+      while (steps.Next()) {
+        CounterRng rng = BatchRng(trainer, round, steps.taken() - 1);
         TRIBUTARY_ASSIGN_OR_RETURN(
             const double loss, model_->LossAndGradient(theta_, training_->DrawTraining(rng, trainer.batch_size), absl::MakeSpan(gradient)));
         if (!std::isfinite(optim::ClipNorm(optimizer.clip_norm, absl::MakeSpan(gradient)))) {
@@ -90,7 +92,7 @@ class Solo {
                          absl::MakeSpan(v), absl::MakeSpan(theta_));
         loss_sum += loss;
       }
-      result.train_loss_last = loss_sum / local_steps;
+      result.train_loss_last = loss_sum / steps.taken();
       if (options_.progress) {
         options_.progress(round, result.train_loss_last);
       }

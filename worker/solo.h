@@ -20,7 +20,8 @@ namespace tributary::worker {
 inline constexpr double kSoloLearningRate = 3e-3;
 
 struct SoloOptions {
-  // Model, data, batches and schedule as the run has them: optimizer.rounds * optimizer.local_steps steps are taken, whatever its mode.
+  // Model, data, batches and schedule as the run has them: optimizer.rounds times as many steps are taken as a round has local steps,
+  // whatever its mode.
   TrainerOptions trainer;
   // Peak of the schedule in place of the run's.
   double learning_rate = kSoloLearningRate;

@@ -15,6 +15,7 @@
 #include "optim/sealed_state.h"
 #include "worker/data/data_source.h"
 #include "worker/evaluation.h"
+#include "worker/local_steps.h"
 #include "worker/models/model.h"
 
 namespace tributary::worker {
@@ -28,14 +29,16 @@ class LocalTrainer final : public Trainer {
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                               absl::Span<float> direction) override {
     const absl::Time start = options_.clock->Now();
+    LocalSteps steps(options_.optimizer, parameters, options_.most_local_steps, options_.clock);
     absl::StatusOr<double> loss = optim::DirectionOf(options_.optimizer.mode) == optim::Direction::kGradient
                                       ? Gradient(parameters.round, theta, direction)
-                                      : PseudoGradient(parameters, theta, direction);
+                                      : PseudoGradient(parameters, theta, steps, direction);
     if (!loss.ok()) {
       return Annotate(std::move(loss).status(), absl::StrCat("round ", parameters.round));
     }
     StepResult result;
     result.train_loss = static_cast<float>(*loss);
+    result.local_steps = steps.taken();
     result.compute_seconds = static_cast<float>(absl::ToDoubleSeconds(options_.clock->Now() - start));
     return result;
   }
@@ -88,8 +91,8 @@ class LocalTrainer final : public Trainer {
     return model_->LossAndGradient(theta, data_->DrawTraining(rng, options_.batch_size), direction);
   }
 
-  // H steps of AdamW from theta; the direction is theta - theta_local. Returns the mean loss.
-  absl::StatusOr<double> PseudoGradient(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+  // `steps` of AdamW from theta; the direction is theta - theta_local. Returns the mean loss.
+  absl::StatusOr<double> PseudoGradient(const optim::RoundParameters& parameters, absl::Span<const float> theta, LocalSteps& steps,
                                         absl::Span<float> direction) {
     local_.assign(theta.begin(), theta.end());
     gradient_.resize(theta.size());
@@ -97,20 +100,20 @@ class LocalTrainer final : public Trainer {
     v_.resize(theta.size());
     const optim::OptimizerOptions& optimizer = options_.optimizer;
     double loss_sum = 0;
-    for (uint32_t step = 0; step < parameters.local_steps; ++step) {
-      CounterRng rng = BatchRng(options_, parameters.round, step);
+    while (steps.Next()) {
+      CounterRng rng = BatchRng(options_, parameters.round, steps.taken() - 1);
       TRIBUTARY_ASSIGN_OR_RETURN(const double loss,
                                  model_->LossAndGradient(local_, data_->DrawTraining(rng, options_.batch_size), absl::MakeSpan(gradient_)));
       if (!std::isfinite(optim::ClipNorm(optimizer.clip_norm, absl::MakeSpan(gradient_)))) {
         return absl::FailedPreconditionError(
-            absl::StrCat("the gradient of local step ", step + 1, " is not finite (loss ", loss, "): a lower learning rate may help"));
+            absl::StrCat("the gradient of local step ", steps.taken(), " is not finite (loss ", loss, "): a lower learning rate may help"));
       }
       optim::AdamWStep(optimizer.adam, parameters.learning_rate, optimizer.weight_decay, ++inner_steps_, gradient_, absl::MakeSpan(m_),
                        absl::MakeSpan(v_), absl::MakeSpan(local_));
       loss_sum += loss;
     }
     std::transform(theta.begin(), theta.end(), local_.begin(), direction.begin(), [](float before, float after) { return before - after; });
-    return loss_sum / std::max<uint32_t>(1, parameters.local_steps);
+    return loss_sum / std::max<uint32_t>(1, steps.taken());
   }
 
   const TrainerOptions options_;

@@ -37,17 +37,20 @@ struct TrainerOptions {
   double validation_fraction = 0;
   uint32_t evaluation_batches = 0;
   std::vector<optim::MetricKind> metrics;  // what an evaluation is asked for besides the loss
+  // Local steps that this site takes at most in a round, where the run leaves their number to it.
+  uint32_t most_local_steps = optim::kMaxLocalSteps;
   // Batches are a function of (seed, site, round, local step) alone: a worker that comes back draws what it would have drawn.
   uint64_t seed = 1;
   std::string site;
   int threads = 1;  // 0: UsableCores()
-  // Times the steps.
+  // Times the steps, and says how many fit into a round where the run leaves that to the site.
   Clock* clock = &Clock::Real();
 };
 
 struct StepResult {
   float train_loss = 0;  // mean over the local steps; in the model's unit (Model::Loss)
   float compute_seconds = 0;
+  uint32_t local_steps = 0;  // that were taken; 0: as many as the round told
 };
 
 // What a theta is worth on the site's validation split.
@@ -68,8 +71,9 @@ class Trainer {
   virtual ~Trainer() = default;
 
   // Writes to `direction` [layout.size()] what the mode asks for (optim::DirectionOf) of round `parameters.round`, from `theta`
-  // [layout.size()], which is unchanged. Gradients come unclipped. Inner AdamW moments persist from round to round. FailedPrecondition: a
-  // gradient of a local step is not finite; skip the round (the moments stay finite).
+  // [layout.size()], which is unchanged. Timed steps: of as many as fit (local_steps.h), not scaled. Gradients come unclipped. Inner AdamW
+  // moments persist from round to round. FailedPrecondition: a gradient of a local step is not finite; skip the round (the moments stay
+  // finite).
   virtual absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
                                                       absl::Span<float> direction) = 0;
 

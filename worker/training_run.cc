@@ -30,6 +30,12 @@ double Lap(Clock& clock, absl::Time& start) {
   return absl::ToDoubleSeconds(now - std::exchange(start, now));
 }
 
+// What `taken` steps have changed, as `told` of the same would have changed it.
+void ScaleSteps(uint32_t told, uint32_t taken, absl::Span<float> direction) {
+  const float factor = static_cast<float>(static_cast<double>(told) / taken);
+  std::transform(direction.begin(), direction.end(), direction.begin(), [factor](float value) { return value * factor; });
+}
+
 optim::RoundParameters ParametersOf(const v1::RoundStart& start) {
   return {.round = start.round(), .learning_rate = start.learning_rate(), .local_steps = start.local_steps()};
 }
@@ -53,6 +59,7 @@ absl::StatusOr<TrainerOptions> TrainerOptionsOf(const v1::RunSpec& spec, const v
       options.metrics.push_back(*metric);
     }
   }
+  options.most_local_steps = std::min(config.consent().max_local_steps(), optim::kMaxLocalSteps);
   options.seed = spec.seed();
   options.site = config.site();
   options.threads = config.threads() != 0 ? static_cast<int>(config.threads()) : UsableCores();
@@ -259,7 +266,16 @@ absl::StatusOr<StepResult> TrainingRun::Compute(const v1::RoundStart& start) {
     return absl::InternalError(
         absl::StrCat("the round starts from state ", start.base_round(), ", but this worker holds state ", state_->round));
   }
-  return trainer_->ComputeDirection(ParametersOf(start), from_previous ? previous_->theta : state_->theta, absl::MakeSpan(direction_));
+  TRIBUTARY_ASSIGN_OR_RETURN(
+      StepResult step,
+      trainer_->ComputeDirection(ParametersOf(start), from_previous ? previous_->theta : state_->theta, absl::MakeSpan(direction_)));
+  if (step.local_steps == 0) {
+    step.local_steps = start.local_steps();
+  }
+  if (optim::StepsAreTimed(optimizer_) && step.local_steps != start.local_steps()) {
+    ScaleSteps(start.local_steps(), step.local_steps, absl::MakeSpan(direction_));
+  }
+  return step;
 }
 
 void TrainingRun::DropAhead() {
@@ -323,6 +339,9 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
     update.report.set_samples(trainer_->training_samples());
   }
   update.report.set_compute_seconds(step.compute_seconds);
+  if (optim::StepsAreTimed(optimizer_)) {
+    update.report.set_local_steps(step.local_steps);
+  }
 
   absl::Time encoding = dependencies_.clock->Now();
   TRIBUTARY_ASSIGN_OR_RETURN(std::string payload, encoder_->Encode(ParametersOf(start), direction_));
@@ -334,7 +353,7 @@ absl::StatusOr<TrainedUpdate> TrainingRun::TrainAndEncode(const v1::RoundStart& 
   TrainingMetrics& metrics = *dependencies_.metrics;
   metrics.ObserveStep(StepPhase::kCompute, step.compute_seconds);
   metrics.ObserveStep(StepPhase::kEncode, encode_seconds);
-  metrics.CountSamples(static_cast<uint64_t>(spec_.data().batch_size()) * start.local_steps());
+  metrics.CountSamples(static_cast<uint64_t>(spec_.data().batch_size()) * step.local_steps);
   metrics.SetTrainLoss(step.train_loss);
   return update;
 }

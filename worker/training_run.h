@@ -94,6 +94,7 @@ class TrainingRun {
  private:
   explicit TrainingRun(Dependencies dependencies) : dependencies_(std::move(dependencies)) {}
   ReplicaPosition Position() const;
+  // With timed steps, direction_ is then scaled to as many as the round tells.
   absl::StatusOr<StepResult> Compute(const v1::RoundStart& start);
   absl::StatusOr<TrainedUpdate> TrainAndEncode(const v1::RoundStart& start);
   absl::Status Save();

@@ -165,7 +165,7 @@ void ActiveRun::TellRoundStart(const std::string& site, bool update_held) {
   start.set_base_state_hash(engine_.base_state_hash());
   start.set_base_round(engine_.base_round());
   if (journaled_.spec.pipeline() != 0 && parameters.round < journaled_.spec.rounds()) {
-    const optim::RoundParameters next = optim::ParametersForRound(host_->model().options, parameters.round + 1);
+    const optim::RoundParameters next = host_->ParametersOf(parameters.round + 1);
     start.set_next_learning_rate(next.learning_rate);
     start.set_next_local_steps(next.local_steps);
   }

@@ -60,6 +60,7 @@ absl::Status RunHost::Recover() {
   TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<CommitSummary> summaries, journal_->CommitSummaries(run_id_));
   hashes_.push_back(DigestBytes(snapshots.front().state_hash));
   record_bytes_.push_back(0);
+  local_steps_.push_back(0);
   TRIBUTARY_RETURN_IF_ERROR(CheckSummaries(summaries));
   if (snapshots.back().round > summaries.size()) {
     return Damaged(absl::StrCat("a snapshot of round ", snapshots.back().round, " but no commits after ", summaries.size()));
@@ -81,6 +82,7 @@ absl::Status RunHost::CheckSummaries(const std::vector<CommitSummary>& summaries
       pruned_ = summary.round;
     }
     record_bytes_.push_back(record_bytes_.back() + summary.record_bytes);
+    local_steps_.push_back(summary.round_record.local_steps());
   }
   return absl::OkStatus();
 }
@@ -140,7 +142,7 @@ absl::Status RunHost::Replay(const std::vector<CommitSummary>& summaries, const 
       if (part == 0) {
         replayed = ReplayCommit(*model_, round, *record, state_);
       } else {
-        aggregated = Reaggregate(*model_, *journal_, *store_, run_id_, round, commit, *aggregator_);
+        aggregated = Reaggregate(*model_, *journal_, *store_, run_id_, ParametersOf(round), commit, *aggregator_);
       }
     });
     TRIBUTARY_RETURN_IF_ERROR(replayed);
@@ -184,7 +186,8 @@ absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapsh
 
 // Makes the commit again from the updates that went into it: the server-side residual moves with it.
 absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const SnapshotStore& store, const std::string& run_id,
-                                     uint64_t round, const JournaledCommit& commit, optim::Aggregator& aggregator) {
+                                     optim::RoundParameters parameters, const JournaledCommit& commit, optim::Aggregator& aggregator) {
+  const uint64_t round = parameters.round;
   TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes record, RecordOf(store, commit));
   const absl::StatusOr<optim::CommitHead> journaled = optim::DecodeCommitHead(*record);
   if (ExitCodeOf(journaled.status()) == ExitCode::kStorage) {
@@ -193,7 +196,6 @@ absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, co
   if (!journaled.ok()) {
     return Damaged(absl::StrCat("commit ", round, ": ", journaled.status().message()));
   }
-  optim::RoundParameters parameters = optim::ParametersForRound(model.options, round);
   parameters.learning_rate = journaled->learning_rate;
   TRIBUTARY_RETURN_IF_ERROR(aggregator.BeginRound(parameters, std::max<uint32_t>(1, commit.round_record.members())));
   uint64_t updates = 0;
@@ -236,7 +238,7 @@ absl::StatusOr<uint64_t> RunHost::ResumeOpenRound() {
   }
   open_round_ = open->round;
   members_ = open->members;
-  parameters_ = optim::ParametersForRound(model_->options, open_round_);
+  parameters_ = ParametersOf(open_round_);
   TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(parameters_, static_cast<uint32_t>(members_.size())));
   uint64_t bytes = 0;
   TRIBUTARY_RETURN_IF_ERROR(journal_->VisitUpdates(run_id_, open_round_, [&](const JournaledUpdate& update) -> absl::Status {

@@ -13,8 +13,10 @@ RoundPolicy RoundPolicyOf(const v1::RunSpec& run) {
   policy.min_workers = participation.min_workers();
   policy.max_workers = participation.max_workers();
   policy.quorum = participation.quorum();
-  policy.min_deadline = DurationOf(participation.min_deadline());
   policy.max_deadline = DurationOf(participation.max_deadline());
+  // Whose local steps are timed needs that time, whatever came before.
+  policy.min_deadline =
+      std::min(policy.max_deadline, std::max(DurationOf(participation.min_deadline()), DurationOf(run.optimizer().local_time())));
   policy.wait_timeout = DurationOf(participation.wait_timeout());
   policy.evaluate_every = std::max<uint64_t>(1, run.evaluation().every());
   policy.pipeline = run.pipeline() != 0;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "coordinator/run/run_accounts.h"
+#include "coordinator/run/timed_steps.h"
 
 namespace tributary::coordinator {
 namespace {
@@ -42,9 +43,8 @@ v1::RoundRecord MakeRoundRecord(const RunHost& host, const CloseRound& close, co
   record.set_wait_seconds(absl::ToDoubleSeconds(std::max(times.last_accepted, times.start) - times.start));
   record.set_commit_seconds(absl::ToDoubleSeconds(times.committed - times.closing));
   record.set_learning_rate(host.parameters().learning_rate);
-  record.set_local_steps(host.parameters().local_steps);
-  record.set_dense_bytes_per_direction(uint64_t{4} * static_cast<uint64_t>(host.model().layout.size()) * host.parameters().local_steps *
-                                       members);
+  record.set_local_steps(StepsTaken(host.model(), host.parameters(), reports));
+  record.set_dense_bytes_per_direction(uint64_t{4} * static_cast<uint64_t>(host.model().layout.size()) * record.local_steps() * members);
   record.set_payload_bytes_down(commit_bytes * recipients);
   return record;
 }

@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/status_macros.h"
 #include "coordinator/run/log_keeping.h"
+#include "coordinator/run/timed_steps.h"
 #include "optim/snapshot.h"
 #include "proto/durations.h"
 
@@ -62,6 +63,10 @@ RunPosition RunHost::position() const {
     }
   }
   return position;
+}
+
+optim::RoundParameters RunHost::ParametersOf(uint64_t round) const {
+  return coordinator::ParametersOf(*model_, round, local_steps_[ReferenceRound(*model_, round)]);
 }
 
 absl::StatusOr<std::vector<std::string>> RunHost::LikelySites() {
@@ -196,6 +201,7 @@ absl::Status RunHost::AppendCommit(const PendingCommit& pending, const v1::Round
   chain_hash_ = pending.chain_hash;
   hashes_.push_back(DigestBytes(pending.state_hash));
   record_bytes_.push_back(record_bytes_.back() + pending.record->size());
+  local_steps_.push_back(record.local_steps());
   CountLogged(pending.record->size());
   open_round_ = 0;
   members_.clear();

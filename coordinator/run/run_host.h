@@ -54,10 +54,11 @@ struct PendingCommit {
   Digest state_hash{};
 };
 
-// Makes the commit of `round` again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
-// moves with it. Returns how many bytes they are. DataLoss, exit code kDamaged: they are not all there, or make another commit.
+// Makes the commit of a round again from the updates that went into it: the server-side residual in `aggregator`, of the round before,
+// moves with it. `parameters`: the round's (timed_steps.h); its learning rate is the commit's. Returns how many bytes they are. DataLoss,
+// exit code kDamaged: they are not all there, or make another commit.
 absl::StatusOr<uint64_t> Reaggregate(const RunModel& model, Journal& journal, const SnapshotStore& store, const std::string& run_id,
-                                     uint64_t round, const JournaledCommit& commit, optim::Aggregator& aggregator);
+                                     optim::RoundParameters parameters, const JournaledCommit& commit, optim::Aggregator& aggregator);
 // Brings a new aggregator into its state of that snapshot. DataLoss, exit code kDamaged.
 absl::Status RestoreAggregator(const SnapshotStore& store, const JournaledSnapshot& snapshot, optim::Aggregator& aggregator);
 
@@ -107,6 +108,8 @@ class RunHost {
   // Members of the open round; without one, the contributors of the last commit: who is likely to come back after a restart.
   absl::StatusOr<std::vector<std::string>> LikelySites();
   const optim::RoundParameters& parameters() const { return parameters_; }
+  // Of any round up to the open one; in a pipelined run also of the next.
+  optim::RoundParameters ParametersOf(uint64_t round) const;
   // By site.
   const std::map<std::string, Accepted>& accepted() const { return accepted_; }
   std::map<std::string, v1::UpdateReport> reports() const;
@@ -191,6 +194,7 @@ class RunHost {
   // By round, 0..round(): the state's hash as protobuf bytes, and the bytes of all records up to it.
   std::vector<std::string> hashes_;
   std::vector<uint64_t> record_bytes_;
+  std::vector<uint32_t> local_steps_;                // that the rounds' records tell, from round 0 on, which has none
   std::map<uint64_t, JournaledSnapshot> snapshots_;  // journaled, by round
   uint64_t pruned_ = 0;                              // records up to that of this round are gone
   // Since the newest snapshot.

@@ -21,6 +21,8 @@ constexpr char kMetrics[] = "evaluation:metrics";
 // Of tables whose columns the run names, and of a perceptron that predicts a number.
 constexpr char kColumns[] = "data:columns";
 constexpr char kValues[] = "mlp:values";
+// Sites count their local steps by time.
+constexpr char kTimedSteps[] = "local_steps:auto";
 
 // What release 0.1.0 could do, the last that did not tell. It never changes.
 constexpr const char* kUntold[] = {"data:csv",    "data:text",   "mode:allreduce",   "mode:demo",    "mode:diloco",
@@ -64,7 +66,7 @@ std::string StandardiseWord(v1::Standardise standardise) {
 const Capabilities& OwnCapabilities() {
   // All that run.yaml can say: a mode, model or kind of data that a part of the program does not know does not compile.
   static const Capabilities& words = *[] {
-    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kMetrics, kSignsUpdates, kColumns, kValues};
+    auto* const made = new Capabilities{kPipeline, kSites, kScheduledRounds, kMetrics, kTimedSteps, kSignsUpdates, kColumns, kValues};
     AddAll("mode", *v1::OptimizerSpec::Mode_descriptor(), *made);
     AddAll("data", *v1::DataSpec::Kind_descriptor(), *made);
     AddAll("weighting", *v1::Weighting_descriptor(), *made);
@@ -121,6 +123,9 @@ Capabilities RequiredCapabilities(const v1::RunSpec& run) {
   }
   if (!run.evaluation().metrics().empty()) {
     words.insert(kMetrics);
+  }
+  if (run.optimizer().has_local_time()) {
+    words.insert(kTimedSteps);
   }
   return words;
 }

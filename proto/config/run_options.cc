@@ -17,6 +17,7 @@
 #include "optim/metric_kind.h"
 #include "optim/modes.h"
 #include "optim/norm_gate.h"
+#include "proto/config/local_time.h"
 #include "proto/config/rules.h"
 #include "proto/config/table_rules.h"
 #include "proto/durations.h"
@@ -105,7 +106,7 @@ absl::Status CheckKeysOfMode(const OptimizerSpec& spec, optim::Mode mode) {
     bool given;
   };
   const GivenKey keys[] = {
-      {"local_steps", optim::Key::kLocalSteps, spec.local_steps() > 1},
+      {"local_steps", optim::Key::kLocalSteps, spec.local_steps() > 1 || spec.has_local_time()},
       {"beta", optim::Key::kBeta, spec.has_beta()},
       {"k", optim::Key::kK, spec.has_k()},
       {"value_bits", optim::Key::kValueBits, spec.has_value_bits()},
@@ -135,7 +136,8 @@ absl::Status CheckKeysOfMode(const OptimizerSpec& spec, optim::Mode mode) {
 // What the budget leaves to choose, for all who run the same specification.
 absl::StatusOr<optim::OptimizerOptions> WithinBudget(const v1::RunSpec& run, const optim::OptimizerOptions& options) {
   const OptimizerSpec& spec = run.optimizer();
-  const char* contradiction = spec.has_k() ? "k" : spec.has_commit_k() ? "commit_k" : spec.local_steps() > 1 ? "local_steps" : nullptr;
+  const bool steps = spec.local_steps() > 1 || spec.has_local_time();
+  const char* contradiction = spec.has_k() ? "k" : spec.has_commit_k() ? "commit_k" : steps ? "local_steps" : nullptr;
   if (contradiction != nullptr) {
     return Invalid("optimizer.budget", absl::StrCat("chooses k, commit_k and local_steps itself; remove it, or optimizer.", contradiction));
   }
@@ -278,7 +280,8 @@ absl::StatusOr<optim::OptimizerOptions> OptimizerOptionsOf(const v1::RunSpec& ru
   options.adam.beta1 = static_cast<float>(spec.adam_beta1());
   options.adam.beta2 = static_cast<float>(spec.adam_beta2());
   options.adam.epsilon = static_cast<float>(spec.adam_epsilon());
-  options.local_steps = spec.local_steps();
+  options.local_time = DurationOf(spec.local_time());
+  options.local_steps = optim::StepsAreTimed(options) ? optim::kLeastTimedSteps : spec.local_steps();
   if (spec.has_beta()) {
     options.beta = static_cast<float>(spec.beta());
   }
@@ -327,7 +330,7 @@ absl::StatusOr<v1::OptimizerSpec> OptimizerInForce(const v1::RunSpec& spec) {
     in_force.set_trim(Shortest(options.trim));
   }
   in_force.set_norm_bound(optim::BoundsNorms(options) ? Shortest(options.norm_bound) : 0);
-  in_force.set_local_steps(optim::ParametersForRound(options, 1).local_steps);
+  in_force.set_local_steps(optim::StepsAreTimed(options) ? 0 : optim::ParametersForRound(options, 1).local_steps);
   in_force.set_weighting(options.weighting == optim::Weighting::kSamples ? v1::SAMPLES : v1::UNIFORM);
   // Where the mode reads none of these, the run has none: it would have been refused.
   if (keys.Has(optim::Key::kBeta)) {
@@ -410,6 +413,7 @@ absl::Status ValidateRunSpec(const v1::RunSpec& spec) {
   if (std::holds_alternative<optim::CustomModel>(model) && spec.model().initial_weights().empty()) {
     return Invalid("model.initial_weights", "is missing: a custom model starts from a file of weights");
   }
+  TRIBUTARY_RETURN_IF_ERROR(CheckLocalTime(spec));
   TRIBUTARY_RETURN_IF_ERROR(OptimizerOptionsOf(spec).status());
   TRIBUTARY_RETURN_IF_ERROR(CheckDataOf(spec));
   TRIBUTARY_RETURN_IF_ERROR(CheckEvaluation(spec, model));

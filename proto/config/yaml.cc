@@ -83,21 +83,13 @@ std::string Expected(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_FLOAT:
       return "a number";
     default:
-      return "a whole number";
+      return RuleOf(field).zero_word().empty() ? "a whole number" : absl::StrCat("a whole number, or ", RuleOf(field).zero_word());
   }
 }
 
 std::string Found(const YAML::Node& node) {
-  if (node.IsMap()) {
-    return "a map";
-  }
-  if (node.IsSequence()) {
-    return "a list";
-  }
-  if (node.IsNull()) {
-    return "nothing";
-  }
-  return absl::StrCat("'", node.Scalar(), "'");
+  const char* const kind = node.IsMap() ? "a map" : node.IsSequence() ? "a list" : node.IsNull() ? "nothing" : nullptr;
+  return kind != nullptr ? kind : absl::StrCat("'", node.Scalar(), "'");
 }
 
 // Scalars. Each parser takes what it can represent exactly and nothing else, and says why not.
@@ -186,12 +178,16 @@ absl::StatusOr<int64_t> ParseSigned(const Scalar& scalar, const FieldDescriptor&
 }
 
 absl::StatusOr<uint64_t> ParseUnsigned(const Scalar& scalar, const FieldDescriptor& field) {
-  if (const std::string& word = RuleOf(field).zero_word(); !word.empty() && scalar.text == word) {
+  const std::string& zero_word = RuleOf(field).zero_word();
+  if (!zero_word.empty() && scalar.text == zero_word && !scalar.quoted) {
     return 0;
   }
   TRIBUTARY_ASSIGN_OR_RETURN(const double value, ParseDouble(scalar, field));
   if (std::signbit(value) && value != 0) {
     return absl::InvalidArgumentError(absl::StrCat("'", scalar.text, "' is negative"));
+  }
+  if (value == 0 && !zero_word.empty()) {
+    return Unexpected(scalar, field);
   }
   uint64_t exact = 0;
   if (absl::SimpleAtoi(scalar.text, &exact)) {

@@ -13,6 +13,8 @@ class Round:
     rounds: int
     learning_rate: float
     local_steps: int
+    local_time: Optional[float]
+    most_local_steps: int
     batch_size: int
     clip_norm: float
     seed: int
@@ -28,6 +30,8 @@ class Host:
         """Of the run, in the order of theta."""
     def put(self, block: int, values: Floats) -> None:
         """[size of the block]: of the gradient, or the weights, whichever the run sends."""
+    def took_steps(self, steps: int) -> None:
+        """Of a round with a time for local steps."""
     def answer(self, loss: float, metrics: dict[str, float] = {}) -> None: ...
     def skip(self, why: str) -> None: ...
     def evaluate_nothing(self) -> None: ...

@@ -6,8 +6,9 @@ import contextlib
 import operator
 import os
 import sys
+import time
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Optional, Protocol, TypeVar, Union
 
@@ -15,6 +16,8 @@ from tributary import _native, errors, models
 
 # Between two looks at Ctrl-C.
 _PATIENCE = 0.2
+# Of a round with a time for local steps: after one, an update would be a gradient, which tells more of its samples.
+_LEAST_STEPS = 2
 
 # A loss, or (loss, {metric: value}).
 Validate = Callable[[Any], Union[float, "tuple[float, Mapping[str, float]]"]]
@@ -127,7 +130,7 @@ class Federation:
         optimizer: a `torch.optim.Optimizer` of the model's parameters. Its `step` is replaced, and it is returned.
 
         Waits for the first round. From then on each `step` is a step of a round: where the run sends weights, it clips the gradient to
-        `round.clip_norm` and steps as before, and the last of `round.local_steps` submits and waits for the next round; where the run sends
+        `round.clip_norm` and steps as before, and the last local step of a round submits and waits for the next; where the run sends
         gradients, it submits the gradient instead, and waits. The loss goes along as the closure that PyTorch's optimizers take:
         `optimizer.step(lambda: loss)`, or one that computes it. Learning rate and schedulers are the program's own (`round.learning_rate`
         is the run's).
@@ -150,7 +153,7 @@ class Federation:
                     parameters = [parameter for group in this.param_groups for parameter in group["params"]]
                     sys.modules["torch"].nn.utils.clip_grad_norm_(parameters, round.clip_norm)
                 own_step()
-            if round.sends == "gradient" or len(losses) == round.local_steps:
+            if not round._count():
                 round.submit(sum(losses) / len(losses))
                 losses.clear()
                 self._await_round()
@@ -204,6 +207,8 @@ class Round:
     mode: the optimiser ("distro"). sends: what the run wants of it, "gradient" or "weights".
     number: of `rounds`, from 1. learning_rate: of its local steps, where it has any.
     local_steps: optimiser steps that the program takes; 1 where a gradient is sent. batch_size: samples of each.
+    local_time: seconds into which as many steps are to fit as the site can take, at least 2 and at most `most_local_steps`; what they
+    change then counts as if they had been `local_steps`. None: the program takes `local_steps`.
     clip_norm: L2 norm to which the program clips the gradient of each of its own steps; 0: none. A gradient that is sent is clipped by the
     worker.
     weights: {name: fp32 array} that the round starts from, in the run's shapes, the program's own to change.
@@ -219,6 +224,10 @@ class Round:
         self.rounds = native.rounds
         self.learning_rate = native.learning_rate
         self.local_steps = native.local_steps
+        self.local_time = native.local_time
+        self.most_local_steps = native.most_local_steps
+        self._begin = time.monotonic()
+        self._taken = 0  # local steps that were counted
         self.batch_size = native.batch_size
         self.clip_norm = native.clip_norm
         self.seed = native.seed
@@ -226,17 +235,26 @@ class Round:
     def __repr__(self) -> str:
         return f"<round {self.number} of {self.rounds}, {self.mode}: sends {self.sends}>"
 
-    def submit(self, loss: float, *, gradients: Optional[Mapping[str, Any]] = None,
-               weights: Optional[Mapping[str, Any]] = None) -> None:
+    def steps(self) -> Iterator[int]:
+        """The round's local steps, numbered from 0: `local_steps`, or as many as fit into `local_time`, which `submit` is told then."""
+        more = True
+        while more:
+            yield self._taken
+            more = self._count()
+
+    def submit(self, loss: float, *, gradients: Optional[Mapping[str, Any]] = None, weights: Optional[Mapping[str, Any]] = None,
+               steps: Optional[int] = None) -> None:
         """Hands over what was learned, and with it the mean training loss.
 
         A module's own gradients or weights are taken, whichever the run sends: the mean gradient of one batch, which nobody has clipped, or
         the weights after `local_steps` steps. `gradients` or `weights` ({name: array of floating-point numbers, in the run's shape}) are
         taken instead where they are given.
+        steps: of a round with `local_time`, the local steps that were taken; not needed where `steps()` has counted them.
 
         Raises UsageError: given is not what the run sends, or a name or shape is missing or wrong; the round is still open.
         """
         self._check_open()
+        taken = self._check_steps(steps)
         unwanted = weights if self.sends == "gradient" else gradients
         if unwanted is not None:
             raise errors.UsageError(f"this run sends {self.sends}; give those, or nothing")
@@ -254,6 +272,8 @@ class Round:
             values.append(array.reshape(-1))
         for number, array in enumerate(values):
             self._worker.put(number, array)
+        if self.local_time is not None:
+            self._worker.took_steps(taken)
         self._worker.answer(float(loss))
         self._close()
 
@@ -262,6 +282,28 @@ class Round:
         self._check_open()
         self._worker.skip(str(reason))
         self._close()
+
+    def _count(self) -> bool:
+        """A local step was taken: whether another one is to follow."""
+        self._taken += 1
+        if self.local_time is None:
+            return self._taken < self.local_steps
+        elapsed = time.monotonic() - self._begin
+        fits = self._taken < self.most_local_steps and elapsed + elapsed / self._taken <= self.local_time
+        return self._taken < _LEAST_STEPS or fits
+
+    def _check_steps(self, given: Optional[int]) -> int:
+        """The local steps that were taken."""
+        if self.local_time is None:
+            if given is not None and given != self.local_steps:
+                raise errors.UsageError(f"this run has {self.local_steps} local steps a round, not {given}")
+            return self.local_steps
+        taken = self._taken if given is None else operator.index(given)
+        if taken == 0:
+            raise errors.UsageError("this run leaves the number of local steps to the site: iterate over steps(), or submit(steps=...)")
+        if not _LEAST_STEPS <= taken <= self.most_local_steps:
+            raise errors.UsageError(f"{taken} local steps: a round has {_LEAST_STEPS} to {self.most_local_steps} (consent.max_local_steps)")
+        return taken
 
     def _check_open(self) -> None:
         if self._federation._round is not self:

@@ -231,6 +231,17 @@ TEST(StatusTest, SaysWhatTheBudgetHasChosen) {
               HasSubstr(absl::StrCat("local, k ", options.k, " of 4096, local steps ", options.local_steps, ", pipeline 0")));
 }
 
+TEST(StatusTest, SaysThatSitesCountTheirSteps) {
+  v1::RunStatus status;
+  ASSERT_TRUE(ParseYaml("name: r\nrounds: 10\nmodel: {gpt: {}}\ndata: {kind: text}\n"
+                        "optimizer: {mode: fedavg, local_steps: auto, local_time: 90s, learning_rate: {peak: 1e-3}}",
+                        "run.yaml", status.mutable_spec())
+                  .ok());
+  EXPECT_THAT(FormatStatus(status, kWide), HasSubstr("fedavg, as many local steps as fit into 1m30s, pipeline 0"));
+  EXPECT_THAT(FormatStatus(status, kWide), Not(HasSubstr("local time")));
+  EXPECT_THAT(ToJson(status), HasSubstr("\"local_steps\":\"auto\",\"local_time\":90.0"));
+}
+
 TEST(HistoryCsvTest, HasAColumnForEveryField) {
   v1::RunHistory history;
   *history.add_rounds() = Round();

@@ -295,6 +295,9 @@ void FakeSite::SendPending(bool asked_to_evaluate) {
   if (model_->options.weighting == optim::Weighting::kSamples) {
     update.mutable_report()->set_samples(samples);
   }
+  if (optim::StepsAreTimed(model_->options)) {
+    update.mutable_report()->set_local_steps(static_cast<uint32_t>(local_steps + pending_->round));
+  }
   if (asked_to_evaluate || evaluates_always) {
     AddEvaluation(*update.mutable_report());
   }
@@ -511,7 +514,7 @@ std::string Submit(Federation& federation, const v1::RunSpec& spec) {
   return status.ok() ? status->run_id() : "";
 }
 
-void ConnectAllOfThisRelease(Federation& federation) {
+void TellCapabilities(Federation& federation) {
   for (int i = 0; i < federation.size(); ++i) {
     federation.site(i).alter_hello = [](v1::Hello& hello) {
       for (const std::string& word : OwnCapabilities()) {
@@ -519,6 +522,10 @@ void ConnectAllOfThisRelease(Federation& federation) {
       }
     };
   }
+}
+
+void ConnectAllOfThisRelease(Federation& federation) {
+  TellCapabilities(federation);
   federation.ConnectAll();
 }
 

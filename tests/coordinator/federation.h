@@ -43,6 +43,7 @@ class FakeSite {
  public:
   FakeSite(Federation* federation, std::string name, int number) : federation_(federation), name_(std::move(name)), number_(number) {
     samples = 100 * (static_cast<uint64_t>(number) + 1);
+    local_steps = 10 * (static_cast<uint64_t>(number) + 1);
     secret = "secret of " + name_;
   }
 
@@ -72,6 +73,8 @@ class FakeSite {
   std::string columns_digest;                                       // that it tells
   std::function<void(v1::Hello& hello)> alter_hello;                // as workers of other releases
   std::function<void(std::string& payload, uint64_t round)> alter;  // what is sent, and only that
+  // Local steps that it says it took in round r, where the run leaves that to it: this + r; made with 10 * (number + 1).
+  uint64_t local_steps = 0;
   uint64_t samples = 0;     // that it says it has, in a run that weighs by them; made with 100 * (number + 1)
   double initial_loss = 3;  // validation loss of state[r] is initial_loss - .1 r
   std::function<void(uint64_t round, JournaledEvaluation& evaluation)> evaluate;  // instead
@@ -191,7 +194,9 @@ class Federation {
 
 // Submits the run, which must be accepted, and returns its id.
 std::string Submit(Federation& federation, const v1::RunSpec& spec);
-// All sites, each saying that it can do all that this release can.
+// Of every site: its hello says that it can do all that this release can.
+void TellCapabilities(Federation& federation);
+// All sites, each saying so.
 void ConnectAllOfThisRelease(Federation& federation);
 // The state hash that coordinator and sites have in common; fails the test if they differ.
 std::string CommonHash(Federation& federation, const std::string& run);

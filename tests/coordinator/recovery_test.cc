@@ -49,7 +49,12 @@ Outcome RunWithFault(const Kind& kind, int fail_at, FaultyJournal::Fault fault) 
       absl::StrCat(kind.mode, ": fault at write ", fail_at, fault == FaultyJournal::Fault::kNotWritten ? " (not written)" : " (written)"));
   Federation federation(3, /*snapshot_every=*/2, kind.max_inline);
   federation.config.mutable_log()->set_keep(kind.keep);
-  const v1::RunSpec spec = MakeSpec("toy", 5, 3, kind.mode, "evaluation: {every: 2}");
+  v1::RunSpec spec = MakeSpec("toy", 5, 3, kind.mode, "evaluation: {every: 2}");
+  if (spec.optimizer().has_local_time()) {
+    // So large that the bound on the updates that sites invent depends on how many steps they are scaled to.
+    spec.mutable_optimizer()->mutable_learning_rate()->set_peak(0.1);
+    TellCapabilities(federation);
+  }
   EXPECT_TRUE(federation.Restart(fail_at, fault).ok());
   if (!federation.coordinator().SubmitRun(spec, "anna").ok() || !federation.alive()) {
     EXPECT_TRUE(federation.Restart().ok());
@@ -128,7 +133,9 @@ TEST_P(CrashEverywhere, AtNoWriteDoesACrashChangeTheModel) {
 
 INSTANTIATE_TEST_SUITE_P(Modes, CrashEverywhere,
                          ::testing::Values(Kind{"distro", "distro"}, Kind{"distro_pruned", "distro", 262144, v1::LogConfig::SINCE_SNAPSHOT},
-                                           Kind{"local", "local"}, Kind{"allreduce", "allreduce"},
+                                           Kind{"local", "local"},
+                                           Kind{"fedavg_by_time", "fedavg, local_steps: auto, local_time: 1s, norm_bound: 3"},
+                                           Kind{"allreduce", "allreduce"},
                                            Kind{"allreduce_in_files_pruned", "allreduce", 16, v1::LogConfig::SINCE_SNAPSHOT},
                                            Kind{"diloco_by_samples_in_files", "diloco, weighting: samples", 16}),
                          [](const auto& info) { return info.param.name; });
@@ -152,6 +159,29 @@ TEST(Recovery, KilledAgainAndAgainItStillFinishesWithTheSameModel) {
       expected = federation.Status("toy").state_hash();
     }
     EXPECT_EQ(federation.Status("toy").state_hash(), expected);
+  }
+}
+
+// Sites take 10, 20 and 30 steps, and one more in each round.
+TEST(Recovery, ARunWhoseSitesCountTheirStepsScalesEveryRoundAsItWouldHaveWithoutARestart) {
+  Federation federation(3, 3);
+  const std::string run = Submit(federation, MakeSpec("toy", 5, 3, "local, local_steps: auto, local_time: 1s"));
+  ConnectAllOfThisRelease(federation);
+  for (int write = 3; federation.Status("toy").state() != v1::FINISHED; write += 2) {
+    ASSERT_LT(write, 200);
+    ASSERT_TRUE(federation.Restart(write % 7 + 2, FaultyJournal::Fault::kWrittenButNotAcknowledged).ok());
+    federation.ConnectAll();
+    if (!federation.alive()) {
+      ASSERT_TRUE(federation.Restart().ok());
+    }
+  }
+  for (const v1::RoundStart& start : federation.site(0).starts) {
+    EXPECT_EQ(start.local_steps(), start.round() == 1 ? 2 : 19 + start.round()) << "round " << start.round();
+  }
+  EXPECT_EQ(federation.site(0).starts.back().round(), 5u);
+  const v1::RunHistory history = federation.coordinator().GetRunHistory(run).value();
+  for (const v1::RoundRecord& record : history.rounds()) {
+    EXPECT_EQ(record.local_steps(), record.round() == 0 ? 0 : 20 + record.round()) << "round " << record.round();
   }
 }
 

@@ -67,7 +67,7 @@ def train_with_torch(config, rows, labels, weights):
     with tributary.join(config, model, samples=len(rows), validate=validate) as federation:
         for round in federation:
             first = first or validate(model)
-            for _ in range(round.local_steps):
+            for _ in round.steps():
                 batch = torch.randint(len(rows), (round.batch_size,))
                 optimizer.zero_grad()
                 loss = torch.nn.functional.cross_entropy(model(x[batch]), y[batch])
@@ -97,11 +97,15 @@ def train_with_numpy(config, rows, labels, behaviour):
             if round.number == 2:
                 round.skip("to see that the next one comes")
                 continue
-            batch = random.integers(len(rows), size=round.batch_size)
-            loss, gradients = model.loss_and_gradients(rows[batch], labels[batch])
             first = first or validate(None)
+            weights = round.weights
+            for _ in round.steps():
+                model.weights.update(weights)
+                batch = random.integers(len(rows), size=round.batch_size)
+                loss, gradients = model.loss_and_gradients(rows[batch], labels[batch])
+                weights = {name: values - 0.1 * gradients[name] for name, values in weights.items()}
             if round.sends == "weights":
-                round.submit(loss, weights={name: values - 0.1 * gradients[name] for name, values in model.weights.items()})
+                round.submit(loss, weights=weights)
             else:
                 round.submit(loss, gradients=gradients)
     print(f"loss {first:.3f} {validate(None):.3f}", flush=True)

@@ -69,13 +69,13 @@ class PythonSites(harness.FederationTest):
         return parties.start(f"worker-{site}", "/usr/bin/env", f"PYTHONPATH={PACKAGE}", INTERPRETER, HERE / "python_site.py",
                              parties.directory / f"worker-{site}.yaml", parties.directory / "data" / site / "rows.csv", *behaviour)
 
-    def run_perceptron(self, parties, mode, sites):
+    def run_perceptron(self, parties, mode, sites, **optimizer):
         parties.submit(parties.write_yaml("run.yaml", {
             "name": harness.RUN,
             "rounds": 30,
             "model": {"mlp": {"inputs": COLUMNS, "hidden": [8], "outputs": 2}},
             "data": {"kind": "csv", "label_column": "label", "batch_size": 16},
-            "optimizer": {"mode": mode, "learning_rate": {"peak": 0.05}},
+            "optimizer": {"mode": mode, "learning_rate": {"peak": 0.05}, **optimizer},
             "participation": {"min_workers": sites, "max_deadline": "20s"},
             "evaluation": {"every": 10},
         }))
@@ -92,6 +92,15 @@ class PythonSites(harness.FederationTest):
         self.run_perceptron(parties, "distro", 2)
         self.assert_finished(parties, parties.wait_for_end(harness.RUN, PATIENCE), 30)
         self.learned(program)
+
+    def test_a_program_counts_its_steps_by_time_as_the_worker_does(self):
+        parties = self.begin("alpha", "beta")
+        program = self.start_program(parties, "alpha")
+        parties.start_worker("beta")
+        self.run_perceptron(parties, "fedavg", 2, local_steps="auto", local_time="50ms")
+        self.assert_finished(parties, parties.wait_for_end(harness.RUN, PATIENCE), 30)
+        self.learned(program)
+        self.assertGreater(max(record["local_steps"] for record in parties.history(harness.RUN)), 2)
 
     def test_a_program_with_a_mistake_leaves_and_the_others_go_on(self):
         parties = self.begin("alpha", "beta")

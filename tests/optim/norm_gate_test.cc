@@ -274,6 +274,31 @@ TEST(NormGateTest, WhoMakesACommitAgainWithTheOuterLearningRateBoundsItTheSame) 
   }
 }
 
+// How many steps updates are scaled to may be twenty times as many from one round to the next.
+TEST(NormGateTest, UpdatesOfTimedStepsAreComparedByTheStep) {
+  const Layout layout = TestLayout();
+  OptimizerOptions options = Bounded(Mode::kLocal);
+  options.local_time = absl::Seconds(1);
+  NormGate gate(options, layout);
+  for (uint64_t round = 1; round <= 8; ++round) {
+    gate.Open({.round = round, .learning_rate = 0.1f, .local_steps = 2});
+    gate.Add(1);
+    gate.Close();
+  }
+  gate.Open({.round = 9, .learning_rate = 0.1f, .local_steps = 40});
+  EXPECT_EQ(gate.bound(), options.norm_bound * 20);
+}
+
+TEST(NormGateTest, AResidualThatMayHaveGatheredFromAnyNumberOfStepsHasNoContract) {
+  OptimizerOptions options = Defaults(Mode::kLocal);
+  const RoundParameters parameters = ParametersForRound(options, 3);
+  EXPECT_TRUE(std::isfinite(NormContract(options, TestLayout(), parameters)));
+  options.local_time = absl::Seconds(1);
+  EXPECT_TRUE(std::isinf(NormContract(options, TestLayout(), parameters)));
+  options.mode = Mode::kFedAvg;
+  EXPECT_TRUE(std::isfinite(NormContract(options, TestLayout(), parameters))) << "there is no residual";
+}
+
 TEST(NormGateTest, VotesAndUnitNormsNeedNoBound) {
   OptimizerOptions options = Defaults(Mode::kDistro);
   options.norm_bound = 3;

@@ -37,6 +37,8 @@ TEST(Capabilities, ARunNeedsItsModeModelAndDataAndWhatItSwitchesOn) {
               ElementsAre("data:csv", "mode:fedavg", "model:mlp", "pipeline", "weighting:samples"));
   EXPECT_THAT(RequiredCapabilities(MakeRun("mode: signsgd", "evaluation: {metrics: [f1]}\n")),
               ElementsAre("data:csv", "evaluation:metrics", "mode:signsgd", "model:mlp"));
+  EXPECT_THAT(RequiredCapabilities(MakeRun("mode: local, local_steps: auto, local_time: 5s")),
+              ElementsAre("data:csv", "local_steps:auto", "mode:local", "model:mlp"));
 }
 
 TEST(Capabilities, ATableWhoseColumnsAreNamedNeedsMoreThanOneOfNumbers) {
@@ -53,7 +55,7 @@ TEST(Capabilities, ATableWhoseColumnsAreNamedNeedsMoreThanOneOfNumbers) {
 
 TEST(Capabilities, ThisProgramCanDoEveryRunThatItsConfigurationCanAskFor) {
   for (const char* optimizer : {"mode: allreduce", "mode: demo", "mode: distro", "mode: local", "mode: fedavg, weighting: samples",
-                                "mode: diloco", "mode: signsgd"}) {
+                                "mode: diloco", "mode: signsgd", "mode: local, local_steps: auto, local_time: 5s"}) {
     EXPECT_TRUE(Includes(OwnCapabilities(), RequiredCapabilities(MakeRun(optimizer, "pipeline: 1\nevaluation: {metrics: [f1]}\n"))))
         << optimizer;
   }

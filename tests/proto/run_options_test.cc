@@ -162,6 +162,32 @@ TEST(RunOptionsTest, AKeyThatTheModeDoesNotHaveIsRefused) {
             "optimizer.k: mode allreduce has no k (only demo, distro, local); remove the key or change the mode");
 }
 
+TEST(RunOptionsTest, SitesCountTheirStepsByTime) {
+  const v1::RunSpec run = MakeRun("mode: fedavg, local_steps: auto, local_time: 90s");
+  EXPECT_EQ(ValidateRunSpec(run), absl::OkStatus());
+  EXPECT_EQ(run.optimizer().local_steps(), 0u);
+  const auto options = OptimizerOptionsOf(run).value();
+  EXPECT_EQ(options.local_time, absl::Seconds(90));
+  EXPECT_EQ(options.local_steps, optim::kLeastTimedSteps);
+  EXPECT_FALSE(optim::StepsAreTimed(*OptimizerOptionsOf(MakeRun("mode: fedavg, local_steps: 7"))));
+  const v1::OptimizerSpec in_force = OptimizerInForce(run).value();
+  EXPECT_EQ(in_force.local_steps(), 0u);
+  EXPECT_EQ(in_force.local_time().seconds(), 90);
+}
+
+TEST(RunOptionsTest, TimeForLocalStepsGoesWithAutoAndFitsIntoARound) {
+  EXPECT_EQ(Problem(MakeRun("mode: fedavg, local_steps: auto")),
+            "optimizer.local_time: is missing; with local_steps: auto it says how long a site takes local steps in a round: 30s");
+  EXPECT_EQ(Problem(MakeRun("mode: fedavg, local_steps: 4, local_time: 5s")),
+            "optimizer.local_time: is read with local_steps: auto alone; remove the key, or set that");
+  EXPECT_EQ(Problem(MakeRun("mode: fedavg, local_steps: auto, local_time: 2m")),
+            "optimizer.local_time: 2m leaves no time to send an update: participation.max_deadline is 2m; lengthen that");
+  EXPECT_EQ(Problem(MakeRun("mode: distro, local_steps: auto, local_time: 5s")),
+            "optimizer.local_steps: mode distro has no local_steps (only local, fedavg, diloco); remove the key or change the mode");
+  EXPECT_EQ(Problem(MakeRun("mode: local, budget: 20KiB, local_steps: auto, local_time: 5s")),
+            "optimizer.budget: chooses k, commit_k and local_steps itself; remove it, or optimizer.local_steps");
+}
+
 TEST(RunOptionsTest, ABoundBelowTheMedianNormIsRefused) {
   EXPECT_EQ(Problem(MakeRun("mode: fedavg, norm_bound: 0.5")),
             "optimizer: norm_bound is 0.5; allowed: 0 (no bound), or 1 to 1e6 times the median norm");

@@ -228,6 +228,9 @@ const ErrorCase kErrors[] = {
     {"peak: 1e-3", "peak: -1", "run.yaml:10: optimizer.learning_rate.peak: -1 is less than 1e-12"},
     {"  mode: distro", "  mode: distro\n  k: 5000", "run.yaml:9: optimizer.k: 5000 is more than 4096"},
     {"  mode: distro", "  mode: distro\n  normalize: yes", "run.yaml:9: optimizer.normalize: expected true or false, found 'yes'"},
+    {"  mode: distro", "  mode: local\n  local_steps: 0", "run.yaml:9: optimizer.local_steps: expected a whole number, or auto, found '0'"},
+    {"  mode: distro", "  mode: local\n  local_steps: \"auto\"",
+     "run.yaml:9: optimizer.local_steps: expected a whole number, or auto, found the text 'auto' (remove the quotes)"},
     // words
     {"mode: distro", "mode: distra", "run.yaml:8: optimizer.mode: unknown value 'distra'; did you mean 'distro'?"},
     {"mode: distro", "mode: DISTRO",

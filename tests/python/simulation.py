@@ -94,6 +94,34 @@ class Simulation(unittest.TestCase):
                 again = self.simulate([("beta", site(2.0)), ("alpha", site(1.0))], run_of(mode))
                 self.assertEqual(once.state_hash, again.state_hash)
 
+    def test_what_a_program_changed_in_its_own_number_of_steps_is_scaled_to_those_of_the_round(self):
+        run = self.folder / "run.yaml"
+        run.write_text("name: counted\nrounds: 3\nmodel:\n  initial_weights: start.safetensors\n"
+                       "  custom: {tensors: [{name: w, shape: [8]}]}\ndata: {kind: custom}\n"
+                       "optimizer: {mode: fedavg, local_steps: auto, local_time: 10s, norm_bound: 0, learning_rate: {peak: 0.05}}\n",
+                       encoding="utf-8")
+        told = []
+
+        def program(config):
+            with tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10) as federation:
+                for round in federation:
+                    told.append(round.local_steps)
+                    self.assertEqual(round.local_time, 10)
+                    after = {"w": round.weights["w"] + 1}
+                    for steps in (None, 1):
+                        with self.assertRaises(tributary.errors.UsageError):
+                            round.submit(1.0, weights=after, steps=steps)
+                    if round.number < 3:
+                        round.submit(1.0, weights=after, steps=10)
+                    else:
+                        for _ in zip(round.steps(), range(4)):
+                            pass
+                        round.submit(1.0, weights=after)
+
+        result = self.simulate({"alpha": program}, run)
+        self.assertEqual(told, [2, 10, 10])
+        numpy.testing.assert_allclose(result.weights["w"], numpy.full(SIZE, 2 / 10 + 1 + 10 / 4), rtol=1e-4)
+
     def test_what_this_program_draws_goes_on_as_before(self):
         state = numpy.random.get_state()[1].tolist(), random.getstate()
         self.simulate({"alpha": site()})

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
@@ -18,8 +19,11 @@
 #include "coordinator/journal/journal_format.h"
 #include "coordinator/journal/open_journal.h"
 #include "coordinator/journal/upgrade_journal.h"
+#include "proto/config/yaml.h"
 #include "sim/chaos.h"
 #include "sim/synthetic_trainer.h"
+#include "worker/local_steps.h"
+#include "worker/trainer.h"
 
 namespace tributary::sim {
 namespace {
@@ -173,6 +177,8 @@ TEST_F(SimulationTest, EveryKindOfRunAndPolicyIsDrawn) {
     drawn["pipelined local"] += spec.pipeline() == 1 && optimizer.mode() == v1::OptimizerSpec::LOCAL;
     drawn["weighting"] += optimizer.weighting() == v1::SAMPLES;
     drawn["budget"] += optimizer.budget() != 0;
+    drawn["timed steps"] += optimizer.has_local_time();
+    drawn["pipelined timed steps"] += spec.pipeline() == 1 && optimizer.has_local_time();
     drawn["snapshots.log"] += snapshots.log() <= 16384 && snapshots.every() >= 1000;
     drawn["snapshots.replay"] += snapshots.replay().seconds() == 0 && snapshots.every() >= 1000 && scenario.tick > absl::ZeroDuration();
     drawn["snapshots.every"] += snapshots.every() <= 20;
@@ -187,7 +193,79 @@ TEST_F(SimulationTest, EveryKindOfRunAndPolicyIsDrawn) {
   }
   EXPECT_EQ(std::count_if(drawn.begin(), drawn.end(), [](const auto& kind) { return kind.first.starts_with("mode "); }), 7);
   for (const auto& [kind, seeds] : drawn) {
-    EXPECT_GE(seeds, kind == "pipelined local" ? 2 : kSeeds / 30) << kind;
+    EXPECT_GE(seeds, kind.starts_with("pipelined") ? 2 : kSeeds / 30) << kind;
+  }
+}
+
+// Three sites take a local step in 20 ms, the fourth in 80 ms.
+Scenario OneSlowSite(const std::string& steps) {
+  Scenario scenario = QuietOf(ScenarioOf(1, 10, 4));
+  v1::RunSpec& spec = scenario.runs[0];
+  const absl::Status parsed = ParseYaml(
+      "name: toy\nrounds: 10\nmodel: {mlp: {inputs: 8, hidden: [16], outputs: 4}}\n"
+      "data: {kind: csv, label_column: label}\nparticipation: {min_workers: 4, quorum: 1}\n"
+      "optimizer: {mode: fedavg, norm_bound: 0, learning_rate: {peak: 0.01}, " +
+          steps + "}\n",
+      "run.yaml", &spec);
+  EXPECT_TRUE(parsed.ok()) << parsed;
+  scenario.step_times = {absl::Milliseconds(20), absl::Milliseconds(20), absl::Milliseconds(20), absl::Milliseconds(80)};
+  return scenario;
+}
+
+TEST_F(SimulationTest, ASlowSiteSlowsNobodyWhereSitesCountTheirSteps) {
+  const Outcome fixed = Simulation(OneSlowSite("local_steps: 50")).Run();
+  ASSERT_FALSE(fixed.violation.has_value()) << fixed.violation->detail;
+  const Outcome timed = Simulation(OneSlowSite("local_steps: auto, local_time: 1s")).Run();
+  ASSERT_FALSE(timed.violation.has_value()) << timed.violation->detail;
+  ASSERT_EQ(timed.history.rounds_size(), 11);
+  for (int i = 1; i <= 10; ++i) {
+    EXPECT_GT(fixed.history.rounds(i).duration(), 4) << "50 steps of 80 ms";
+    EXPECT_LT(timed.history.rounds(i).duration(), 1.5) << "1 s, whoever takes it";
+    EXPECT_EQ(timed.history.rounds(i).included(), 4u);
+    EXPECT_GT(timed.history.rounds(i).local_steps(), 25u);
+  }
+  EXPECT_EQ(timed.states, std::vector<v1::RunState>{v1::FINISHED});
+}
+
+// Plain gradient descent towards a point: 1 at site-3, 0 at the others.
+class PulledTrainer final : public worker::Trainer {
+ public:
+  explicit PulledTrainer(const worker::TrainerOptions& options) : options_(options), point_(options.site == "site-3" ? 1 : 0) {}
+
+  absl::StatusOr<worker::StepResult> ComputeDirection(const optim::RoundParameters& parameters, absl::Span<const float> theta,
+                                                      absl::Span<float> direction) override {
+    worker::LocalSteps steps(options_.optimizer, parameters, options_.most_local_steps, options_.clock);
+    std::vector<float> local(theta.begin(), theta.end());
+    while (steps.Next()) {
+      for (float& value : local) {
+        value -= 0.002f * (value - point_);
+      }
+    }
+    for (size_t i = 0; i < theta.size(); ++i) {
+      direction[i] = theta[i] - local[i];
+    }
+    return worker::StepResult{.train_loss = 1, .compute_seconds = 0, .local_steps = steps.taken()};
+  }
+  absl::StatusOr<worker::Evaluation> Evaluate(absl::Span<const float>) override { return worker::Evaluation{1, {}}; }
+
+ private:
+  const worker::TrainerOptions options_;
+  const float point_;
+};
+
+// The mean of steps would be pulled to 1 by 12 of 162 of them.
+TEST_F(SimulationTest, ASlowSitesDataCountAsMuchAsThoseOfTheOthers) {
+  Scenario scenario = OneSlowSite("local_steps: auto, local_time: 1s");
+  scenario.runs[0].set_rounds(60);
+  scenario.make_trainer = [](const worker::TrainerOptions& options, const optim::Layout&) {
+    return std::make_unique<PulledTrainer>(options);
+  };
+  Simulation simulation(scenario);
+  const Outcome outcome = simulation.Run();
+  ASSERT_FALSE(outcome.violation.has_value()) << outcome.violation->detail;
+  EXPECT_EQ(outcome.history.rounds(60).local_steps(), 41u) << "(3 * 50 + 12) / 4, rounded";
+  for (const float value : simulation.witness().runs().begin()->second.state.theta) {
+    ASSERT_NEAR(value, 0.25, 0.02);
   }
 }
 

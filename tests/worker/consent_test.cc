@@ -130,6 +130,33 @@ TEST(ConsentTest, ARoundHasNoFewerLocalStepsThanItsRun) {
   EXPECT_THAT(std::string(CheckRound(consent, size, 1, 0.1F).message()), AllOf(HasSubstr("agreed to 20"), HasSubstr("asks for 1")));
 }
 
+v1::RunSpec TimedSpec() {
+  v1::RunSpec spec = SpecOf(v1::OptimizerSpec::FEDAVG, 8, 0);
+  spec.mutable_optimizer()->mutable_local_time()->set_seconds(30);
+  return spec;
+}
+
+// After two steps an update is no gradient any more; how many more they are is this site's.
+TEST(ConsentTest, ARunWhoseSitesCountTheirStepsTakesTwoAtLeast) {
+  EXPECT_EQ(AnswerTo(TimedSpec(), "  min_batch_size: 1\n"), "");
+  EXPECT_THAT(AnswerTo(TimedSpec(), "  max_local_steps: 1\n"),
+              AllOf(HasSubstr("consent.max_local_steps of this site allows at most 1"), HasSubstr("at least 2 local steps")));
+}
+
+TEST(ConsentTest, WhatATimedRoundScalesUpdatesToIsNoNumberOfStepsToTake) {
+  const v1::ConsentConfig consent = DefaultConsent();
+  const RunSize size = *SizeOf(TimedSpec());
+  EXPECT_EQ(CheckRound(consent, size, 2, 0.1F), absl::OkStatus());
+  EXPECT_EQ(CheckRound(consent, size, 100000, 0.1F), absl::OkStatus()) << "others may take more than the 100 of this consent";
+  EXPECT_THAT(std::string(CheckRound(consent, size, 1, 0.1F).message()), HasSubstr("agreed to 2"));
+  EXPECT_THAT(std::string(CheckRound(consent, size, 100001, 0.1F).message()), HasSubstr("no site takes more than 100000"));
+}
+
+TEST(DisclosureTest, SaysThatTheNumberOfStepsIsTold) {
+  EXPECT_THAT(*Disclosure(TimedSpec(), Reported::kWithoutLosses),
+              AllOf(HasSubstr("what at least 2 steps on 8 samples each have changed"), HasSubstr("and how many steps it took")));
+}
+
 TEST(DisclosureTest, SaysWhatOneUpdateTellsOfHowManySamples) {
   v1::RunSpec spec = SpecOf(v1::OptimizerSpec::ALLREDUCE, 1);
   spec.mutable_optimizer()->set_clip_norm(1e-50);  // 0 in fp32

@@ -130,6 +130,48 @@ TEST_F(TrainerTest, OneLocalStepIsOneStepOfAdamW) {
   }
 }
 
+// Every look at it is a step later.
+class StepClock final : public Clock {
+ public:
+  explicit StepClock(absl::Duration step) : step_(step) {}
+  absl::Time Now() const override { return absl::UnixEpoch() + (passed_ += step_); }
+  absl::Time WallNow() const override { return Now(); }
+
+ private:
+  const absl::Duration step_;
+  mutable absl::Duration passed_;
+};
+
+TEST_F(TrainerTest, TimedStepsAreAsManyAsFitAndTheSameAsThoseOfARoundThatSaysSo) {
+  UseLocalSteps(7);
+  const std::vector<float> told = Direction(*MakeTrainer(options_), {.round = 1, .learning_rate = 1e-2f, .local_steps = 7});
+  StepClock clock(absl::Milliseconds(130));
+  options_.clock = &clock;
+  options_.optimizer.local_time = absl::Seconds(1);
+  const auto trainer = MakeTrainer(options_);
+  std::vector<float> direction(theta_.size());
+  const auto result = trainer->ComputeDirection({.round = 1, .learning_rate = 1e-2f, .local_steps = 50}, theta_, absl::MakeSpan(direction));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->local_steps, 7u) << "of 130 ms each, in 1 s";
+  EXPECT_EQ(direction, told) << "who scales it to 50 is the training run";
+}
+
+TEST_F(TrainerTest, TimedStepsAreTwoAtLeastAndNoMoreThanTheSiteTakes) {
+  UseLocalSteps(2);
+  options_.optimizer.local_time = absl::Milliseconds(1);
+  const auto taken = [this](absl::Duration step) {
+    StepClock clock(step);
+    options_.clock = &clock;
+    std::vector<float> direction(theta_.size());
+    return MakeTrainer(options_)
+        ->ComputeDirection({.round = 1, .learning_rate = 1e-2f, .local_steps = 2}, theta_, absl::MakeSpan(direction))
+        ->local_steps;
+  };
+  EXPECT_EQ(taken(absl::Hours(1)), 2u);
+  options_.most_local_steps = 5;
+  EXPECT_EQ(taken(absl::ZeroDuration()), 5u);
+}
+
 TEST_F(TrainerTest, LocalStepsLowerTheLossAndKeepTheirMomentsFromRoundToRound) {
   UseLocalSteps(8);
   const auto trainer = MakeTrainer(options_);

@@ -59,7 +59,7 @@ class ConstantTrainer final : public Trainer {
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters&, absl::Span<const float>,
                                               absl::Span<float> direction) override {
     std::fill(direction.begin(), direction.end(), kDirection);
-    return StepResult{.train_loss = 1, .compute_seconds = 0};
+    return StepResult{.train_loss = 1, .compute_seconds = 0, .local_steps = taken};
   }
   absl::StatusOr<Evaluation> Evaluate(absl::Span<const float>) override { return Evaluation{2, {}}; }
   std::string SaveState() const override { return "moments"; }
@@ -68,6 +68,7 @@ class ConstantTrainer final : public Trainer {
   }
 
   static inline bool restores = true;
+  static inline uint32_t taken = 0;
 };
 
 class TrainingRunTest : public ::testing::Test {
@@ -77,7 +78,18 @@ class TrainingRunTest : public ::testing::Test {
     *offer_.mutable_spec() = MakeSpec();
     offer_.set_layout_hash(DigestBytes(optim::MakeLayout(*ModelSpecOf(offer_.spec()))->hash()));
   }
-  ~TrainingRunTest() override { ConstantTrainer::restores = true; }
+  ~TrainingRunTest() override {
+    ConstantTrainer::restores = true;
+    ConstantTrainer::taken = 0;
+  }
+
+  // Sites count their steps by time.
+  void UseTimedSteps() {
+    v1::OptimizerSpec& optimizer = *offer_.mutable_spec()->mutable_optimizer();
+    optimizer.set_mode(v1::OptimizerSpec::LOCAL);
+    optimizer.set_local_steps(0);
+    optimizer.mutable_local_time()->set_seconds(30);
+  }
 
   absl::StatusOr<std::unique_ptr<TrainingRun>> Create(FileStore* store = nullptr) {
     v1::WorkerConfig config;
@@ -89,7 +101,7 @@ class TrainingRunTest : public ::testing::Test {
     dependencies.make_trainer = [](const TrainerOptions&, const optim::Layout&) { return std::make_unique<ConstantTrainer>(); };
     dependencies.make_encoder = [this](const optim::OptimizerOptions& options, const optim::Layout&,
                                        int threads) -> absl::StatusOr<std::unique_ptr<optim::UpdateEncoder>> {
-      EXPECT_EQ(options.mode, optim::Mode::kDistro);
+      EXPECT_EQ(options.mode, OptimizerOptionsOf(offer_.spec())->mode);
       if (!encoder_status_.ok()) {
         return encoder_status_;
       }
@@ -102,11 +114,11 @@ class TrainingRunTest : public ::testing::Test {
     return TrainingRun::Create(config, offer_, std::move(dependencies));
   }
 
-  static absl::StatusOr<TrainedUpdate> Train(TrainingRun& run, uint64_t round) {
+  static absl::StatusOr<TrainedUpdate> Train(TrainingRun& run, uint64_t round, uint32_t local_steps = 1) {
     v1::RoundStart start;
     start.set_round(round);
     start.set_learning_rate(0.01f);
-    start.set_local_steps(1);
+    start.set_local_steps(local_steps);
     return run.Train(start);
   }
 
@@ -136,6 +148,46 @@ TEST_F(TrainingRunTest, WhatIsSentIsWhatTheEncoderMakesOfTheTrainersDirection) {
   EXPECT_THAT(asked_.direction, Each(kDirection));
   EXPECT_EQ(*update->payload, "update of round 1");
   EXPECT_EQ(update->sha256, DigestBytes(Sha256("update of round 1")));
+}
+
+TEST_F(TrainingRunTest, WhatASiteChangedInItsOwnNumberOfStepsIsScaledToThoseOfTheRound) {
+  UseTimedSteps();
+  const std::unique_ptr<TrainingRun> run = Create().value();
+  ASSERT_TRUE(run->InitializeFromSeed().ok());
+  ConstantTrainer::taken = 40;
+  const absl::StatusOr<TrainedUpdate> slower = Train(*run, 1, 100);
+  ASSERT_TRUE(slower.ok()) << slower.status();
+  EXPECT_THAT(asked_.direction, Each(kDirection * 2.5f));
+  EXPECT_EQ(slower->report.local_steps(), 40u);
+  ConstantTrainer::taken = 100;
+  EXPECT_EQ(Train(*run, 2, 100)->report.local_steps(), 100u);
+  EXPECT_THAT(asked_.direction, Each(kDirection));
+}
+
+// Once, and to what the round was told to be when it was computed.
+TEST_F(TrainingRunTest, WhatIsComputedAheadIsScaledAsWell) {
+  UseTimedSteps();
+  offer_.mutable_spec()->set_pipeline(1);
+  const std::unique_ptr<TrainingRun> run = Create().value();
+  const ReplicaPosition held = run->InitializeFromSeed().value();
+  v1::RoundStart start;
+  start.set_round(1);
+  start.set_learning_rate(0.01f);
+  start.set_local_steps(10);
+  start.set_base_state_hash(held.hash);
+  ConstantTrainer::taken = 5;
+  run->ComputeAhead(start);
+  ConstantTrainer::taken = 1000;
+  EXPECT_EQ(run->Train(start)->report.local_steps(), 5u);
+  EXPECT_THAT(asked_.direction, Each(kDirection * 2));
+}
+
+TEST_F(TrainingRunTest, ARunThatSaysHowManyStepsScalesNothingAndReportsNone) {
+  const std::unique_ptr<TrainingRun> run = Create().value();
+  ASSERT_TRUE(run->InitializeFromSeed().ok());
+  ConstantTrainer::taken = 40;
+  EXPECT_EQ(Train(*run, 1)->report.local_steps(), 0u);
+  EXPECT_THAT(asked_.direction, Each(kDirection));
 }
 
 TEST_F(TrainingRunTest, TheFateOfEveryUpdateReachesTheEncoder) {

@@ -1,0 +1,42 @@
+#include "coordinator/run/timed_steps.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "coordinator/run/run_accounts.h"
+
+namespace tributary::coordinator {
+
+uint64_t ReferenceRound(const RunModel& model, uint64_t round) {
+  const uint64_t back = model.spec.pipeline() != 0 ? 2 : 1;
+  return optim::StepsAreTimed(model.options) && round > back ? round - back : 0;
+}
+
+optim::RoundParameters ParametersOf(const RunModel& model, uint64_t round, uint32_t steps) {
+  optim::RoundParameters parameters = optim::ParametersForRound(model.options, round);
+  if (ReferenceRound(model, round) != 0) {
+    parameters.local_steps = std::clamp(steps, optim::kLeastTimedSteps, optim::kMaxLocalSteps);
+  }
+  return parameters;
+}
+
+uint32_t StepsTaken(const RunModel& model, const optim::RoundParameters& parameters,
+                    const std::map<std::string, v1::UpdateReport>& reports) {
+  if (!optim::StepsAreTimed(model.options)) {
+    return parameters.local_steps;
+  }
+  std::vector<double> taken;
+  for (const auto& [site, report] : reports) {
+    if (report.local_steps() != 0) {
+      taken.push_back(report.local_steps());
+    }
+  }
+  const std::optional<double> mean = BoundedMean(std::move(taken));
+  return mean.has_value() ? static_cast<uint32_t>(std::clamp<double>(std::round(*mean), optim::kLeastTimedSteps, optim::kMaxLocalSteps))
+                          : parameters.local_steps;
+}
+
+}  // namespace tributary::coordinator
