@@ -27,6 +27,7 @@ _BANNED = (
     (r"\(void\) ?[\w:]+[(.-]|std::ignore", r".*\.(cc|h)$", r"^tests/bench/",
      "look at the result, or say IgnoreError() and why"),
     (r"using namespace", r".*\.(cc|h)$", r"^tests/.*\.cc$", "name what you use"),
+    (r"^(<{7}|>{7}|\|{7})( |$)", r"", r"^$", "settle the merge"),
     (r"""["'][^"'\s]*:(8443|8081|9464|50051)["']""", r"^tests/e2e/", r"^$", "bind port zero"),
 )
 _BANNER = re.compile(r"^\s*(?:(?:(?://|/\*) ?([-=*~#_])\1+|# ?([-=*~_])\2+)(?:\s|$)|/{4,}|#{4,}\s*$)")
