@@ -1,6 +1,7 @@
 #include "common/safetensors.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -17,6 +18,14 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kMaxElements = uint64_t{1} << 40;
 constexpr char kMetadataKey[] = "__metadata__";
+
+struct FormatTraits {
+  ValueFormat format;
+  const char* dtype;
+  uint64_t width;  // bytes of a value
+};
+// In the order of ValueFormat.
+constexpr FormatTraits kFormats[] = {{ValueFormat::kFp32, "F32", 4}, {ValueFormat::kBf16, "BF16", 2}, {ValueFormat::kFp16, "F16", 2}};
 
 absl::Status Damaged(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("not a readable safetensors file: ", what));
@@ -76,9 +85,12 @@ absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsHe
   if (dtype == json.end() || !dtype->is_string()) {
     return damaged("has no dtype");
   }
-  if (*dtype != "F32") {
-    return damaged(absl::StrCat("has dtype ", dtype->get<std::string>(), "; only F32 is supported: convert it first"));
+  const auto* const format =
+      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const auto& known) { return *dtype == known.dtype; });
+  if (format == std::end(kFormats)) {
+    return damaged(absl::StrCat("has dtype ", dtype->get<std::string>(), "; only F32, BF16 and F16 are read: convert it first"));
   }
+  entry->format = format->format;
 
   const auto shape = json.find("shape");
   if (shape == json.end() || !shape->is_array()) {
@@ -99,7 +111,7 @@ absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsHe
   entry->offset = (*offsets)[0].get<uint64_t>();
   const uint64_t end = (*offsets)[1].get<uint64_t>();
   const int64_t count = ElementCount(entry->shape);
-  if (count < 0 || end < entry->offset || end - entry->offset != sizeof(float) * static_cast<uint64_t>(count)) {
+  if (count < 0 || end < entry->offset || end - entry->offset != format->width * static_cast<uint64_t>(count)) {
     return damaged("has data_offsets that do not fit its shape");
   }
   entry->bytes = end - entry->offset;
@@ -107,38 +119,81 @@ absl::Status ParseEntry(const std::string& name, const Json& json, SafetensorsHe
   return absl::OkStatus();
 }
 
+float FromFp16(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1f;
+  const uint32_t fraction = half & 0x3ff;
+  if (exponent == 0) {  // zero, and numbers below 2^-14
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  const uint32_t rebiased = exponent == 0x1f ? 0xff : exponent + 112;
+  return std::bit_cast<float>(sign | rebiased << 23 | fraction << 13);
+}
+
+// `bytes` hold values.size() values.
+void Widen(absl::string_view bytes, ValueFormat format, absl::Span<float> values) {
+  if (format == ValueFormat::kFp32) {
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return;
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t narrow = 0;
+    std::memcpy(&narrow, bytes.data() + i * sizeof(narrow), sizeof(narrow));
+    values[i] = format == ValueFormat::kBf16 ? std::bit_cast<float>(static_cast<uint32_t>(narrow) << 16) : FromFp16(narrow);
+  }
+}
+
 }  // namespace
 
-absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tensors, const std::map<std::string, std::string>& metadata) {
-  Json header = Json::object();
-  if (!metadata.empty()) {
-    header[kMetadataKey] = metadata;
+absl::StatusOr<std::string> EncodeSafetensorsHeader(const SafetensorsHeader& header) {
+  Json json = Json::object();
+  if (!header.metadata.empty()) {
+    json[kMetadataKey] = header.metadata;
   }
   uint64_t offset = 0;
-  for (const NamedTensor& tensor : tensors) {
-    if (tensor.name.empty() || header.contains(tensor.name) || tensor.name == kMetadataKey) {
+  for (const SafetensorsHeader::Entry& tensor : header.tensors) {
+    if (tensor.name.empty() || json.contains(tensor.name) || tensor.name == kMetadataKey) {
       return absl::InvalidArgumentError(absl::StrCat("tensor name '", tensor.name, "' is empty, repeated or reserved"));
     }
-    if (ElementCount(tensor.shape) != static_cast<int64_t>(tensor.values.size())) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor '", tensor.name, "' has ", tensor.values.size(), " values, but its shape does not"));
+    const int64_t count = ElementCount(tensor.shape);
+    if (count < 0) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor '", tensor.name, "' has no shape that is one"));
     }
-    const uint64_t end = offset + sizeof(float) * tensor.values.size();
-    header[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    const uint64_t end = offset + sizeof(float) * static_cast<uint64_t>(count);
+    json[tensor.name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
 
   std::string text;
   try {
-    text = header.dump();
+    text = json.dump();
   } catch (const Json::exception& error) {
     return absl::InvalidArgumentError(absl::StrCat("a tensor name or metadata value is not UTF-8: ", error.what()));
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // tensors start aligned
 
   std::string bytes;
-  bytes.reserve(sizeof(uint64_t) + text.size() + offset);
   AppendField<uint64_t>(text, bytes);
+  return bytes;
+}
+
+absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tensors, const std::map<std::string, std::string>& metadata) {
+  SafetensorsHeader header;
+  header.metadata = metadata;
+  size_t values = 0;
+  for (const NamedTensor& tensor : tensors) {
+    if (ElementCount(tensor.shape) != static_cast<int64_t>(tensor.values.size())) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor '", tensor.name, "' has ", tensor.values.size(), " values, but its shape does not"));
+    }
+    SafetensorsHeader::Entry& entry = header.tensors.emplace_back();
+    entry.name = tensor.name;
+    entry.shape = tensor.shape;
+    values += tensor.values.size();
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, EncodeSafetensorsHeader(header));
+  bytes.reserve(bytes.size() + values * sizeof(float));
   for (const NamedTensor& tensor : tensors) {
     AppendFloats(tensor.values, bytes);
   }
@@ -199,18 +254,35 @@ absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const StoredBytes& bytes
   return header;
 }
 
+absl::Status ReadTensor(const StoredBytes& file, const SafetensorsHeader::Entry& tensor,
+                        absl::FunctionRef<absl::Status(absl::Span<const float> values)> visit) {
+  const uint64_t width = kFormats[static_cast<size_t>(tensor.format)].width;
+  std::string scratch;
+  std::vector<float> values;
+  for (uint64_t done = 0; done < tensor.bytes;) {
+    const uint64_t length = std::min<uint64_t>(tensor.bytes - done, kSliceBytes);
+    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, file.Slice(tensor.offset + done, length, scratch));
+    values.resize(length / width);
+    Widen(bytes, tensor.format, absl::MakeSpan(values));
+    TRIBUTARY_RETURN_IF_ERROR(visit(values));
+    done += length;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SafetensorsFile> DecodeSafetensors(absl::string_view bytes) {
-  TRIBUTARY_ASSIGN_OR_RETURN(SafetensorsHeader header, ReadSafetensorsHeader(BorrowedBytes(bytes)));
+  const BorrowedBytes stored(bytes);
+  TRIBUTARY_ASSIGN_OR_RETURN(SafetensorsHeader header, ReadSafetensorsHeader(stored));
   SafetensorsFile file;
   file.metadata = std::move(header.metadata);
   for (SafetensorsHeader::Entry& tensor : header.tensors) {
     SafetensorsFile::Entry& entry = file.tensors.emplace_back();
+    TRIBUTARY_RETURN_IF_ERROR(ReadTensor(stored, tensor, [&](absl::Span<const float> values) {
+      entry.values.insert(entry.values.end(), values.begin(), values.end());
+      return absl::OkStatus();
+    }));
     entry.name = std::move(tensor.name);
     entry.shape = std::move(tensor.shape);
-    entry.values.resize(tensor.bytes / sizeof(float));
-    if (!entry.values.empty()) {
-      std::memcpy(entry.values.data(), bytes.data() + tensor.offset, tensor.bytes);
-    }
   }
   return file;
 }

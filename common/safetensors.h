@@ -1,5 +1,5 @@
 // Model files that PyTorch's `safetensors` reads: an 8-byte little-endian header length, a JSON header, raw little-endian tensors.
-// Source: the safetensors format description. fp32 only.
+// Source: the safetensors format description. Written is fp32; read are also bf16 and fp16, which it holds exactly.
 #ifndef TRIBUTARY_COMMON_SAFETENSORS_H_
 #define TRIBUTARY_COMMON_SAFETENSORS_H_
 
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -25,13 +26,17 @@ struct NamedTensor {
 // Canonical bytes for the same tensors and metadata.
 absl::StatusOr<std::string> EncodeSafetensors(absl::Span<const NamedTensor> tensors, const std::map<std::string, std::string>& metadata);
 
+// How a file keeps the values of a tensor.
+enum class ValueFormat { kFp32, kBf16, kFp16 };
+
 // What a file says of its tensors, which lie back to back and fill it.
 struct SafetensorsHeader {
   struct Entry {
     std::string name;
     std::vector<int64_t> shape;
     uint64_t offset = 0;  // of its values, in bytes of the file
-    uint64_t bytes = 0;   // 4 for each value
+    uint64_t bytes = 0;
+    ValueFormat format = ValueFormat::kFp32;
   };
   std::vector<Entry> tensors;  // by offset
   std::map<std::string, std::string> metadata;
@@ -41,8 +46,15 @@ struct SafetensorsHeader {
 inline constexpr uint64_t kMaxSafetensorsHeader = uint64_t{1} << 20;
 
 // Reads the header alone. DataLoss: a header or offset outside the file, a header longer than kMaxSafetensorsHeader, overlapping or short
-// tensors, a dtype other than F32. Errors of the storage.
+// tensors, a dtype other than F32, BF16 and F16. Errors of the storage.
 absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const StoredBytes& file);
+
+// What comes before the values of fp32 tensors with these names and shapes, in this order: the start of what EncodeSafetensors gives.
+absl::StatusOr<std::string> EncodeSafetensorsHeader(const SafetensorsHeader& header);
+
+// The values of one tensor of `file`, in pieces. Errors of the storage, and of `visit`, which end it.
+absl::Status ReadTensor(const StoredBytes& file, const SafetensorsHeader::Entry& tensor,
+                        absl::FunctionRef<absl::Status(absl::Span<const float> values)> visit);
 
 struct SafetensorsFile {
   struct Entry {

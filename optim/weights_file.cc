@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <utility>
 
@@ -15,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "common/bytes.h"
 #include "common/exit_codes.h"
 #include "common/file_store.h"
 #include "common/files.h"
@@ -31,42 +31,61 @@ absl::Status CheckFinite(const Block& block, int64_t first, absl::Span<const flo
                                                                        first + (bad - values.begin()), " is ", *bad, ", no finite number"));
 }
 
-absl::Status ReadValues(const StoredBytes& file, uint64_t offset, const Block& block, absl::Span<float> values) {
-  std::string scratch;
-  for (size_t done = 0; done < values.size();) {
-    const size_t count = std::min<size_t>(values.size() - done, kSliceBytes / sizeof(float));
-    TRIBUTARY_ASSIGN_OR_RETURN(const absl::string_view bytes, file.Slice(offset + done * sizeof(float), count * sizeof(float), scratch));
-    std::memcpy(values.data() + done, bytes.data(), bytes.size());
-    TRIBUTARY_RETURN_IF_ERROR(CheckFinite(block, static_cast<int64_t>(done), values.subspan(done, count)));
-    done += count;
-  }
-  return absl::OkStatus();
-}
+// Where the values of a block lie.
+struct Place {
+  const StoredBytes* file = nullptr;
+  SafetensorsHeader::Entry tensor;
+};
 
 // The tensors of the blocks, in their order.
-absl::StatusOr<std::vector<const SafetensorsHeader::Entry*>> Match(const SafetensorsHeader& header, const Layout& layout) {
-  std::map<absl::string_view, const SafetensorsHeader::Entry*> by_name;
-  for (const SafetensorsHeader::Entry& tensor : header.tensors) {
-    by_name[tensor.name] = &tensor;
+absl::StatusOr<std::vector<Place>> Match(absl::Span<const StoredBytes* const> files, const Layout& layout,
+                                         absl::FunctionRef<bool(absl::string_view name)> left_out) {
+  std::map<std::string, Place> by_name;
+  for (const StoredBytes* const file : files) {
+    TRIBUTARY_ASSIGN_OR_RETURN(SafetensorsHeader header, ReadSafetensorsHeader(*file));
+    for (SafetensorsHeader::Entry& tensor : header.tensors) {
+      if (left_out(tensor.name)) {
+        continue;
+      }
+      std::string name = tensor.name;
+      const auto [found, added] = by_name.try_emplace(std::move(name), Place{file, std::move(tensor)});
+      if (!added) {
+        return absl::InvalidArgumentError(absl::StrCat("tensor ", found->first, " is in two files"));
+      }
+    }
   }
-  std::vector<const SafetensorsHeader::Entry*> tensors;
+  std::vector<Place> places;
   for (const Block& block : layout.blocks()) {
     const auto found = by_name.find(block.name);
     if (found == by_name.end()) {
       return absl::InvalidArgumentError(absl::StrCat("has no tensor ", block.name, "; is it from another model?"));
     }
-    const SafetensorsHeader::Entry& tensor = *found->second;
-    if (tensor.shape != block.shape) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has shape [", absl::StrJoin(tensor.shape, ", "),
+    Place& place = found->second;
+    if (place.tensor.shape != block.shape) {
+      return absl::InvalidArgumentError(absl::StrCat("tensor ", block.name, " has shape [", absl::StrJoin(place.tensor.shape, ", "),
                                                      "]; the run's model has [", absl::StrJoin(block.shape, ", "), "]"));
     }
-    tensors.push_back(&tensor);
+    places.push_back(std::move(place));
   }
-  if (header.tensors.size() != layout.blocks().size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("has ", header.tensors.size(), " tensors; the run's model has ", layout.blocks().size()));
+  if (by_name.size() != layout.blocks().size()) {
+    return absl::InvalidArgumentError(absl::StrCat("has ", by_name.size(), " tensors; the run's model has ", layout.blocks().size()));
   }
-  return tensors;
+  return places;
+}
+
+bool NoneLeftOut(absl::string_view) {
+  return false;
+}
+
+// The values of `block`, finite, in pieces, in their order.
+absl::Status ReadBlock(const Place& place, const Block& block, absl::FunctionRef<void(absl::Span<const float>)> take) {
+  int64_t done = 0;
+  return ReadTensor(*place.file, place.tensor, [&](absl::Span<const float> values) -> absl::Status {
+    TRIBUTARY_RETURN_IF_ERROR(CheckFinite(block, done, values));
+    take(values);
+    done += static_cast<int64_t>(values.size());
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<SharedBytes> OpenRegular(int folder, const std::string& name, int flags, const std::string& path) {
@@ -107,31 +126,56 @@ absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const
 }
 
 absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const Layout& layout) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const SafetensorsHeader header, ReadSafetensorsHeader(file));
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<const SafetensorsHeader::Entry*> tensors, Match(header, layout));
+  const StoredBytes* const files[] = {&file};
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<Place> places, Match(files, layout, NoneLeftOut));
   std::vector<float> theta(static_cast<size_t>(layout.size()));
-  for (size_t i = 0; i < tensors.size(); ++i) {
+  for (size_t i = 0; i < places.size(); ++i) {
     const Block& block = layout.blocks()[i];
+    auto next = theta.begin() + block.offset;
     TRIBUTARY_RETURN_IF_ERROR(
-        ReadValues(file, tensors[i]->offset, block,
-                   absl::MakeSpan(theta).subspan(static_cast<size_t>(block.offset), static_cast<size_t>(block.size))));
+        ReadBlock(places[i], block, [&](absl::Span<const float> values) { next = std::copy(values.begin(), values.end(), next); }));
   }
   return theta;
 }
 
+absl::StatusOr<std::string> MergeWeights(absl::Span<const SharedBytes> files, const Layout& layout,
+                                         absl::FunctionRef<bool(absl::string_view name)> left_out) {
+  std::vector<const StoredBytes*> pointers;
+  for (const SharedBytes& file : files) {
+    pointers.push_back(file.get());
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<Place> places, Match(pointers, layout, left_out));
+  SafetensorsHeader header;
+  header.metadata = {{"format", "pt"}};
+  for (const Place& place : places) {
+    header.tensors.push_back(place.tensor);
+  }
+  TRIBUTARY_ASSIGN_OR_RETURN(std::string bytes, EncodeSafetensorsHeader(header));
+  bytes.reserve(bytes.size() + static_cast<size_t>(layout.size()) * sizeof(float));
+  for (size_t i = 0; i < places.size(); ++i) {
+    TRIBUTARY_RETURN_IF_ERROR(
+        ReadBlock(places[i], layout.blocks()[i], [&](absl::Span<const float> values) { AppendFloats(values, bytes); }));
+  }
+  return bytes;
+}
+
 absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenRegular(AT_FDCWD, path, 0, path));
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenWeights(path));
   absl::StatusOr<std::vector<float>> theta = ReadWeights(*file, layout);
   return theta.ok() ? theta : OfFile(path, theta.status());
 }
 
 absl::StatusOr<std::map<std::string, std::string>> ReadWeightsMetadata(const std::string& path) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenRegular(AT_FDCWD, path, 0, path));
+  TRIBUTARY_ASSIGN_OR_RETURN(const SharedBytes file, OpenWeights(path));
   absl::StatusOr<SafetensorsHeader> header = ReadSafetensorsHeader(*file);
   if (!header.ok()) {
     return OfFile(path, header.status());
   }
   return std::move(header->metadata);
+}
+
+absl::StatusOr<SharedBytes> OpenWeights(const std::string& path) {
+  return OpenRegular(AT_FDCWD, path, 0, path);
 }
 
 absl::StatusOr<SharedBytes> OpenWeights(const std::string& folder, const std::string& name) {

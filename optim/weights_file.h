@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "common/checksum.h"
@@ -32,12 +33,20 @@ absl::StatusOr<std::string> EncodeWeights(const Layout& layout, absl::Span<const
 // infinity, with its place; errors of the storage.
 absl::StatusOr<std::vector<float>> ReadWeights(const StoredBytes& file, const Layout& layout);
 
-// The same of a file that the user of this machine names; errors name it. Exit code kDamaged with DataLoss. NotFound and others as
-// ReadFile; InvalidArgument besides: not a regular file.
+// The bytes of one such file, fp32, from the tensors of one or several in which somebody else keeps the model; one whose name `left_out`
+// says is passed over. Takes the result and a slice. Errors as of ReadWeights; InvalidArgument also: a tensor in two of the files.
+absl::StatusOr<std::string> MergeWeights(absl::Span<const SharedBytes> files, const Layout& layout,
+                                         absl::FunctionRef<bool(absl::string_view name)> left_out);
+
+// The same as ReadWeights of a file that the user of this machine names; errors name it. Exit code kDamaged with DataLoss. NotFound and
+// others as ReadFile; InvalidArgument besides: not a regular file.
 absl::StatusOr<std::vector<float>> ReadWeights(const std::string& path, const Layout& layout);
 
 // What the header of such a file says besides its tensors. Errors as above.
 absl::StatusOr<std::map<std::string, std::string>> ReadWeightsMetadata(const std::string& path);
+
+// Opens a regular file that the user of this machine names. NotFound and others as ReadFile; InvalidArgument: another kind of file.
+absl::StatusOr<SharedBytes> OpenWeights(const std::string& path);
 
 // Opens the file that somebody else names, in the one folder that is for such files: a regular file, no link, without waiting.
 // InvalidArgument: not a file's name. NotFound: not there, or not to be read, without saying which.

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <random>
+
+#include "absl/strings/str_cat.h"
 
 namespace tributary {
 namespace {
@@ -51,6 +54,21 @@ TEST(SafetensorsTest, EncodesAsTheFormatDescriptionSays) {
   EXPECT_EQ(bytes.substr(8 + header_size), std::string("\0\0\x80\x3f", 4));
 }
 
+TEST(SafetensorsTest, ReadsHalvesOfBothKindsExactly) {
+  const auto values_of = [](const char* dtype, std::vector<uint16_t> halves) {
+    std::string bytes = FileWith(
+        absl::StrCat(R"({"w":{"dtype":")", dtype, R"(","shape":[)", halves.size(), R"(],"data_offsets":[0,)", 2 * halves.size(), "]}}"), 0);
+    bytes.append(reinterpret_cast<const char*>(halves.data()), 2 * halves.size());
+    return DecodeSafetensors(bytes).value().tensors[0].values;
+  };
+  EXPECT_THAT(values_of("BF16", {0x3f80, 0xc020, 0x0000, 0x0001, 0x7f7f}), ElementsAre(1.0f, -2.5f, 0.0f, 0x1p-133f, 0x1.fep127f));
+  EXPECT_THAT(values_of("F16", {0x3c00, 0xc100, 0x8000, 0x0001, 0x83ff, 0x0400, 0x7bff}),
+              ElementsAre(1.0f, -2.5f, -0.0f, 0x1p-24f, -0x1.ff8p-15f, 0x1p-14f, 65504.0f));
+  EXPECT_TRUE(std::isinf(values_of("F16", {0x7c00})[0]));
+  EXPECT_TRUE(std::isnan(values_of("F16", {0x7e00})[0]));
+  EXPECT_TRUE(std::signbit(values_of("F16", {0x8000})[0]));
+}
+
 TEST(SafetensorsTest, RefusesToEncodeWhatNobodyCouldRead) {
   const std::vector<float> one = {1};
   EXPECT_FALSE(EncodeSafetensors({{{"w", {2}, one}}}, {}).ok());
@@ -76,7 +94,8 @@ TEST(SafetensorsTest, RefusesHostileFiles) {
       {"deep nesting", FileWith(std::string(100000, '['), 0)},
       {"a name twice",
        FileWith(R"({"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}})", 0)},
-      {"another dtype", FileWith(R"({"w":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4)},
+      {"another dtype", FileWith(R"({"w":{"dtype":"I32","shape":[1],"data_offsets":[0,4]}})", 4)},
+      {"halves that are too long", FileWith(R"({"w":{"dtype":"F16","shape":[1],"data_offsets":[0,4]}})", 4)},
       {"no dtype", FileWith(R"({"w":{"shape":[1],"data_offsets":[0,4]}})", 4)},
       {"no shape", FileWith(R"({"w":{"dtype":"F32","data_offsets":[0,4]}})", 4)},
       {"no offsets", FileWith(R"({"w":{"dtype":"F32","shape":[1]}})", 4)},

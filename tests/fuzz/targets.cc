@@ -339,7 +339,7 @@ void RunSafetensors(absl::string_view input) {
     tensors.push_back({entry.name, entry.shape, entry.values});
     values += entry.values.size();
   }
-  Must(values * sizeof(float) <= input.size(), "no more values than there are bytes");
+  Must(values * sizeof(uint16_t) <= input.size(), "no more values than halves fit into the bytes");
   const absl::StatusOr<std::string> encoded = EncodeSafetensors(tensors, file->metadata);
   Must(encoded.ok(), "what was read is written");
   const absl::StatusOr<SafetensorsFile> again = DecodeSafetensors(*encoded);

@@ -71,6 +71,19 @@ TEST_F(WeightsFileTest, TheOrderOfTensorsDoesNotMatter) {
   EXPECT_EQ(ReadWeights(Write(*EncodeSafetensors(tensors, {})), TestLayout()).value(), Theta());
 }
 
+TEST_F(WeightsFileTest, ShardsBecomeOneFileWithoutWhatIsLeftOut) {
+  const SharedBytes first = InMemory(*EncodeSafetensors({{{"b", {}, Values(6, 1)}, {"rotary.inv_freq", {1}, Values(0, 1)}}}, {}));
+  const SharedBytes second = InMemory(*EncodeSafetensors({{{"c", {0, 4}, {}}, {"a", {2, 3}, Values(0, 6)}}}, {}));
+  const auto left_out = [](absl::string_view name) { return name == "rotary.inv_freq"; };
+  const auto merged = MergeWeights({first, second}, TestLayout(), left_out);
+  ASSERT_TRUE(merged.ok()) << merged.status();
+  EXPECT_EQ(ReadWeights(Write(*merged), TestLayout()).value(), Theta());
+  EXPECT_THAT(MergeWeights({first}, TestLayout(), left_out).status().message(), HasSubstr("has no tensor a"));
+  EXPECT_THAT(MergeWeights({first, second, first}, TestLayout(), left_out).status().message(), HasSubstr("tensor b is in two files"));
+  EXPECT_THAT(MergeWeights({first, second}, TestLayout(), [](absl::string_view) { return false; }).status().message(),
+              HasSubstr("has 4 tensors; the run's model has 3"));
+}
+
 TEST_F(WeightsFileTest, TheTensorThatDiffersIsNamed) {
   const NamedTensor a = {"a", {2, 3}, Values(0, 6)};
   const NamedTensor b = {"b", {}, Values(6, 1)};
