@@ -134,19 +134,19 @@ absl::Status Client::Explain(const grpc::Status& status, absl::Duration timeout)
 
 template <typename Request, typename Response>
 absl::StatusOr<Response> Client::Call(grpc::Status (v1::AdminService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                                      const Request& request) {
+                                      const Request& request, absl::Duration timeout) {
   grpc::ClientContext context;
-  Prepare(&context, kCallTimeout);
+  Prepare(&context, timeout);
   const Interrupt::Registration cancel(interrupt_, [&context] { context.TryCancel(); });
   Response response;
-  TRIBUTARY_RETURN_IF_ERROR(Explain((admin_.get()->*method)(&context, request, &response), kCallTimeout));
+  TRIBUTARY_RETURN_IF_ERROR(Explain((admin_.get()->*method)(&context, request, &response), timeout));
   return response;
 }
 
 absl::StatusOr<v1::RunStatus> Client::SubmitRun(const v1::RunSpec& spec) {
   v1::SubmitRunRequest request;
   *request.mutable_spec() = spec;
-  return Call(&v1::AdminService::Stub::SubmitRun, request);
+  return Call(&v1::AdminService::Stub::SubmitRun, request, kSubmitTimeout);
 }
 
 absl::StatusOr<v1::ListRunsResponse> Client::ListRuns() {

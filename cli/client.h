@@ -76,6 +76,8 @@ class Client {
 
  private:
   static constexpr absl::Duration kCallTimeout = absl::Seconds(20);
+  // The coordinator reads a run's initial weights and keeps its first state before it answers.
+  static constexpr absl::Duration kSubmitTimeout = absl::Minutes(5);
   static constexpr absl::Duration kStreamTimeout = absl::Hours(12);  // of one attempt; long ones go on with another
   static constexpr absl::Duration kPatience = absl::Minutes(2);
 
@@ -83,7 +85,7 @@ class Client {
   absl::Status Explain(const grpc::Status& status, absl::Duration timeout) const;
   template <typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::AdminService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                                const Request& request);
+                                const Request& request, absl::Duration timeout = kCallTimeout);
   // One attempt; `status` holds the last status seen.
   absl::Status WatchOnce(const std::string& run, const std::function<void(const v1::RunStatus&)>& on_status, v1::RunStatus* status);
   // One attempt; appends to `bytes`.
