@@ -88,7 +88,7 @@ void AddCompletionCommand(CLI::App* app, Session* session) {
 // What --help lists, by what people come for.
 void GroupCommands(CLI::App* app) {
   const std::pair<const char*, std::vector<const char*>> groups[] = {
-      {"Runs", {"run", "export", "report", "compare"}},
+      {"Runs", {"run", "export", "model", "report", "compare"}},
       {"Sites", {"site"}},
       {"The coordinator's data", {"journal", "audit", "backup", "restore"}},
       {"Setting up", {"pki", "doctor", "completion", "version"}},
@@ -150,6 +150,7 @@ ExitCode RunTributary(const std::vector<std::string>& arguments, const Environme
   AddRunCommands(&app, &session);
   AddSiteCommands(&app, &session);
   AddExportCommand(&app, &session);
+  AddModelCommands(&app, &session);
   AddReportCommands(&app, &session);
   AddJournalCommands(&app, &session);
   AddBackupCommands(&app, &session);

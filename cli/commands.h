@@ -29,6 +29,7 @@ void AddPkiCommands(CLI::App* app, Session* session);
 void AddRunCommands(CLI::App* app, Session* session);
 void AddSiteCommands(CLI::App* app, Session* session);
 void AddExportCommand(CLI::App* app, Session* session);
+void AddModelCommands(CLI::App* app, Session* session);
 void AddReportCommands(CLI::App* app, Session* session);
 void AddBackupCommands(CLI::App* app, Session* session);
 void AddJournalCommands(CLI::App* app, Session* session);

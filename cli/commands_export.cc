@@ -1,4 +1,4 @@
-// `tributary export`: the model after any round, as safetensors.
+// `tributary export`: the model after any round, as safetensors, alone or in a folder as Hugging Face's.
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -8,12 +8,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "cli/commands.h"
+#include "cli/huggingface.h"
 #include "cli/model_download.h"
 #include "cli/output.h"
 #include "common/checksum.h"
 #include "common/files.h"
 #include "common/format_bytes.h"
 #include "common/status_macros.h"
+#include "optim/model_spec.h"
 #include "optim/weights_file.h"
 #include "proto/config/run_options.h"
 #include "proto/config/weights_sections.h"
@@ -27,6 +29,7 @@ struct ExportOptions {
   std::optional<uint64_t> round;
   bool best = false;
   std::string output;
+  std::string huggingface;  // a folder; one of the two
 };
 
 // One line in place, on a terminal alone.
@@ -64,10 +67,23 @@ absl::StatusOr<std::optional<uint64_t>> RoundOf(const v1::RunStatus& run, const 
   return run.best_round();
 }
 
+// Writes what `transformers` loads the model from; other files of the folder stay, as those of a tokenizer.
+absl::Status WriteFolder(const std::string& folder, const optim::LlamaModel& model, absl::string_view weights) {
+  TRIBUTARY_RETURN_IF_ERROR(MakeDirectories(folder));
+  TRIBUTARY_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(folder, "/model.safetensors"), weights));
+  return WriteFileAtomically(absl::StrCat(folder, "/config.json"), HuggingFaceConfig(model));
+}
+
 absl::Status Export(const Session& session, const ExportOptions& options) {
   TRIBUTARY_ASSIGN_OR_RETURN(Client client, Connect(session));
   TRIBUTARY_ASSIGN_OR_RETURN(const v1::RunStatus run, client.GetRun(options.run));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<uint64_t> round, RoundOf(run, options));
+  TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec model, ModelSpecOf(run.spec()));
+  const auto* const llama = std::get_if<optim::LlamaModel>(&model);
+  if (!options.huggingface.empty() && llama == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("run ", run.run_id(), " trains a ", ModelKindOf(run.spec().model()), "; --huggingface is for llama: use --output"));
+  }
   absl::StatusOr<DownloadedModel> downloaded;
   {
     DownloadDisplay display(session);
@@ -78,12 +94,18 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
 
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes,
                              optim::EncodeWeights(layout, state.theta, {run.run_id(), state.round, hash, WeightsSectionsOf(run.spec())}));
-  TRIBUTARY_RETURN_IF_ERROR(WriteOutput(options.output, bytes, *session.environment.out));
+  const std::string& output = options.huggingface.empty() ? options.output : options.huggingface;
+  TRIBUTARY_RETURN_IF_ERROR(options.huggingface.empty() ? WriteOutput(output, bytes, *session.environment.out)
+                                                        : WriteFolder(output, *llama, bytes));
   // Beside a model on standard output, nothing else goes there.
   std::ostream& out = IsStandardOutput(options.output) ? *session.environment.err : *session.environment.out;
   if (session.json()) {
-    nlohmann::ordered_json json = {{"output", options.output},      {"run_id", run.run_id()},      {"round", state.round},
-                                   {"state_hash", DigestHex(hash)}, {"parameters", layout.size()}, {"bytes", bytes.size()}};
+    nlohmann::ordered_json json = {{"output", output},
+                                   {"run_id", run.run_id()},
+                                   {"round", state.round},
+                                   {"state_hash", DigestHex(hash)},
+                                   {"parameters", layout.size()},
+                                   {"bytes", bytes.size()}};
     if (options.best) {
       json["best"] = {{"name", run.best().name()}, {"value", run.best().value()}};
     }
@@ -91,8 +113,8 @@ absl::Status Export(const Session& session, const ExportOptions& options) {
   } else {
     const std::string best =
         options.best ? absl::StrCat(", the best (", run.best().name(), " ", FormatMetric(run.best().value()), ")") : "";
-    out << options.output << ": run " << run.run_id() << ", round " << state.round << best << ", " << layout.size()
-        << " parameters, state hash " << DigestHex(hash) << "\n";
+    out << output << ": run " << run.run_id() << ", round " << state.round << best << ", " << layout.size() << " parameters, state hash "
+        << DigestHex(hash) << "\n";
   }
   return absl::OkStatus();
 }
@@ -108,7 +130,10 @@ void AddExportCommand(CLI::App* app, Session* session) {
       ->add_flag("--best", options->best,
                  "export the best of the evaluated rounds, by stop_when.metric of the run, else by the validation loss")
       ->excludes("--round");
-  command->add_option("--output,-o", options->output, "file to write; - is standard output")->required();
+  CLI::Option_group* to = command->add_option_group("to");
+  to->add_option("--output,-o", options->output, "file to write; - is standard output");
+  to->add_option("--huggingface", options->huggingface, "folder in which to write it as `transformers` loads it (llama)");
+  to->require_option(1);
   command->callback([session, options] { session->action = [session, options] { return Export(*session, *options); }; });
 }
 

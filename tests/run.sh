@@ -2,7 +2,7 @@
 # Builds and runs every test. The quick ones come first, so that a mistake shows early; the last thing printed is ctest's summary of the
 # whole suite.
 #
-#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana] [--chart] [--kube]
+#   bash tests/run.sh [--quick] [--previous-release] [--packages] [--images] [--grafana] [--chart] [--kube] [--transformers]
 #
 #   --quick              only the release build's tests, without the sanitizers' builds
 #   --previous-release   also federations of this and the previous release's programs (tests/compat/mixed_releases.sh)
@@ -12,6 +12,8 @@
 #   --chart              also the Helm chart as helm renders it, against strict schemas; gets helm and kubeconform with Go
 #   --kube               also the chart on a real cluster on this machine (tests/kube/kube_test.py), and writes what it measured to
 #                        docs/reference/kubernetes_run.md; builds Kubernetes with Go, once; needs root
+#   --transformers       also the model llama against Hugging Face's `transformers` (tests/golden/llama_transformers.py), from the Python
+#                        index, with Debian's python3-torch where that is installed
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,6 +25,7 @@ images=no
 grafana=no
 chart=no
 kube=no
+transformers=no
 for argument in "$@"; do
   case "$argument" in
     --quick) quick=yes ;;
@@ -32,8 +35,9 @@ for argument in "$@"; do
     --grafana) grafana=yes ;;
     --chart) chart=yes ;;
     --kube) kube=yes ;;
+    --transformers) transformers=yes ;;
     -h | --help)
-      sed -n '2,14s/^# \{0,1\}//p' "$0"
+      sed -n '2,16s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     *)
@@ -108,6 +112,22 @@ if [ "$chart" = yes ]; then
   ctest --preset release -L helm | tee build/chart-tests.log
   if grep -F '***Skipped' build/chart-tests.log; then
     exit 1
+  fi
+fi
+
+if [ "$transformers" = yes ]; then
+  step "llama against transformers"
+  python3 -m venv --system-site-packages build/transformers
+  # Debian's torch 1.13 is as old as what 4.46 still works with.
+  if build/transformers/bin/python -c 'import torch' 2>/dev/null; then
+    wanted=('transformers==4.46.3' 'numpy<2')
+  else
+    wanted=(transformers torch)
+  fi
+  if build/transformers/bin/pip install --quiet "${wanted[@]}"; then
+    build/transformers/bin/python tests/golden/llama_transformers.py
+  else
+    printf 'tests/run.sh: skipped: the Python index could not be reached\n' >&2
   fi
 fi
 

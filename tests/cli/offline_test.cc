@@ -101,8 +101,9 @@ TEST_F(OfflineTest, AWrongCommandLineIsAnErrorOfUsage) {
 TEST_F(OfflineTest, AnUnknownCommandIsNamedWithTheOneThatMayBeMeant) {
   EXPECT_THAT(RunCommand({"docter"}).err, StartsWith("tributary: unknown command 'docter'; did you mean 'doctor'?"));
   EXPECT_THAT(RunCommand({"run", "statsu"}).err, StartsWith("tributary run: unknown command 'statsu'; did you mean 'status'?"));
-  EXPECT_THAT(RunCommand({"fly"}).err,
-              HasSubstr("expected one of: run, site, export, report, compare, journal, backup, restore, audit, pki, doctor, version"));
+  EXPECT_THAT(
+      RunCommand({"fly"}).err,
+      HasSubstr("expected one of: run, site, export, model, report, compare, journal, backup, restore, audit, pki, doctor, version"));
   EXPECT_THAT(RunCommand({"run", "list", "fly"}).err, HasSubstr("not expected: fly")) << "an extra argument is not taken for a command";
   EXPECT_THAT(RunCommand({}).err, HasSubstr("A subcommand is required"));
 }

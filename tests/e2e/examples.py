@@ -1,6 +1,7 @@
 """The configuration files of deploy/examples work as README.md uses them (with fewer rounds, and ports that the system picks)."""
 
 import base64
+import json
 import re
 import shutil
 import struct
@@ -68,7 +69,7 @@ class Examples(harness.FederationTest):
         self.start_all(parties)
         self.finish(parties, "run-csv.yaml", rounds=12)
 
-    def test_the_tokens_run(self):
+    def test_the_tokens_run_and_its_hugging_face_folder(self):
         parties = self.copied()
         for index, site in enumerate(SITES):
             folder = parties.directory / f"{site}-data"
@@ -77,6 +78,14 @@ class Examples(harness.FederationTest):
             (folder / "train.bin").write_bytes(struct.pack(f"<{len(tokens)}H", *tokens))
         self.start_all(parties)
         self.finish(parties, "run-tokens.yaml", rounds=11)
+        folder, weights = parties.directory / "huggingface", parties.directory / "weights.safetensors"
+        parties.operator("export", "example-tokens", "--huggingface", folder)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.assertEqual((config["model_type"], config["vocab_size"], config["num_key_value_heads"]), ("llama", 512, 2))
+        # And back: the run's own model.
+        told = json.loads(parties.tool("--format", "json", "model", "from-huggingface", folder, "--output", weights).stdout)
+        self.assertEqual(told["model"]["llama"]["context"], 64)
+        self.assertEqual(told["parameters"], int(parties.status("example-tokens")["parameters"]))
 
 
     def test_the_image_runs(self):

@@ -16,8 +16,8 @@ _CONFIGURATION = ("TlsConfig", "CoordinatorConfig", "EnrolmentConfig", "Snapshot
 _JSON = ("Site", "SiteToken", "RunStatus", "SiteStatus", "RoundRecord")
 # What prints JSON of its own making, not a message.
 _JSON_MADE = ("cli/app.cc", "cli/commands_backup.cc", "cli/commands_doctor.cc", "cli/commands_export.cc", "cli/commands_journal.cc",
-              "cli/commands_pki.cc", "cli/commands_report.cc", "doctor/finding.cc", "sim/main.cc", "worker/data_command.cc",
-              "worker/main.cc", "worker/member_command.cc", "worker/sent_history.cc")
+              "cli/commands_model.cc", "cli/commands_pki.cc", "cli/commands_report.cc", "doctor/finding.cc", "sim/main.cc",
+              "worker/data_command.cc", "worker/main.cc", "worker/member_command.cc", "worker/sent_history.cc")
 _TABLE = re.compile(r"FormatTable\(\{\{.*?\}\},", re.DOTALL)
 _KEY = re.compile(r'\{"([a-z]\w*)", (?!")|\bjson\["(\w+)"\]')
 _NAMED_TEST = re.compile(r"\[`(\w+)`\]\(([^)#\s]+)\)")
