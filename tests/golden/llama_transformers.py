@@ -1,6 +1,6 @@
 """Model `llama` against Hugging Face's `transformers`: logits on the same weights, and folders in both directions.
 
-Needs the Python packages transformers, torch and safetensors; `bash tests/run.sh --transformers` gets them from the Python index. Not in CI.
+Needs the Python packages transformers, torch and safetensors, which `bash tests/run.sh --transformers` gets from the Python index.
 
   llama_transformers.py [--build DIR] [--folder DIR]
 
