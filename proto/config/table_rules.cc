@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/canonical_word.h"
 #include "common/excerpt.h"
 #include "common/status_macros.h"
 
@@ -23,15 +24,19 @@ absl::Status Invalid(absl::string_view key, absl::string_view problem) {
 // Words that must differ, and where each was said.
 class Distinct {
  public:
-  absl::Status Add(const std::string& word, const std::string& key) {
+  absl::Status Add(const std::string& word, const std::string& key) { return Add(word, word, key); }
+  // Values are compared as tables are read: "1" and "1.0" are one.
+  absl::Status AddValue(const std::string& word, const std::string& key) { return Add(word, CanonicalWord(word), key); }
+
+ private:
+  absl::Status Add(const std::string& word, const std::string& compared, const std::string& key) {
     if (word.empty() || absl::StripAsciiWhitespace(word) != word) {
       return Invalid(key, absl::StrCat("'", Excerpt(word), "' is empty, or begins or ends with a blank, which tables are read without"));
     }
-    const auto [at, added] = keys_.emplace(word, key);
+    const auto [at, added] = keys_.emplace(compared, key);
     return added ? absl::OkStatus() : Invalid(key, absl::StrCat("'", Excerpt(word), "' is already ", at->second));
   }
 
- private:
   std::map<std::string, std::string> keys_;
 };
 
@@ -87,7 +92,7 @@ absl::Status CheckCategory(const ColumnSpec& column, const std::string& key) {
   }
   Distinct values;
   for (int i = 0; i < column.values_size(); ++i) {
-    TRIBUTARY_RETURN_IF_ERROR(values.Add(column.values(i), absl::StrCat(key, ".values[", i, "]")));
+    TRIBUTARY_RETURN_IF_ERROR(values.AddValue(column.values(i), absl::StrCat(key, ".values[", i, "]")));
   }
   return absl::OkStatus();
 }
@@ -106,10 +111,10 @@ absl::Status CheckClasses(const v1::LabelSpec& label, uint32_t outputs) {
     const std::string key = absl::StrCat("data.label.classes[", i, "]");
     TRIBUTARY_RETURN_IF_ERROR(names.Add(one.name(), absl::StrCat(key, ".name")));
     if (one.values().empty()) {
-      TRIBUTARY_RETURN_IF_ERROR(values.Add(one.name(), absl::StrCat(key, ".name")));
+      TRIBUTARY_RETURN_IF_ERROR(values.AddValue(one.name(), absl::StrCat(key, ".name")));
     }
     for (int j = 0; j < one.values_size(); ++j) {
-      TRIBUTARY_RETURN_IF_ERROR(values.Add(one.values(j), absl::StrCat(key, ".values[", j, "]")));
+      TRIBUTARY_RETURN_IF_ERROR(values.AddValue(one.values(j), absl::StrCat(key, ".values[", j, "]")));
     }
   }
   if (label.classes().empty()) {

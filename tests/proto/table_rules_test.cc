@@ -71,6 +71,8 @@ TEST(TableRules, NoNameIsThereTwice) {
   EXPECT_THAT(ColumnProblem("aliases: [died]"), HasSubstr("data.columns[0].aliases[0]: 'died' is already data.label.name"));
   EXPECT_THAT(ColumnProblem("kind: category, values: [x, x]", "2"),
               HasSubstr("data.columns[0].values[1]: 'x' is already data.columns[0].values[0]"));
+  EXPECT_THAT(ColumnProblem("kind: category, values: [\"1\", \"01.0\"]", "2"),
+              HasSubstr("data.columns[0].values[1]: '01.0' is already data.columns[0].values[0]"));
   EXPECT_THAT(Problem("inputs: 1, outputs: 2", "columns: [{name: a}], label: {name: y, classes: [{name: a, values: [b]}, {name: b}]}"),
               HasSubstr("data.label.classes[1].name: 'b' is already data.label.classes[0].values[0]"));
   EXPECT_THAT(ColumnProblem("aliases: [\" b\"]"), HasSubstr("begins or ends with a blank"));

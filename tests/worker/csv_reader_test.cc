@@ -65,6 +65,28 @@ TEST(CsvReader, AQuotedFieldMayHoldSeparatorsQuotesAndLineEnds) {
   EXPECT_FALSE(*reader.Next(fields));
 }
 
+TEST(CsvReader, BlanksInQuotesAreKeptUnlessStripped) {
+  const std::string text = "\" a \",b\n";
+  EXPECT_THAT(Open(text).header(), ElementsAre(" a ", "b"));
+  EXPECT_THAT(CsvReader::Open("t.csv", text, std::nullopt, CsvReader::QuotedBlanks::kStripped)->header(), ElementsAre("a", "b"));
+}
+
+TEST(CsvReader, ALineOfTabsIsARecordWhereTheySeparate) {
+  CsvReader reader = Open("\t\na\tb\n\t\n \n1\t2\n");
+  EXPECT_THAT(NextOf(reader), ElementsAre("", ""));
+  EXPECT_EQ(reader.line(), 3u);
+  EXPECT_THAT(NextOf(reader), ElementsAre("1", "2"));
+}
+
+TEST(CsvReader, ALineOfSeparatorsCostsNoMoreThanTheHeader) {
+  EXPECT_THAT(ErrorOf("a,b\n" + std::string(100'000, ',') + "\n"), HasSubstr("t.csv:2: more values than the header, which has 2"));
+  EXPECT_THAT(ErrorOf(std::string(CsvReader::kMaxColumns, ',') + "\n"), HasSubstr("t.csv:1: more than 1000000 columns"));
+  CsvReader reader = Open("a,b\n,,,,,,,,,,,,,,,,,,,,,,,,,\n");
+  std::vector<std::string> fields;
+  EXPECT_FALSE(reader.Next(fields).ok());
+  EXPECT_EQ(fields.size(), 3u);
+}
+
 TEST(CsvReader, EmptyFieldsAreFieldsAlsoAtTheEnd) {
   CsvReader reader = Open("a;b;c\n;;\n1;;");
   EXPECT_THAT(NextOf(reader), ElementsAre("", "", ""));

@@ -15,6 +15,7 @@
 namespace tributary::worker {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -60,6 +61,40 @@ TEST(Columns, AreFoundByNameAliasOrTheSitesOwnNameWhereverTheyStand) {
   EXPECT_THAT(BatchOf("Geschlecht,died,age\nf,0,0\nm,1,60\n", renamed).features, ElementsAre(1, 0, 1));
 }
 
+TEST(Columns, OneThatIsRenamedGoesByItsNewNameAlone) {
+  TableOptions table = Clinic();
+  table.schema->columns[1] = {.name = "weight", .scale = Scale{.mean = 0, .deviation = 1}};
+  table.format.rename = {{.theirs = "age", .ours = "weight"}, {.theirs = "weight", .ours = "Alter"}};
+  EXPECT_THAT(BatchOf("age,weight,died\n1,50,0\n7,60,1\n", table).features, ElementsAre(1, 7)) << "swapped, and by an alias";
+  table.format.rename.pop_back();
+  EXPECT_THAT(ErrorOf("age,died\n60,1\n", table).message(),
+              AllOf(HasSubstr("no column 'age'"), HasSubstr("csv.rename in worker.yaml gives that one another name")));
+  EXPECT_THAT(ErrorOf("age,Alter,weight,died\n60,60,7,1\n", table).message(),
+              HasSubstr("columns 'age' and 'weight' are both 'weight' of the run"));
+}
+
+TEST(Columns, OneIsNeverTwoOfTheRuns) {
+  TableOptions table = Clinic();
+  table.format.rename = {{.theirs = "x", .ours = "died"}, {.theirs = "x", .ours = "age"}};
+  EXPECT_THAT(ErrorOf("x,sex\n1,m\n", table).message(), HasSubstr("t.csv:1: column 'x' is both 'age' and 'died' of the run (csv.rename"));
+}
+
+TEST(Columns, BlanksInQuotesDoNotCount) {
+  EXPECT_THAT(BatchOf("\" age \",\"sex\",died\n0,f,0\n\" 60\",\"m \",\" 1 \"\n").features, ElementsAre(1, 0, 1));
+}
+
+TEST(Columns, OthersAreNotToldWhichValueIsRefused) {
+  TableOptions table = Clinic();
+  table.schema->columns[0].min = 0;
+  table.schema->columns[0].max = 120;
+  table.format.rename = {{.theirs = "Alter in Jahren", .ours = "age"}, {.theirs = "Geschlecht", .ours = "sex"}};
+  for (const char* row : {"-1,f,0", "600,f,0", ",f,0", "50,x,0", "50,,0", "50,f,maybe", "50,f,"}) {
+    EXPECT_EQ(RefusalOf(ErrorOf(absl::StrCat("Alter in Jahren,Geschlecht,died\n", row, "\n"), table)),
+              "a value that the run's data.columns or data.label refuse; the site's own log says which")
+        << row;
+  }
+}
+
 TEST(Columns, FilesOfOneSiteMayDiffer) {
   TestFolder folder;
   folder.Write("1.csv", "age,sex,died\n60,m,1\n60,m,1\n");
@@ -93,7 +128,6 @@ TEST(Columns, AnUnknownCategoryIsRefusedUnlessTheRunTakesOthers) {
   const absl::Status error = ErrorOf(text);
   EXPECT_THAT(error.message(), HasSubstr("t.csv:3: a value of column 'sex' that the run's data.columns does not name: column 'sex' holds "
                                          "'x'; the run has 'f', 'm'"));
-  EXPECT_EQ(RefusalOf(error), "a value of column 'sex' that the run's data.columns does not name");
   TableOptions others = Clinic();
   others.schema->columns[1].other = true;
   EXPECT_THAT(BatchOf(text, others).features, ElementsAre(0, 0, 0, 1));
@@ -103,13 +137,15 @@ TEST(Columns, ANumberIsTheSameCodeHoweverItIsWritten) {
   TableOptions coded = Clinic();
   coded.schema->columns[1].values = {"1", "2"};
   EXPECT_THAT(BatchOf("age,sex,died\n50,1,0\n50,2.0,1.0\n", coded).features, ElementsAre(0, 0, 1));
+  coded.schema->columns[1].values = {"01", "02"};
+  EXPECT_THAT(BatchOf("age,sex,died\n50,1,0\n50,2,1\n", coded).features, ElementsAre(0, 0, 1)) << "also the run";
+  EXPECT_THAT(ErrorOf("age;sex;died\n50;2,000;0\n", coded).message(), HasSubstr("holds '2,000'")) << "two thousand?";
 }
 
 TEST(Columns, AMissingValueIsHandledAsTheRunSays) {
   const std::string text = "age,sex,died\n50,f,0\n60,f,0\n,,1\n70,m,1\nNA,m,1\n30,f,0\n";
   EXPECT_THAT(ErrorOf(text).message(), HasSubstr("t.csv:4: column 'age': an empty field, which the run refuses (data.columns: missing: "
                                                  "refuse)"));
-  EXPECT_EQ(RefusalOf(ErrorOf(text)), "a row without a value in column 'age' (the run's data.columns: missing: refuse)");
   TableOptions table = Clinic();
   table.format.missing = {"NA"};
   TableColumn& age = table.schema->columns[0];
@@ -125,6 +161,20 @@ TEST(Columns, AMissingValueIsHandledAsTheRunSays) {
   EXPECT_THAT(BatchOf(text, table).features, ElementsAre(1, 1, 0, 0, /**/ 2, 0, 1, 0, /**/ -2, 1, 0, 0));
   age.missing = MissingPolicy::kFlag;
   EXPECT_THAT(BatchOf("age,sex,died\n50,f,0\n,,1\n", table).features, ElementsAre(0, 1, 0, 0, 1));
+}
+
+TEST(Columns, ACodeForMissingIsTheSameHoweverItIsWritten) {
+  TableOptions table = Clinic();
+  table.format.missing = {"-9"};
+  table.schema->columns[0].missing = MissingPolicy::kMean;
+  EXPECT_THAT(BatchOf("age;sex;died\n50;f;0\n-9,00;m;1\n", table).features, ElementsAre(0, 0, 1));
+}
+
+TEST(Columns, ARowThatIsDroppedMayHoldAnything) {
+  TableOptions table = Clinic();
+  table.schema->label.missing = MissingPolicy::kDrop;
+  table.schema->columns[1].missing = MissingPolicy::kDrop;
+  EXPECT_THAT(BatchOf("age,sex,died\n50,f,0\nold,,1\nold,x,\n60,m,1\n", table).features, ElementsAre(1, 0, 1));
 }
 
 TEST(Columns, ASiteWithoutSuchValuesAddsAnEmptyColumn) {
@@ -154,7 +204,6 @@ TEST(Columns, AValueOutOfItsBoundsIsRefused) {
   const absl::Status error = ErrorOf("age,sex,died\n50,f,0\n600,m,1\n", table);
   EXPECT_THAT(error.message(), HasSubstr("t.csv:3: a value of column 'age' above the run's max, 120 'years' (data.columns): column 'age' "
                                          "holds '600': if it is in another unit"));
-  EXPECT_EQ(RefusalOf(error), "a value of column 'age' above the run's max, 120 'years' (data.columns)");
   EXPECT_THAT(ErrorOf("age,sex,died\n-1,f,0\n", table).message(), HasSubstr("below the run's min, 0"));
 }
 

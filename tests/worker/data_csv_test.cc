@@ -190,6 +190,11 @@ TEST(CsvSource, TheDigestOfTheColumnsIsOfTheirNamesAndTheirOrderAlone) {
   EXPECT_NE(ColumnsOf("a,b ,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"), ColumnsOf("ab,,y\n1,2,0\n1,2,1\n1,2,2\n1,2,2\n"));
 }
 
+TEST(CsvSource, ACommaSeparatesWhereItGivesTheLabel) {
+  EXPECT_THAT(ErrorOf("x|1|2,b,y\n1,two,0\n"), HasSubstr("/t.csv:2: column 'b': 'two'"));
+  EXPECT_THAT(ErrorOf("x, in mm;b;y\n1;two;0\n"), HasSubstr("/t.csv:2: column 'b': 'two'"));
+}
+
 TEST(CsvSource, ARowOfAnotherLengthNamesFileAndLine) {
   const std::string error = ErrorOf("a,b,y\n1,2,0\n\n1,2\n");
   EXPECT_THAT(error, HasSubstr("/t.csv:4: 2 values, but the header has 3"));
@@ -213,7 +218,8 @@ TEST(CsvSource, AHeaderThatDoesNotFitIsRefused) {
   EXPECT_THAT(ErrorOf("a,b,z\n"), HasSubstr("/t.csv:1: no column 'y' (the run's data.label_column); the columns are: a, b, z"));
   EXPECT_THAT(ErrorOf("a,y\n"), HasSubstr("1 columns besides the label, but the run's model takes 2"));
   EXPECT_THAT(ErrorOf("a,a,y\n"), HasSubstr("column 'a' appears twice"));
-  EXPECT_THAT(ErrorOf("a b y\n"), HasSubstr("no column 'y' (the run's data.label_column); the columns are: a b y (separated by: comma)"));
+  EXPECT_THAT(ErrorOf("a b y\n"),
+              HasSubstr("no column 'y' (the run's data.label_column); the columns are: a b y (separated by: comma, unless csv.separator"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("/t.csv: the file is empty"));
   EXPECT_THAT(ErrorOf("a,b,\"y\n"), HasSubstr("/t.csv:1: a quoted field is not closed"));
 }

@@ -77,6 +77,26 @@ TEST(DescribeTable, ItTellsNothingThatFewRowsHave) {
   EXPECT_THAT(proposal, HasSubstr("# left out: site (it is always the same)"));
 }
 
+TEST(DescribeTable, WhatMayNameAPersonIsAsked) {
+  std::string text = "case,name,age,died\n";
+  for (int i = 0; i < 60; ++i) {
+    absl::StrAppend(&text, 1000 + i / 3, ",", i % 2 == 0 ? "Smith" : "Miller", ",", 40 + i % 10, ",", i % 2, "\n");
+  }
+  const std::string proposal = Described(text).value();
+  EXPECT_THAT(proposal, HasSubstr("Rows are not persons: read it before you share it"));
+  EXPECT_THAT(proposal, HasSubstr("{name: \"case\"}  # ? does it name a person or case?\n"));
+  EXPECT_THAT(proposal, HasSubstr("values: [\"Miller\", \"Smith\"]}  # ? does it name a person or case?\n"));
+  EXPECT_THAT(proposal, HasSubstr("{name: \"age\"}  # ? a few whole numbers"));
+}
+
+TEST(DescribeTable, EachColumnHasItsOwnDecimalMark) {
+  std::string text = "date;crp;died\n";
+  for (int i = 0; i < 40; ++i) {
+    absl::StrAppend(&text, "0", 1 + i % 9, ".02;", i, ",5;", i % 2, "\n");
+  }
+  EXPECT_THAT(Described(text).value(), HasSubstr("    - {name: \"crp\"}\n"));
+}
+
 TEST(DescribeTable, AFewWordsAmongNumbersSayThatOneIsMissing) {
   std::string text = "a,b,y\n";
   for (int i = 0; i < 40; ++i) {
@@ -101,6 +121,7 @@ TEST(DescribeTable, ALabelThatCannotBePredictedIsNamed) {
               HasSubstr("column 'site' cannot be predicted: 1 values have 5 rows or more"));
   EXPECT_EQ(ExitCodeOf(Described(Patients(), "name").status()), ExitCode::kData);
   EXPECT_EQ(ExitCodeOf(Described("").status()), ExitCode::kData);
+  EXPECT_THAT(Described("a,\"b\nc\"\n1,0\n2,1\n").status().message(), HasSubstr("cannot be predicted: it has no name on one line"));
 }
 
 TEST(DescribeTable, FilesOfOtherColumnsAreRefused) {

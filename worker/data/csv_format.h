@@ -11,7 +11,7 @@
 namespace tributary::worker {
 
 struct CsvFormat {
-  // A column under the name that this site gives it, and under that of the run.
+  // A column's name at this site, and the run's for it.
   struct Rename {
     std::string theirs;
     std::string ours;

@@ -60,8 +60,9 @@ uint64_t CountLineEnds(absl::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<CsvReader> CsvReader::Open(std::string file, absl::string_view text, std::optional<char> separator) {
-  CsvReader reader(std::move(file), text);
+absl::StatusOr<CsvReader> CsvReader::Open(std::string file, absl::string_view text, std::optional<char> separator,
+                                          QuotedBlanks quoted_blanks) {
+  CsvReader reader(std::move(file), text, quoted_blanks);
   TRIBUTARY_RETURN_IF_ERROR(reader.ReadHeader(separator));
   return reader;
 }
@@ -81,11 +82,15 @@ absl::Status CsvReader::ReadHeader(std::optional<char> separator) {
     return DataError(absl::StrCat(file_, ": the file is empty; it needs a header row and rows of values"));
   }
   separator_ = separator.value_or(LikeliestSeparator(RestOfLine()));
-  return ReadRecord(header_).status();
+  TRIBUTARY_RETURN_IF_ERROR(ReadRecord(kMaxColumns, header_).status());
+  return header_.size() > kMaxColumns ? Error(absl::StrCat("more than ", kMaxColumns, " columns")) : absl::OkStatus();
 }
 
 absl::StatusOr<bool> CsvReader::Next(std::vector<std::string>& fields) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const bool more, ReadRecord(fields));
+  TRIBUTARY_ASSIGN_OR_RETURN(const bool more, ReadRecord(header_.size(), fields));
+  if (fields.size() > header_.size()) {
+    return Error(absl::StrCat("more values than the header, which has ", header_.size()));
+  }
   if (more && fields.size() != header_.size()) {
     return Error(absl::StrCat(fields.size(), fields.size() == 1 ? " value" : " values", ", but the header has ", header_.size()));
   }
@@ -115,7 +120,7 @@ bool CsvReader::SkipBlankLines() {
   while (!rest_.empty()) {
     const absl::string_view line = RestOfLine();
     line_ = next_line_;
-    if (!absl::StripAsciiWhitespace(line).empty()) {
+    if (!absl::StripAsciiWhitespace(line).empty() || absl::StrContains(line, separator_)) {
       return true;
     }
     rest_.remove_prefix(line.size());
@@ -151,10 +156,13 @@ absl::StatusOr<std::string> CsvReader::TakeQuoted() {
   if (!rest_.empty() && rest_.front() != separator_ && !IsLineEnd(rest_.front())) {
     return Error("text after the closing quote of a field");
   }
+  if (quoted_blanks_ == QuotedBlanks::kStripped) {
+    absl::StripAsciiWhitespace(&field);
+  }
   return field;
 }
 
-absl::StatusOr<bool> CsvReader::ReadRecord(std::vector<std::string>& fields) {
+absl::StatusOr<bool> CsvReader::ReadRecord(size_t most, std::vector<std::string>& fields) {
   fields.clear();
   if (!SkipBlankLines()) {
     return false;
@@ -170,7 +178,7 @@ absl::StatusOr<bool> CsvReader::ReadRecord(std::vector<std::string>& fields) {
       fields.emplace_back(absl::StripTrailingAsciiWhitespace(plain));
       rest_.remove_prefix(plain.size());
     }
-    if (rest_.empty()) {
+    if (rest_.empty() || fields.size() > most) {
       return true;
     }
     if (IsLineEnd(rest_.front()) && separator_ != rest_.front()) {

@@ -14,13 +14,19 @@
 namespace tributary::worker {
 
 // Fields are without the blanks around them, and may be quoted, then also with line ends inside. Lines end as on Unix, Windows or old Macs;
-// blank ones are skipped. Not thread-safe.
+// blank ones are skipped, but not one of tabs that separate fields. Not thread-safe.
 class CsvReader {
  public:
+  static constexpr size_t kMaxColumns = 1'000'000;
+
+  // Blanks at the ends of what is quoted.
+  enum class QuotedBlanks { kKept, kStripped };
+
   // Reads the header. The separator is what a first line "sep=;" says (a comma, a semicolon, a bar or a tab), else `separator`, else
   // whichever of the four the header has most of, and the comma of those that it has as many of. `text` must outlive the reader; `file` is
-  // for messages. DataError: the file is empty, or as Next.
-  static absl::StatusOr<CsvReader> Open(std::string file, absl::string_view text, std::optional<char> separator);
+  // for messages. DataError: the file is empty, it has more than kMaxColumns, or as Next.
+  static absl::StatusOr<CsvReader> Open(std::string file, absl::string_view text, std::optional<char> separator,
+                                        QuotedBlanks quoted_blanks = QuotedBlanks::kKept);
 
   const std::vector<std::string>& header() const { return header_; }
   char separator() const { return separator_; }
@@ -37,7 +43,8 @@ class CsvReader {
   absl::Status Misfit(absl::string_view told, absl::string_view here = "") const;
 
  private:
-  CsvReader(std::string file, absl::string_view text) : file_(std::move(file)), rest_(text) {}
+  CsvReader(std::string file, absl::string_view text, QuotedBlanks quoted_blanks)
+      : file_(std::move(file)), quoted_blanks_(quoted_blanks), rest_(text) {}
 
   absl::Status ReadHeader(std::optional<char> separator);
   bool SkipBlankLines();
@@ -45,9 +52,11 @@ class CsvReader {
   void SkipLineEnd();
   void SkipBlanks();
   absl::StatusOr<std::string> TakeQuoted();
-  absl::StatusOr<bool> ReadRecord(std::vector<std::string>& fields);
+  // No more than `most` fields and one are looked at: a line of nothing but separators must not take many times its length of memory.
+  absl::StatusOr<bool> ReadRecord(size_t most, std::vector<std::string>& fields);
 
   const std::string file_;
+  const QuotedBlanks quoted_blanks_;
   absl::string_view rest_;
   std::vector<std::string> header_;
   char separator_ = ',';

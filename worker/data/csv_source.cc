@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -162,7 +163,7 @@ class Collector {
     TRIBUTARY_ASSIGN_OR_RETURN(const DecodedText text,
                                ReadTableText(path, table_.format, table_.schema.has_value() ? Utf8::kChecked : Utf8::kAsItIs, budget));
     bytes_ += before - budget;
-    TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader, CsvReader::Open(path, text.text, table_.format.separator));
+    TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader, OpenReader(path, text.text));
     if (!table_.schema.has_value()) {
       TRIBUTARY_RETURN_IF_ERROR(SetHeader(reader, path));
     }
@@ -210,6 +211,17 @@ class Collector {
   }
 
  private:
+  absl::StatusOr<CsvReader> OpenReader(const std::string& path, absl::string_view text) const {
+    const std::optional<char> separator = table_.format.separator;
+    if (table_.schema.has_value()) {
+      return CsvReader::Open(path, text, separator, CsvReader::QuotedBlanks::kStripped);
+    }
+    // Release 0.1 knew no separator but the comma, and took quoted names as they are, also for the digest of the columns.
+    absl::StatusOr<CsvReader> reader = CsvReader::Open(path, text, separator.value_or(','));
+    const bool found = reader.ok() && absl::c_linear_search(reader->header(), table_.label_column);
+    return found || separator.has_value() ? std::move(reader) : CsvReader::Open(path, text, std::nullopt);
+  }
+
   // Without a schema: of the first file it makes one, and the others must have the same.
   absl::Status SetHeader(const CsvReader& reader, const std::string& path) {
     const std::vector<std::string>& header = reader.header();

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "common/canonical_word.h"
 #include "common/status_macros.h"
 #include "worker/data/csv_reader.h"
 #include "worker/data/folder.h"
@@ -76,15 +77,18 @@ struct Profile {
 
 class Describer {
  public:
-  explicit Describer(const CsvFormat& format) : format_(format), missing_(format.missing.begin(), format.missing.end()) {
-    missing_.insert("");
+  explicit Describer(const CsvFormat& format) : format_(format), missing_{""} {
+    for (const std::string& word : format.missing) {
+      missing_.insert(CanonicalWord(word));
+    }
   }
 
   absl::Status ReadFile(const std::string& path, uint64_t& budget) {
     TRIBUTARY_ASSIGN_OR_RETURN(const DecodedText text, ReadTableText(path, format_, Utf8::kChecked, budget));
-    TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader, CsvReader::Open(path, text.text, format_.separator));
+    TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader, CsvReader::Open(path, text.text, format_.separator, CsvReader::QuotedBlanks::kStripped));
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<size_t> places, Bind(reader));
-    NumberReader numbers(format_.decimal, reader.separator());
+    // Each column by its own first decimal mark: dates such as 01.02 must not make words of the decimal commas beside them.
+    std::vector<NumberReader> numbers(places.size(), NumberReader(format_.decimal, reader.separator()));
     std::vector<std::string> fields;
     while (true) {
       TRIBUTARY_ASSIGN_OR_RETURN(const bool more, reader.Next(fields));
@@ -92,7 +96,7 @@ class Describer {
         return absl::OkStatus();
       }
       for (size_t i = 0; i < fields.size(); ++i) {
-        Add(fields[i], reader.line(), numbers, profiles_[places[i]]);
+        Add(fields[i], reader.line(), numbers[i], profiles_[places[i]]);
       }
     }
   }
@@ -102,6 +106,10 @@ class Describer {
     const auto label = std::find_if(profiles_.begin(), profiles_.end(), [&](const Profile& profile) { return profile.name == name; });
     if (label == profiles_.end()) {
       return DataError(absl::StrCat("no column ", Quoted(name), " to predict: choose one with --label"));
+    }
+    if (name.empty() || HasControl(name)) {
+      return DataError(
+          absl::StrCat("column ", Quoted(name), " cannot be predicted: it has no name on one line; choose another with --label"));
     }
     std::string columns, left_out;
     size_t inputs = 0;
@@ -125,12 +133,12 @@ class Describer {
                                     " rows or more; choose another with --label"));
     }
     return absl::StrCat(
-        "# Proposed from one site's files. Read it before you share it: it tells the names of columns, and values of categories and "
-        "labels\n"
-        "# that at least ",
+        "# Proposed from one site's files, without what looks like identifiers. Rows are not persons: read it before you share it. It "
+        "tells\n"
+        "# the names of columns, and values of categories and labels that at least ",
         kFewRows,
-        " rows have. Then decide with the other sites what is written \"?\", and have each of them run\n"
-        "# tributary-worker data check.\n",
+        " rows have, which may all be one person's.\n"
+        "# Then decide with the other sites what is written \"?\", and have each of them run tributary-worker data check.\n",
         MissingComment(), "model:\n  mlp: {inputs: ", inputs, ", hidden: [32], outputs: ", number ? 1 : classes.size(),
         number ? ", task: values" : "",
         "}\ndata:\n  kind: csv\n  # ? unit, min and max of each number; aliases: the names that other sites use\n", left_out,
@@ -145,25 +153,27 @@ class Describer {
   absl::StatusOr<std::vector<size_t>> Bind(const CsvReader& reader) {
     const bool first = profiles_.empty();
     std::vector<size_t> places;
-    std::set<size_t> taken;
+    std::vector<bool> taken(reader.header().size());
     for (const std::string& name : reader.header()) {
-      if (first) {
+      if (first && places_.emplace(name, profiles_.size()).second) {
         profiles_.emplace_back().name = name;
       }
-      const auto at = std::find_if(profiles_.begin(), profiles_.end(), [&](const Profile& profile) { return profile.name == name; });
-      if (at == profiles_.end()) {
+      const auto at = places_.find(name);
+      if (at == places_.end()) {
         return reader.Error(absl::StrCat("column ", Quoted(name), " is not in the first file: describe files of one kind"));
       }
-      places.push_back(static_cast<size_t>(at - profiles_.begin()));
-      if (!taken.insert(places.back()).second) {
+      taken.resize(profiles_.size());
+      if (taken[at->second]) {
         return reader.Error(absl::StrCat("column ", Quoted(name), " appears twice"));
       }
+      taken[at->second] = true;
+      places.push_back(at->second);
     }
     return places;
   }
 
   void Add(const std::string& field, uint64_t line, NumberReader& numbers, Profile& profile) {
-    if (missing_.contains(field)) {
+    if (missing_.count(CanonicalWord(field)) > 0) {
       ++profile.missing;
       return;
     }
@@ -216,6 +226,12 @@ class Describer {
       ++inputs;
       absl::StrAppend(&line, ", missing: flag");
     }
+    // A number of a case that comes back is there a few times, and a measured whole number of so many rows many times.
+    const bool repeated_number =
+        profile.IsNumber() && profile.whole && profile.values >= kManyRows && (profile.many || profile.words.size() * 4 >= profile.values);
+    if (repeated_number || !profile.IsNumber()) {
+      return absl::StrCat(line, "}  # ? does it name a person or case?\n");
+    }
     const bool code = profile.IsNumber() && profile.whole && !profile.many && profile.words.size() > 2 && profile.words.size() <= 10;
     return absl::StrCat(line, "}", code ? "  # ? a few whole numbers: if they are codes, kind: category with values" : "", "\n");
   }
@@ -265,6 +281,7 @@ class Describer {
   std::set<std::string> missing_;
   std::set<std::string> words_for_missing_;
   std::vector<Profile> profiles_;
+  std::map<std::string, size_t> places_;  // in `profiles_`, by name
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/canonical_word.h"
 #include "worker/data/csv_reader.h"
 
 namespace tributary::worker {
@@ -24,35 +25,21 @@ bool ParseFinite(absl::string_view text, double& value) {
   return result.ec == std::errc() && result.ptr == end && std::isfinite(static_cast<float>(value));
 }
 
-// "1" of "1.0", "1,0" and "01"; nothing: it is no whole number.
-std::optional<std::string> WholeNumber(absl::string_view text) {
-  double value = 0;
-  if (!ParseFinite(absl::StrReplaceAll(text, {{",", "."}}), value) || value != std::floor(value) || std::abs(value) > 1e15) {
-    return std::nullopt;
-  }
-  return absl::StrCat(static_cast<int64_t>(value));
-}
-
 const char* MarkName(char mark) {
   return mark == ',' ? "commas" : "points";
 }
 
 }  // namespace
 
-std::string CanonicalWord(absl::string_view word) {
-  return WholeNumber(word).value_or(std::string(word));
-}
-
 void Vocabulary::Add(absl::string_view word, int64_t meaning) {
-  words_.emplace(word, meaning);
+  words_.emplace(CanonicalWord(word), meaning);
 }
 
 std::optional<int64_t> Vocabulary::Find(absl::string_view word) const {
-  auto found = words_.find(word);
-  if (found == words_.end()) {
-    const std::optional<std::string> number = WholeNumber(word);
-    found = number.has_value() ? words_.find(*number) : words_.end();
+  if (words_.empty()) {
+    return std::nullopt;
   }
+  const auto found = words_.find(CanonicalWord(word));
   return found != words_.end() ? std::make_optional(found->second) : std::nullopt;
 }
 
@@ -82,8 +69,9 @@ TableCoding MakeCoding(TableSchema schema, CsvFormat format) {
       coding.classes.Add(value, static_cast<int64_t>(i));
     }
   }
-  coding.missing.insert(format.missing.begin(), format.missing.end());
-  coding.missing.insert("");
+  for (const std::string& word : format.missing) {
+    coding.missing.Add(word, 0);
+  }
   coding.schema = std::move(schema);
   coding.format = std::move(format);
   return coding;

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -15,10 +14,7 @@
 
 namespace tributary::worker {
 
-// A whole number as it is written most shortly, "1" of "1.0" and "01"; any other word as it is.
-std::string CanonicalWord(absl::string_view word);
-
-// Words and what they stand for. A number is found however it is written: "1", "1.0" and "01" are one word.
+// Words and what they stand for. A whole number is found however it is written (common/canonical_word.h).
 class Vocabulary {
  public:
   void Add(absl::string_view word, int64_t meaning);
@@ -41,7 +37,9 @@ struct TableCoding {
   CsvFormat format;
   std::vector<Vocabulary> categories;  // one for each column
   Vocabulary classes;
-  std::set<std::string, std::less<>> missing;
+  Vocabulary missing;  // words besides the empty field
+
+  bool IsMissing(absl::string_view field) const { return field.empty() || missing.Find(field).has_value(); }
 };
 
 // `format`: of this site's files.

@@ -3,6 +3,7 @@
 #define TRIBUTARY_WORKER_DATA_TABLE_FILE_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,14 +31,15 @@ class TableFile {
  public:
   enum class Labels { kRead, kIgnored };
 
-  // Finds the schema's columns in the header of `reader`, by their names, their aliases, and what the site renames. `coding` must outlive
-  // the file. DataError with file and line, and with a refusal (worker/refusal.h) where it is the run that does not fit: a column that is
-  // not there, or there twice.
+  // Finds the schema's columns in the header of `reader`, by their names and aliases. What the site renames goes by its new name alone, as
+  // far as the run has that name. `coding` must outlive the file. DataError with file and line: a column is there twice, or one of the file
+  // is two of the run's; or, with a refusal (worker/refusal.h), is not there.
   static absl::StatusOr<TableFile> Open(CsvReader reader, const TableCoding* coding, Labels labels);
 
-  // The next row; false: there is none. Errors of CsvReader, after which there are no rows. `row.problem` is a DataError with file, line
-  // and column: a field that is no number; or, with a refusal, a value that is missing, unknown or out of its bounds where the schema
-  // refuses it.
+  // The next row; false: there is none. Errors of CsvReader, after which there are no rows. A row with a gap that drops it is left out,
+  // whatever else it holds. `row.problem` is a DataError with file, line and column: a field that is no number; or, with a refusal, a value
+  // that is missing, unknown or out of its bounds where the schema refuses it. The refusal is the same for all of these: one that told
+  // column and bound would let the run's operator close in on a single value.
   absl::StatusOr<bool> Next(TableRow& row);
 
   const CsvReader& reader() const { return reader_; }
@@ -49,16 +51,24 @@ class TableFile {
   TableFile(CsvReader reader, const TableCoding* coding)
       : reader_(std::move(reader)), coding_(coding), numbers_(coding->format.decimal, reader_.separator()) {}
 
+  // Of the names that the run may know, where each stands in the file.
+  using Places = std::map<absl::string_view, std::vector<size_t>>;
+
   absl::Status Bind(Labels labels);
-  absl::StatusOr<size_t> Find(const std::string& name, const std::vector<std::string>& aliases, absl::string_view key,
-                              MissingPolicy missing);
+  Places PlacesByName() const;
+  // `Spec`: TableColumn or TableLabel.
+  template <typename Spec>
+  absl::StatusOr<size_t> Find(const Spec& spec, absl::string_view key, const Places& places) const;
+  // Marks `place` as that of the run's column `name`.
+  absl::Status Take(size_t place, const std::string& name, std::vector<const std::string*>& taken) const;
+  bool LeavesOut(size_t place, MissingPolicy missing, TableRow& row) const;
+  absl::Status Refuse(absl::string_view message) const;
   absl::Status ReadRow(TableRow& row);
   absl::Status ReadCell(size_t column, TableRow& row);
   absl::Status ReadLabel(TableRow& row);
   absl::Status ReadHeaderLabel(const std::string& field, TableRow& row);
   absl::Status ReadNumber(absl::string_view column, const std::string& field, double& value);
-  absl::Status WithoutValue(absl::string_view column, const std::string& field, MissingPolicy missing, absl::string_view key,
-                            TableRow& row);
+  absl::Status RefuseGap(absl::string_view column, const std::string& field, absl::string_view key) const;
 
   CsvReader reader_;
   const TableCoding* coding_;
