@@ -30,8 +30,8 @@ std::string CsvField(absl::string_view text) {
 
 class Predictor {
  public:
-  Predictor(const PredictOptions& options, std::unique_ptr<Model> model, absl::Span<const float> theta)
-      : options_(options), model_(std::move(model)), theta_(theta) {
+  Predictor(const PredictOptions& options, std::unique_ptr<Model> model, absl::Span<const float> theta, std::string file)
+      : options_(options), model_(std::move(model)), theta_(theta), file_(std::move(file)) {
     predictions_.csv = "row,prediction";
     for (const TableClass& one : options_.schema.label.classes) {
       absl::StrAppend(&predictions_.csv, ",", CsvField(one.name));
@@ -73,33 +73,39 @@ class Predictor {
     absl::Span<const float> rest = outputs;
     for (const Row row : waiting_) {
       absl::StrAppend(&predictions_.csv, ++predictions_.rows, ",");
+      const absl::Span<const float> own = rest.first(row == Row::kLeftOut ? 0 : width);
+      if (!std::all_of(own.begin(), own.end(), [](float output) { return std::isfinite(output); })) {
+        return DataError(absl::StrCat(file_, ": row ", predictions_.rows, ": the model gives no finite number for it: either its values ",
+                                      "are far from those that the model was trained on, or its weights are damaged"));
+      }
       if (row == Row::kLeftOut) {
         ++predictions_.left_out;
         predictions_.csv.append(classes, ',');
       } else if (classes == 0) {
         const Scale& scale = options_.statistics.label;
-        absl::StrAppend(&predictions_.csv, absl::StrFormat("%.9g", rest[0] * scale.deviation + scale.mean));
+        absl::StrAppend(&predictions_.csv, absl::StrFormat("%.9g", own[0] * scale.deviation + scale.mean));
       } else {
-        AppendClasses(rest.first(classes));
+        AppendClasses(own);
       }
       predictions_.csv.push_back('\n');
-      rest.remove_prefix(row == Row::kLeftOut ? 0 : width);
+      rest.remove_prefix(own.size());
     }
     waiting_.clear();
     batch_ = {};
     return absl::OkStatus();
   }
 
-  // The softmax of `logits`.
+  // The softmax of `logits`, each class divided by what it weighed in the loss, which the model has learned to multiply with.
   void AppendClasses(absl::Span<const float> logits) {
-    const auto likeliest = std::max_element(logits.begin(), logits.end());
+    const auto predicted = std::max_element(logits.begin(), logits.end());
     std::vector<double> weights;
     double sum = 0;
-    for (const float logit : logits) {
-      weights.push_back(std::exp(static_cast<double>(logit) - *likeliest));
+    const std::vector<TableClass>& classes = options_.schema.label.classes;
+    for (size_t i = 0; i < logits.size(); ++i) {
+      weights.push_back(std::exp(static_cast<double>(logits[i]) - *predicted) / classes[i].weight);
       sum += weights.back();
     }
-    absl::StrAppend(&predictions_.csv, CsvField(options_.schema.label.classes[static_cast<size_t>(likeliest - logits.begin())].name));
+    absl::StrAppend(&predictions_.csv, CsvField(classes[static_cast<size_t>(predicted - logits.begin())].name));
     for (const double weight : weights) {
       absl::StrAppendFormat(&predictions_.csv, ",%.6f", weight / sum);
     }
@@ -108,6 +114,7 @@ class Predictor {
   const PredictOptions& options_;
   const std::unique_ptr<Model> model_;
   const absl::Span<const float> theta_;
+  const std::string file_;
   std::vector<Row> waiting_;
   Batch batch_;
   Predictions predictions_;
@@ -121,9 +128,10 @@ absl::StatusOr<Predictions> Predict(const PredictOptions& options, absl::Span<co
   const TableCoding coding = MakeCoding(options.schema, options.format);
   uint64_t budget = kMaxDataBytes;
   TRIBUTARY_ASSIGN_OR_RETURN(const DecodedText text, ReadTableText(file, options.format, Utf8::kChecked, budget));
-  TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader, CsvReader::Open(file, text.text, options.format.separator));
+  TRIBUTARY_ASSIGN_OR_RETURN(CsvReader reader,
+                             CsvReader::Open(file, text.text, options.format.separator, CsvReader::QuotedBlanks::kStripped));
   TRIBUTARY_ASSIGN_OR_RETURN(TableFile table, TableFile::Open(std::move(reader), &coding, TableFile::Labels::kIgnored));
-  return Predictor(options, std::move(model), theta).Read(table);
+  return Predictor(options, std::move(model), theta, file).Read(table);
 }
 
 }  // namespace tributary::worker

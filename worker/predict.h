@@ -23,15 +23,16 @@ struct PredictOptions {
 };
 
 struct Predictions {
-  // CSV with a header. A line for each row of the table, numbered from 1: of classes the likeliest and the probability of each, else the
-  // number in the label's unit. A row that the schema drops has nothing but its number.
+  // CSV with a header. A line for each row of the table, numbered from 1: of classes the prediction and the probability of each, else the
+  // number in the label's unit. A row that the schema drops has nothing but its number. What classes weighed in the loss is taken out of
+  // the probabilities; the prediction is the class whose probability times its weight is greatest, as in the run's own metrics.
   std::string csv;
   uint64_t rows = 0;
   uint64_t left_out = 0;
 };
 
-// `theta`: the model's parameters. `file`: a csv file, whose label is not read. Errors of worker/data/table_file.h; InvalidArgument: theta
-// of another size, or a schema that does not give the model's inputs.
+// `theta`: the model's parameters. `file`: a csv file, whose label is not read. Errors of worker/data/table_file.h; DataError: the model
+// gives no finite number for a row; InvalidArgument: theta of another size, or a schema that does not give the model's inputs.
 absl::StatusOr<Predictions> Predict(const PredictOptions& options, absl::Span<const float> theta, const std::string& file);
 
 }  // namespace tributary::worker

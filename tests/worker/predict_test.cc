@@ -1,6 +1,7 @@
 // Predictions of a model whose weights are known.
 #include "worker/predict.h"
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,25 @@ TEST(Predict, EveryRowHasItsClassAndTheProbabilityOfEach) {
             "4,\"no, never\",0.731059,0.268941\n");
   EXPECT_EQ(made->rows, 4u);
   EXPECT_EQ(made->left_out, 1u);
+}
+
+TEST(Predict, ProbabilitiesAreWithoutWhatClassesWeighedInTheLoss) {
+  PredictOptions options = Classifier();
+  options.schema.label.classes[1].weight = 3;
+  // Of as many of both classes the loss teaches 1 : 3, which is what these logits say.
+  EXPECT_THAT(Predicted(options, {0, 0, 0, 1.0986123F}, "x\n10\n")->csv, HasSubstr("\n1,yes,0.500000,0.500000\n"));
+}
+
+TEST(Predict, ARowWithoutAFiniteOutputIsRefusedByItsNumber) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  const absl::Status status = Predicted(Classifier(), {0, infinite, 0, 0}, "x\n\n10\n0\n").status();
+  EXPECT_THAT(status.message(), HasSubstr("t.csv: row 1: the model gives no finite number"));
+}
+
+TEST(Predict, ARowOfNothingButTabsIsARow) {
+  PredictOptions options = Classifier();
+  options.schema.columns[0].missing = MissingPolicy::kDrop;
+  EXPECT_THAT(Predicted(options, kTheta, "x\ty\n\t\n10\t\n")->csv, HasSubstr("\n1,,,\n2,yes,"));
 }
 
 TEST(Predict, ANumberIsInTheLabelsUnit) {
