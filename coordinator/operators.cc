@@ -23,6 +23,7 @@
 #include "coordinator/run/run_submission.h"
 #include "coordinator/site_registry.h"
 #include "optim/snapshot.h"
+#include "proto/config/capabilities.h"
 #include "proto/config/run_options.h"
 #include "proto/durations.h"
 #include "proto/protocol_version.h"
@@ -171,8 +172,7 @@ absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(con
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
   TRIBUTARY_ASSIGN_OR_RETURN(std::string warning, CheckDisk(model, 0));
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes weights, OpenInitialWeights(model, InitialWeightsFolder(config_)));
-  JournaledRun run{.run_id = NewRunId(spec.name(), UnixMillis(), runs_.size()), .spec = spec, .reason = ""};
-  run.submitted_unix_ms = UnixMillis();
+  JournaledRun run{NewRunId(spec.name(), UnixMillis(), runs_.size()), WithoutNewDefaults(spec), v1::SUBMITTED, /*reason=*/"", UnixMillis()};
   return RunSubmission::Create(std::move(run), std::move(model), std::move(weights), std::move(warning), &store_);
 }
 

@@ -1,6 +1,7 @@
 #include "worker/data_command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -80,8 +81,12 @@ Json TableJson(const TableReport& table) {
           {"label", std::move(label)},          {"validation_rows", table.validation_rows}};
 }
 
-void PrintProblems(const std::vector<std::string>& problems, bool json) {
+// `status`: with what reading ended.
+void PrintProblems(std::vector<std::string> problems, const absl::Status& status, bool json) {
   if (json) {
+    if (std::find(problems.begin(), problems.end(), status.message()) == problems.end()) {
+      problems.emplace_back(status.message());
+    }
     Print({{"problems", problems}});
     return;
   }
@@ -104,7 +109,7 @@ absl::Status Check(const DataCommand& command) {
   options.table.problems = &problems;
   absl::StatusOr<std::unique_ptr<DataSource>> opened = OpenData(options, options.data_folder);
   if (!opened.ok()) {
-    PrintProblems(problems, command.json);
+    PrintProblems(problems, opened.status(), command.json);
     return opened.status();
   }
   const std::unique_ptr<DataSource> data = *std::move(opened);

@@ -130,4 +130,14 @@ Capabilities RequiredCapabilities(const v1::RunSpec& run) {
   return words;
 }
 
+v1::RunSpec WithoutNewDefaults(v1::RunSpec run) {
+  if (run.data().standardise() == v1::SITE) {
+    run.mutable_data()->clear_standardise();
+  }
+  if (run.model().mlp().task() == v1::MlpSpec::CLASSES) {
+    run.mutable_model()->mutable_mlp()->clear_task();
+  }
+  return run;
+}
+
 }  // namespace tributary

@@ -32,6 +32,9 @@ Capabilities CapabilitiesOf(const google::protobuf::RepeatedPtrField<std::string
 // What a worker must be able to do to take part in this run.
 Capabilities RequiredCapabilities(const v1::RunSpec& run);
 
+// `run` without keys that say what goes without saying, and that release 0.1.0 does not know: it would refuse the run for them.
+v1::RunSpec WithoutNewDefaults(v1::RunSpec run);
+
 }  // namespace tributary
 
 #endif  // TRIBUTARY_PROTO_CONFIG_CAPABILITIES_H_

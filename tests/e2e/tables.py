@@ -60,10 +60,10 @@ class Tables(harness.FederationTest):
         parties.write_worker_config("lyon", parties.directory / "data" / "lyon")
         return parties
 
-    def worker(self, *arguments):
+    def worker(self, *arguments, code=0):
         done = subprocess.run([harness.BINARIES / "tributary-worker", *map(str, arguments)], capture_output=True, text=True, timeout=60,
                               check=False)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.returncode, code, done.stderr)
         return done.stdout
 
     def run_file(self, parties, example):
@@ -90,6 +90,10 @@ class Tables(harness.FederationTest):
         self.assertEqual(seen["berlin"]["inputs"], seen["lyon"]["inputs"])
         self.assertEqual(seen["berlin"]["files"][0]["columns_left_out"], ["Fallnr", "Tage", "Größe", "Bemerkung"])
         self.assertEqual((seen["berlin"]["files"][0]["decimal"], seen["lyon"]["files"][0]["decimal"]), ("comma", "point"))
+        parties.write_worker_config("other", parties.directory / "data" / "lyon", csv={"rename": ["sex=age"]})
+        problems = json.loads(self.worker("data", "check", "--config", parties.directory / "worker-other.yaml", "--run", clinic,
+                                          "--format", "json", code=harness.EXIT_DATA))["problems"]
+        self.assertRegex(problems[0], "export.csv:1: columns 'sex' and 'age' are both 'age' of the run")
         for site in parties.sites:
             parties.start_worker(site)
         model = self.finish(parties, clinic)

@@ -53,6 +53,17 @@ TEST(Capabilities, ATableWhoseColumnsAreNamedNeedsMoreThanOneOfNumbers) {
   EXPECT_TRUE(Includes(OwnCapabilities(), RequiredCapabilities(run)));
 }
 
+TEST(Capabilities, AReleaseThatDoesNotKnowAKeyIsNotSentItsDefault) {
+  v1::RunSpec run = MakeRun("mode: signsgd");
+  const std::string plain = run.SerializeAsString();
+  run.mutable_data()->set_standardise(v1::SITE);
+  run.mutable_model()->mutable_mlp()->set_task(v1::MlpSpec::CLASSES);
+  EXPECT_EQ(WithoutNewDefaults(run).SerializeAsString(), plain);
+  run.mutable_data()->set_standardise(v1::NONE);
+  run.mutable_model()->mutable_mlp()->set_task(v1::MlpSpec::VALUES);
+  EXPECT_EQ(WithoutNewDefaults(run).SerializeAsString(), run.SerializeAsString());
+}
+
 TEST(Capabilities, ThisProgramCanDoEveryRunThatItsConfigurationCanAskFor) {
   for (const char* optimizer : {"mode: allreduce", "mode: demo", "mode: distro", "mode: local", "mode: fedavg, weighting: samples",
                                 "mode: diloco", "mode: signsgd", "mode: local, local_steps: auto, local_time: 5s"}) {
