@@ -208,9 +208,9 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name
   AfterChange();
   ActiveRun* const active = FindActive(run_id);
   TRIBUTARY_ASSIGN_OR_RETURN(const uint64_t committed, deps_.journal->LastCommit(run_id));
-  const std::optional<uint64_t> early_end = active == nullptr ? EndedEarlyAt(run->journaled, committed) : active->EndsEarlyAt();
-  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended,
-                             Extended(active == nullptr ? run->journaled : active->journaled(), rounds, early_end, act));
+  const JournaledRun& before = active == nullptr ? run->journaled : active->journaled();
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<uint64_t> enough_at, EnoughAt(*deps_.journal, before, committed));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(before, rounds, enough_at, act));
   TRIBUTARY_ASSIGN_OR_RETURN(const RunModel model, RunModel::Of(extended.spec));
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string warning, CheckDisk(model, committed));
   LogInfo("coordinator", "run ", run_id, " is extended by ", act.operator_name, " from ", run->journaled.spec.rounds(), " to ", rounds,

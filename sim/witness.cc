@@ -128,6 +128,9 @@ void Witness::OnTakenBack(const std::string& run_id, uint64_t round, bool residu
   if (run.over()) {
     run.journaled.state = v1::SUBMITTED;
   }
+  if (run.journaled.spec.stop_when().after() > round) {
+    run.journaled.spec.mutable_stop_when()->set_after(round);
+  }
 }
 
 void Witness::OnState(const std::string& run_id, v1::RunState state, absl::string_view reason) {

@@ -1,5 +1,8 @@
 #include "coordinator/journal/journal_truncation.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "proto/run_state.h"
@@ -32,16 +35,23 @@ absl::StatusOr<std::vector<std::string>> DropDamaged(Database& database, const J
   return dropped;
 }
 
-// Of a run that was being stopped, the stop is taken back too; one that was taken back before gets another reason.
+// Of a run that was being stopped, the stop is taken back too; one that was taken back before gets another reason. From which round on
+// stop_when counts is taken back like the rounds: the evaluations to come would not be looked at.
 absl::Status Queue(JournalTables& tables, const RunRef& run, uint64_t round) {
-  TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<JournaledRun> runs, tables.runs.All());
-  for (const JournaledRun& journaled : runs) {
-    const bool queued = IsOver(journaled.state) || journaled.state == v1::DRAINING || journaled.state == v1::SUBMITTED;
-    if (journaled.run_id == run.id && queued) {
-      return tables.runs.SetState(run, v1::SUBMITTED, absl::StrCat("taken back to round ", round), /*finished_unix_ms=*/0);
-    }
+  TRIBUTARY_ASSIGN_OR_RETURN(std::vector<JournaledRun> runs, tables.runs.All());
+  const auto found = std::find_if(runs.begin(), runs.end(), [&run](const JournaledRun& journaled) { return journaled.run_id == run.id; });
+  if (found == runs.end()) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  if (IsOver(found->state) || found->state == v1::DRAINING || found->state == v1::SUBMITTED) {
+    found->state = v1::SUBMITTED;
+    found->reason = absl::StrCat("taken back to round ", round);
+    found->finished_unix_ms = 0;
+  }
+  if (found->spec.stop_when().after() > round) {
+    found->spec.mutable_stop_when()->set_after(round);
+  }
+  return tables.runs.Replace(run, *found);
 }
 
 }  // namespace

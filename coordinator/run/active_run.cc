@@ -65,6 +65,13 @@ absl::StatusOr<std::unique_ptr<ActiveRun>> ActiveRun::Open(const JournaledRun& r
     LogInfo("coordinator", "run ", run.run_id, " starts");
   }
   ShowStanding(active->Status(), *dependencies.metrics);
+  if (active->engine_.reporting()) {
+    // Once more: the journal may have a site's last report without the mean that it counts in.
+    active->accounts_.KeepEvaluationsOf(active->host_->round());
+    if (!active->RecordEvaluation(active->host_->round(), active->accounts_.SiteEvaluations())) {
+      return StorageHasFailed();
+    }
+  }
   active->ForecastDisk();
   return active;
 }
@@ -211,14 +218,7 @@ void ActiveRun::CommitRound(const CloseRound& close) {
     return;
   }
   const absl::Time applied = At().now;
-  for (const std::string& site : close.included) {
-    v1::SiteStatus& totals = accounts_.site(site);
-    totals.set_updates_included(totals.updates_included() + 1);
-  }
-  for (const std::string& site : close.stragglers) {
-    v1::SiteStatus& totals = accounts_.site(site);
-    totals.set_rounds_missed(totals.rounds_missed() + 1);
-  }
+  accounts_.CountRound(close.included, close.stragglers);
   const std::vector<std::string> recipients = deps_.membership->In(Presence::kReady);
   v1::RoundRecord record = MakeRoundRecord(*host_, close, {engine_.round_start(), last_accepted_, closing, At().now},
                                            pending->record->size(), recipients.size());
@@ -229,8 +229,8 @@ void ActiveRun::CommitRound(const CloseRound& close) {
   const absl::Time journaled = At().now;
   accounts_.SetLastRecord(record);
   enough_ = EarlyEnd(journaled_.spec, accounts_.evaluations(), close.round);
-  if (record.has_train_loss()) {
-    accounts_.SetTrainLoss(record.train_loss());
+  if (IsLast(close.round)) {
+    accounts_.KeepEvaluationsOf(close.round);
   }
 
   // Receipts go to whatever session the site has, ahead of the commit; the commit to those who hold the state that it applies to. Who is on
@@ -414,7 +414,8 @@ absl::Status ActiveRun::Resume(const OperatorAct& act) {
 
 absl::Status ActiveRun::Extend(uint64_t rounds, const OperatorAct& act) {
   TRIBUTARY_RETURN_IF_ERROR(SettleForOperator());
-  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(journaled_, rounds, EndsEarlyAt(), act));
+  TRIBUTARY_ASSIGN_OR_RETURN(const std::optional<uint64_t> enough_at, EnoughAt(*deps_.journal, journaled_, host_->round()));
+  TRIBUTARY_ASSIGN_OR_RETURN(const JournaledRun extended, Extended(journaled_, rounds, enough_at, act));
   NoteAct("extended", act);
   if (const absl::Status replaced = deps_.journal->ReplaceRun(extended); !Survives(replaced)) {
     return replaced;

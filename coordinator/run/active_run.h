@@ -85,8 +85,6 @@ class ActiveRun {
   bool Takes(const std::string& site) const { return TakesSite(journaled_.spec, site); }
   // It has ended, and is of no further use but for its status.
   bool over() const { return ended_.has_value(); }
-  // Of a run that is ending before its last round: its last one.
-  std::optional<uint64_t> EndsEarlyAt() const { return enough_.has_value() ? std::make_optional(host_->round()) : std::nullopt; }
   // Asked to drain: no round is in flight and none will start.
   bool drained() const { return drained_; }
   // When OnTime is due at the latest.
@@ -231,10 +229,9 @@ class ActiveRun {
   RoundSummary summary_;
 
   std::map<std::string, SiteState> sites_;
-  std::map<std::string, JournaledEvaluation> final_evaluations_;  // by site, from StateReports
-  std::map<std::string, uint64_t> last_mismatch_;                 // by site: the round in which its state last differed from the log's
-  std::map<std::string, UnfinishedSync> unfinished_syncs_;        // by site
-  absl::Time last_accepted_ = absl::InfinitePast();               // of the open round
+  std::map<std::string, uint64_t> last_mismatch_;           // by site: the round in which its state last differed from the log's
+  std::map<std::string, UnfinishedSync> unfinished_syncs_;  // by site
+  absl::Time last_accepted_ = absl::InfinitePast();         // of the open round
   absl::Time evidence_written_ = absl::InfinitePast();
 
   bool told_of_unknown_columns_ = false;

@@ -308,8 +308,9 @@ void ActiveRun::OnStateReport(const std::string& site, const v1::StateReport& re
   const std::optional<JournaledEvaluation> evaluation = EvaluationIn(report, journaled_.spec.evaluation());
   accounts_.SetSiteEvaluation(site, evaluation);
   if (evaluation.has_value()) {
-    final_evaluations_[site] = *evaluation;
-    if (!RecordEvaluation(host_->round(), final_evaluations_)) {
+    // A site that comes back after a restart does not report again. What has moved since the last commit goes with the counters.
+    accounts_.AddTailToLastRecord();
+    if (!Survives(KeepAccounts()) || !RecordEvaluation(host_->round(), accounts_.SiteEvaluations())) {
       return;
     }
   }

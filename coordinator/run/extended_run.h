@@ -11,16 +11,16 @@
 
 namespace tributary::coordinator {
 
-// The last round of a run that has finished before all that it had; nothing: it has not.
-std::optional<uint64_t> EndedEarlyAt(const JournaledRun& run, uint64_t committed);
+// `committed`, if the run needs no round after it by its spec.stop_when (EarlyEnd, best_round.h), whatever has become of it since. Errors
+// of the journal.
+absl::StatusOr<std::optional<uint64_t>> EnoughAt(Journal& journal, const JournaledRun& run, uint64_t committed);
 
-// The run with `rounds` in all; one that has finished is queued again. `ended_early_at`: the last round of one that has ended before all
-// that it had, or is about to; it may have as many as before, and spec.stop_when counts anew from there. The schedule of the learning rate
+// The run with `rounds` in all; one that has finished is queued again. `enough_at`: as EnoughAt; spec.stop_when counts anew from there, and
+// a run with rounds left then may have as many as before. The schedule of the learning rate
 // goes on to cover the rounds that it covered, and says so: what the run has committed, and has open, is what a run of that specification
 // would have. InvalidArgument: it has as many already, or more than a run may have. FailedPrecondition: it has failed, was stopped, or is
 // being stopped.
-absl::StatusOr<JournaledRun> Extended(const JournaledRun& run, uint64_t rounds, std::optional<uint64_t> ended_early_at,
-                                      const OperatorAct& act);
+absl::StatusOr<JournaledRun> Extended(const JournaledRun& run, uint64_t rounds, std::optional<uint64_t> enough_at, const OperatorAct& act);
 
 }  // namespace tributary::coordinator
 

@@ -154,6 +154,17 @@ std::vector<v1::SiteStatus> RunAccounts::SiteTotals() const {
   return totals;
 }
 
+void RunAccounts::CountRound(const std::vector<std::string>& included, const std::vector<std::string>& stragglers) {
+  for (const std::string& name : included) {
+    v1::SiteStatus& totals = site(name);
+    totals.set_updates_included(totals.updates_included() + 1);
+  }
+  for (const std::string& name : stragglers) {
+    v1::SiteStatus& totals = site(name);
+    totals.set_rounds_missed(totals.rounds_missed() + 1);
+  }
+}
+
 void RunAccounts::CloseInterval(v1::RoundRecord& record) {
   record.set_bytes_up(interval_.up);
   record.set_bytes_down(interval_.down);
@@ -193,6 +204,28 @@ std::map<std::string, JournaledEvaluation> RunAccounts::SetSiteEvaluations(const
     SetSiteEvaluation(name, evaluation);
     if (evaluation.has_value()) {
       said[name] = *evaluation;
+    }
+  }
+  return said;
+}
+
+void RunAccounts::KeepEvaluationsOf(uint64_t round) {
+  for (const auto& [name, totals] : sites_) {
+    if (totals.round() != round) {
+      SetSiteEvaluation(name, std::nullopt);
+    }
+  }
+}
+
+std::map<std::string, JournaledEvaluation> RunAccounts::SiteEvaluations() const {
+  std::map<std::string, JournaledEvaluation> said;
+  for (const auto& [name, totals] : sites_) {
+    if (totals.has_val_loss()) {
+      JournaledEvaluation& evaluation = said[name];
+      evaluation.loss = totals.val_loss();
+      for (const v1::Metric& metric : totals.metrics()) {
+        evaluation.metrics[metric.name()] = metric.value();
+      }
     }
   }
   return said;

@@ -61,24 +61,33 @@ class RunAccounts {
   // Why the run has quarantined it for its updates; empty: it has not.
   std::string QuarantineOf(const std::string& name) const;
   std::vector<v1::SiteStatus> SiteTotals() const;
+  // Of a round that is committed: whose updates it has, and who did not answer it.
+  void CountRound(const std::vector<std::string>& included, const std::vector<std::string>& stragglers);
 
   // Fills the byte fields of `record` with the interval since the last record, and starts the next interval.
   void CloseInterval(v1::RoundRecord& record);
   // Adds the interval to the newest record; that record is in last_record() then.
   void AddTailToLastRecord();
 
-  void SetLastRecord(const v1::RoundRecord& record) { last_record_ = record; }
+  void SetLastRecord(const v1::RoundRecord& record) {
+    last_record_ = record;
+    train_loss_ = record.has_train_loss() ? record.train_loss() : train_loss_;
+  }
   const std::optional<v1::RoundRecord>& last_record() const { return last_record_; }
   // What a site has said, when it was asked; nothing: it has not.
   void SetSiteEvaluation(const std::string& name, const std::optional<JournaledEvaluation>& evaluation);
   // The same of all that have sent an update; returns those that have said it.
   std::map<std::string, JournaledEvaluation> SetSiteEvaluations(const std::map<std::string, v1::UpdateReport>& reports,
                                                                 const v1::EvaluationSpec& asked);
+  // Forgets what sites have said of other states than the last one, state[round], before they report on that: from here on SiteEvaluations
+  // is of that one alone.
+  void KeepEvaluationsOf(uint64_t round);
+  // What each site has said last, by site.
+  std::map<std::string, JournaledEvaluation> SiteEvaluations() const;
   void SetEvaluation(uint64_t round, const JournaledEvaluation& evaluation) { evaluations_[round] = evaluation; }
   const JournaledEvaluations& evaluations() const { return evaluations_; }
   // Of the latest round whose sites reported one.
   std::optional<double> LatestTrainLoss() const { return train_loss_; }
-  void SetTrainLoss(double loss) { train_loss_ = loss; }
 
   ByteCounts totals() const { return {closed_.up + interval_.up, closed_.down + interval_.down}; }
 

@@ -22,8 +22,8 @@ constexpr uint64_t kRounds = 20;
 // The loss falls up to here, and rises after.
 constexpr uint64_t kBest = 6;
 
-v1::RunSpec Spec(const std::string& stop_when) {
-  return MakeSpec("toy", kRounds, 2, "distro",
+v1::RunSpec Spec(const std::string& stop_when, uint64_t rounds = kRounds) {
+  return MakeSpec("toy", rounds, 2, "distro",
                   absl::StrCat("evaluation: {every: 2, metrics: [accuracy, f1]}\nstop_when: {", stop_when, "}"));
 }
 
@@ -56,6 +56,14 @@ class EvaluationsTest : public ::testing::Test {
     const std::string run = Submit(federation_, spec);
     ConnectAllOfThisRelease(federation_);
     return run;
+  }
+  // The sites have lost their states meanwhile.
+  void TakeBack(const std::string& run, uint64_t round) {
+    ASSERT_TRUE(federation_.journal().Truncate(run, round, [] { return std::nullopt; }).ok());
+    ASSERT_TRUE(federation_.Restart().ok());
+    for (int i = 0; i < federation_.size(); ++i) {
+      federation_.site(i).Forget();
+    }
   }
   Federation federation_{2};
 };
@@ -125,6 +133,95 @@ TEST_F(EvaluationsTest, ExtendedWhileItAwaitsItsLastReportsItGoesOn) {
   ASSERT_TRUE(federation_.coordinator().ExtendRun(run, kRounds, kAnna).ok());
   federation_.site(1).reports = true;
   EXPECT_EQ(EndOf(federation_, run).round, 15u);
+}
+
+TEST_F(EvaluationsTest, ARunThatHasGotNoBetterAtItsLastRoundHasNoRoundsLeftAndIsJudgedAnewWithMore) {
+  federation_.site(1).reports = false;
+  const std::string run = Begin(Spec("patience: 2", 11));
+  ASSERT_THAT(federation_.Status(run).reason(), HasSubstr("all 11 rounds committed; waiting for the final state of site-1"));
+  const auto extend = [&](uint64_t rounds) { return federation_.coordinator().ExtendRun(run, rounds, kAnna).status(); };
+  EXPECT_THAT(std::string(extend(11).message()), HasSubstr("more than that"));
+  ASSERT_EQ(EndOf(federation_, run).round, 11u);
+  EXPECT_THAT(std::string(extend(11).message()), HasSubstr("more than that"));
+  ASSERT_TRUE(extend(kRounds).ok());
+  EXPECT_EQ(EndOf(federation_, run).round, 15u);
+}
+
+TEST_F(EvaluationsTest, ARunThatIsTakenBackIsJudgedFromThereOn) {
+  federation_.config.mutable_snapshots()->set_keep(10);
+  ASSERT_TRUE(federation_.Restart().ok());
+  const std::string run = Begin(Spec("patience: 2"));
+  ASSERT_EQ(EndOf(federation_, run).round, 11u);
+  ASSERT_TRUE(federation_.coordinator().ExtendRun(run, kRounds, kAnna).ok());
+  ASSERT_EQ(EndOf(federation_, run).round, 15u);
+  TakeBack(run, 8);
+  EXPECT_EQ(EndOf(federation_, run).round, 13u) << "two evaluations more, of rounds 10 and 12";
+}
+
+TEST_F(EvaluationsTest, ARunThatIsTakenBackToItsEarlyEndIsExtendedFromThere) {
+  const std::string run = Begin(Spec("patience: 2"));
+  ASSERT_EQ(EndOf(federation_, run).round, 11u);
+  federation_.site(0).silent = true;
+  const std::string ahead = Submit(federation_, MakeSpec("ahead", 2, 2));
+  federation_.Settle();
+  TakeBack(run, 11);
+  ASSERT_EQ(federation_.Status(run).state(), v1::SUBMITTED);
+  const absl::StatusOr<v1::RunStatus> extended = federation_.coordinator().ExtendRun(run, kRounds, kAnna);
+  ASSERT_TRUE(extended.ok()) << extended.status();
+  EXPECT_EQ(extended->spec().stop_when().after(), 11u);
+}
+
+// Whoever reports the last state first makes the other miss the commit: its own report comes when it is back.
+class LastReports : public EvaluationsTest {
+ protected:
+  std::string BeginAndReportOnce() {
+    for (const int i : {0, 1}) {
+      federation_.site(i).evaluate = [this, i](uint64_t round, JournaledEvaluation& evaluation) {
+        Evaluate(round, evaluation);
+        evaluation.loss += i;
+        if (round == 11 && reporter_ < 0) {
+          reporter_ = i;
+          federation_.site(1 - i).Disconnect();
+        }
+      };
+    }
+    const std::string run = Submit(federation_, Spec("patience: 2"));
+    ConnectAllOfThisRelease(federation_);
+    EXPECT_GE(reporter_, 0);
+    EXPECT_TRUE(federation_.Status(run).has_best_round());
+    return run;
+  }
+  double LossOf(const std::string& run, int round) { return federation_.coordinator().GetRunHistory(run)->rounds(round).val_loss(); }
+
+  int reporter_ = -1;
+};
+
+TEST_F(LastReports, OfBothSitesCountAlthoughTheCoordinatorHasRestartedInBetween) {
+  const std::string run = BeginAndReportOnce();
+  ASSERT_DOUBLE_EQ(LossOf(run, 11), 2.25 + reporter_);
+  ASSERT_TRUE(federation_.Restart().ok());
+  FakeSite& other = federation_.site(1 - reporter_);
+  other.idle = true;  // it is still evaluating
+  other.Connect();
+  federation_.Settle();
+  v1::WorkerMessage message;
+  v1::StateReport& report = *message.mutable_state_report();
+  report.set_run_id(run);
+  report.set_round(11);
+  report.set_state_hash(federation_.Status(run).state_hash());
+  report.set_val_loss(static_cast<float>(2.25 + (1 - reporter_)));
+  other.Say(message);
+  federation_.Settle();
+  EXPECT_DOUBLE_EQ(LossOf(run, 11), 2.75);
+  EXPECT_DOUBLE_EQ(SiteOf(federation_.Status(run), federation_.site(reporter_).name()).val_loss(), 2.25 + reporter_);
+}
+
+TEST_F(LastReports, OfARunThatWentOnCountNoMore) {
+  const std::string run = BeginAndReportOnce();
+  ASSERT_TRUE(federation_.coordinator().ExtendRun(run, kRounds, kAnna).ok());
+  federation_.site(reporter_).reports = false;
+  EXPECT_EQ(EndOf(federation_, run).round, 15u);
+  EXPECT_DOUBLE_EQ(LossOf(run, 15), 3.25 + (1 - reporter_));
 }
 
 TEST_F(EvaluationsTest, ASiteMayFetchTheBestStateAndNoOther) {
