@@ -128,6 +128,7 @@ class SimulatedSite:
         self._program = program
         self._native = native
         self._turn = turn
+        self._host: Optional[_native.Host] = None
         self._randomness = _Randomness()
         self._thread = threading.Thread(target=self._run, name=f"site {name}", daemon=True)
 
@@ -143,6 +144,7 @@ class SimulatedSite:
     def enter(self, model: models.Adapted, samples: int) -> _native.Host:
         """For `join`. UsageError: the site has joined already."""
         host = self._native.add(self.name, model.tensors(), model.knows_frozen, samples)
+        self._host = host
         self.joined.set()
         return host
 
@@ -177,6 +179,9 @@ class SimulatedSite:
             self.failure = failure
             self.ended_it = self._native.stop(f"site {self.name}: {type(failure).__name__}: {failure}")
         finally:
+            if self._host is not None:
+                # A round that the program has taken and not answered would be waited for.
+                self._host.stop("the program has ended")
             self.joined.set()
             self._pause()
 

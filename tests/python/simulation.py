@@ -137,6 +137,25 @@ class Simulation(unittest.TestCase):
                 next(federation)
         self.assertEqual(self.simulate({"alpha": leaving, "beta": site()}).history[-1]["included"], 1)
 
+    def test_a_program_that_ends_with_a_round_taken_lets_the_others_go_on(self):
+        def breaking(config):
+            for _ in tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10):
+                break
+
+        def returning(config):
+            next(tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10))
+
+        for program in (breaking, returning):
+            with self.subTest(program.__name__):
+                self.assertEqual(self.simulate({"alpha": program, "beta": site()}).history[-1]["included"], 1)
+
+    def test_a_mistake_with_a_round_taken_is_raised(self):
+        def mistaken(config):
+            for _ in tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10):
+                raise ZeroDivisionError
+        with self.assertRaises(ZeroDivisionError):
+            self.simulate({"alpha": mistaken, "beta": site()})
+
     def test_a_run_without_updates_fails_as_it_does_over_the_network(self):
         with self.assertRaisesRegex(tributary.errors.RunFailedError, "brought no valid update"):
             self.simulate({"alpha": site(at_round=lambda round: round.skip("no") or True)})
@@ -159,6 +178,14 @@ class Simulation(unittest.TestCase):
                 os.kill(os.getpid(), signal.SIGINT)
         with self.assertRaises(KeyboardInterrupt):
             self.simulate({"alpha": site(at_round=interrupt), "beta": site()}, run_of(rounds=100000))
+
+    def test_ctrl_c_ends_it_though_a_program_has_taken_a_round(self):
+        def interrupt(config):
+            for _ in tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+        with self.assertRaises(KeyboardInterrupt):
+            self.simulate({"alpha": interrupt, "beta": site()}, run_of(rounds=100000))
 
     def test_the_example_works(self):
         place = importlib.util.spec_from_file_location("simulate_sites", ROOT / "deploy" / "examples" / "simulate_sites.py")
