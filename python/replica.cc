@@ -47,21 +47,36 @@ py::bytes Replica::Encode(float learning_rate) {
   absl::StatusOr<std::string> update;
   {
     const py::gil_scoped_release release;
-    update = std::all_of(gradient_.begin(), gradient_.end(), [](float value) { return std::isfinite(value); })
-                 ? encoder_->Encode(Next(learning_rate), gradient_)
-                 : "";
+    encoder_->Settle(optim::UpdateFate::kNotIncluded);  // of a step that came to nothing
+    update = encoder_->Encode(Next(learning_rate), gradient_);
+  }
+  if (absl::IsFailedPrecondition(update.status())) {
+    return "";
   }
   return Value(std::move(update));
+}
+
+absl::Status Replica::Sum(const std::vector<std::string>& updates) {
+  std::vector<const std::string*> added;
+  for (const std::string& update : updates) {
+    const absl::Status status = update.empty() ? absl::OkStatus() : aggregator_->Add(update);
+    if (!status.ok()) {
+      for (const std::string* const before : added) {
+        TRIBUTARY_RETURN_IF_ERROR(aggregator_->Remove(*before));
+      }
+      return status;
+    }
+    if (!update.empty()) {
+      added.push_back(&update);
+    }
+  }
+  return absl::OkStatus();
 }
 
 void Replica::Step(float learning_rate, const std::vector<std::string>& updates, size_t own) {
   const auto step = [&]() -> absl::Status {
     TRIBUTARY_RETURN_IF_ERROR(aggregator_->BeginRound(Next(learning_rate), static_cast<uint32_t>(updates.size())));
-    for (const std::string& update : updates) {
-      if (!update.empty()) {
-        TRIBUTARY_RETURN_IF_ERROR(aggregator_->Add(update));
-      }
-    }
+    TRIBUTARY_RETURN_IF_ERROR(Sum(updates));
     TRIBUTARY_ASSIGN_OR_RETURN(const optim::Commit commit, aggregator_->Finish());
     TRIBUTARY_RETURN_IF_ERROR(optim::Apply(options_, layout_, commit, state_, threads_));
     encoder_->Settle(updates[own].empty() ? optim::UpdateFate::kNotIncluded : optim::UpdateFate::kIncluded);
@@ -89,12 +104,15 @@ std::vector<py::bytes> Replica::Save() const {
 
 void Replica::Restore(const std::string& state, const std::string& sums, const std::string& residual) {
   optim::ReplicaState restored = Value(optim::DecodeSnapshot(state, layout_, optim::SlotCount(options_.mode)));
-  const std::string sums_before = aggregator_->SaveState();
-  Check(aggregator_->RestoreState(sums));
-  if (const absl::Status status = encoder_->RestoreState(residual); !status.ok()) {
-    Check(aggregator_->RestoreState(sums_before));
-    Raise(status);
+  std::unique_ptr<optim::UpdateEncoder> encoder = Value(optim::MakeUpdateEncoder(options_, layout_, threads_));
+  if (!residual.empty()) {
+    Check(encoder->RestoreState(residual));
   }
+  Check(aggregator_->RestoreState(sums));
+  encoder_ = std::move(encoder);
+  // Into the array that Theta() shows.
+  std::copy(restored.theta.begin(), restored.theta.end(), state_.theta.begin());
+  restored.theta = std::move(state_.theta);
   state_ = std::move(restored);
 }
 

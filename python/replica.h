@@ -29,9 +29,11 @@ class Replica {
     const absl::Span<float> place = PlaceOf(layout_, block, values, absl::MakeSpan(gradient_));
     std::copy_n(values.data(), place.size(), place.data());
   }
-  // The update of this process for the next round; empty, and nothing changes, if the gradient is not finite.
+  // The update of this process for the next round; empty, and nothing changes, if the gradient is not finite or too large to be sent. The
+  // update of a round that came to nothing is not lost: it stays in the residual.
   py::bytes Encode(float learning_rate);
-  // The round, of the updates of all processes; empty ones are left out. `own`: the place of this one's.
+  // The round, of the updates of all processes; empty ones are left out. `own`: the place of this one's. After an error the replica can
+  // go on.
   void Step(float learning_rate, const std::vector<std::string>& updates, size_t own);
 
   // In the order of `tensors`, as long as the replica lives.
@@ -42,10 +44,13 @@ class Replica {
 
   // What a restart needs: the state and the sums, equal in all processes, and the residual, which is this one's.
   std::vector<py::bytes> Save() const;
-  // Raises DamagedError; the replica is unchanged then.
+  // An empty `residual`: there is nothing that has not been sent. Views of theta see what is restored. Raises DamagedError; the replica is
+  // unchanged then.
   void Restore(const std::string& state, const std::string& sums, const std::string& residual);
 
  private:
+  // Adds them to the round that is open. An error: none of them.
+  absl::Status Sum(const std::vector<std::string>& updates);
   optim::RoundParameters Next(float learning_rate) const { return {.round = state_.round + 1, .learning_rate = learning_rate}; }
 
   optim::OptimizerOptions options_;

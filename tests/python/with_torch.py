@@ -6,6 +6,7 @@ import pathlib
 import sys
 import tempfile
 import unittest
+import warnings
 
 if importlib.util.find_spec("torch") is None or importlib.util.find_spec("numpy") is None:
     print("PyTorch is not installed")
@@ -37,15 +38,20 @@ def loss_of(model, x, y):
     return ((model(x) - y)**2).mean()
 
 
-def train_in_cluster(rank, size, meeting, modes, queue):
-    """One process of a cluster; tells for each mode its state hash, that to which it comes back from half way, and its losses."""
+def process_of_cluster(rank, size, meeting, work, queue):
+    """One process of a cluster; tells what `work(rank)` returns."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=size)
-    queue.put([train_in(mode, rank) for mode in modes])
+    queue.put((rank, work(rank)))
     torch.distributed.destroy_process_group()
 
 
+def train_in_modes(rank):
+    return {mode: train_in(mode, rank) for mode in ("distro", "demo")}
+
+
 def train_in(mode, rank):
+    """Its state hash, that to which it comes back from half way, and its losses."""
     model = new_model(seed=rank)
     optimizer = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE, mode=mode, threads=1)
     losses, saved = [], None
@@ -70,6 +76,79 @@ def train_in(mode, rank):
     return ended, back.state_hash(), losses
 
 
+def raised_by(work, *arguments):
+    try:
+        work(*arguments)
+    except Exception as error:
+        return type(error).__name__
+    return None
+
+
+def misuse_step(rank):
+    """What each step raises, and what there is then: (error, steps, residual's norm, hash)."""
+    model = new_model()
+    optimizer = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE, threads=1)
+    seen = {}
+
+    def step(name, lr=LEARNING_RATE, gradient=0.1, frozen=False):
+        optimizer.param_groups[0]["lr"] = lr
+        model[0].bias.requires_grad = not frozen
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        seen[name] = raised_by(optimizer.step), optimizer.steps, optimizer._replica.residual_norm(), optimizer.state_hash()
+
+    step("first")
+    step("rates that differ", lr=LEARNING_RATE * (1 + rank))
+    step("a rate that cannot be in one", lr=LEARNING_RATE if rank == 0 else float("nan"))
+    step("a rate that is none in one", lr=LEARNING_RATE if rank == 0 else "fast")
+    step("frozen in one", frozen=rank == 1)
+    step("goes on")
+    step("too large in one", gradient=0.1 if rank == 0 else 1e25)
+    step("too large in all", gradient=1e25)
+    return seen
+
+
+def misuse_construction(rank):
+    """The errors of what cannot be made together, and the hash of what can be afterwards."""
+    def make(*, width=1, **options):
+        return tributary.optim.DistrO(torch.nn.Linear(4, width).named_parameters(), lr=LEARNING_RATE, threads=1, **options)
+
+    return [raised_by(lambda: make(k=8 + rank)), raised_by(lambda: make(k=8 if rank == 0 else 5000)),
+            raised_by(lambda: make(width=1 + rank)), make().state_hash()]
+
+
+def train_short_types(rank):
+    """Whether the weights are the replica's, rounded, after a step; and its hash."""
+    model = new_model(seed=rank).to(torch.bfloat16)
+    optimizer = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE, threads=1)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 0.1 + rank)
+    optimizer.step()
+    theta = torch.from_numpy(optimizer._replica.theta().copy()).to(torch.bfloat16)
+    return torch.equal(theta, torch.cat([parameter.detach().reshape(-1) for parameter in model.parameters()])), optimizer.state_hash()
+
+
+def load_first_state(rank):
+    """Of a process that loads what process 0 has saved: warnings, whether it has a residual, and the hash after a step."""
+    model = new_model()
+    optimizer = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE, threads=1)
+
+    def step():
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.1 + rank)
+        optimizer.step()
+
+    step()
+    saved = [optimizer.state_dict()]
+    torch.distributed.broadcast_object_list(saved, 0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        optimizer.load_state_dict(saved[0])
+    residual = optimizer._replica.residual_norm() > 0
+    step()
+    return [str(warning.message) for warning in caught if "residual" in str(warning.message)], residual, optimizer.state_hash()
+
+
 class WithTorch(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -87,6 +166,19 @@ class WithTorch(unittest.TestCase):
         return tributary.simulate(run, {f"site-{rank}": lambda config, rank=rank: program(config, 100 + rank) for rank in range(2)},
                                   weights_dir=self.folder)
 
+    def cluster(self, work):
+        """What `work(rank)` returns in each of two processes that are one group."""
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue()
+        meeting = self.folder / "meeting"
+        processes = [context.Process(target=process_of_cluster, args=(rank, 2, meeting, work, queue), daemon=True) for rank in range(2)]
+        for process in processes:
+            process.start()
+        told = dict(queue.get(timeout=120) for _ in processes)
+        for process in processes:
+            process.join()
+        return [told[rank] for rank in sorted(told)]
+
     def test_processes_of_a_cluster_end_with_the_hash_of_the_same_run(self):
         def program(config, seed):
             torch.set_num_threads(1)
@@ -96,22 +188,57 @@ class WithTorch(unittest.TestCase):
                 loss.backward()
                 round.submit(loss.item())
 
-        context = multiprocessing.get_context("spawn")
-        modes = ("distro", "demo")
-        queue = context.Queue()
-        processes = [context.Process(target=train_in_cluster, args=(rank, 2, self.folder / "meeting", modes, queue)) for rank in range(2)]
-        for process in processes:
-            process.start()
-        told = [queue.get(timeout=120) for _ in processes]
-        for process in processes:
-            process.join()
-        for number, mode in enumerate(modes):
+        told = self.cluster(train_in_modes)
+        for mode in ("distro", "demo"):
             with self.subTest(mode):
                 expected = self.simulate(mode, program, norm_bound=0).state_hash
                 for results in told:
-                    ended, came_back, losses = results[number]
+                    ended, came_back, losses = results[mode]
                     self.assertEqual((ended, came_back), (expected, expected))
                     self.assertLess(losses[-1], losses[0])
+
+    def test_processes_of_a_cluster_refuse_a_step_together_and_go_on(self):
+        told = self.cluster(misuse_step)
+        for refused, errors in (("rates that differ", ["UsageError"] * 2), ("a rate that cannot be in one", ["UsageError"] * 2),
+                                ("a rate that is none in one", ["UsageError", "ValueError"]), ("frozen in one", ["UsageError"] * 2)):
+            with self.subTest(refused):
+                self.assertEqual([seen[refused][0] for seen in told], errors)
+                for seen in told:
+                    self.assertEqual(seen[refused][1:], seen["first"][1:], "nothing has changed")
+        for taken, steps in (("goes on", 2), ("too large in one", 3), ("too large in all", 4)):
+            with self.subTest(taken):
+                self.assertEqual([seen[taken][:2] for seen in told], [(None, steps)] * 2)
+                self.assertEqual(told[0][taken][3], told[1][taken][3])
+
+    def test_processes_of_a_cluster_with_other_options_or_shapes_are_refused_in_all(self):
+        first, second = self.cluster(misuse_construction)
+        self.assertEqual(first[:3], ["UsageError"] * 3)
+        self.assertEqual(first, second)
+
+    def test_processes_of_a_cluster_share_weights_of_a_short_type(self):
+        first, second = self.cluster(train_short_types)
+        self.assertTrue(first[0])
+        self.assertEqual(first, second)
+
+    def test_one_processs_state_loaded_in_all_keeps_its_residual_in_that_one(self):
+        (warned, residual, ended), (other_warned, other_residual, other_ended) = self.cluster(load_first_state)
+        self.assertEqual((warned, residual, other_residual), ([], True, False))
+        self.assertRegex(other_warned[0], "saved by process 0 of 2, and this is process 1 of 2")
+        self.assertEqual(ended, other_ended)
+
+    def test_parameters_frozen_or_added_afterwards_are_refused(self):
+        model = new_model()
+        model[0].bias.requires_grad = False
+        optimizer = tributary.optim.DistrO(model.named_parameters(), lr=LEARNING_RATE)
+        for layer in (0, 2):
+            bias = model[layer].bias
+            bias.requires_grad = not bias.requires_grad
+            with self.assertRaisesRegex(tributary.errors.UsageError, f"'{layer}.bias' was "):
+                optimizer.step()
+            bias.requires_grad = not bias.requires_grad
+        with self.assertRaisesRegex(tributary.errors.UsageError, "cannot be added"):
+            optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(2))]})
+        optimizer.step()
 
     def test_one_process_needs_no_group(self):
         for mode in ("distro", "signsgd", "allreduce"):
