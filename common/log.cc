@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "common/clock.h"
 #include "common/excerpt.h"
+#include "common/log_silence.h"
 
 namespace tributary {
 namespace {
@@ -115,6 +116,13 @@ std::string JsonLine(absl::string_view time, absl::string_view level, absl::stri
 
 void SetLogLevel(LogLevel level) {
   least_level.store(level, std::memory_order_relaxed);
+}
+
+LogSilence::LogSilence() : before_(least_level.exchange(LogLevel::kNone)) {}
+
+LogSilence::~LogSilence() {
+  LogLevel silent = LogLevel::kNone;
+  least_level.compare_exchange_strong(silent, before_);
 }
 
 void SetLogFormat(LogFormat format) {

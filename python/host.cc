@@ -42,9 +42,7 @@ Host::~Host() {
 }
 
 py::object Host::Next(double patience) {
-  if (InFork()) {
-    Raise(absl::FailedPreconditionError("this is a fork of the process in which the worker runs"));
-  }
+  CheckProcess();
   if (taken_.has_value()) {
     Raise(absl::FailedPreconditionError("the last piece of work has no answer yet"));
   }
@@ -90,6 +88,9 @@ void Host::Put(size_t block, const Array& values) {
 }
 
 void Host::Stop(const std::string& reason) {
+  if (InFork()) {
+    return;
+  }
   if (taken_.has_value()) {
     Skip(reason);
   }
@@ -107,7 +108,14 @@ void Host::Answer(double loss, const std::map<std::string, double>& metrics) {
   Give(worker::Evaluation{loss, metrics});
 }
 
+void Host::CheckProcess() const {
+  if (InFork()) {
+    Raise(absl::FailedPreconditionError("this is a fork of the process in which the worker runs"));
+  }
+}
+
 void Host::Give(absl::StatusOr<worker::Evaluation> answer) {
+  CheckProcess();
   if (!taken_.has_value()) {
     Raise(absl::FailedPreconditionError("there is no work under way"));
   }

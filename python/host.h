@@ -60,8 +60,9 @@ class Host {
 
   // No more work will come.
   virtual bool Over() const = 0;
-  // After Over or Stop: raises what it ended with, if that was an error. Once.
+  // After Over or Stop: raises what it ended with, if that was an error. Once. In a fork: nothing.
   virtual void Finish() = 0;
+  // What is taken is skipped, and nothing more is asked. In a fork: nothing.
   virtual void Stop(const std::string& reason);
 
  protected:
@@ -70,6 +71,8 @@ class Host {
   bool InFork() const { return getpid() != process_; }
 
  private:
+  // Raises in a fork.
+  void CheckProcess() const;
   // Raises: there is none.
   worker::HostedWork::Train& RoundUnderWay();
   void Give(absl::StatusOr<worker::Evaluation> answer);

@@ -1,14 +1,12 @@
 #include "python/simulated_run.h"
 
-#include <unistd.h>
-
 #include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "cli/output.h"
 #include "common/exit_codes.h"
-#include "common/log.h"
+#include "common/log_silence.h"
 #include "common/names.h"
 #include "proto/config/yaml.h"
 
@@ -25,7 +23,7 @@ class SimulatedRun::Site final : public Host {
   }
   // A site that leaves early has nothing to be told: the others go on.
   void Finish() override {
-    const std::shared_ptr<SimulatedRun> run = run_.lock();
+    const std::shared_ptr<SimulatedRun> run = InFork() ? nullptr : run_.lock();
     if (run != nullptr && run->Over()) {
       run->Finish();
     }
@@ -45,8 +43,10 @@ SimulatedRun::SimulatedRun(const std::string& text, const std::string& name, con
 }
 
 SimulatedRun::~SimulatedRun() {
-  if (getpid() != process_) {
-    thread_.detach();  // a child of fork() has no such thread
+  if (InFork()) {
+    if (thread_.joinable()) {
+      thread_.detach();  // the child has no such thread
+    }
     return;
   }
   Stop("the program has ended");
@@ -62,7 +62,7 @@ std::shared_ptr<SimulatedRun::Site> SimulatedRun::Add(const std::string& name, c
     Raise(absl::InvalidArgumentError(absl::StrCat("'", name, "' is no name of a site: lower-case letters, digits and hyphens")));
   }
   if (thread_.joinable() || sites_.contains(name)) {
-    Raise(absl::FailedPreconditionError(absl::StrCat("site ", name, " has joined this simulation already; each joins once")));
+    Raise(absl::InvalidArgumentError(absl::StrCat("site ", name, " has joined this simulation already; each joins once")));
   }
   const auto site = std::make_shared<Site>(weak_from_this(), tensors, knows_frozen, samples);
   sites_[name] = site;
@@ -75,9 +75,11 @@ void SimulatedRun::Start() {
     return sites_.at(options.site)->Factory()(options, layout);
   };
   options_.interrupted = [this] { return Interrupted(); };
-  SetLogLevel(LogLevel::kNone);  // its lines would be of another time
   thread_ = std::thread([this] {
-    absl::StatusOr<sim::ResearchResult> result = sim::RunResearch(options_);
+    absl::StatusOr<sim::ResearchResult> result = [this] {
+      const LogSilence silence;  // its lines would be of another time
+      return sim::RunResearch(options_);
+    }();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       result_ = std::move(result);
@@ -101,6 +103,9 @@ bool SimulatedRun::Over() const {
 }
 
 bool SimulatedRun::Stop(const std::string& reason) {
+  if (InFork()) {
+    return false;
+  }
   bool first = false;
   {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -2,6 +2,8 @@
 #ifndef TRIBUTARY_PYTHON_SIMULATED_RUN_H_
 #define TRIBUTARY_PYTHON_SIMULATED_RUN_H_
 
+#include <unistd.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -47,6 +49,8 @@ class SimulatedRun final : public std::enable_shared_from_this<SimulatedRun> {
   py::bytes Model() const;
 
  private:
+  // As Host::InFork.
+  bool InFork() const { return getpid() != process_; }
   absl::Status Interrupted() const;
   absl::Status Outcome() const;
 

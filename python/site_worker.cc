@@ -54,7 +54,9 @@ SiteWorker::SiteWorker(const std::string& file, const std::vector<Tensor>& tenso
 SiteWorker::~SiteWorker() {
   if (InFork()) {
     static_cast<void>(worker_.release());
-    thread_.detach();
+    if (thread_.joinable()) {
+      thread_.detach();
+    }
     return;
   }
   Stop("the program has ended");
@@ -68,6 +70,9 @@ bool SiteWorker::Over() const {
 }
 
 void SiteWorker::Finish() {
+  if (InFork()) {
+    return;
+  }
   absl::Status outcome;
   {
     const py::gil_scoped_release release;
@@ -78,6 +83,9 @@ void SiteWorker::Finish() {
 }
 
 void SiteWorker::Stop(const std::string& reason) {
+  if (InFork()) {
+    return;
+  }
   Host::Stop(reason);
   if (worker_ != nullptr) {
     worker_->RequestStop(reason);

@@ -42,7 +42,11 @@ class Run:
 
     def to_pandas(self) -> Any:
         """The history as a pandas.DataFrame, indexed by round. Needs pandas; raises as `status`."""
-        return importlib.import_module("pandas").json_normalize(self.history()).set_index("round")
+        pandas = importlib.import_module("pandas")
+        rounds = self.history()
+        if not rounds:
+            return pandas.DataFrame(index=pandas.Index([], name="round"))
+        return pandas.json_normalize(rounds).set_index("round")
 
     def export(self, path: Union[str, os.PathLike[str]], round: Optional[int] = None) -> None:
         """Writes the model after a round as safetensors, as `tributary export` does; `tributary.load` reads it.

@@ -201,10 +201,14 @@ class _Randomness:
         random.setstate(self._python)
         numpy.random.set_state(self._numpy)
         torch = sys.modules.get("torch")
-        if torch is not None and self._torch is not None:
-            torch.set_rng_state(self._torch)
-        if torch is not None and self._cuda is not None:
+        if torch is None:
+            return
+        # What somebody else has imported or initialised since is as new here: nothing follows from what they drew with it.
+        torch.set_rng_state(torch.Generator().get_state() if self._torch is None else self._torch)
+        if self._cuda is not None:
             torch.cuda.set_rng_state_all(self._cuda)
+        elif torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 def _read(file: bytes) -> dict[str, models.Floats]:

@@ -166,6 +166,7 @@ class Simulation(unittest.TestCase):
                 ("no name of a site", {"Alpha beta": site()}, None),
                 ("has the shape", {"alpha": site(size=7)}, None),
                 ("at least one site", {}, None),
+                ("has joined this simulation already", {"alpha": lambda config: (site()(config), site()(config))}, None),
                 ("two sites have one name", [("alpha", site()), ("alpha", site())], None),
                 ("unknown value 'nomode'", {"alpha": site()}, run_of("nomode")),
                 ("min_workers", {"alpha": site()}, run_of(participation={"min_workers": 3}))):

@@ -3,6 +3,7 @@
 import importlib.util
 import multiprocessing
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -239,6 +240,32 @@ class WithTorch(unittest.TestCase):
         with self.assertRaisesRegex(tributary.errors.UsageError, "cannot be added"):
             optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(2))]})
         optimizer.step()
+
+    def test_a_site_draws_nothing_that_follows_from_another_that_imported_torch(self):
+        tributary.describe(torch.nn.Linear(2, 1), self.folder / "start.safetensors")
+        run = {"name": "late", "rounds": 1, "data": {"kind": "custom"}, "optimizer": {"mode": "distro", "learning_rate": {"peak": 0.1}},
+               "model": {"initial_weights": "start.safetensors",
+                         "custom": {"tensors": [{"name": "weight", "shape": [1, 2]}, {"name": "bias", "shape": [1]}]}}}
+        program = f"""
+import sys, tributary
+def site(config, seed):
+    import torch
+    if seed is not None:
+        torch.manual_seed(seed)
+    print(config.name, torch.rand(1).item())
+    for round in tributary.join(config, torch.nn.Linear(2, 1), samples=1):
+        round.skip("no")
+assert "torch" not in sys.modules
+try:
+    tributary.simulate({run!r}, [("alpha", lambda config: site(config, int(sys.argv[1]))), ("beta", lambda config: site(config, None))],
+                       weights_dir={str(self.folder)!r})
+except tributary.errors.RunFailedError:
+    pass
+"""
+        drawn = [subprocess.run([sys.executable, "-c", program, seed], capture_output=True, text=True, check=True).stdout.splitlines()
+                 for seed in ("7", "8")]
+        self.assertNotEqual(drawn[0][0], drawn[1][0])
+        self.assertEqual(drawn[0][1], drawn[1][1])
 
     def test_one_process_needs_no_group(self):
         for mode in ("distro", "signsgd", "allreduce"):
