@@ -47,6 +47,15 @@ TEST_F(Columns, OfASiteThatDifferFromTheFirstsAreRefusedByNameAndBothSidesAreTol
   EXPECT_THAT(federation_.site(2).refused_with, IsEmpty());
 }
 
+TEST_F(Columns, ADefaultThatAnEarlierReleaseDoesNotKnowIsNotSent) {
+  v1::RunSpec spec = MakeSpec("toy", 3, 3);
+  spec.mutable_data()->set_standardise(v1::SITE);
+  spec.mutable_model()->mutable_mlp()->set_task(v1::MlpSpec::CLASSES);
+  run_ = Submit(federation_, spec);
+  EXPECT_EQ(federation_.Status(run_).spec().data().standardise(), v1::STANDARDISE_UNSPECIFIED);
+  EXPECT_EQ(federation_.Status(run_).spec().model().mlp().task(), v1::MlpSpec::TASK_UNSPECIFIED);
+}
+
 TEST_F(Columns, AreNotComparedWithASiteThatDoesNotTellThem) {
   federation_.site(0).columns_digest = kAge;
   run_ = Submit(federation_, MakeSpec("toy", 3, 3));
