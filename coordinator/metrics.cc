@@ -429,10 +429,16 @@ void CoordinatorMetrics::SetLoss(const std::string& run, LossSplit split, double
   state_->WithRun(run, [&](RunSeries& found) { found.loss[Index(split)]->Set(loss); });
 }
 
-void CoordinatorMetrics::SetValidationMetric(const std::string& run, absl::string_view metric, double value) {
-  if (const std::optional<optim::MetricKind> kind = optim::MetricNamed(metric); kind.has_value()) {
-    state_->WithRun(run, [&](RunSeries& found) { found.metrics[Index(*kind)]->Set(value); });
-  }
+void CoordinatorMetrics::SetValidationMetrics(const std::string& run, const std::map<std::string, double>& metrics) {
+  state_->WithRun(run, [&](RunSeries& found) {
+    for (size_t i = 0; i < found.metrics.size(); ++i) {
+      if (const auto value = metrics.find(std::string(optim::kMetrics[i].name)); value != metrics.end()) {
+        found.metrics[i]->Set(value->second);
+      } else {
+        found.metrics[i]->Clear();
+      }
+    }
+  });
 }
 
 void CoordinatorMetrics::ObserveJournalFsync(double seconds) {

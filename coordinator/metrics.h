@@ -143,8 +143,8 @@ class CoordinatorMetrics {
   void SetCompressionRatio(const std::string& run, double ratio);
 
   void SetLoss(const std::string& run, LossSplit split, double loss);
-  // `metric`: a name of optim/metric_kind.h; any other is ignored.
-  void SetValidationMetric(const std::string& run, absl::string_view metric, double value);
+  // Of the newest evaluation, by name (optim/metric_kind.h; any other is ignored): of the others there is no value.
+  void SetValidationMetrics(const std::string& run, const std::map<std::string, double>& metrics);
   void ObserveJournalFsync(double seconds);
   void SetSnapshotTime(absl::Time wall_time);
   // The most that the run may still add to the folder; the page shows the sum of all that are not over.

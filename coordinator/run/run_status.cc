@@ -80,9 +80,7 @@ void ShowStanding(const v1::RunStatus& status, CoordinatorMetrics& metrics) {
 
 void ShowEvaluation(const std::string& run, const JournaledEvaluation& evaluation, CoordinatorMetrics& metrics) {
   metrics.SetLoss(run, LossSplit::kValidation, evaluation.loss);
-  for (const auto& [name, value] : evaluation.metrics) {
-    metrics.SetValidationMetric(run, name, value);
-  }
+  metrics.SetValidationMetrics(run, evaluation.metrics);
 }
 
 SiteState SiteStateOf(Presence presence) {

@@ -67,8 +67,8 @@ TEST(CoordinatorMetricsTest, ForgetsRunsThatAreOverWhenAnotherBegins) {
     metrics.BeginRun(run);
     metrics.SetRound(run, 12);
     metrics.SetLoss(run, LossSplit::kTrain, 2.5);
-    metrics.SetValidationMetric(run, "auroc", 0.75);
-    metrics.SetValidationMetric(run, "a name that nobody gave it", 1);
+    metrics.SetValidationMetrics(run, {{"accuracy", 0.5}});
+    metrics.SetValidationMetrics(run, {{"auroc", 0.75}, {"a name that nobody gave it", 1}});
     metrics.SetCompressionRatio(run, 500);
     metrics.SetDiskForecast(run, 1000);
   }
