@@ -183,13 +183,14 @@ void ActiveRun::TellRoundStart(const std::string& site, bool update_held) {
 
 bool ActiveRun::RecordEvaluation(uint64_t round, const std::map<std::string, JournaledEvaluation>& by_site) {
   const std::optional<JournaledEvaluation> mean = MeanOf(by_site);
-  if (!mean.has_value()) {
-    return true;
-  }
-  if (!Survives(deps_.journal->SetEvaluation(id(), round, *mean))) {
-    return false;
+  if (!mean.has_value() || !Survives(deps_.journal->SetEvaluation(id(), round, *mean))) {
+    return !failed_;
   }
   accounts_.SetEvaluation(round, *mean);
+  if (const std::string why = WhyNotJudged(journaled_.spec, accounts_.evaluations()); !why.empty()) {
+    LogWarning("coordinator", why, LogField("run", id()));
+    NoteEvent("", "unjudged", round, why);
+  }
   summary_.SetValidationLoss(mean->loss);
   ShowEvaluation(journaled_.spec.name(), *mean, *deps_.metrics);
   return true;

@@ -26,6 +26,10 @@ class Judge {
   // By more than `change`.
   bool Better(double value, double than, double change) const { return (higher_ ? value - than : than - value) > change; }
 
+  // Whether no value, where there was one before, means that it is beyond all numbers, as of a model that diverges while its loss is still
+  // one.
+  bool MayOverflow() const { return name_ == optim::TraitsOf(optim::MetricKind::kPerplexity).name; }
+
   std::string name() const { return name_ == kLossName ? "validation loss" : name_; }
 
  private:
@@ -47,6 +51,15 @@ std::optional<JudgedRound> BestRound(const v1::RunSpec& spec, const JournaledEva
   return best;
 }
 
+std::string WhyNotJudged(const v1::RunSpec& spec, const JournaledEvaluations& evaluations) {
+  const Judge judge(spec);
+  if (!spec.has_stop_when() || evaluations.size() != 1 || judge.ValueOf(evaluations.begin()->second).has_value()) {
+    return "";
+  }
+  return absl::StrCat("no site has reported ", judge.name(), " with the loss of round ", evaluations.begin()->first,
+                      "; while nobody does, stop_when does not end the run, and it has no best round");
+}
+
 std::optional<std::string> EarlyEnd(const v1::RunSpec& spec, const JournaledEvaluations& evaluations, uint64_t committed) {
   if (!spec.has_stop_when()) {
     return std::nullopt;
@@ -57,11 +70,11 @@ std::optional<std::string> EarlyEnd(const v1::RunSpec& spec, const JournaledEval
   uint32_t in_vain = 0;
   for (auto evaluated = evaluations.begin(); evaluated != evaluations.lower_bound(committed); ++evaluated) {
     const std::optional<double> value = judge.ValueOf(evaluated->second);
-    if (!value.has_value()) {
+    if (!value.has_value() && !(best.has_value() && judge.MayOverflow())) {
       continue;
     }
     const uint64_t round = evaluated->first;
-    if (!best.has_value() || judge.Better(*value, best->value, stop.min_change())) {
+    if (value.has_value() && (!best.has_value() || judge.Better(*value, best->value, stop.min_change()))) {
       best = {round, *value};
       in_vain = 0;
     } else if (round > stop.after() && ++in_vain >= stop.patience()) {

@@ -23,6 +23,10 @@ struct JudgedRound {
 // The first of the best. Nothing: no evaluation has that measure.
 std::optional<JudgedRound> BestRound(const v1::RunSpec& spec, const JournaledEvaluations& evaluations);
 
+// Of a run with stop_when whose first evaluation, the only one so far, lacks what it is judged by: that it will not end by it, for people.
+// Empty: nothing of that kind.
+std::string WhyNotJudged(const v1::RunSpec& spec, const JournaledEvaluations& evaluations);
+
 // Why the run needs no round after `committed` (spec.stop_when); nothing: it does. What was evaluated in `committed` itself is not looked
 // at: whether that is known depends on when the coordinator was last started. Once said, it stays so while evaluations are added.
 std::optional<std::string> EarlyEnd(const v1::RunSpec& spec, const JournaledEvaluations& evaluations, uint64_t committed);

@@ -62,6 +62,25 @@ TEST(EarlyEnd, WantsMoreThanTheLeastChange) {
               Optional(std::string("validation loss has not improved by more than 0.8 on 5 of round 0 in the last 2 evaluations")));
 }
 
+TEST(EarlyEnd, APerplexityThatIsNoNumberAnyMoreIsNoBetter) {
+  JournaledEvaluations evaluations = {{0, {3, {{"perplexity", 20}}}}, {10, {2, {{"perplexity", 7}}}}, {20, {900}}, {30, {950}}};
+  EXPECT_THAT(EarlyEnd(Spec("perplexity", 2), evaluations, 31),
+              Optional(std::string("perplexity has not improved on 7 of round 10 in the last 2 evaluations")));
+  EXPECT_EQ(BestRound(Spec("perplexity", 2), evaluations)->round, 10u);
+  evaluations[0].metrics.clear();
+  evaluations[10].metrics.clear();
+  EXPECT_FALSE(EarlyEnd(Spec("perplexity", 2), evaluations, 31).has_value()) << "nobody has ever reported it";
+}
+
+TEST(WhyNotJudged, IsSaidOfTheFirstEvaluationAlone) {
+  JournaledEvaluations evaluations = Losses({5});
+  EXPECT_EQ(WhyNotJudged(Spec("accuracy", 1), evaluations), "");
+  EXPECT_EQ(WhyNotJudged(v1::RunSpec(), evaluations), "");
+  EXPECT_NE(WhyNotJudged(Spec("auroc", 1), evaluations), "");
+  evaluations[10] = {5};
+  EXPECT_EQ(WhyNotJudged(Spec("auroc", 1), evaluations), "");
+}
+
 TEST(EarlyEnd, CountsOnlyWhatCameAfter) {
   const JournaledEvaluations evaluations = Losses({5, 3, 4, 4, 4, 4});
   EXPECT_TRUE(EarlyEnd(Spec("loss", 2), evaluations, 100).has_value());
