@@ -53,7 +53,11 @@ absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Create(const v1::Coord
 }
 
 CoordinatorImpl::CoordinatorImpl(const v1::CoordinatorConfig& config, Dependencies dependencies)
-    : config_(config), deps_(WithMetrics(std::move(dependencies))), store_(deps_.snapshots), idle_(DurationOf(config.lease())) {}
+    : config_(config),
+      deps_(WithMetrics(std::move(dependencies))),
+      store_(deps_.snapshots),
+      made_state_(deps_.post_after),
+      idle_(DurationOf(config.lease())) {}
 
 absl::Status CoordinatorImpl::Recover() {
   if (Prunes(config_.log()) && !deps_.journal->CanPrune()) {

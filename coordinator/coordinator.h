@@ -95,9 +95,9 @@ class Coordinator {
                                                                    const UpdateProof& proof = {}) = 0;
   // The whole payload, checksums verified. Handled as if it had come inside an Update.
   virtual absl::Status UploadCompleted(const std::string& site, const v1::UploadHeader& header, UploadedPayload payload) = 0;
-  // Shared by all who fetch the same thing. `site`: who asks; nullopt: an operator. PermissionDenied: the run does not take this site, or
-  // state_at_round of another round than the best, which is for operators alone.
-  // FailedPrecondition: the run has not begun, and no site was offered it. Files are opened and not read: that is for DigestOfDownload.
+  // Shared by all who fetch the same thing. `site`: who asks; nullopt: an operator. PermissionDenied: the run does not take this site.
+  // FailedPrecondition: the run has not begun, and no site was offered it; state_at_round of another round than the best, which is for
+  // operators alone. Files are opened and not read: that is for DigestOfDownload.
   virtual absl::StatusOr<SharedBytes> OpenDownload(const v1::DownloadRequest& request, const std::optional<std::string>& site) = 0;
   // The SHA-256 of what OpenDownload gave; it reads all of it. DataLoss, exit code kDamaged: it is not whole. Thread-safe.
   virtual absl::StatusOr<Digest> DigestOfDownload(const v1::DownloadRequest& request, const StoredBytes& bytes) const = 0;

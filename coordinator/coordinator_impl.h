@@ -22,6 +22,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/journal/journal.h"
 #include "coordinator/journal/snapshot_store.h"
+#include "coordinator/made_state.h"
 #include "coordinator/metrics.h"
 #include "coordinator/run/active_run.h"
 #include "coordinator/run/membership.h"
@@ -172,12 +173,13 @@ class CoordinatorImpl final : public Coordinator, private RunEnvironment {
   absl::Status ExtendQueued(Run& run, const JournaledRun& extended, const OperatorAct& act);
   absl::Status EndQueued(Run& run, v1::RunState state, const std::string& reason);
   v1::RunStatus StatusOf(Run& run);
-  // The same, after an act of which the operator is to be warned; empty: of nothing.
-  v1::RunStatus StatusWith(const std::string& warning, Run& run);
+  // The same, after an act of which the operator is to be warned.
+  v1::RunStatus StatusWith(const std::vector<std::string>& warnings, Run& run);
 
   const v1::CoordinatorConfig config_;
   const Dependencies deps_;
   SnapshotStore store_;
+  MadeState made_state_;
   std::map<std::string, absl::Time> last_heard_;              // by site
   std::map<std::string, Session> sessions_;                   // by site
   std::map<std::string, RareLine> conflict_lines_;            // by site

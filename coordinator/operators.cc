@@ -165,15 +165,12 @@ absl::StatusOr<std::shared_ptr<Submission>> CoordinatorImpl::BeginSubmission(con
   TRIBUTARY_RETURN_IF_ERROR(CheckKeepsMetrics(spec, *deps_.journal));
   TRIBUTARY_RETURN_IF_ERROR(CheckNameIsFree(spec.name(), nullptr));
   TRIBUTARY_ASSIGN_OR_RETURN(RunModel model, RunModel::Of(spec));
-  if (model.max_payload > config_.max_update()) {
-    LogWarning("coordinator", "run ", spec.name(), ": an update may take ", model.max_payload, " bytes, but max_update is ",
-               config_.max_update());
-  }
   TRIBUTARY_RETURN_IF_ERROR(CheckRoomToSubmit(model));
-  TRIBUTARY_ASSIGN_OR_RETURN(std::string warning, CheckDisk(model, 0));
+  std::vector<std::string> warnings = WarningsOf(model, config_.max_update(), SitesOf(spec, deps_.sites->size()));
+  TRIBUTARY_ASSIGN_OR_RETURN(warnings.emplace_back(), CheckDisk(model, 0));
   TRIBUTARY_ASSIGN_OR_RETURN(SharedBytes weights, OpenInitialWeights(model, InitialWeightsFolder(config_)));
   JournaledRun run{NewRunId(spec.name(), UnixMillis(), runs_.size()), WithoutNewDefaults(spec), v1::SUBMITTED, /*reason=*/"", UnixMillis()};
-  return RunSubmission::Create(std::move(run), std::move(model), std::move(weights), std::move(warning), &store_);
+  return RunSubmission::Create(std::move(run), std::move(model), std::move(weights), std::move(warnings), &store_);
 }
 
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::EndSubmission(Submission& prepared, const std::string& operator_name) {
@@ -191,7 +188,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::EndSubmission(Submission& prepare
   runs_.push_back(Run{run, std::nullopt});
   ActivateWaiting();
   AfterChange();
-  return StatusWith(submission.warning(), *FindRun(run.run_id));
+  return StatusWith(submission.warnings(), *FindRun(run.run_id));
 }
 
 absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name, uint64_t rounds, const OperatorAct& act) {
@@ -222,7 +219,7 @@ absl::StatusOr<v1::RunStatus> CoordinatorImpl::ExtendRun(const std::string& name
     run->journaled.spec = extended.spec;
     AfterChange();
   }
-  return StatusWith(warning, *FindRun(run_id));
+  return StatusWith({warning}, *FindRun(run_id));
 }
 
 absl::Status CoordinatorImpl::ExtendQueued(Run& run, const JournaledRun& extended, const OperatorAct& act) {
@@ -247,11 +244,13 @@ absl::Status CoordinatorImpl::ExtendQueued(Run& run, const JournaledRun& extende
   return absl::OkStatus();
 }
 
-v1::RunStatus CoordinatorImpl::StatusWith(const std::string& warning, Run& run) {
+v1::RunStatus CoordinatorImpl::StatusWith(const std::vector<std::string>& warnings, Run& run) {
   v1::RunStatus status = StatusOf(run);
-  if (!warning.empty()) {
-    LogWarning("coordinator", "run ", run.journaled.run_id, ": ", warning);
-    status.add_warnings(warning);
+  for (const std::string& warning : warnings) {
+    if (!warning.empty()) {
+      LogWarning("coordinator", "run ", run.journaled.run_id, ": ", warning);
+      status.add_warnings(warning);
+    }
   }
   return status;
 }
@@ -484,12 +483,13 @@ absl::StatusOr<SharedBytes> CoordinatorImpl::OpenDownload(const v1::DownloadRequ
     case v1::DownloadRequest::kCommits:
       return log.Commits(request.commits().first(), request.commits().last());
     case v1::DownloadRequest::kStateAtRound: {
-      if (site.has_value()) {
-        TRIBUTARY_RETURN_IF_ERROR(CheckIsBest(StatusOf(*run), request.state_at_round()));
+      TRIBUTARY_RETURN_IF_ERROR(site.has_value() ? CheckIsBest(StatusOf(*run), request.state_at_round()) : absl::OkStatus());
+      if (SharedBytes made = made_state_.Find(run->journaled.run_id, request.state_at_round()); made != nullptr) {
+        return made;
       }
       TRIBUTARY_RETURN_IF_ERROR(CheckRoomToDownload(model));
       TRIBUTARY_ASSIGN_OR_RETURN(const optim::ReplicaState state, log.StateAt(request.state_at_round()));
-      return InMemory(optim::EncodeSnapshot(model.layout, state));
+      return made_state_.Keep(run->journaled.run_id, state.round, InMemory(optim::EncodeSnapshot(model.layout, state)));
     }
     case v1::DownloadRequest::WHAT_NOT_SET:
       break;

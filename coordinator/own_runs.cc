@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "coordinator/run/run_sites.h"
 
 namespace tributary::coordinator {
@@ -57,9 +58,12 @@ v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::stri
 }
 
 absl::Status CheckIsBest(const v1::RunStatus& status, uint64_t round) {
-  return status.has_best_round() && status.best_round() == round
-             ? absl::OkStatus()
-             : absl::PermissionDeniedError("state_at_round is for operators, but for the run's best round");
+  if (status.has_best_round() && status.best_round() == round) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "sites get the state of the best round alone, and ",
+      status.has_best_round() ? absl::StrCat("that is round ", status.best_round(), " now") : "no round has been evaluated yet"));
 }
 
 }  // namespace tributary::coordinator

@@ -16,7 +16,7 @@ inline constexpr int kMaxOwnRuns = 100;
 // `all`: newest first. `wanted`: as ListOwnRunsRequest.run.
 v1::ListOwnRunsResponse OwnRuns(const v1::ListRunsResponse& all, const std::string& site, const std::string& wanted);
 
-// PermissionDenied: not the run's best round, whose state alone a site may have made for it.
+// FailedPrecondition, with the best round: it is another, and of that one alone a site may have the state made for it.
 absl::Status CheckIsBest(const v1::RunStatus& status, uint64_t round);
 
 }  // namespace tributary::coordinator

@@ -11,11 +11,11 @@
 
 namespace tributary::coordinator {
 
-RunSubmission::RunSubmission(JournaledRun run, RunModel model, SharedBytes weights, std::string warning, SnapshotStore* store)
+RunSubmission::RunSubmission(JournaledRun run, RunModel model, SharedBytes weights, std::vector<std::string> warnings, SnapshotStore* store)
     : run_(std::move(run)),
       model_(std::move(model)),
       weights_(std::move(weights)),
-      warning_(std::move(warning)),
+      warnings_(std::move(warnings)),
       store_(store),
       file_(SnapshotStore::SnapshotFile(run_.run_id, 0)) {}
 
@@ -32,9 +32,21 @@ absl::Status CheckKeepsMetrics(const v1::RunSpec& spec, const Journal& journal) 
       "`tributary journal upgrade DATA_DIR` gives it one. Or submit the run without them");
 }
 
+std::vector<std::string> WarningsOf(const RunModel& model, uint64_t max_update, uint64_t sites) {
+  std::vector<std::string> warnings;
+  if (model.max_payload > max_update) {
+    warnings.push_back(absl::StrCat("an update may take ", model.max_payload, " bytes, but max_update is ", max_update));
+  }
+  if (const uint64_t members = model.spec.participation().max_workers(); model.spec.has_stop_when() && members < sites) {
+    warnings.push_back(absl::StrCat("stop_when compares the evaluations of rounds with different members, ", members, " of ", sites,
+                                    " sites in turn (participation.max_workers): what looks better or worse may be another site's data"));
+  }
+  return warnings;
+}
+
 absl::StatusOr<std::shared_ptr<RunSubmission>> RunSubmission::Create(JournaledRun run, RunModel model, SharedBytes weights,
-                                                                     std::string warning, SnapshotStore* store) {
-  auto submission = absl::WrapUnique(new RunSubmission(std::move(run), std::move(model), std::move(weights), std::move(warning), store));
+                                                                     std::vector<std::string> warnings, SnapshotStore* store) {
+  auto submission = absl::WrapUnique(new RunSubmission(std::move(run), std::move(model), std::move(weights), std::move(warnings), store));
   TRIBUTARY_ASSIGN_OR_RETURN(submission->writer_, store->Create(submission->file_));
   return std::shared_ptr<RunSubmission>(std::move(submission));
 }

@@ -235,8 +235,41 @@ TEST_F(EvaluationsTest, ASiteMayFetchTheBestStateAndNoOther) {
   request.set_state_at_round(kBest);
   EXPECT_TRUE(federation_.coordinator().OpenDownload(request, "site-0").ok());
   request.set_state_at_round(kBest + 1);
-  EXPECT_EQ(federation_.coordinator().OpenDownload(request, "site-0").status().code(), absl::StatusCode::kPermissionDenied);
+  const absl::Status other = federation_.coordinator().OpenDownload(request, "site-0").status();
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(other.message()), HasSubstr("that is round 6 now"));
   EXPECT_TRUE(federation_.coordinator().OpenDownload(request, std::nullopt).ok()) << "an operator";
+}
+
+TEST_F(EvaluationsTest, TheBestStateIsMadeOnceForAllWhoAskSoon) {
+  const std::string run = Begin(Spec("patience: 2"));
+  EndOf(federation_, run);
+  v1::DownloadRequest request;
+  request.set_run_id(run);
+  request.set_state_at_round(kBest);
+  const auto ask = [&](const std::string& site) { return federation_.coordinator().OpenDownload(request, site).value_or(nullptr).get(); };
+  const StoredBytes* const made = ask("site-0");
+  ASSERT_NE(made, nullptr);
+  EXPECT_EQ(ask("site-1"), made);
+  const SharedBytes held = *federation_.coordinator().OpenDownload(request, "site-0");
+  federation_.Advance(absl::Minutes(11));
+  EXPECT_NE(ask("site-0"), held.get()) << "it is not kept for good";
+}
+
+TEST_F(EvaluationsTest, OfARunThatNobodyCanJudgeTheEventsSaySoOnce) {
+  const std::string run = Begin(Spec("metric: f1, patience: 2"));
+  EXPECT_EQ(EndOf(federation_, run).round, kRounds);
+  const std::vector<JournaledEvent> events = *federation_.journal().Events(run);
+  EXPECT_EQ(std::count_if(events.begin(), events.end(), [](const JournaledEvent& event) { return event.kind == "unjudged"; }), 1);
+}
+
+TEST_F(EvaluationsTest, ARunThatIsJudgedByRoundsOfDifferentSitesIsWarnedOf) {
+  v1::RunSpec spec = Spec("patience: 2");
+  spec.mutable_participation()->set_min_workers(1);
+  EXPECT_EQ(federation_.coordinator().SubmitRun(spec, "anna")->warnings_size(), 0);
+  spec.set_name("in-turn");
+  spec.mutable_participation()->set_max_workers(1);
+  EXPECT_THAT(federation_.coordinator().SubmitRun(spec, "anna")->warnings(), ElementsAre(HasSubstr("1 of 2 sites in turn")));
 }
 
 TEST(EarlyEndOverCrashes, AtNoWriteDoesACrashChangeWhereARunEnds) {
