@@ -92,6 +92,10 @@ absl::Status CheckImages(absl::string_view model, int64_t least_side, int64_t ch
   }
   for (const int64_t width : stages) {
     TRIBUTARY_RETURN_IF_ERROR(CheckExtent(absl::StrCat(model, ".stages"), width, kMaxChannels));
+    if (width < kLeastChannels) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(model, ".stages is ", width, "; a stage has at least ", kLeastChannels, " channels, which are normalised together"));
+    }
   }
   if (stages.size() > 30 || least_side >> (stages.size() - 1) == 0) {
     return absl::InvalidArgumentError(absl::StrCat(model, ".stages has ", stages.size(),
@@ -393,7 +397,7 @@ void FillRandom(uint64_t seed, uint64_t block_index, double deviation, absl::Spa
 
 int64_t NormGroups(int64_t channels) {
   for (int64_t groups = 8; groups > 1; --groups) {
-    if (channels % groups == 0) {
+    if (channels % groups == 0 && channels / groups >= kLeastChannels) {
       return groups;
     }
   }

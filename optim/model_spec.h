@@ -96,7 +96,10 @@ struct DdpmModel {
   int64_t steps = 1000;
 };
 
-// Groups in which the channels of an image model are normalised: the most, up to 8, that divide them.
+// Channels of a stage of an image model, and of a group in which they are normalised. Of a single one, a norm would take away what is the
+// same all over an image: the step of diffusion that was added to it, and at 1 x 1 everything.
+inline constexpr int64_t kLeastChannels = 4;
+// Groups in which so many channels are normalised: the most, up to 8, that divide them and have kLeastChannels each; else 1.
 int64_t NormGroups(int64_t channels);
 
 // A model that the sites' own programs compute: its blocks are all that is known of it. It has no seeded weights.

@@ -82,6 +82,18 @@ TEST(ModelSpecTest, AConvNetHasTwoConvolutionsAndTwoNormsForEachStage) {
   EXPECT_EQ(layout.blocks().back().name, "fc.bias");
 }
 
+TEST(ModelSpecTest, EveryGroupThatIsNormalisedHasSeveralChannels) {
+  EXPECT_EQ(NormGroups(64), 8);
+  EXPECT_EQ(NormGroups(32), 8);
+  EXPECT_EQ(NormGroups(24), 6);
+  EXPECT_EQ(NormGroups(12), 3);
+  EXPECT_EQ(NormGroups(8), 2);
+  EXPECT_EQ(NormGroups(10), 2);
+  for (const int64_t channels : {4, 5, 6, 7, 13}) {
+    EXPECT_EQ(NormGroups(channels), 1) << channels;
+  }
+}
+
 TEST(ModelSpecTest, ADdpmHasABlockForEachResolutionDownwardsAndUpwards) {
   const Layout layout = *MakeLayout(DdpmModel{32, 3, {16, 32}, 1000});
   EXPECT_EQ(layout.blocks()[0].name, "time.0.weight");
@@ -102,6 +114,8 @@ TEST(ModelSpecTest, ImpossibleModelsAreNamed) {
   EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 2, {4}, 2}).status().message(), HasSubstr("convnet.channels is 2"));
   EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 3, {}, 2}).status().message(), HasSubstr("convnet.stages is empty"));
   EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 3, {4, 0}, 2}).status().message(), HasSubstr("convnet.stages is 0"));
+  EXPECT_THAT(MakeLayout(ConvNetModel{8, 8, 3, {4, 3}, 2}).status().message(), HasSubstr("convnet.stages is 3; a stage has at least 4"));
+  EXPECT_THAT(MakeLayout(DdpmModel{8, 1, {1}, 10}).status().message(), HasSubstr("ddpm.stages is 1; a stage has at least 4 channels"));
   EXPECT_THAT(MakeLayout(ConvNetModel{8, 4, 3, {4, 4, 4, 4}, 2}).status().message(), HasSubstr("a side of 4 cannot be halved so often"));
   EXPECT_THAT(MakeLayout(DdpmModel{10, 1, {4, 4, 4}, 10}).status().message(), HasSubstr("ddpm.size is 10, not a multiple of 4"));
   EXPECT_THAT(MakeLayout(DdpmModel{8, 1, {4}, 0}).status().message(), HasSubstr("ddpm.steps is 0"));

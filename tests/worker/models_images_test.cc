@@ -213,8 +213,8 @@ Batch RandomImages(int64_t rows, int64_t values) {
 }
 
 TEST(ConvNet, LossAndGradientMatchTheReference) {
-  // Sides that halving rounds up; channels in eight groups, in four and in one.
-  const optim::ConvNetModel spec{.height = 7, .width = 5, .channels = 3, .stages = {8, 4, 3}, .outputs = 4};
+  // Sides that halving rounds up; channels in two groups, in three and in one.
+  const optim::ConvNetModel spec{.height = 7, .width = 5, .channels = 3, .stages = {8, 12, 4}, .outputs = 4};
   const auto layout = optim::MakeLayout(spec);
   ASSERT_TRUE(layout.ok()) << layout.status();
   const auto model = Model::Create(spec, *layout, 1);
@@ -226,7 +226,7 @@ TEST(ConvNet, LossAndGradientMatchTheReference) {
 }
 
 TEST(Ddpm, LossAndGradientMatchTheReference) {
-  const optim::DdpmModel spec{.size = 6, .channels = 1, .stages = {4, 6}, .steps = 50};
+  const optim::DdpmModel spec{.size = 6, .channels = 1, .stages = {8, 12}, .steps = 50};
   const auto layout = optim::MakeLayout(spec);
   ASSERT_TRUE(layout.ok()) << layout.status();
   const auto model = Model::Create(spec, *layout, 1);
@@ -248,6 +248,40 @@ TEST(Ddpm, ItsLossIsAFunctionOfTheBatchsDraw) {
   EXPECT_EQ((*model)->Loss(theta, batch).value(), loss);
   batch.draw = 8;
   EXPECT_NE((*model)->Loss(theta, batch).value(), loss);
+}
+
+TEST(Ddpm, WhatItPredictsDependsOnTheStep) {
+  // As small as they may be, and channels in more than one group.
+  for (const std::vector<int64_t>& stages : {std::vector<int64_t>{4}, std::vector<int64_t>{8, 5}}) {
+    const optim::DdpmModel spec{.size = 4, .channels = 1, .stages = stages, .steps = 50};
+    const auto layout = optim::MakeLayout(spec);
+    ASSERT_TRUE(layout.ok()) << layout.status();
+    const auto model = Model::Create(spec, *layout, 1);
+    ASSERT_TRUE(model.ok()) << model.status();
+    Batch batch = RandomImages(1, 16);
+    batch.tokens = {0};
+    const std::vector<float> first = (*model)->Outputs(RandomTheta(*layout), batch).value();
+    batch.tokens = {49};
+    const std::vector<float> last = (*model)->Outputs(RandomTheta(*layout), batch).value();
+    float apart = 0;
+    for (size_t i = 0; i < first.size(); ++i) {
+      apart = std::max(apart, std::abs(first[i] - last[i]));
+    }
+    EXPECT_GT(apart, 0.01f) << stages.size() << " stages";
+  }
+}
+
+// Its last stage is a single pixel.
+TEST(ConvNet, SeesItsImageThroughAStageOfOnePixel) {
+  const optim::ConvNetModel spec{.height = 2, .width = 2, .channels = 1, .stages = {4, 8}, .outputs = 2};
+  const auto layout = optim::MakeLayout(spec);
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  const auto model = Model::Create(spec, *layout, 1);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const std::vector<float> theta = RandomTheta(*layout);
+  Batch one = RandomImages(1, 4), other = one;
+  other.features[0] += 1;
+  EXPECT_NE((*model)->Outputs(theta, one).value(), (*model)->Outputs(theta, other).value());
 }
 
 TEST(Ddpm, AtItsSeededWeightsItPredictsNoNoise) {
