@@ -236,11 +236,15 @@ class Round:
         return f"<round {self.number} of {self.rounds}, {self.mode}: sends {self.sends}>"
 
     def steps(self) -> Iterator[int]:
-        """The round's local steps, numbered from 0: `local_steps`, or as many as fit into `local_time`, which `submit` is told then."""
-        more = True
-        while more:
-            yield self._taken
-            more = self._count()
+        """The round's local steps, numbered from 0: `local_steps`, or as many as fit into `local_time`, which `submit` is told then.
+
+        A step counts once it is handed out, and the first one begins `local_time`. A loop may end before it has had them all.
+        """
+        if self._taken == 0:
+            self._begin = time.monotonic()
+        while self._taken == 0 or self._another():
+            self._taken += 1
+            yield self._taken - 1
 
     def submit(self, loss: float, *, gradients: Optional[Mapping[str, Any]] = None, weights: Optional[Mapping[str, Any]] = None,
                steps: Optional[int] = None) -> None:
@@ -286,6 +290,10 @@ class Round:
     def _count(self) -> bool:
         """A local step was taken: whether another one is to follow."""
         self._taken += 1
+        return self._another()
+
+    def _another(self) -> bool:
+        """After at least one local step: whether another one is to follow."""
         if self.local_time is None:
             return self._taken < self.local_steps
         elapsed = time.monotonic() - self._begin

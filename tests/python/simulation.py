@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 try:
     import numpy
@@ -47,6 +48,16 @@ def site(target=1.0, at_round=None, size=SIZE, validate=distance):
                 else:
                     round.submit(1.0, gradients={"w": gradient})
     return program
+
+
+class Clock:
+    """In place of the module `time`."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
 
 
 class Simulation(unittest.TestCase):
@@ -114,13 +125,36 @@ class Simulation(unittest.TestCase):
                     if round.number < 3:
                         round.submit(1.0, weights=after, steps=10)
                     else:
-                        for _ in zip(round.steps(), range(4)):
-                            pass
+                        for step in round.steps():
+                            if step == 3:
+                                break  # it was taken
                         round.submit(1.0, weights=after)
 
-        result = self.simulate({"alpha": program}, run)
+        with unittest.mock.patch("tributary.federation.time", Clock()):
+            result = self.simulate({"alpha": program}, run)
         self.assertEqual(told, [2, 10, 10])
         numpy.testing.assert_allclose(result.weights["w"], numpy.full(SIZE, 2 / 10 + 1 + 10 / 4), rtol=1e-4)
+
+    def test_the_time_for_local_steps_begins_with_the_first_of_them(self):
+        run = self.folder / "run.yaml"
+        run.write_text("name: timed\nrounds: 1\nmodel:\n  initial_weights: start.safetensors\n"
+                       "  custom: {tensors: [{name: w, shape: [8]}]}\ndata: {kind: custom}\n"
+                       "optimizer: {mode: fedavg, local_steps: auto, local_time: 10s, learning_rate: {peak: 0.05}}\n", encoding="utf-8")
+        clock = Clock()
+        taken = []
+
+        def program(config):
+            with tributary.join(config, {"w": numpy.zeros(SIZE, numpy.float32)}, samples=10) as federation:
+                for round in federation:
+                    clock.now += 100
+                    for step in round.steps():
+                        taken.append(step)
+                        clock.now += 3
+                    round.submit(1.0, weights=round.weights)
+
+        with unittest.mock.patch("tributary.federation.time", clock):
+            self.simulate({"alpha": program}, run)
+        self.assertEqual(taken, [0, 1, 2])
 
     def test_what_this_program_draws_goes_on_as_before(self):
         state = numpy.random.get_state()[1].tolist(), random.getstate()
