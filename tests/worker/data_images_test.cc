@@ -106,7 +106,7 @@ TEST(ImageFile, MorePixelsThanAreAllowedAreRefusedBeforeTheyAreDecoded) {
   EXPECT_FALSE(DecodeImage(bomb).ok());
 }
 
-TEST(ImageFile, AFileThatIsCutShortIsDamaged) {
+TEST(ImageFile, AFileThatIsCutShortCannotBeRead) {
   const std::string png = GreyPng(5, 16);
   const std::string jpeg = JpegOf({16, 16, 1, Bytes(256, 5)});
   for (const std::string& whole : {png, jpeg}) {
@@ -114,8 +114,8 @@ TEST(ImageFile, AFileThatIsCutShortIsDamaged) {
       EXPECT_FALSE(DecodeImage(absl::string_view(whole).substr(0, left)).ok()) << left << " of " << whole.size();
     }
   }
-  EXPECT_THAT(DecodeImage(png.substr(0, 40)).status().message(), HasSubstr("is a damaged PNG ("));
-  EXPECT_THAT(DecodeImage(jpeg.substr(0, 200)).status().message(), HasSubstr("is a damaged JPEG ("));
+  EXPECT_THAT(DecodeImage(png.substr(0, 40)).status().message(), HasSubstr("is a PNG that cannot be read ("));
+  EXPECT_THAT(DecodeImage(jpeg.substr(0, 200)).status().message(), HasSubstr("is a JPEG that cannot be read ("));
   EXPECT_THAT(DecodeImage("GIF89a").status().message(), HasSubstr("is no PNG or JPEG"));
 }
 
@@ -191,6 +191,21 @@ TEST(ImageSource, WithoutClassesImagesLieInTheFolderOrInAnyFolderOfIt) {
   EXPECT_EQ(batch.features.size(), 3u);
 }
 
+TEST(ImageSource, TheSameImageUnderTwoNamesIsReadOnce) {
+  TestFolder folder;
+  WriteClass(folder, "2024", 4, 7);
+  std::filesystem::create_directory_symlink(folder.File("2024"), folder.File("latest"));
+  std::filesystem::create_directory_symlink(folder.path(), folder.File("up"));
+  std::filesystem::create_hard_link(folder.File("2024/0.png"), folder.File("2024/again.png"));
+  std::filesystem::create_symlink(folder.File("2024/1.png"), folder.File("loose.png"));
+  const auto source = MakeImageSource(OptionsFor(folder), {{1, 1, 1}, 0, {}});
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_THAT((*source)->description().text, HasSubstr("4 images (3 for training"));
+  EXPECT_THAT((*source)->description().text,
+              HasSubstr("not read: 2024/1.png (the same as another one), 2024/again.png (the same as another one), latest (the same as "
+                        "another one), up (the same as another one)"));
+}
+
 TEST(ImageSource, SaysWhatWasReadAndWhatWasLeftOut) {
   TestFolder folder;
   WriteClass(folder, "cat", 3, 0);
@@ -223,7 +238,7 @@ TEST(ImageSource, ABrokenFileIsNamed) {
   TestFolder folder;
   WriteClass(folder, "0", 4, 0);
   folder.Write("0/x.png", GreyPng(0).substr(0, 40));
-  EXPECT_THAT(ErrorOf(folder, TwoClasses()), HasSubstr("/0/x.png is a damaged PNG ("));
+  EXPECT_THAT(ErrorOf(folder, TwoClasses()), HasSubstr("/0/x.png is a PNG that cannot be read ("));
   EXPECT_EQ(RefusalOf(MakeImageSource(OptionsFor(folder), TwoClasses()).status()), "this site cannot train the run; its own log says why");
 }
 
@@ -252,12 +267,26 @@ TEST(ImageSource, FilesOfMnistsFormatAreReadWithTheirLabels) {
   TestFolder folder;
   folder.Write("train-images-idx3-ubyte", IdxImagesOf({0, 0, 200, 100, 255, 255, 1, 1}));
   folder.Write("train-labels-idx1-ubyte", IdxLabelsOf({1, 0, 1, 0}));
-  folder.Write("t10k-labels.idx1-ubyte", IdxLabelsOf({0}));
+  folder.Write("a-labels.idx1-ubyte", IdxLabelsOf({0}));
   const auto source = MakeImageSource(OptionsFor(folder), TwoClasses());
   ASSERT_TRUE(source.ok()) << source.status();
   EXPECT_THAT((*source)->TrainingTargetCounts(), ElementsAre(1, 2));
-  EXPECT_THAT((*source)->description().text, HasSubstr("not read: t10k-labels.idx1-ubyte (labels of no images)"));
+  EXPECT_THAT((*source)->description().text, HasSubstr("not read: a-labels.idx1-ubyte (labels of no images)"));
   EXPECT_THAT((*source)->Validation(0).features, ElementsAre(1 / 127.5f - 1.0f));
+}
+
+TEST(ImageSource, MnistsTestSetIsLeftOutBesideItsTrainingSet) {
+  TestFolder folder;
+  folder.Write("t10k-images-idx3-ubyte", IdxImagesOf({0, 0, 1, 1, 2, 2, 3, 3}));
+  folder.Write("t10k-labels-idx1-ubyte", IdxLabelsOf({1, 0, 1, 0}));
+  EXPECT_EQ((*MakeImageSource(OptionsFor(folder), TwoClasses()))->training_samples(), 3u) << "alone it is read";
+  folder.Write("train-images-idx3-ubyte", IdxImagesOf({0, 0, 1, 1, 2, 2, 3, 3}));
+  folder.Write("train-labels-idx1-ubyte", IdxLabelsOf({1, 0, 1, 0}));
+  const auto source = MakeImageSource(OptionsFor(folder), TwoClasses());
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ((*source)->training_samples(), 3u);
+  EXPECT_THAT((*source)->description().text,
+              HasSubstr("not read: t10k-images-idx3-ubyte (MNIST's test set), t10k-labels-idx1-ubyte (MNIST's test set)"));
 }
 
 TEST(ImageSource, LabelsThatDoNotFitTheirImagesAreRefused) {
@@ -278,6 +307,8 @@ TEST(Idx, AnotherLengthThanTheHeaderSaysIsRefused) {
   EXPECT_THAT(ParseIdxImages(whole.substr(0, whole.size() - 1)).status().message(),
               HasSubstr("says that it holds 2 x 2 x 1 bytes, and holds 3"));
   EXPECT_THAT(ParseIdxImages(whole + "x").status().message(), HasSubstr("and holds 5"));
+  EXPECT_TRUE(ParseIdxImages(whole, 2).ok());
+  EXPECT_THAT(ParseIdxImages(whole, 1).status().message(), HasSubstr("is of 1 x 2 pixels; at most 1 are read"));
   EXPECT_THAT(ParseIdxLabels(whole).status().message(), HasSubstr("is no IDX file of unsigned bytes in 1 dimension"));
   // Extents whose product is beyond 64 bits.
   EXPECT_FALSE(ParseIdxImages(absl::StrCat(std::string("\0\0\x08\x03", 4), std::string(12, '\xff'))).ok());

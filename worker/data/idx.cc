@@ -49,13 +49,15 @@ absl::StatusOr<Idx> Parse(absl::string_view bytes, size_t dimensions) {
 
 }  // namespace
 
-absl::StatusOr<IdxImages> ParseIdxImages(absl::string_view bytes) {
+absl::StatusOr<IdxImages> ParseIdxImages(absl::string_view bytes, int64_t max_pixels) {
   TRIBUTARY_ASSIGN_OR_RETURN(const Idx idx, Parse(bytes, 3));
   if (idx.values.empty()) {
     return absl::InvalidArgumentError("holds no image: move it out of the data folder");
   }
-  return IdxImages{static_cast<int64_t>(idx.extents[0]), static_cast<int64_t>(idx.extents[1]), static_cast<int64_t>(idx.extents[2]),
-                   idx.values};
+  const IdxImages images = {static_cast<int64_t>(idx.extents[0]), static_cast<int64_t>(idx.extents[1]),
+                            static_cast<int64_t>(idx.extents[2]), idx.values};
+  TRIBUTARY_RETURN_IF_ERROR(CheckPixels(images.height, images.width, max_pixels));
+  return images;
 }
 
 absl::StatusOr<absl::Span<const uint8_t>> ParseIdxLabels(absl::string_view bytes) {

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "worker/data/image_file.h"
 
 namespace tributary::worker {
 
@@ -19,8 +20,9 @@ struct IdxImages {
   absl::Span<const uint8_t> pixels;
 };
 
-// `bytes` must outlive the result. InvalidArgument, fit to follow a path: not such a file, or of another length than it says.
-absl::StatusOr<IdxImages> ParseIdxImages(absl::string_view bytes);
+// `bytes` must outlive the result. InvalidArgument, fit to follow a path: not such a file, of another length than it says, or its images
+// of more than `max_pixels`.
+absl::StatusOr<IdxImages> ParseIdxImages(absl::string_view bytes, int64_t max_pixels = kMaxImagePixels);
 absl::StatusOr<absl::Span<const uint8_t>> ParseIdxLabels(absl::string_view bytes);
 
 // Whether a file is named as MNIST's images are ("train-images-idx3-ubyte", "t10k-images.idx3-ubyte"), and how the file with their labels

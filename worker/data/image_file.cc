@@ -19,18 +19,16 @@ constexpr absl::string_view kJpegBegins("\xff\xd8\xff", 3);
 constexpr int64_t kColours = 3;
 
 absl::StatusOr<Raster> MakeRaster(int64_t height, int64_t width, int64_t max_pixels) {
-  if (height < 1 || width < 1 || height > max_pixels / width) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("is of ", width, " x ", height, " pixels; at most ", max_pixels, " are read: make it smaller"));
-  }
+  TRIBUTARY_RETURN_IF_ERROR(CheckPixels(height, width, max_pixels));
   Raster raster{.height = height, .width = width, .channels = kColours, .pixels = {}};
   raster.pixels.resize(static_cast<size_t>(height * width * kColours));
   return raster;
 }
 
-absl::Status Damaged(absl::string_view kind, absl::string_view why) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("is a damaged ", kind, " (", Excerpt(why), "): write it anew from its source, or move it out of the data folder"));
+// Damaged, or of a kind that the library does not know: which, it does not always say.
+absl::Status Unreadable(absl::string_view kind, absl::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("is a ", kind, " that cannot be read (", Excerpt(why),
+                                                 "): write it anew from its source, or move it out of the data folder"));
 }
 
 // What libpng keeps of an image that it has begun with, until it has ended.
@@ -47,14 +45,14 @@ class PngImage {
 absl::StatusOr<Raster> DecodePng(absl::string_view bytes, int64_t max_pixels) {
   PngImage png;
   if (png_image_begin_read_from_memory(&png.image, bytes.data(), bytes.size()) == 0) {
-    return Damaged("PNG", png.image.message);
+    return Unreadable("PNG", png.image.message);
   }
   TRIBUTARY_ASSIGN_OR_RETURN(Raster raster, MakeRaster(png.image.height, png.image.width, max_pixels));
   png.image.format = PNG_FORMAT_RGB;
   png.image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
   const png_color white = {255, 255, 255};
   if (png_image_finish_read(&png.image, &white, raster.pixels.data(), /*row_stride=*/0, /*colormap=*/nullptr) == 0) {
-    return Damaged("PNG", png.image.message);
+    return Unreadable("PNG", png.image.message);
   }
   return raster;
 }
@@ -74,7 +72,7 @@ absl::StatusOr<Raster> DecodeJpeg(absl::string_view bytes, int64_t max_pixels) {
   int subsampling = 0;
   int colours = 0;
   if (tjDecompressHeader3(handle.get(), data, bytes.size(), &width, &height, &subsampling, &colours) != 0) {
-    return Damaged("JPEG", tjGetErrorStr2(handle.get()));
+    return Unreadable("JPEG", tjGetErrorStr2(handle.get()));
   }
   if (colours == TJCS_CMYK || colours == TJCS_YCCK) {
     return absl::InvalidArgumentError("is a JPEG in CMYK, the colours of printers: convert it to RGB");
@@ -83,12 +81,20 @@ absl::StatusOr<Raster> DecodeJpeg(absl::string_view bytes, int64_t max_pixels) {
   // Else it makes up what a file that is cut short lacks, and takes all the time that a file of endless scans asks for.
   constexpr int kStrict = TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS | TJFLAG_ACCURATEDCT;
   if (tjDecompress2(handle.get(), data, bytes.size(), raster.pixels.data(), width, /*pitch=*/0, height, TJPF_RGB, kStrict) != 0) {
-    return Damaged("JPEG", tjGetErrorStr2(handle.get()));
+    return Unreadable("JPEG", tjGetErrorStr2(handle.get()));
   }
   return raster;
 }
 
 }  // namespace
+
+absl::Status CheckPixels(int64_t height, int64_t width, int64_t max_pixels) {
+  if (height < 1 || width < 1 || height > max_pixels / width) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("is of ", width, " x ", height, " pixels; at most ", max_pixels, " are read: make it smaller"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<Raster> DecodeImage(absl::string_view bytes, int64_t max_pixels) {
   if (absl::StartsWith(bytes, kPngBegins)) {

@@ -1,6 +1,9 @@
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -129,6 +132,7 @@ class ImageReader {
   ImageReader(const DataOptions& options, const ImageOptions& images) : options_(options), wanted_(images) {}
 
   absl::StatusOr<std::unique_ptr<DataSource>> Read() {
+    HasMet(options_.folder);
     TRIBUTARY_ASSIGN_OR_RETURN(FolderListing top, ListFolder(options_.folder, [this](absl::string_view name) -> std::string {
                                  if (IsIdxImagesName(name) || (IsIdxLabelsName(name) && has_classes())) {
                                    return "";
@@ -141,10 +145,10 @@ class ImageReader {
     left_out_ = std::move(top.left_out);
     std::vector<std::string> idx;
     for (const std::string& path : top.files) {
-      if (IsImageName(path)) {
-        files_.emplace_back(0, path);
-      } else {
+      if (!IsImageName(path)) {
         idx.push_back(path);
+      } else if (!LeaveOutIfMet(path, NameOf(path))) {
+        files_.emplace_back(0, path);
       }
     }
     TRIBUTARY_RETURN_IF_ERROR(ListFolders(top.folders));
@@ -159,6 +163,21 @@ class ImageReader {
  private:
   bool has_classes() const { return wanted_.classes > 0; }
 
+  // Whether it has been asked about what `path` leads to before, under whatever name: an image that counts twice may be held out and
+  // trained on.
+  bool HasMet(const std::string& path) {
+    struct stat info = {};
+    return ::stat(path.c_str(), &info) == 0 && !met_.emplace(info.st_dev, info.st_ino).second;
+  }
+
+  bool LeaveOutIfMet(const std::string& path, absl::string_view name) {
+    const bool met = HasMet(path);
+    if (met) {
+      left_out_.push_back(absl::StrCat(PrintableUtf8(name), " (the same as another one)"));
+    }
+    return met;
+  }
+
   // In the order of the classes.
   absl::Status ListFolders(const std::vector<std::string>& folders) {
     std::vector<std::pair<int64_t, std::string>> by_class;
@@ -171,6 +190,9 @@ class ImageReader {
     }
     std::sort(by_class.begin(), by_class.end());
     for (const auto& [label, folder] : by_class) {
+      if (LeaveOutIfMet(folder, NameOf(folder))) {
+        continue;
+      }
       TRIBUTARY_ASSIGN_OR_RETURN(const FolderListing listing, ListFolder(folder, [](absl::string_view name) -> std::string {
                                    return IsImageName(name) ? "" : kNoImage;
                                  }));
@@ -182,7 +204,9 @@ class ImageReader {
         left_out_.push_back(absl::StrCat(name, "/", PrintableUtf8(NameOf(inner)), " (a folder in a folder)"));
       }
       for (const std::string& path : listing.files) {
-        files_.emplace_back(label, path);
+        if (!LeaveOutIfMet(path, absl::StrCat(NameOf(folder), "/", NameOf(path)))) {
+          files_.emplace_back(label, path);
+        }
       }
     }
     return absl::OkStatus();
@@ -228,15 +252,23 @@ class ImageReader {
   }
 
   absl::Status AddIdxFiles(const std::vector<std::string>& paths) {
+    const bool has_training_set = absl::c_any_of(paths, [](const std::string& path) { return absl::StartsWith(NameOf(path), "train-"); });
     for (const std::string& path : paths) {
       const std::string name = NameOf(path);
+      if (has_training_set && absl::StartsWith(name, "t10k-")) {
+        left_out_.push_back(absl::StrCat(PrintableUtf8(name), " (MNIST's test set)"));
+        continue;
+      }
       if (IsIdxLabelsName(name)) {
         if (absl::c_none_of(paths, [&](const std::string& other) { return IdxLabelsName(NameOf(other)) == name && other != path; })) {
           left_out_.push_back(absl::StrCat(PrintableUtf8(name), " (labels of no images)"));
         }
         continue;
       }
-      TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, ReadWhole(path));
+      if (LeaveOutIfMet(path, name)) {
+        continue;
+      }
+      TRIBUTARY_ASSIGN_OR_RETURN(const std::string bytes, ReadDataBytes(path, budget_));
       const absl::StatusOr<IdxImages> idx = ParseIdxImages(bytes);
       if (!idx.ok()) {
         return About(path, idx.status());
@@ -245,7 +277,7 @@ class ImageReader {
       absl::Span<const uint8_t> labels;
       if (has_classes()) {
         const std::string labels_path = absl::StrCat(options_.folder, "/", IdxLabelsName(name));
-        TRIBUTARY_ASSIGN_OR_RETURN(label_bytes, ReadWhole(labels_path));
+        TRIBUTARY_ASSIGN_OR_RETURN(label_bytes, ReadDataBytes(labels_path, budget_));
         TRIBUTARY_ASSIGN_OR_RETURN(labels, LabelsOf(labels_path, label_bytes, idx->count));
       }
       TRIBUTARY_RETURN_IF_ERROR(Reserve(static_cast<uint64_t>(idx->count), path));
@@ -253,16 +285,9 @@ class ImageReader {
       for (size_t i = 0; i < static_cast<size_t>(idx->count); ++i) {
         Add({idx->height, idx->width, 1, idx->pixels.subspan(i * pixels, pixels)}, labels.empty() ? 0 : labels[i]);
       }
+      budget_ += bytes.size() + label_bytes.size();
     }
     return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::string> ReadWhole(const std::string& path) const {
-    absl::StatusOr<std::string> bytes = ReadFile(path, budget_);
-    if (absl::IsResourceExhausted(bytes.status())) {
-      return TooMuch(path);
-    }
-    return bytes.ok() ? std::move(bytes) : DataError(bytes.status().message());
   }
 
   absl::StatusOr<absl::Span<const uint8_t>> LabelsOf(const std::string& path, absl::string_view bytes, int64_t images) const {
@@ -353,7 +378,8 @@ class ImageReader {
 
   const DataOptions& options_;
   const ImageOptions& wanted_;
-  uint64_t budget_ = kMaxDataBytes;
+  uint64_t budget_ = kMaxDataBytes;  // without what is held at the moment
+  std::set<std::pair<dev_t, ino_t>> met_;
   std::vector<std::string> left_out_;
   std::vector<std::pair<int64_t, std::string>> files_;  // PNG and JPEG, with their classes
   Images images_;
