@@ -5,13 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
 #include "common/log.h"
@@ -42,11 +45,12 @@ class SimulationTest : public ::testing::Test {
   ~SimulationTest() override { SetLogLevel(LogLevel::kInfo); }
 };
 
-// The seeds from `first` on that meet faults of every kind.
-Scenario FaultyScenario(uint64_t first) {
+// The seeds from `first` on that meet faults of every kind, or of one that few meet.
+Scenario FaultyScenario(uint64_t first, std::optional<Fault> with = std::nullopt) {
   while (true) {
     const Scenario scenario = ScenarioOf(first++, 20, kWorkers);
-    if (scenario.kind == Scenario::Kind::kAnything && scenario.fault_interval < absl::Seconds(3)) {
+    if (scenario.kind == Scenario::Kind::kAnything && scenario.fault_interval < absl::Seconds(3) &&
+        (!with.has_value() || absl::c_linear_search(scenario.faults, *with))) {
       return scenario;
     }
   }
@@ -272,10 +276,10 @@ TEST_F(SimulationTest, ASlowSitesDataCountAsMuchAsThoseOfTheOthers) {
 // Planted defects: each must be seen.
 
 // What the first of some seeds says that the defect disturbs; nothing if none is disturbed.
-std::string FirstViolation(const std::function<void(Simulation&)>& plant) {
+std::string FirstViolation(const std::function<void(Simulation&)>& plant, std::optional<Fault> with = std::nullopt) {
   uint64_t seed = 1;
   for (int i = 0; i < 40; ++i) {
-    const Scenario scenario = FaultyScenario(seed);
+    const Scenario scenario = FaultyScenario(seed, with);
     seed = scenario.seed + 1;
     Simulation simulation(scenario);
     plant(simulation);
@@ -339,24 +343,28 @@ TEST_F(SimulationTest, AReceiptThatIsTakenBackIsSeen) {
 }
 
 TEST_F(SimulationTest, ALogTakenBackToAnotherRoundIsSeen) {
-  EXPECT_THAT(FirstViolation([](Simulation& simulation) {
-                simulation.take_back = [](SimDisk& disk, const std::string& run_id, uint64_t round) {
-                  return TakeBack(disk, run_id, round == 0 ? 0 : round - 1);
-                };
-              }),
+  EXPECT_THAT(FirstViolation(
+                  [](Simulation& simulation) {
+                    simulation.take_back = [](SimDisk& disk, const std::string& run_id, uint64_t round) {
+                      return TakeBack(disk, run_id, round == 0 ? 0 : round - 1);
+                    };
+                  },
+                  Fault::kTakeBack),
               "no acknowledged write lost");
 }
 
 TEST_F(SimulationTest, AResidualThatIsNotTheOneOfThatRoundIsSeen) {
-  EXPECT_THAT(FirstViolation([](Simulation& simulation) {
-                simulation.take_back = [](SimDisk& disk, const std::string& run_id, uint64_t round) {
-                  absl::StatusOr<coordinator::Truncation> done = TakeBack(disk, run_id, round);
-                  if (done.ok()) {
-                    done->residual_known = !done->residual_known;
-                  }
-                  return done;
-                };
-              }),
+  EXPECT_THAT(FirstViolation(
+                  [](Simulation& simulation) {
+                    simulation.take_back = [](SimDisk& disk, const std::string& run_id, uint64_t round) {
+                      absl::StatusOr<coordinator::Truncation> done = TakeBack(disk, run_id, round);
+                      if (done.ok()) {
+                        done->residual_known = !done->residual_known;
+                      }
+                      return done;
+                    };
+                  },
+                  Fault::kTakeBack),
               "none applied twice");
 }
 
