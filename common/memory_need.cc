@@ -1,6 +1,7 @@
 #include "common/memory_need.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/exit_codes.h"
@@ -18,7 +19,7 @@ std::string Size(uint64_t bytes) {
 uint64_t MemoryNeed::total() const {
   uint64_t sum = 0;
   for (const Term& term : terms) {
-    sum += term.bytes;
+    sum += std::min(term.bytes, std::numeric_limits<uint64_t>::max() - sum);
   }
   return sum;
 }

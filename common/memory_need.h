@@ -20,7 +20,7 @@ struct MemoryNeed {
   };
   std::vector<Term> terms;
 
-  uint64_t total() const;
+  uint64_t total() const;  // at most UINT64_MAX
 };
 
 // "11.18 GiB of memory (model state 3.73 GiB, sums of the round 7.45 GiB)", the largest terms first; terms of nothing are left out.

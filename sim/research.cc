@@ -1,6 +1,7 @@
 #include "sim/research.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -52,7 +53,8 @@ absl::Status CheckRoom(const v1::RunSpec& spec, uint64_t sites) {
   const MemoryNeed worker = worker::MemoryToTrain(model.model, model.options, model.layout, spec.data().batch_size(),
                                                   spec.pipeline() != 0 ? worker::Pipelining::kOn : worker::Pipelining::kOff);
   MemoryNeed need = coordinator::MemoryForRounds(model, sites, coordinator::LongUpdates::kInMemory);
-  need.terms.push_back({absl::StrCat(sites, " workers"), sites * worker.total()});
+  const uint64_t most = std::numeric_limits<uint64_t>::max();
+  need.terms.push_back({absl::StrCat(sites, " workers"), sites > most / worker.total() ? most : sites * worker.total()});
   need.terms.push_back(
       {absl::StrCat("the log of ", spec.rounds(), " rounds"), spec.rounds() * optim::MaxPayloadBytes(model.options, model.layout).commit});
   return CheckMemory(absl::StrCat("to simulate run ", spec.name(), " needs"), need, *room);

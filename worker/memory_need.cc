@@ -1,6 +1,7 @@
 #include "worker/memory_need.h"
 
 #include <algorithm>
+#include <limits>
 #include <variant>
 
 #include "optim/encoder.h"
@@ -9,61 +10,83 @@
 namespace tributary::worker {
 namespace {
 
-// Numbers that the backward pass of one sample reads, at least.
-uint64_t ActivationsOf(const optim::GptModel& gpt) {
+// Numbers that the backward pass of one sample reads, at least. In double, as are their bytes: extents are each within bounds, and their
+// products are not, within 64 bits.
+double ActivationsOf(const optim::GptModel& gpt) {
   // Of a token in a layer: two norms, queries, keys and values, attention, the two halves of the perceptron; and its row of scores.
-  const auto width = static_cast<uint64_t>(gpt.width);
-  const uint64_t token = static_cast<uint64_t>(gpt.layers) * (14 * width + static_cast<uint64_t>(gpt.heads * gpt.context));
-  return static_cast<uint64_t>(gpt.context) * (token + 2 * 256);
+  const auto context = static_cast<double>(gpt.context);
+  const double token = static_cast<double>(gpt.layers) * (14.0 * static_cast<double>(gpt.width) + static_cast<double>(gpt.heads) * context);
+  return context * (token + 2 * 256);
 }
 
-uint64_t ActivationsOf(const optim::LlamaModel& llama) {
+double ActivationsOf(const optim::LlamaModel& llama) {
   // Of a token in a layer: two norms and what they sum up, queries and keys before and after they are turned, values, attention, and of the
-  // perceptron gate, its activation, up and their product; and its row of scores.
-  const auto number = [](int64_t extent) { return static_cast<uint64_t>(extent); };
-  const uint64_t heads = number(llama.num_attention_heads);
-  const uint64_t projected = (3 * heads + 3 * number(llama.num_key_value_heads)) * number(llama.head_dim);
-  const uint64_t layer = 6 * number(llama.hidden_size) + projected + 4 * number(llama.intermediate_size) + heads * number(llama.context);
-  return number(llama.context) * (number(llama.num_hidden_layers) * layer + 2 * number(llama.vocab_size));
+  // perceptron gate, its activation, up and their product; and its row of scores. Of a token: logits, logarithms of probabilities, and the
+  // gradients of both.
+  const auto number = [](int64_t extent) { return static_cast<double>(extent); };
+  const double heads = number(llama.num_attention_heads);
+  const double projected = (3 * heads + 3 * number(llama.num_key_value_heads)) * number(llama.head_dim);
+  const double layer = 6 * number(llama.hidden_size) + projected + 4 * number(llama.intermediate_size) + heads * number(llama.context);
+  return number(llama.context) * (number(llama.num_hidden_layers) * layer + 4 * number(llama.vocab_size));
 }
 
-uint64_t ActivationsOf(const optim::MlpModel& mlp) {
-  uint64_t numbers = static_cast<uint64_t>(mlp.inputs + 2 * mlp.outputs);
+double ActivationsOf(const optim::MlpModel& mlp) {
+  double numbers = static_cast<double>(mlp.inputs) + 2 * static_cast<double>(mlp.outputs);
   for (const int64_t width : mlp.hidden) {
-    numbers += 2 * static_cast<uint64_t>(width);
+    numbers += 2 * static_cast<double>(width);
   }
   return numbers;
 }
 
 // Of residual stages at halved resolutions: two convolutions, two norms and what the activations between them keep.
-uint64_t ActivationsOf(const optim::ConvNetModel& convnet) {
-  auto height = static_cast<uint64_t>(convnet.height);
-  auto width = static_cast<uint64_t>(convnet.width);
-  uint64_t numbers = height * width * static_cast<uint64_t>(convnet.channels);
+double ActivationsOf(const optim::ConvNetModel& convnet) {
+  int64_t height = convnet.height;
+  int64_t width = convnet.width;
+  double numbers = static_cast<double>(height) * static_cast<double>(width) * static_cast<double>(convnet.channels);
   for (size_t i = 0; i < convnet.stages.size(); ++i) {
     if (i > 0) {
       height = (height + 1) / 2;
       width = (width + 1) / 2;
     }
-    numbers += 6 * height * width * static_cast<uint64_t>(convnet.stages[i]);
+    numbers += 6 * static_cast<double>(height) * static_cast<double>(width) * static_cast<double>(convnet.stages[i]);
   }
   return numbers;
 }
 
 // Each resolution has a block downwards and one upwards, which reads twice as many channels.
-uint64_t ActivationsOf(const optim::DdpmModel& ddpm) {
-  auto pixels = static_cast<uint64_t>(ddpm.size * ddpm.size);
-  uint64_t numbers = 2 * pixels * static_cast<uint64_t>(ddpm.channels);
+double ActivationsOf(const optim::DdpmModel& ddpm) {
+  double pixels = static_cast<double>(ddpm.size) * static_cast<double>(ddpm.size);
+  double numbers = 2 * pixels * static_cast<double>(ddpm.channels);
   for (const int64_t width : ddpm.stages) {
-    numbers += 14 * pixels * static_cast<uint64_t>(width);
+    numbers += 14 * pixels * static_cast<double>(width);
     pixels /= 4;
   }
   return numbers;
 }
 
 // Its program's own matter.
-uint64_t ActivationsOf(const optim::CustomModel&) {
+double ActivationsOf(const optim::CustomModel&) {
   return 0;
+}
+
+// Numbers that the backward pass holds besides, whatever the batch.
+template <typename Model>
+double HeldOnceOf(const Model&) {
+  return 0;
+}
+
+// The mask of a group's scores, and the second gradient of an embedding that is the head, too.
+double HeldOnceOf(const optim::LlamaModel& llama) {
+  const auto context = static_cast<double>(llama.context);
+  const auto group = static_cast<double>(llama.num_attention_heads / llama.num_key_value_heads);
+  const bool tied = llama.head == optim::LlamaModel::Head::kTied;
+  return group * context * context + (tied ? static_cast<double>(llama.vocab_size) * static_cast<double>(llama.hidden_size) : 0);
+}
+
+// At most UINT64_MAX.
+uint64_t BytesOf(double numbers) {
+  const double bytes = numbers * sizeof(float);
+  return bytes < 0x1p64 ? static_cast<uint64_t>(bytes) : std::numeric_limits<uint64_t>::max();
 }
 
 }  // namespace
@@ -78,7 +101,8 @@ MemoryNeed MemoryToTrain(const optim::ModelSpec& model, const optim::OptimizerOp
   const bool local = mode.direction == optim::Direction::kPseudoGradient;
   const uint64_t moments = local ? 2 * vector : 0;  // they persist
   const uint64_t update = optim::MaxPayloadBytes(optimizer, layout).update;
-  const uint64_t activations = std::visit([](const auto& kind) { return ActivationsOf(kind); }, model) * batch_size * sizeof(float);
+  const uint64_t activations =
+      BytesOf(std::visit([&](const auto& kind) { return ActivationsOf(kind) * batch_size + HeldOnceOf(kind); }, model));
   MemoryNeed need{{{"model state", state},
                    {"state before", pipelining == Pipelining::kOn ? vector + moments : 0},
                    {"gradient", vector},

@@ -14,6 +14,11 @@ TEST(MemoryNeed, IsTheSumOfItsTermsAndNamesTheLargestFirst) {
   EXPECT_EQ(FormatNeed(need), "3.00 GiB of memory (sums 2.00 GiB, state 1.00 GiB)");
 }
 
+TEST(MemoryNeed, ThatIsBeyondSixtyFourBitsDoesNotBecomeSmall) {
+  const MemoryNeed need{{{"state", kGiB}, {"activations", UINT64_MAX}, {"gradient", kGiB}}};
+  EXPECT_EQ(need.total(), UINT64_MAX);
+}
+
 TEST(MemoryNeed, ThatFitsIsNoError) {
   EXPECT_TRUE(CheckMemory("it needs", {{{"state", kGiB}}}, {2 * kGiB, kGiB, "this machine"}).ok());
 }
