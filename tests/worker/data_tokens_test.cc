@@ -118,6 +118,18 @@ TEST(TokenSource, AHeaderThatSpeaksOfAnotherFileIsRefused) {
   EXPECT_THAT(RefusalOf(other), HasSubstr("tokens have 2 bytes each"));
 }
 
+TEST(TokenSource, AHeaderOfAnotherVersionIsNotReadAsTokens) {
+  TestFolder folder;
+  folder.Write("a.bin", Header(20240520, 2, 40) + Numbers<uint16_t>(1, 40));
+  EXPECT_THAT(ErrorOf(folder, kShorts).message(), HasSubstr("a.bin: its header has the magic number 20240520 and version 2; "));
+}
+
+TEST(TokenSource, AHeaderWithNothingBehindItHasNoTokens) {
+  TestFolder folder;
+  folder.Write("a.bin", Header(20240520, 1, 0));
+  EXPECT_THAT(ErrorOf(folder, kShorts).message(), HasSubstr("too few tokens: 0 for training"));
+}
+
 TEST(TokenSource, ANumberThatTheModelDoesNotKnowIsNamedWithItsPlace) {
   TestFolder folder;
   folder.Write("a.bin", Numbers<uint16_t>(49990, 40));

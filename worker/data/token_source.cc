@@ -113,8 +113,13 @@ absl::Status ReadHeader(uint64_t bytes, uint64_t token_bytes, TokenFile& file) {
   if (bytes >= kHeaderBytes) {
     TRIBUTARY_RETURN_IF_ERROR(ReadFilePart(file.path, 0, sizeof(header), reinterpret_cast<char*>(header)));
   }
-  const auto* const kind = std::find_if(std::begin(kHeaders), std::end(kHeaders),
-                                        [&](const HeaderKind& known) { return known.magic == header[0] && known.version == header[1]; });
+  const auto* const kind =
+      std::find_if(std::begin(kHeaders), std::end(kHeaders), [&](const HeaderKind& known) { return known.magic == header[0]; });
+  if (kind != std::end(kHeaders) && kind->version != header[1]) {
+    return DataError(absl::StrCat(file.path, ": its header has the magic number ", header[0], " and version ", header[1],
+                                  "; of this kind, version ", kind->version,
+                                  " is read: write the file in that version, or without a header"));
+  }
   file.start = kind == std::end(kHeaders) ? 0 : kHeaderBytes;
   file.tokens = (bytes - file.start) / token_bytes;
   if (kind != std::end(kHeaders) && kind->token_bytes != token_bytes) {
