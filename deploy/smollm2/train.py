@@ -2,8 +2,8 @@
 
   python3 deploy/smollm2/train.py [--dense] [--work-dir DIR]
 
-Says what the run came to: losses, bytes against dense fp32, seconds a round, and the most memory that each program took. Takes some
-20 GiB of memory and 10 GiB of disk.
+Says what the run came to: losses, bytes against dense fp32, seconds a round, and the most memory that each program took since this
+start. Takes some 20 GiB of memory and 10 GiB of disk.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import demo  # noqa: E402
 import federation  # noqa: E402
 
 SITES = ("site-1", "site-2")
+SAVING_SECONDS = 300  # a worker ends its step and writes gigabytes of state
 
 
 def initial_weights(parties, work_dir):
@@ -61,7 +62,7 @@ def tell(status, history, peaks):
     for name in ("duration", "compute_seconds", "encode_seconds", "commit_seconds"):
         print(f"{name}: {statistics.median(number(record, name) for record in rounds):.1f} s a round (median)")
     for name, peak in peaks.items():
-        print(f"peak memory of {name}: {peak / 2**30:.2f} GiB")
+        print(f"peak memory of {name} since this start: {peak / 2**30:.2f} GiB")
     print("all state hashes equal" if len(hashes) == 1 else f"THE STATE HASHES DIFFER: {sorted(hashes)}")
 
 
@@ -70,7 +71,8 @@ def train(arguments, screen):
     work_dir = arguments.work_dir.resolve()
     if not (work_dir / "tokens" / SITES[0]).is_dir():
         sys.exit(f"train.py: {work_dir} has no tokens; run deploy/smollm2/prepare.py first")
-    with federation.Federation(work_dir / "federation", arguments.binaries, SITES, name="smollm2") as parties:
+    parties = federation.Federation(work_dir / "federation", arguments.binaries, SITES, name="smollm2")
+    try:
         if not (parties.directory / "coordinator.yaml").exists():
             shutil.rmtree(parties.directory, ignore_errors=True)
             begin(parties, work_dir)
@@ -87,6 +89,9 @@ def train(arguments, screen):
         tell(status, parties.history(run), {name: peak_memory(process) for name, process in parties.processes.items()})
         parties.operator("export", run, "--huggingface", work_dir / f"trained-{run}", timeout=600)
         print(f"{work_dir / f'trained-{run}'}: the model, for `transformers`")
+    finally:
+        screen.stage("ending the programs, which save what they have")
+        parties.close(timeout=SAVING_SECONDS)
 
 
 def main():
