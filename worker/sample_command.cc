@@ -68,7 +68,7 @@ CLI::App& AddSampleCommand(CLI::App& app, SampleCommand& command) {
   sample.add_option("--rows", command.images.rows, "rows of images")->capture_default_str()->group(kOfImages);
   sample.add_option("--columns", command.images.columns, "images in a row")->capture_default_str()->group(kOfImages);
   sample.add_option("--steps", command.images.steps, "from noise to an image: more are slower and finer")
-      ->capture_default_str()
+      ->default_str(absl::StrCat(kSampledSteps))
       ->group(kOfImages);
   return sample;
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "common/status_macros.h"
 #include "worker/data/counter_rng.h"
@@ -30,6 +31,9 @@ absl::Status Denoise(Model& model, absl::Span<const float> theta, const std::vec
     const double next = i == 0 ? 1 : left[static_cast<size_t>(step_at(i - 1))];
     batch.tokens.assign(static_cast<size_t>(batch.rows), step_at(i));
     TRIBUTARY_ASSIGN_OR_RETURN(const std::vector<float> noise, model.Outputs(theta, batch));
+    if (!absl::c_all_of(noise, [](float value) { return std::isfinite(value); })) {
+      return absl::FailedPreconditionError("the model predicts noise that is not finite: its weights are damaged, or its run diverged");
+    }
     for (size_t v = 0; v < noise.size(); ++v) {
       const double x = batch.features[v];
       const double image = std::clamp((x - std::sqrt(1 - here) * noise[v]) / std::sqrt(here), -1.0, 1.0);
@@ -77,13 +81,17 @@ class Grid {
   Raster raster_;
 };
 
+int64_t StepsOf(const optim::DdpmModel& model, const SampleImagesOptions& options) {
+  return options.steps.has_value() ? int64_t{*options.steps} : std::min<int64_t>(kSampledSteps, model.steps);
+}
+
 absl::Status CheckOptions(const optim::DdpmModel& model, const SampleImagesOptions& options) {
   if (options.rows < 1 || options.columns < 1 || options.rows > kMostSampledSide || options.columns > kMostSampledSide) {
     return absl::InvalidArgumentError(
         absl::StrCat("a grid of ", options.rows, " x ", options.columns, " images: rows and columns are from 1 to ", kMostSampledSide));
   }
-  if (options.steps < 1 || options.steps > model.steps) {
-    return absl::InvalidArgumentError(absl::StrCat(options.steps, " steps, where the model has ", model.steps, " (model.ddpm.steps)"));
+  if (const int64_t steps = StepsOf(model, options); steps < 1 || steps > model.steps) {
+    return absl::InvalidArgumentError(absl::StrCat(steps, " steps, where the model has ", model.steps, " (model.ddpm.steps)"));
   }
   return absl::OkStatus();
 }
@@ -107,7 +115,7 @@ absl::StatusOr<std::string> SampleImages(const optim::DdpmModel& model, absl::Sp
         batch.features.push_back(static_cast<float>(DrawNormal(rng)));
       }
     }
-    TRIBUTARY_RETURN_IF_ERROR(Denoise(*network, theta, left, options.steps, batch));
+    TRIBUTARY_RETURN_IF_ERROR(Denoise(*network, theta, left, StepsOf(model, options), batch));
     for (int64_t image = 0; image < batch.rows; ++image) {
       grid.Paint(first + image, absl::MakeConstSpan(batch.features).subspan(static_cast<size_t>(image) * values, values));
     }

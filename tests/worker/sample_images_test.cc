@@ -1,6 +1,7 @@
 // Grids of images from a diffusion model.
 #include "worker/sample_images.h"
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,24 @@ TEST(SampleImages, OptionsBeyondTheirBoundsAreRefused) {
   EXPECT_THAT(SampleImages(spec, theta, {.rows = 65}).status().message(), HasSubstr("rows and columns are from 1 to 64"));
   EXPECT_THAT(SampleImages(spec, theta, {.steps = 21}).status().message(), HasSubstr("21 steps, where the model has 20"));
   EXPECT_FALSE(SampleImages(spec, std::vector<float>(3), {.rows = 1, .columns = 1, .steps = 2}).ok());
+}
+
+TEST(SampleImages, AModelOfFewStepsTakesAllOfThemWhereNobodySaysHowMany) {
+  const optim::DdpmModel spec{.size = 8, .channels = 1, .stages = {4}, .steps = 3};
+  const auto layout = optim::MakeLayout(spec);
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  const std::vector<float> theta = RandomTheta(*layout);
+  const auto grid = SampleImages(spec, theta, {.rows = 1, .columns = 1});
+  ASSERT_TRUE(grid.ok()) << grid.status();
+  EXPECT_EQ(*grid, SampleImages(spec, theta, {.rows = 1, .columns = 1, .steps = 3}).value());
+}
+
+TEST(SampleImages, WeightsThatAreNotFiniteAreRefused) {
+  const optim::DdpmModel spec{.size = 8, .channels = 1, .stages = {4}, .steps = 20};
+  const auto layout = optim::MakeLayout(spec);
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  const std::vector<float> theta(static_cast<size_t>(layout->size()), std::numeric_limits<float>::quiet_NaN());
+  EXPECT_THAT(SampleImages(spec, theta, {.rows = 1, .columns = 1}).status().message(), HasSubstr("noise that is not finite"));
 }
 
 }  // namespace
