@@ -272,6 +272,14 @@ absl::StatusOr<StepResult> TrainingRun::Compute(const v1::RoundStart& start) {
   if (step.local_steps == 0) {
     step.local_steps = start.local_steps();
   }
+  if (optim::StepsAreTimed(optimizer_) && step.local_steps <= optim::kLeastTimedSteps && !slowness_told_ &&
+      absl::Seconds(step.compute_seconds) > optimizer_.local_time) {
+    slowness_told_ = true;
+    LogWarning("worker", "run ", spec_.name(), ": ", step.local_steps, " local steps, the fewest that a round has, took ",
+               absl::FormatDuration(absl::Milliseconds(std::llround(1000 * step.compute_seconds))), ", more than optimizer.local_time (",
+               absl::FormatDuration(optimizer_.local_time), "): this site's updates may be late in every round; the run needs a longer ",
+               "local_time or participation.min_deadline");
+  }
   if (optim::StepsAreTimed(optimizer_) && step.local_steps != start.local_steps()) {
     ScaleSteps(start.local_steps(), step.local_steps, absl::MakeSpan(direction_));
   }

@@ -134,6 +134,7 @@ class TrainingRun {
   // As if it had not been computed.
   void DropAhead();
   std::optional<Ahead> ahead_;           // what direction_ holds, if it was computed ahead
+  bool slowness_told_ = false;           // that local steps take longer than the run's time for them
   std::unique_ptr<StateKeeper> keeper_;  // null: without a store
   uint64_t trained_round_ = 0;
   std::optional<PendingUpdate> unsettled_;  // the newest update, until Settle

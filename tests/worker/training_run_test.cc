@@ -24,6 +24,8 @@ namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr float kDirection = 0.25f;
 
@@ -59,7 +61,7 @@ class ConstantTrainer final : public Trainer {
   absl::StatusOr<StepResult> ComputeDirection(const optim::RoundParameters&, absl::Span<const float>,
                                               absl::Span<float> direction) override {
     std::fill(direction.begin(), direction.end(), kDirection);
-    return StepResult{.train_loss = 1, .compute_seconds = 0, .local_steps = taken};
+    return StepResult{.train_loss = 1, .compute_seconds = seconds, .local_steps = taken};
   }
   absl::StatusOr<Evaluation> Evaluate(absl::Span<const float>) override { return Evaluation{2, {}}; }
   std::string SaveState() const override { return "moments"; }
@@ -69,6 +71,7 @@ class ConstantTrainer final : public Trainer {
 
   static inline bool restores = true;
   static inline uint32_t taken = 0;
+  static inline float seconds = 0;
 };
 
 class TrainingRunTest : public ::testing::Test {
@@ -81,6 +84,7 @@ class TrainingRunTest : public ::testing::Test {
   ~TrainingRunTest() override {
     ConstantTrainer::restores = true;
     ConstantTrainer::taken = 0;
+    ConstantTrainer::seconds = 0;
   }
 
   // Sites count their steps by time.
@@ -162,6 +166,23 @@ TEST_F(TrainingRunTest, WhatASiteChangedInItsOwnNumberOfStepsIsScaledToThoseOfTh
   ConstantTrainer::taken = 100;
   EXPECT_EQ(Train(*run, 2, 100)->report.local_steps(), 100u);
   EXPECT_THAT(asked_.direction, Each(kDirection));
+}
+
+TEST_F(TrainingRunTest, ASiteWhoseFewestStepsDoNotFitIntoTheTimeIsToldOnce) {
+  UseTimedSteps();
+  const std::unique_ptr<TrainingRun> run = Create().value();
+  ASSERT_TRUE(run->InitializeFromSeed().ok());
+  const auto told = [&](uint64_t round, uint32_t taken, float seconds) {
+    ConstantTrainer::taken = taken;
+    ConstantTrainer::seconds = seconds;
+    testing::internal::CaptureStderr();
+    EXPECT_TRUE(Train(*run, round, 100).ok());
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(told(1, 2, 29.5f), Not(HasSubstr("local_time")));
+  EXPECT_THAT(told(2, 3, 31), Not(HasSubstr("local_time")));
+  EXPECT_THAT(told(3, 2, 40.5f), HasSubstr("took 40.5s, more than optimizer.local_time (30s)"));
+  EXPECT_THAT(told(4, 2, 40.5f), Not(HasSubstr("local_time")));
 }
 
 // Once, and to what the round was told to be when it was computed.
