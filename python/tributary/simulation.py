@@ -70,9 +70,11 @@ def simulate(run: Union[str, os.PathLike[str], Mapping[str, Any]], sites: Union[
         submits.
     weights_dir: folder of the file that `model.initial_weights` names. None: that of run.yaml; of a dict, the current one.
 
-    Time is simulated but for the training: nobody is late. Raises what a program raises; UsageError: the run or a program cannot be;
-    RunFailedError: the run ended as failed; OutOfMemoryError: the federation does not fit into memory. After Ctrl-C, what is being computed
-    is computed to its end. One simulation at a time.
+    Time is simulated but for the training: nobody is late. With `local_steps: auto`, `round.steps()` goes by real time, of which other
+    programs take their share: such a run is another one each time, and says nothing of how fast sites are.
+
+    Raises what a program raises; UsageError: the run or a program cannot be; RunFailedError: the run ended as failed; OutOfMemoryError: the
+    federation does not fit into memory. After Ctrl-C, what is being computed is computed to its end. One simulation at a time.
     """
     given = list(sites.items() if isinstance(sites, Mapping) else sites)
     programs = dict(given)
