@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/exit_codes.h"
 #include "common/memory_need.h"
 #include "common/status_macros.h"
 #include "coordinator/run/memory_need.h"
@@ -68,6 +69,10 @@ absl::StatusOr<ResearchResult> RunResearch(const ResearchOptions& options) {
   v1::RunSpec& spec = scenario.runs.emplace_back(options.run);
   TRIBUTARY_RETURN_IF_ERROR(Annotate(ValidateRunSpec(spec), options.run_name));
   TRIBUTARY_RETURN_IF_ERROR(Annotate(CheckMinWorkers(spec, static_cast<int>(options.sites.size())), options.run_name));
+  if (!options.step_times.empty() && spec.pipeline() != 0) {
+    return WithExitCode(absl::InvalidArgumentError("--step-time: not with pipeline: 1, whose computing ahead takes no simulated time"),
+                        ExitCode::kUsage);
+  }
   // Sites do not come and go here: a run that began without those that are still reading would be another one than is asked about.
   v1::ParticipationSpec& participation = *spec.mutable_participation();
   participation.set_min_workers(

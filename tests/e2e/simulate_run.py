@@ -30,14 +30,14 @@ class SimulateRun(harness.FederationTest):
         path.write_text(text, encoding="utf-8")
         return path
 
-    def simulate(self, **overrides):
+    def simulate(self, *arguments, **overrides):
         # JSON is YAML.
         run_file = self.write("run.yaml", json.dumps({**self.SPEC, **overrides}))
-        return subprocess.run([harness.BINARIES / "tributary-sim", run_file, "--format", "json"], stdin=subprocess.DEVNULL,
+        return subprocess.run([harness.BINARIES / "tributary-sim", run_file, *arguments, "--format", "json"], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=120, check=False)
 
-    def refused(self, code, **overrides):
-        result = self.simulate(**overrides)
+    def refused(self, code, *arguments, **overrides):
+        result = self.simulate(*arguments, **overrides)
         self.assertEqual(result.returncode, code, result.stderr)
         self.assertEqual(result.stdout, "")
         return result.stderr
@@ -62,6 +62,9 @@ class SimulateRun(harness.FederationTest):
         error = self.refused(harness.EXIT_DATA)
         self.assertIn("its list of columns differs from that of ", error)
         self.assertNotIn("b,a", error)
+
+    def test_a_time_for_steps_that_are_computed_ahead_is_refused(self):
+        self.assertIn("--step-time: not with pipeline: 1", self.refused(harness.EXIT_USAGE, "--step-time", "20ms", pipeline=1))
 
     def test_a_model_that_does_not_fit_into_memory_is_refused(self):
         error = self.refused(EXIT_MEMORY, model={"mlp": {"inputs": 2, "hidden": [900_000, 1_000_000], "outputs": 2}})
