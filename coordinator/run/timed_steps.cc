@@ -1,12 +1,7 @@
 #include "coordinator/run/timed_steps.h"
 
 #include <algorithm>
-#include <cmath>
-#include <optional>
-#include <utility>
 #include <vector>
-
-#include "coordinator/run/run_accounts.h"
 
 namespace tributary::coordinator {
 
@@ -28,15 +23,18 @@ uint32_t StepsTaken(const RunModel& model, const optim::RoundParameters& paramet
   if (!optim::StepsAreTimed(model.options)) {
     return parameters.local_steps;
   }
-  std::vector<double> taken;
+  std::vector<uint32_t> taken;
   for (const auto& [site, report] : reports) {
-    if (report.local_steps() != 0) {
+    if (report.local_steps() >= optim::kLeastTimedSteps && report.local_steps() <= optim::kMaxLocalSteps) {
       taken.push_back(report.local_steps());
     }
   }
-  const std::optional<double> mean = BoundedMean(std::move(taken));
-  return mean.has_value() ? static_cast<uint32_t>(std::clamp<double>(std::round(*mean), optim::kLeastTimedSteps, optim::kMaxLocalSteps))
-                          : parameters.local_steps;
+  if (taken.empty()) {
+    return parameters.local_steps;
+  }
+  const auto median = taken.begin() + static_cast<ptrdiff_t>(taken.size() / 2);
+  std::nth_element(taken.begin(), median, taken.end());
+  return *median;
 }
 
 }  // namespace tributary::coordinator

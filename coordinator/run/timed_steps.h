@@ -1,8 +1,9 @@
 // Runs that leave the number of local steps to their sites (`local_steps: auto`): to how many steps the updates of a round are scaled.
 //
 // FedNova (Wang et al., arXiv 2007.07481) divides what a site's steps have changed by their number, and multiplies the mean by one number
-// for all, tau_eff. Here that is the mean number of steps that sites took in an earlier round, and a site multiplies by it itself, so that
-// sums, bounds and commits know nothing of it. Everything follows from the journaled records of rounds, so a restart changes nothing.
+// for all, tau_eff. Here that is the median of the steps that sites took in an earlier round, and a site multiplies by it itself, so that
+// sums, bounds and commits know nothing of it. A median, because a mean of what sites say of themselves is whatever one of them likes.
+// Everything follows from the journaled records of rounds, so a restart changes nothing.
 #ifndef TRIBUTARY_COORDINATOR_RUN_TIMED_STEPS_H_
 #define TRIBUTARY_COORDINATOR_RUN_TIMED_STEPS_H_
 
@@ -23,8 +24,9 @@ uint64_t ReferenceRound(const RunModel& model, uint64_t round);
 // `steps`: local_steps of the record of ReferenceRound; not read where that is 0.
 optim::RoundParameters ParametersOf(const RunModel& model, uint64_t round, uint32_t steps);
 
-// What the record of a round says of its local steps: of timed ones the mean that its sites report, of which none moves it far
-// (BoundedMean); of others, and where nobody reports, those of `parameters`.
+// What the record of a round says of its local steps: of timed ones the median of what its sites report (of an even number the upper one,
+// because of two sites the faster one's steps should not be shrunk), without reports that cannot be: below kLeastTimedSteps or above
+// kMaxLocalSteps. Of others, and where nobody reports, those of `parameters`.
 uint32_t StepsTaken(const RunModel& model, const optim::RoundParameters& parameters,
                     const std::map<std::string, v1::UpdateReport>& reports);
 

@@ -57,18 +57,28 @@ TEST(TimedSteps, ARunThatSaysHowManyStepsKeepsToThem) {
   EXPECT_EQ(StepsTaken(model, ParametersOf(model, 4, 99), ReportsOf({50})), 7u);
 }
 
-TEST(TimedSteps, TheRecordHasTheMeanOfTheSites) {
+TEST(TimedSteps, TheRecordHasTheMedianOfTheSites) {
   const RunModel model = ModelOf(kTimed);
   const optim::RoundParameters parameters = ParametersOf(model, 2, 30);
-  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({100, 100, 100, 26})), 82u) << "81.5";
+  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({50, 12, 51})), 50u);
+  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({100, 100, 2, 2})), 100u) << "of two in the middle the upper one";
+  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({12, 50})), 50u);
   EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({})), 30u) << "nobody took any: as the round was";
   EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({0, 0})), 30u) << "nobody says";
-  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({1})), optim::kLeastTimedSteps);
 }
 
-TEST(TimedSteps, ASiteThatLiesMovesTheMeanNoFurtherThanFourTimesTheMedian) {
+TEST(TimedSteps, AReportThatCannotBeCountsAsNotSaid) {
   const RunModel model = ModelOf(kTimed);
-  EXPECT_EQ(StepsTaken(model, ParametersOf(model, 2, 30), ReportsOf({10, 10, 10, 4000000000})), 18u) << "(3 * 10 + 41) / 4";
+  const optim::RoundParameters parameters = ParametersOf(model, 2, 30);
+  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({50, 4000000000})), 50u);
+  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({50, 1})), 50u);
+  EXPECT_EQ(StepsTaken(model, parameters, ReportsOf({optim::kMaxLocalSteps + 1, 1})), 30u);
+}
+
+TEST(TimedSteps, ASiteThatLiesMovesTheStepsNoFurtherThanToThoseOfAnother) {
+  const RunModel model = ModelOf(kTimed);
+  EXPECT_EQ(StepsTaken(model, ParametersOf(model, 2, 30), ReportsOf({9, 10, 11, 100000})), 11u);
+  EXPECT_EQ(StepsTaken(model, ParametersOf(model, 2, 30), ReportsOf({9, 10, 11, 2})), 10u);
 }
 
 TEST(TimedSteps, NoDeadlineIsShorterThanTheTimeForTheSteps) {
