@@ -1,6 +1,5 @@
 // `tributary model`: models of others, made ready for runs.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -41,8 +40,7 @@ std::string RunFilePart(const nlohmann::ordered_json& model) {
 absl::Status FromHuggingFace(const Session& session, const ImportOptions& options) {
   v1::RunSpec run;
   v1::LlamaSpec& llama = *run.mutable_model()->mutable_llama();
-  TRIBUTARY_ASSIGN_OR_RETURN(llama, ReadHuggingFaceConfig(options.folder));
-  llama.set_context(std::min(llama.context(), options.context));
+  TRIBUTARY_ASSIGN_OR_RETURN(llama, ReadHuggingFaceConfig(options.folder, options.context));
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::ModelSpec spec, ModelSpecOf(run));
   const auto& model = std::get<optim::LlamaModel>(spec);
   TRIBUTARY_ASSIGN_OR_RETURN(const optim::Layout layout, optim::MakeLayout(model));

@@ -1,8 +1,10 @@
 #include "cli/huggingface.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -30,6 +32,9 @@ constexpr size_t kMaxShards = 1000;
 constexpr char kWeights[] = "model.safetensors";
 constexpr char kIndex[] = "model.safetensors.index.json";
 constexpr char kHead[] = "lm_head.weight";
+
+constexpr char kTheta[] = "rope_theta";
+constexpr char kRotaryPart[] = "partial_rotary_factor";
 
 absl::Status Invalid(absl::string_view key, absl::string_view problem) {
   return absl::InvalidArgumentError(absl::StrCat(key, " ", problem));
@@ -84,17 +89,42 @@ absl::Status CheckIs(const Json& config, const char* key, const Json& expected) 
   return Invalid(key, absl::StrCat("is ", Shown(value), "; the model llama does only ", expected.dump()));
 }
 
-// rope_scaling, or the newer rope_parameters: null, or {"rope_type": "default", "rope_theta": ...}.
+// rope_scaling, or the newer rope_parameters: null, or {"rope_type": "default", "rope_theta": ...}, whose type was `type` before, and may
+// be absent where nothing is scaled.
 absl::Status CheckRotary(const Json& config, const char* key) {
   const Json& rope = ValueOf(config, key);
   if (rope.is_null()) {
     return absl::OkStatus();
   }
-  const Json& type = ValueOf(rope, rope.is_object() && rope.contains("rope_type") ? "rope_type" : "type");
-  if (!rope.is_object() || (!type.is_null() && type != "default")) {
+  const Json& newer = ValueOf(rope, "rope_type");
+  const Json& type = newer.is_null() ? ValueOf(rope, "type") : newer;
+  bool scaled = !rope.is_object() || (!type.is_null() && type != "default");
+  if (!scaled && type.is_null()) {
+    for (const auto& [name, value] : rope.items()) {
+      scaled |= !value.is_null() && name != kTheta && name != kRotaryPart;
+    }
+  }
+  if (scaled) {
     return Invalid(key, absl::StrCat("is ", Shown(rope), "; the model llama has no scaled rotary embeddings"));
   }
-  return CheckIs(rope, "partial_rotary_factor", 1.0);
+  return CheckIs(rope, kRotaryPart, 1.0);
+}
+
+// rope_theta, which stands beside the other keys or with those of the rotary embeddings, or here and there the same. Where absent, what
+// `transformers` takes.
+absl::StatusOr<double> ThetaOf(const Json& config) {
+  std::optional<double> theta;
+  for (const Json* const place : {&config, &ValueOf(config, "rope_parameters"), &ValueOf(config, "rope_scaling")}) {
+    if (ValueOf(*place, kTheta).is_null()) {
+      continue;
+    }
+    TRIBUTARY_ASSIGN_OR_RETURN(const double here, Number(*place, kTheta, 0));
+    if (theta.value_or(here) != here) {
+      return Invalid(kTheta, absl::StrCat("is ", *theta, " in one place and ", here, " in another: leave the one that is true"));
+    }
+    theta = here;
+  }
+  return theta.value_or(10000);
 }
 
 absl::Status CheckArchitecture(const Json& config) {
@@ -106,7 +136,7 @@ absl::Status CheckArchitecture(const Json& config) {
   TRIBUTARY_RETURN_IF_ERROR(CheckIs(config, "attention_bias", false));
   TRIBUTARY_RETURN_IF_ERROR(CheckIs(config, "mlp_bias", false));
   TRIBUTARY_RETURN_IF_ERROR(CheckIs(config, "attention_dropout", 0.0));
-  TRIBUTARY_RETURN_IF_ERROR(CheckIs(config, "partial_rotary_factor", 1.0));
+  TRIBUTARY_RETURN_IF_ERROR(CheckIs(config, kRotaryPart, 1.0));
   if (!ValueOf(config, "quantization_config").is_null()) {
     return Invalid("quantization_config", "is there; the model llama is not quantised: take the folder of its whole weights");
   }
@@ -114,8 +144,11 @@ absl::Status CheckArchitecture(const Json& config) {
   return CheckRotary(config, "rope_parameters");
 }
 
-// The files that hold the weights.
+// The files that hold the weights. Where there are both, `transformers` does not look at the index.
 absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder) {
+  if (!absl::IsNotFound(FileSize(absl::StrCat(folder, "/", kWeights)).status())) {
+    return std::vector<std::string>{kWeights};
+  }
   const absl::StatusOr<std::string> text = ReadFile(absl::StrCat(folder, "/", kIndex), kMaxIndexBytes);
   if (absl::IsNotFound(text.status())) {
     return std::vector<std::string>{kWeights};
@@ -123,8 +156,12 @@ absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder) 
   TRIBUTARY_RETURN_IF_ERROR(text.status());
   const absl::StatusOr<Json> index = ParseObject(*text);
   TRIBUTARY_RETURN_IF_ERROR(Annotate(index.status(), kIndex));
+  const Json& map = ValueOf(*index, "weight_map");
+  if (!map.is_object()) {
+    return Invalid(kIndex, "has no object weight_map, of names of tensors and the files that they are in");
+  }
   std::set<std::string> names;
-  for (const auto& [tensor, file] : ValueOf(*index, "weight_map").items()) {
+  for (const auto& [tensor, file] : map.items()) {
     if (!file.is_string() || !IsFileName(file.get<std::string>())) {
       return Invalid(kIndex, absl::StrCat("has ", Shown(file), " where a file of this folder is to be named"));
     }
@@ -138,7 +175,7 @@ absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& folder) 
 
 }  // namespace
 
-absl::StatusOr<v1::LlamaSpec> LlamaOfHuggingFace(absl::string_view text) {
+absl::StatusOr<v1::LlamaSpec> LlamaOfHuggingFace(absl::string_view text, uint32_t context) {
   TRIBUTARY_ASSIGN_OR_RETURN(const Json config, ParseObject(text));
   TRIBUTARY_RETURN_IF_ERROR(CheckArchitecture(config));
   v1::LlamaSpec llama;
@@ -154,6 +191,7 @@ absl::StatusOr<v1::LlamaSpec> LlamaOfHuggingFace(absl::string_view text) {
     TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t extent, Extent(config, key));
     (llama.*set)(extent);
   }
+  llama.set_context(std::min(llama.context(), context));
   if (!ValueOf(config, "num_key_value_heads").is_null()) {
     TRIBUTARY_ASSIGN_OR_RETURN(const uint32_t heads, Extent(config, "num_key_value_heads"));
     llama.set_num_key_value_heads(heads);
@@ -164,19 +202,22 @@ absl::StatusOr<v1::LlamaSpec> LlamaOfHuggingFace(absl::string_view text) {
   }
   // Where absent, what `transformers` takes.
   TRIBUTARY_ASSIGN_OR_RETURN(const double epsilon, Number(config, "rms_norm_eps", 1e-6));
-  TRIBUTARY_ASSIGN_OR_RETURN(double theta, Number(ValueOf(config, "rope_parameters"), "rope_theta", 10000));
-  TRIBUTARY_ASSIGN_OR_RETURN(theta, Number(config, "rope_theta", theta));
+  TRIBUTARY_ASSIGN_OR_RETURN(const double theta, ThetaOf(config));
   llama.set_rms_norm_eps(epsilon);
   llama.set_rope_theta(theta);
-  llama.set_tie_word_embeddings(ValueOf(config, "tie_word_embeddings") == true);
+  const Json& tied = ValueOf(config, "tie_word_embeddings");
+  if (!tied.is_null() && !tied.is_boolean()) {
+    return Invalid("tie_word_embeddings", absl::StrCat("is ", Shown(tied), ", neither true nor false"));
+  }
+  llama.set_tie_word_embeddings(tied == true);
   TRIBUTARY_RETURN_IF_ERROR(CheckRules(llama));
   return llama;
 }
 
-absl::StatusOr<v1::LlamaSpec> ReadHuggingFaceConfig(const std::string& folder) {
+absl::StatusOr<v1::LlamaSpec> ReadHuggingFaceConfig(const std::string& folder, uint32_t context) {
   const std::string path = absl::StrCat(folder, "/config.json");
   TRIBUTARY_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
-  absl::StatusOr<v1::LlamaSpec> llama = LlamaOfHuggingFace(text);
+  absl::StatusOr<v1::LlamaSpec> llama = LlamaOfHuggingFace(text, context);
   return llama.ok() ? llama : Annotate(llama.status(), path);
 }
 

@@ -26,6 +26,10 @@ constexpr char kConfig[] = R"({
   "rope_scaling": null, "rope_theta": 100000, "tie_word_embeddings": true, "torch_dtype": "bfloat16", "vocab_size": 5
 })";
 
+absl::StatusOr<v1::LlamaSpec> LlamaOf(absl::string_view config) {
+  return LlamaOfHuggingFace(config, 8192);
+}
+
 // The folder of that model. The tensor number i, as below, has all values i; the head, which is tied, lies there all the same.
 class HuggingFaceFolder {
  public:
@@ -122,6 +126,29 @@ TEST(HuggingFace, ShardsAreFoundThroughTheirIndex) {
   EXPECT_THAT(folder.Import().err, HasSubstr("model.safetensors.index.json: is not a JSON object"));
 }
 
+TEST(HuggingFace, AnIndexNamesItsShardsInAnObject) {
+  HuggingFaceFolder folder;
+  folder.WriteShard("a.safetensors", 0, folder.tensors());
+  folder.Write("model.safetensors.index.json", R"({"weight_map": ["a.safetensors"]})");
+  EXPECT_THAT(folder.Import().err, HasSubstr("model.safetensors.index.json has no object weight_map"));
+}
+
+TEST(HuggingFace, WeightsInOneFileComeBeforeAnIndexBesideThem) {
+  HuggingFaceFolder folder;
+  folder.WriteShard("model.safetensors", 0, folder.tensors());
+  folder.Write("model.safetensors.index.json", R"({"weight_map": {"a": "absent.safetensors"}})");
+  const Result result = folder.Import();
+  EXPECT_EQ(result.code, ExitCode::kOk) << result.err;
+}
+
+TEST(HuggingFace, MoreContextThanARunMayHaveIsNoneThatItTakes) {
+  const std::string config = absl::StrReplaceAll(kConfig, {{"8192", "10485760"}});
+  const auto llama = LlamaOfHuggingFace(config, 512);
+  ASSERT_TRUE(llama.ok()) << llama.status();
+  EXPECT_EQ(llama->context(), 512u);
+  EXPECT_EQ(LlamaOfHuggingFace(kConfig, 10000)->context(), 8192u);
+}
+
 TEST(HuggingFace, WhatTheModelDoesNotDoIsNamed) {
   const struct {
     const char* from;
@@ -135,27 +162,38 @@ TEST(HuggingFace, WhatTheModelDoesNotDoIsNamed) {
       {R"("hidden_act": "silu")", R"("hidden_act": "gelu")", "hidden_act is \"gelu\""},
       {R"("rope_scaling": null)", R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0})", "has no scaled rotary embeddings"},
       {R"("rope_scaling": null)", R"("rope_parameters": {"rope_type": "yarn"})", "rope_parameters is "},
+      {R"("rope_scaling": null)", R"("rope_scaling": {"factor": 8.0})", "rope_scaling is "},
+      {R"("rope_scaling": null)", R"("rope_scaling": {"rope_type": null, "type": "linear", "factor": 8.0})", "rope_scaling is "},
+      {R"("rope_scaling": null)", R"("rope_parameters": {"rope_theta": 5e4})", "rope_theta is 100000 in one place and 50000 in another"},
+      {R"("rope_scaling": null)", R"("rope_scaling": {"rope_theta": 5e4})", "rope_theta is 100000 in one place and 50000 in another"},
+      {R"("tie_word_embeddings": true)", R"("tie_word_embeddings": "false")", "tie_word_embeddings is \"false\", neither true nor false"},
+      {R"("tie_word_embeddings": true)", R"("tie_word_embeddings": 1)", "tie_word_embeddings is 1"},
       {R"("rope_scaling": null)", R"("quantization_config": {})", "quantization_config is there"},
       {R"("vocab_size": 5)", R"("vocab_size": -5)", "vocab_size is -5, no extent"},
       {R"("vocab_size": 5)", R"("vocab_size": 99999999)", "vocab_size: 99999999 is more than 10000000"},
       {R"("hidden_size": 4,)", "", "hidden_size is missing"},
       {R"("rms_norm_eps": 1e-05)", R"("rms_norm_eps": "small")", "rms_norm_eps is \"small\", no number"},
   };
-  EXPECT_TRUE(LlamaOfHuggingFace(kConfig).ok()) << LlamaOfHuggingFace(kConfig).status();
+  EXPECT_TRUE(LlamaOf(kConfig).ok()) << LlamaOf(kConfig).status();
   for (const auto& each : cases) {
-    const absl::Status status = LlamaOfHuggingFace(absl::StrReplaceAll(kConfig, {{each.from, each.to}})).status();
+    const absl::Status status = LlamaOf(absl::StrReplaceAll(kConfig, {{each.from, each.to}})).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << each.to;
     EXPECT_THAT(status.message(), HasSubstr(each.problem));
   }
-  EXPECT_FALSE(LlamaOfHuggingFace("{").ok());
-  EXPECT_FALSE(LlamaOfHuggingFace(std::string(100000, '[')).ok());
+  EXPECT_FALSE(LlamaOf("{").ok());
+  EXPECT_FALSE(LlamaOf(std::string(100000, '[')).ok());
 }
 
 TEST(HuggingFace, RotaryEmbeddingsAreReadInTheirNewerFormToo) {
-  const auto newer = LlamaOfHuggingFace(absl::StrReplaceAll(
+  const auto newer = LlamaOf(absl::StrReplaceAll(
       kConfig, {{R"("rope_scaling": null, "rope_theta": 100000)", R"("rope_parameters": {"rope_type": "default", "rope_theta": 5e4})"}}));
   ASSERT_TRUE(newer.ok()) << newer.status();
   EXPECT_EQ(newer->rope_theta(), 5e4);
+  for (const char* const same : {R"("rope_parameters": {"rope_theta": 1e5})", R"("rope_scaling": {})"}) {
+    const auto llama = LlamaOf(absl::StrReplaceAll(kConfig, {{R"("rope_scaling": null)", same}}));
+    ASSERT_TRUE(llama.ok()) << llama.status();
+    EXPECT_EQ(llama->rope_theta(), 1e5);
+  }
 }
 
 TEST(HuggingFace, WhatIsWrittenIsReadAgain) {
@@ -170,7 +208,7 @@ TEST(HuggingFace, WhatIsWrittenIsReadAgain) {
                                 .rope_theta = 250000,
                                 .head = optim::LlamaModel::Head::kTied,
                                 .context = 96};
-  const auto llama = LlamaOfHuggingFace(HuggingFaceConfig(model));
+  const auto llama = LlamaOf(HuggingFaceConfig(model));
   ASSERT_TRUE(llama.ok()) << llama.status();
   EXPECT_EQ(llama->vocab_size(), 300u);
   EXPECT_EQ(llama->num_key_value_heads(), 2u);
