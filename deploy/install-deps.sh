@@ -22,8 +22,8 @@ build_packages=(
   bible-kjv
 )
 test_packages=(
-  clang-format-14 clang-tidy-14 dpkg-dev file help2man iproute2 mypy python3-jsonschema python3-yaml shellcheck
-  yamllint
+  clang-format-14 clang-tidy-14 dpkg-dev file help2man iproute2 mypy python3-jsonschema python3-torch python3-yaml
+  shellcheck yamllint
 )
 
 say() { printf 'install-deps: %s\n' "$*"; }
