@@ -72,7 +72,8 @@ class PrometheusScrape(harness.FederationTest):
     def test_metrics_panels_and_rules_have_data_after_a_run(self):
         parties = self.make("alpha", "beta")
         prometheus, pages = scrape.start(parties)
-        self.submit(parties, rounds=12, participation={"min_workers": 2})
+        self.submit(parties, rounds=12, participation={"min_workers": 2},
+                    evaluation={"every": 4, "batches": 2, "metrics": ["accuracy", "perplexity"]})
         self.assert_finished(parties, parties.wait_for_end(harness.RUN, timeout=120), rounds=12)
         settled = " and on () ".join(['tributary_run_info{state="finished"}', "(tributary_round == 12)",
                                       "(count(tributary_worker_round == 12) == 2)"])
