@@ -57,7 +57,7 @@ class Examples(harness.FederationTest):
         self.start_all(parties)
         self.finish(parties, "run.yaml", rounds=12)
         self.finish(parties, "run-local.yaml", rounds=5)
-        self.finish(parties, "run-auto.yaml", rounds=3)
+        self.finish(parties, "run-auto.yaml", rounds=4)
 
     def test_the_table_run(self):
         parties = self.copied()
