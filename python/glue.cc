@@ -13,6 +13,7 @@ void Raise(const absl::Status& status) {
 
 std::vector<optim::Block> BlocksOf(const std::vector<Tensor>& tensors) {
   std::vector<optim::Block> blocks;
+  blocks.reserve(tensors.size());
   for (const auto& [name, shape, frozen] : tensors) {
     blocks.push_back({.name = name, .shape = shape, .frozen = frozen});
   }

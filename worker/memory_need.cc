@@ -78,7 +78,8 @@ double HeldOnceOf(const Model&) {
 // The mask of a group's scores, and the second gradient of an embedding that is the head, too.
 double HeldOnceOf(const optim::LlamaModel& llama) {
   const auto context = static_cast<double>(llama.context);
-  const auto group = static_cast<double>(llama.num_attention_heads / llama.num_key_value_heads);
+  const int64_t heads_of_group = llama.num_attention_heads / llama.num_key_value_heads;
+  const auto group = static_cast<double>(heads_of_group);
   const bool tied = llama.head == optim::LlamaModel::Head::kTied;
   return group * context * context + (tied ? static_cast<double>(llama.vocab_size) * static_cast<double>(llama.hidden_size) : 0);
 }

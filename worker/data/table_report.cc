@@ -28,6 +28,7 @@ std::string Shown(const std::vector<std::string>& words) {
 
 std::string CountsText(const std::vector<TableReport::Count>& counts) {
   std::vector<std::string> words;
+  words.reserve(counts.size());
   for (const TableReport::Count& count : counts) {
     words.push_back(absl::StrCat(count.what, " ", count.rows));
   }
