@@ -1,4 +1,3 @@
-#include <cmath>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -269,9 +268,7 @@ class Collector {
       ++tables_.rows_left_out[row.left_out];
       return;
     }
-    // Row i is held out when floor(i * fraction) steps: every tenth row for .1, whatever the seed.
-    const double fraction = options_.validation_fraction;
-    const bool held_out = std::floor(static_cast<double>(row_ + 1) * fraction) > std::floor(static_cast<double>(row_) * fraction);
+    const bool held_out = IsHeldOut(row_, options_.validation_fraction);
     TableRows& rows = held_out ? tables_.validation : tables_.training;
     rows.cells.insert(rows.cells.end(), row.cells.begin(), row.cells.end());
     if (tables_.coding.schema.label.classes.empty() && tables_.coding.outputs == 0) {

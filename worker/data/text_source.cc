@@ -8,78 +8,14 @@
 #include "common/status_macros.h"
 #include "worker/data/data_source.h"
 #include "worker/data/folder.h"
-#include "worker/data/spacing.h"
 #include "worker/data/utf8.h"
+#include "worker/data/window_source.h"
 #include "worker/refusal.h"
 
 namespace tributary::worker {
 namespace {
 
-class TextSource final : public DataSource {
- public:
-  TextSource(std::string training, std::string validation, uint64_t context, const DataOptions& options, DataDescription description)
-      : training_(std::move(training)),
-        validation_(std::move(validation)),
-        context_(context),
-        spacing_(Windows(validation_), options.evaluation_batches, options.batch_size),
-        description_(std::move(description)) {}
-
-  Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
-    Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) {
-      Append(training_, rng.Below(Windows(training_)), batch);
-    }
-    return batch;
-  }
-
-  uint64_t training_samples() const override { return training_.size() / context_; }
-
-  const DataDescription& description() const override { return description_; }
-
-  uint32_t validation_batches() const override { return spacing_.batches(); }
-
-  Batch Validation(uint32_t index) const override {
-    const uint32_t rows = spacing_.RowsOf(index);
-    Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) {
-      Append(validation_, spacing_.Place(index, i), batch);
-    }
-    return batch;
-  }
-
-  std::vector<uint64_t> TrainingTargetCounts() const override {
-    std::vector<uint64_t> counts(256, 0);
-    for (const char byte : training_) {
-      ++counts[static_cast<uint8_t>(byte)];
-    }
-    return counts;
-  }
-
- private:
-  // Places where a window of context_ tokens and the target of the last one can start.
-  uint64_t Windows(absl::string_view text) const { return text.size() - context_; }
-
-  Batch Reserve(uint32_t rows) const {
-    Batch batch;
-    batch.rows = rows;
-    batch.tokens.reserve(rows * context_);
-    batch.targets.reserve(rows * context_);
-    return batch;
-  }
-
-  void Append(absl::string_view text, uint64_t start, Batch& batch) const {
-    for (uint64_t i = start; i < start + context_; ++i) {
-      batch.tokens.push_back(static_cast<uint8_t>(text[i]));
-      batch.targets.push_back(static_cast<uint8_t>(text[i + 1]));
-    }
-  }
-
-  const std::string training_;
-  const std::string validation_;
-  const uint64_t context_;
-  const EvenSpacing spacing_;
-  const DataDescription description_;
-};
+constexpr size_t kBytes = 256;  // the vocabulary
 
 absl::Status CheckLength(absl::string_view split, uint64_t bytes, uint64_t context, const DataOptions& options) {
   if (bytes > context) {
@@ -119,7 +55,8 @@ absl::StatusOr<std::unique_ptr<DataSource>> MakeTextSource(const DataOptions& op
                    " of text (", FormatBytes(static_cast<double>(training.size())), " for training, ",
                    FormatBytes(static_cast<double>(validation.size())), " for validation)", DescribeLeftOut(found)),
       ""};
-  return std::make_unique<TextSource>(std::move(training), std::move(validation), length, options, std::move(description));
+  return std::make_unique<WindowSource<std::string>>(std::move(training), std::move(validation), length, kBytes, options,
+                                                     std::move(description));
 }
 
 }  // namespace tributary::worker

@@ -14,7 +14,7 @@
 #include "common/status_macros.h"
 #include "worker/data/data_source.h"
 #include "worker/data/folder.h"
-#include "worker/data/spacing.h"
+#include "worker/data/window_source.h"
 #include "worker/refusal.h"
 
 namespace tributary::worker {
@@ -35,76 +35,6 @@ struct TokenFile {
   uint64_t start = 0;  // of the tokens, in bytes
   uint64_t tokens = 0;
   uint64_t held_out = 0;  // the last of them
-};
-
-template <typename Token>
-class TokenSource final : public DataSource {
- public:
-  TokenSource(std::vector<Token> training, std::vector<Token> validation, const DataOptions& options, const TokenOptions& tokens,
-              DataDescription description)
-      : training_(std::move(training)),
-        validation_(std::move(validation)),
-        context_(static_cast<uint64_t>(tokens.context)),
-        vocabulary_(static_cast<size_t>(tokens.vocabulary)),
-        spacing_(Windows(validation_), options.evaluation_batches, options.batch_size),
-        description_(std::move(description)) {}
-
-  Batch DrawTraining(CounterRng& rng, uint32_t rows) const override {
-    Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) {
-      Append(training_, rng.Below(Windows(training_)), batch);
-    }
-    return batch;
-  }
-
-  uint64_t training_samples() const override { return training_.size() / context_; }
-
-  const DataDescription& description() const override { return description_; }
-
-  uint32_t validation_batches() const override { return spacing_.batches(); }
-
-  Batch Validation(uint32_t index) const override {
-    const uint32_t rows = spacing_.RowsOf(index);
-    Batch batch = Reserve(rows);
-    for (uint32_t i = 0; i < rows; ++i) {
-      Append(validation_, spacing_.Place(index, i), batch);
-    }
-    return batch;
-  }
-
-  std::vector<uint64_t> TrainingTargetCounts() const override {
-    std::vector<uint64_t> counts(vocabulary_, 0);
-    for (const Token token : training_) {
-      ++counts[token];
-    }
-    return counts;
-  }
-
- private:
-  // Places where a window of context_ tokens and the target of the last one can start.
-  uint64_t Windows(const std::vector<Token>& tokens) const { return tokens.size() - context_; }
-
-  Batch Reserve(uint32_t rows) const {
-    Batch batch;
-    batch.rows = rows;
-    batch.tokens.reserve(rows * context_);
-    batch.targets.reserve(rows * context_);
-    return batch;
-  }
-
-  void Append(const std::vector<Token>& tokens, uint64_t start, Batch& batch) const {
-    const auto first = tokens.begin() + static_cast<ptrdiff_t>(start);
-    const auto length = static_cast<ptrdiff_t>(context_);
-    batch.tokens.insert(batch.tokens.end(), first, first + length);
-    batch.targets.insert(batch.targets.end(), first + 1, first + length + 1);
-  }
-
-  const std::vector<Token> training_;
-  const std::vector<Token> validation_;
-  const uint64_t context_;
-  const size_t vocabulary_;
-  const EvenSpacing spacing_;
-  const DataDescription description_;
 };
 
 // Where the tokens of `file` begin: behind a header, if it has one.
@@ -220,7 +150,9 @@ absl::StatusOr<std::unique_ptr<DataSource>> Make(const DataOptions& options, con
   DataDescription description{absl::StrCat(files.size(), files.size() == 1 ? " file, " : " files, ", all, " tokens (", training.size(),
                                            " for training, ", validation.size(), " for validation)", DescribeLeftOut(found)),
                               ""};
-  return std::make_unique<TokenSource<Token>>(std::move(training), std::move(validation), options, tokens, std::move(description));
+  return std::make_unique<WindowSource<std::vector<Token>>>(std::move(training), std::move(validation),
+                                                            static_cast<uint64_t>(tokens.context), static_cast<size_t>(tokens.vocabulary),
+                                                            options, std::move(description));
 }
 
 }  // namespace
